@@ -1,0 +1,67 @@
+"""The Engine protocol: all that a worker knows of a network and the machine that runs it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import ShapeError
+
+Pixels = NDArray[np.uint8]  # [N, H, W, 3], RGB
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What an engine says of a batch of N frames. The arrays belong to the engine."""
+
+    score: Floats  # [N], raw
+    maps: Floats  # [N, H, W], 0..1
+    nearest: Indices | None = None  # [N, S], nearest prototype per scale
+    distance: Floats | None = None  # [N, S], its distance
+
+
+class Engine(Protocol):
+    """Scores batches of frames. Not thread-safe: one caller at a time."""
+
+    @property
+    def max_batch(self) -> int:
+        """The most frames that one call takes."""
+        ...
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) in pixels that every frame must have."""
+        ...
+
+    def score(self, frames: Pixels) -> Scores:
+        """Score `frames`, uint8 [N, H, W, 3] RGB with 1 <= N <= max_batch.
+
+        The arrays returned are valid until the next call, which may reuse them.
+
+        Raises:
+            ShapeError: the frames do not fit the engine.
+            ScoringError: the backend failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free everything; the engine is of no use afterwards."""
+        ...
+
+
+def check_frames(frames: Pixels, input_size: tuple[int, int], max_batch: int) -> None:
+    """Raise ShapeError, saying what fits, unless `frames` are what the engine takes."""
+    wanted = f"uint8 [1..{max_batch}, {input_size[0]}, {input_size[1]}, 3]"
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:  # noqa: PLR2004
+        raise ShapeError(f"engine takes {wanted}, got {frames.dtype} {list(frames.shape)}")
+    if frames.shape[1:3] != input_size:
+        got = f"{frames.shape[1]}x{frames.shape[2]}"
+        raise ShapeError(
+            f"engine takes frames of {input_size[0]}x{input_size[1]} (height x width), got {got}: "
+            "set the camera's --size to the engine's"
+        )
+    if not 1 <= frames.shape[0] <= max_batch:
+        raise ShapeError(f"engine takes {wanted}, got a batch of {frames.shape[0]}")

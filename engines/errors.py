@@ -1,0 +1,33 @@
+"""The errors of this room, one class for each reaction of the caller.
+
+EngineError
+├── ManifestError      the file and its manifest do not fit: refuse to serve it
+├── BackendError       this machine cannot run it: refuse, say what to install
+├── ShapeError         these pixels do not fit this engine: bury the entry
+├── ScoringError       the engine failed on these frames: answer UNKNOWN/ENGINE
+└── AdmissionError     the engine did not prove itself: do not let it judge
+"""
+
+
+class EngineError(Exception):
+    """Anything that goes wrong in this room."""
+
+
+class ManifestError(EngineError):
+    """The engine file and its manifest do not fit each other or this program: refuse it."""
+
+
+class BackendError(EngineError):
+    """This machine cannot run this engine: refuse it and say what to install."""
+
+
+class ShapeError(EngineError):
+    """These pixels do not fit this engine: bury the entry."""
+
+
+class ScoringError(EngineError):
+    """The engine failed while it scored: answer these frames UNKNOWN/ENGINE."""
+
+
+class AdmissionError(EngineError):
+    """The engine did not prove itself on this machine: do not let it judge."""

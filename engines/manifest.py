@@ -1,0 +1,176 @@
+"""The manifest beside every engine file: what it was built from and for, read and verified.
+
+`NAME` has its manifest in `NAME.json` (`prn.onnx` -> `prn.onnx.json`). A worker serves a file only
+when the manifest parses, has this schema version, and holds the file's SHA-256.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engines.errors import ManifestError
+
+SCHEMA_VERSION = 1
+MAX_MANIFEST_BYTES = 4 << 20
+_CHUNK_BYTES = 1 << 20
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Thresholds(_Part):
+    """Where OK ends, and how that was found. Scores above are NG, map values above are mask."""
+
+    image: float = Field(description="raw score above which a frame is NG")
+    pixel: float = Field(
+        description="map value above which a pixel belongs to the mask", ge=0, le=1
+    )
+    method: str = Field(description="how they were calibrated, in one sentence")
+    normals: int = Field(description="held-out normal frames that they rest on", ge=0)
+    false_reject_rate: float | None = Field(
+        default=None, description="share of normal frames promised to stay under it", gt=0, lt=1
+    )
+
+
+class Snapshot(_Part):
+    """The pictures that the model was made from."""
+
+    name: str
+    sha256: str = Field(description="over the sorted names and contents of the pictures")
+    normals: int = Field(ge=0)
+    defects: int = Field(default=0, ge=0)
+
+
+class CostPoint(_Part):
+    """One point of a measured cost curve."""
+
+    batch: int = Field(ge=1)
+    median_ms: float = Field(ge=0)
+    p99_ms: float = Field(ge=0)
+
+
+class Admission(_Part):
+    """The report of the admission gate, from the machine that will serve."""
+
+    admitted: bool
+    machine: str
+    backend: str
+    images: int = Field(ge=1)
+    score_error: float = Field(description="largest |score - reference score|")
+    map_error: float = Field(description="largest |map - reference map|")
+    score_tolerance: float
+    map_tolerance: float
+    batch_invariant: bool
+    repeatable: bool
+    rank_flips: int = Field(description="frames whose decision differs from the reference's", ge=0)
+    cost: list[CostPoint]
+    peak_memory_mb: float
+    reasons: list[str] = Field(default=[], description="why it was refused")
+    created: str
+
+
+class Manifest(_Part):
+    """What an engine file was built from and for."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the engine file")
+    model: str
+    version: str
+    created: str = Field(description="UTC, ISO 8601")
+    format: Literal["onnx", "openvino", "tensorrt", "tensorrt_rtx", "fixed"]
+    format_version: str = Field(description="of the library that wrote the file")
+    device: str = Field(description="'any', 'cpu', or GPU name and compute capability")
+    height: int = Field(ge=1, le=16384)
+    width: int = Field(ge=1, le=16384)
+    max_batch: int = Field(ge=1, le=4096)
+    precision: Literal["fp32", "fp16", "bf16", "int8"]
+    thresholds: Thresholds
+    snapshot: Snapshot | None = None
+    golden: dict[str, float] = Field(default={}, description="figures on the golden set")
+    settings: dict[str, str | int | float | bool] = Field(
+        default={}, description="what the model was trained with"
+    )
+    admission: Admission | None = None
+    revision: str = Field(default="", description="of the source that built it")
+
+
+def manifest_path(engine_path: Path) -> Path:
+    """Where the manifest of `engine_path` lies."""
+    return engine_path.with_name(engine_path.name + ".json")
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file in chunks; hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_manifest(engine_path: Path) -> Manifest:
+    """Read and verify the manifest of `engine_path`, its hash included.
+
+    Raises:
+        ManifestError: missing, unreadable, of another schema version, or of another file.
+    """
+    path = manifest_path(engine_path)
+    if not engine_path.is_file():
+        raise ManifestError(f"no engine file {engine_path}: make one with trainer-train")
+    if not path.is_file():
+        raise ManifestError(f"{engine_path.name} has no manifest {path}: copy it beside the engine")
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise ManifestError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes: not a manifest")
+    manifest = _parse(path)
+    if (got := file_sha256(engine_path)) != manifest.sha256:
+        raise ManifestError(
+            f"{engine_path} is not the file that its manifest describes "
+            f"(sha256 {got[:12]}..., manifest says {manifest.sha256[:12]}...): copy both again"
+        )
+    return manifest
+
+
+def _parse(path: Path) -> Manifest:
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise ManifestError(f"{path} is not readable JSON: {error}") from error
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ManifestError(
+            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}: "
+            "build the engine again or install the matching prn-line"
+        )
+    try:
+        return Manifest.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ManifestError(f"{path}: {where}: {first['msg']}") from error
+
+
+def write_manifest(engine_path: Path, manifest: Manifest) -> Path:
+    """Write the manifest beside `engine_path`, atomically."""
+    path = manifest_path(engine_path)
+    write_atomic(path, (manifest.model_dump_json(indent=2) + "\n").encode())
+    return path
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: temporary file in the same folder, fsync, rename."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,53 @@
+"""The errors of this room, one class for each reaction of the caller.
+
+PipelineError
+├── SettingsError     a setting cannot be right: exit with the reason
+├── ConnectionLost    Redis is away or starting: wait and try again
+├── RedisUnfit        this server would lose frames (evicts, too old): refuse it
+├── UnreadableFrame   these bytes are no frame: answer UNKNOWN/UNREADABLE, keep a dead letter
+├── RefusedFrame      the line did not take this frame (seq seen before): drop it, say so
+├── RingStale         the ring slot was written again: answer UNKNOWN/UNREADABLE
+├── CameraLost        the source gave no frame: reconnect with back-off
+├── ForeignVerdict    these bytes are no verdict: skip, say so
+└── BrokenPromise     a proof did not hold: exit non-zero
+"""
+
+
+class PipelineError(Exception):
+    """Anything that goes wrong in this room."""
+
+
+class SettingsError(PipelineError):
+    """A setting cannot be right: exit with the reason."""
+
+
+class ConnectionLost(PipelineError):  # noqa: N818  # a state of the world, not a mistake
+    """Redis is away, starting or read-only: wait and try again."""
+
+
+class RedisUnfit(PipelineError):  # noqa: N818
+    """This server would lose frames or lacks a command: refuse it."""
+
+
+class UnreadableFrame(PipelineError):  # noqa: N818
+    """These bytes are no frame: answer UNKNOWN/UNREADABLE and keep a dead letter."""
+
+
+class RefusedFrame(PipelineError):  # noqa: N818
+    """The line did not take this frame: drop it and say so."""
+
+
+class RingStale(UnreadableFrame):
+    """The ring slot was written again before it was read."""
+
+
+class CameraLost(PipelineError):  # noqa: N818
+    """The source gives no frames: reconnect with back-off."""
+
+
+class ForeignVerdict(PipelineError):  # noqa: N818
+    """These bytes are no verdict: skip them and say so."""
+
+
+class BrokenPromise(PipelineError):  # noqa: N818
+    """A proof did not hold: exit non-zero."""

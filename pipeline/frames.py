@@ -1,0 +1,109 @@
+"""The values that travel: frames in, verdicts out."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Decision(StrEnum):
+    """The answer for a part. UNKNOWN is never OK: the plant's fail-safe decides."""
+
+    OK = "OK"
+    NG = "NG"
+    UNKNOWN = "UNKNOWN"
+
+
+class Reason(StrEnum):
+    """Why a decision is UNKNOWN."""
+
+    LATE = "LATE"  # could not be judged before its deadline
+    SHED = "SHED"  # the line was full: the oldest waiting frame made room
+    UNREADABLE = "UNREADABLE"  # no picture could be read, or it fits no engine
+    ENGINE = "ENGINE"  # the engine failed
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMeta:
+    """Which part a picture shows, and until when it must be answered."""
+
+    camera: str
+    seq: int  # the trigger's number, rising by one per camera
+    part_id: str
+    captured_ns: int  # UTC, nanoseconds since the epoch
+    deadline_ns: int  # UTC, nanoseconds since the epoch: no verdict helps after it
+    mm_per_pixel: tuple[float, float] | None = None  # (vertical, horizontal), if calibrated
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of one part, as the camera gave it."""
+
+    meta: FrameMeta
+    pixels: NDArray[np.uint8]  # [H, W, 3], RGB
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One connected piece of the mask."""
+
+    top: int  # of its bounding box, pixels
+    left: int
+    height: int
+    width: int
+    area_px: int
+    peak: float  # highest map value in it, 0..1
+    area_mm2: float | None = None
+    height_mm: float | None = None
+    width_mm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineName:
+    """Which engine judged."""
+
+    model: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of one frame went, milliseconds."""
+
+    transport_ms: float  # captured -> in the worker's hands
+    queue_ms: float  # in the worker's hands -> its batch starts
+    inference_ms: float  # its batch on the engine
+    batch: int  # frames in that batch
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an engine and the thresholds say of one frame."""
+
+    judged: Decision  # OK or NG; the verdict may still be UNKNOWN/LATE
+    score: float  # raw
+    normalised: float  # 0..1, 0.5 at the threshold
+    threshold: float  # on the raw score
+    pixel_threshold: float  # on the map
+    regions: tuple[Region, ...]  # by falling peak
+    mask: NDArray[np.bool_] | None  # [H, W]; None where it was not asked for
+    engine: EngineName
+    timings: Timings
+    worker: str
+    nearest: tuple[int, ...] = ()  # nearest prototype per scale
+    distance: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The one answer for one frame."""
+
+    line: str
+    meta: FrameMeta
+    decision: Decision
+    reason: Reason | None  # where the decision is UNKNOWN
+    judgement: Judgement | None  # what the engine said, where it was asked
+    entry_id: str  # of the frame in {line}:frames; its first part is the admission time in ms
+    result_id: str = field(default="", compare=False)  # of the verdict in {line}:results
