@@ -78,7 +78,7 @@ class Admission(_Part):
 class Manifest(_Part):
     """What an engine file was built from and for."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the engine file")
     model: str
     version: str

@@ -28,7 +28,7 @@ class Codec(StrEnum):
 
 
 def encode_pixels(pixels: NDArray[np.uint8], codec: Codec, jpeg_quality: int = 95) -> bytes:
-    """Encode uint8 [H, W, 3] RGB. JPEG without chroma subsampling: thin coloured defects survive."""
+    """Encode uint8 [H, W, 3] RGB; JPEG keeps full chroma, so thin coloured defects survive."""
     if codec is Codec.RAW:
         return pixels.tobytes()
     if codec is Codec.JPEG:

@@ -1,0 +1,1 @@
+"""The line's streams: every word to Redis is said here."""
