@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
+from redis._parsers import Encoder
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import PythonRespSerializer
@@ -25,6 +26,8 @@ Client = Any  # redis.Redis or RedisCluster: redis-py's types mix all modes of a
 
 CONNECT_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S = 10.0  # above every BLOCK that this project uses
+_PACK_BYTES = 6000  # what redis-py joins into one packet; larger fields go as they are
+_ENCODER: Any = Encoder("utf-8", "strict", decode_responses=False)  # type: ignore[no-untyped-call]
 _SCHEMES = "redis, rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster"
 
 
@@ -72,7 +75,7 @@ def _options(access: Access) -> dict[str, Any]:
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),  # this project's own loops decide when to try again
         # hiredis copies a frame while it holds the GIL; this one sends large fields as they are
-        "command_packer": _packer,
+        "command_packer": PythonRespSerializer(_PACK_BYTES, _ENCODER.encode),
     }
     if access.username:
         options["username"] = access.username
@@ -81,11 +84,7 @@ def _options(access: Access) -> dict[str, Any]:
     return options
 
 
-def _packer(*arguments: Any) -> Any:  # noqa: ANN401
-    return PythonRespSerializer(*arguments)
-
-
-def _sentinel_client(access: Access) -> redis.Redis:
+def _sentinel_client(access: Access) -> Client:
     parts = urlsplit(access.url)
     service = parts.path.strip("/")
     if not service:
@@ -96,8 +95,8 @@ def _sentinel_client(access: Access) -> redis.Redis:
         options["ssl"] = True
     hosts = [_host_port(host, 26379) for host in parts.netloc.rpartition("@")[2].split(",")]
     sentinel_options = {"socket_timeout": CONNECT_TIMEOUT_S, "protocol": 2}
-    sentinel = Sentinel(hosts, sentinel_kwargs=sentinel_options, **options)
-    return sentinel.master_for(service)  # type: ignore[no-untyped-call,no-any-return]
+    sentinel: Any = Sentinel(hosts, sentinel_kwargs=sentinel_options, **options)  # type: ignore[no-untyped-call]
+    return sentinel.master_for(service)
 
 
 def _cluster_client(access: Access) -> RedisCluster:

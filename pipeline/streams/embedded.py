@@ -58,12 +58,17 @@ def socket_path(state: Path) -> Path:
 
 
 @contextmanager
-def embedded_url(state: Path, max_memory_mb: int = 1024) -> Iterator[str]:
-    """Share the server of `state` while the context lasts; yields its URL."""
+def embedded_url(
+    state: Path, max_memory_mb: int = 1024, server: Path | None = None
+) -> Iterator[str]:
+    """Share the server of `state` while the context lasts; yields its URL.
+
+    `server` is the program to start where none runs; None finds one.
+    """
     state.mkdir(parents=True, exist_ok=True)
     with (state / "users.lock").open("w") as users:
         with _locked(state / "start.lock"):
-            ensure_running(state, max_memory_mb)
+            _ensure_running(state, max_memory_mb, server)
             fcntl.flock(users, fcntl.LOCK_SH)
         try:
             yield f"unix://{socket_path(state)}"
@@ -80,10 +85,10 @@ def _stop_if_last(state: Path, users: int) -> None:
     stop(state)
 
 
-def revive(state: Path, max_memory_mb: int = 1024) -> None:
+def revive(state: Path, max_memory_mb: int = 1024, server: Path | None = None) -> None:
     """Start the server of `state` again if it is gone."""
     with _locked(state / "start.lock"):
-        ensure_running(state, max_memory_mb)
+        _ensure_running(state, max_memory_mb, server)
 
 
 @contextmanager
@@ -93,12 +98,11 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def ensure_running(state: Path, max_memory_mb: int) -> None:
-    """Start the server unless it answers. The caller holds the start lock."""
+def _ensure_running(state: Path, max_memory_mb: int, server: Path | None) -> None:
     path = socket_path(state)
     if _answers(path):
         return
-    server = find_server()
+    server = server or find_server()
     log = state / "redis.log"
     started = subprocess.run(
         _arguments(server, state, path, log, max_memory_mb),

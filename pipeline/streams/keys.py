@@ -5,8 +5,8 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
 {line}:frames        stream   frames waiting or being judged. Fields: `m` head (wire), `d` payload
                               (not for ring frames), `n` bytes charged to the budget, decimal.
                               Group `workers`, one consumer a worker process
-{line}:open          zset     the register: entry id of every frame not yet answered -> deadline, ms.
-                              Who removes an id publishes its verdict: so a part gets exactly one
+{line}:open          zset     the register: entry id of every unanswered frame -> deadline, ms. Who
+                              removes an id publishes its verdict: so a part gets exactly one
 {line}:results       stream   verdicts. Fields: `k` the answer: OK, NG, LATE, SHED, UNREADABLE or
                               ENGINE; `e` entry id of the frame; `m` its head, as it came; `j`
                               judgement (wire), where an engine was asked. One group a program

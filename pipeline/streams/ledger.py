@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.keys import Keys
-from pipeline.streams.outcome import Result, _result
+from pipeline.streams.outcome import Result, read_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,8 @@ class Ledger:
         """Give the next verdicts after a result id (`-` from the oldest kept)."""
         low = after if after == "-" else f"({after}"
         with translated():
-            return [
-                _result(raw) for raw in self._client.xrange(self._keys.results, low, "+", count)
-            ]
+            raws = self._client.xrange(self._keys.results, low, "+", count)
+        return [read_result(raw) for raw in raws]
 
     def open_heads(self, count: int = 100_000) -> dict[str, bytes]:
         """The heads of all frames not yet answered, by entry id."""

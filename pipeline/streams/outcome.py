@@ -53,22 +53,16 @@ class Outcomes:
                 self.join(program, from_start=True)  # someone emptied the server
                 return []
         # an unacknowledged verdict that the stream no longer holds comes without fields
-        return [_result(raw) for _, raws in found or [] for raw in raws if raw[1]]
+        return [read_result(raw) for _, raws in found or [] for raw in raws if raw[1]]
 
     def acknowledge(self, program: str, result_ids: list[str]) -> None:
         """Say that the program has dealt with these verdicts."""
         with translated():
             self._client.xack(self._keys.results, program, *result_ids)
 
-    def span(self, after: str, before: str, count: int) -> list[Result]:
-        """Give up to `count` verdicts with ids above `after` and up to `before` (`-`, `+`)."""
-        low = after if after == "-" else f"({after}"
-        with translated():
-            raws = self._client.xrange(self._keys.results, low, before, count=count)
-        return [_result(raw) for raw in raws]
 
-
-def _result(raw: tuple[bytes, dict[bytes, bytes]]) -> Result:
+def read_result(raw: tuple[bytes, dict[bytes, bytes]]) -> Result:
+    """Name the fields of an entry of the result stream."""
     result_id, fields = raw
     return Result(
         result_id=result_id.decode(),
