@@ -2,7 +2,6 @@
 
 from engines.command import run_command
 from engines.errors import EngineError
-
 from pipeline.errors import PipelineError
 
 _EXPECTED = (PipelineError, EngineError)

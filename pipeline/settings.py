@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from engines.command import CommandSettings
 from pydantic import Field, field_validator
 
+from engines.command import CommandSettings
 from pipeline.errors import SettingsError
 from pipeline.streams.connect import Access
 from pipeline.streams.keys import check_name
