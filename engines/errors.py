@@ -5,7 +5,8 @@ EngineError
 ├── BackendError       this machine cannot run it: refuse, say what to install
 ├── ShapeError         these pixels do not fit this engine: bury the entry
 ├── ScoringError       the engine failed on these frames: answer UNKNOWN/ENGINE
-└── AdmissionError     the engine did not prove itself: do not let it judge
+├── AdmissionError     the engine did not prove itself: do not let it judge
+└── PictureError       this file is no picture that we can read: name it, go on without it
 """
 
 
@@ -31,3 +32,7 @@ class ScoringError(EngineError):
 
 class AdmissionError(EngineError):
     """The engine did not prove itself on this machine: do not let it judge."""
+
+
+class PictureError(EngineError):
+    """This file is no picture that we can read: name it and go on without it."""
