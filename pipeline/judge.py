@@ -101,8 +101,8 @@ def find_regions(
 
 def _region(
     anomaly_map: Floats,
-    labels: Any,
-    stats: Any,
+    labels: Any,  # noqa: ANN401  # int32 [H, W]; cv2 types its arrays as "Mat or any"
+    stats: Any,  # noqa: ANN401  # left, top, width, height, area
     label: int,
     mm_per_pixel: tuple[float, float] | None,
 ) -> Region:

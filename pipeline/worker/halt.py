@@ -26,7 +26,7 @@ class Halt:
         def guarded() -> None:
             try:
                 run()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # the edge of a thread
                 _log.exception("thread.failed", extra={"thread": name})
                 self.fail(f"{name}: {error}")
                 self.giving_up.set()

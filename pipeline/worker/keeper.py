@@ -6,14 +6,9 @@ from collections.abc import Callable
 
 from pipeline.control import Standing, apply
 from pipeline.errors import ConnectionLost, RedisFull, UnreadableFrame
-from pipeline.streams.control import Controls
-from pipeline.streams.link import Link
-from pipeline.streams.work import Work
-from pipeline.telemetry import Telemetry
 from pipeline.wire import decode_control
-from pipeline.worker.halt import Halt
+from pipeline.worker.post import Post
 from pipeline.worker.reader import Intake
-from pipeline.worker.tray import Tray
 
 TICK_S = 0.05
 BEAT_EVERY_S = 0.25
@@ -28,25 +23,14 @@ _log = logging.getLogger(__name__)
 class Keeper:
     """Does each of its duties at its own pace."""
 
-    def __init__(
-        self,
-        work: Work,
-        controls: Controls,
-        link: Link,
-        intake: Intake,
-        tray: Tray,
-        telemetry: Telemetry,
-        report: Callable[[], bytes | None],
-        halt: Halt,
-    ) -> None:
-        self._work = work
-        self._controls = controls
-        self._link = link
+    def __init__(self, post: Post, intake: Intake, report: Callable[[], bytes | None]) -> None:
+        self._work = post.work
+        self._controls = post.controls
+        self._tray = post.tray
+        self._telemetry = post.telemetry
+        self._halt = post.halt
         self._intake = intake
-        self._tray = tray
-        self._telemetry = telemetry
         self._report = report
-        self._halt = halt
         self._heard = "0-0"
         self._seen_at_s = time.monotonic()
         self.standing = Standing()

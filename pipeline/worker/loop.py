@@ -2,30 +2,22 @@
 
 import logging
 import os
-import queue
 import socket
 import threading
 import time
 from dataclasses import dataclass
 
 from engines.cost import CostCurve
+
 from engines.engine import Engine
 from engines.manifest import Manifest
 from pipeline.frames import EngineName
 from pipeline.judge import Limits
-from pipeline.ring import RingReader
-from pipeline.streams.control import Controls
-from pipeline.streams.link import Link
-from pipeline.streams.work import Work
-from pipeline.telemetry import Telemetry
 from pipeline.wire import encode_report
-from pipeline.worker.halt import Halt
 from pipeline.worker.keeper import Keeper
-from pipeline.worker.outbox import Outbox
+from pipeline.worker.post import Post
 from pipeline.worker.reader import Intake, Reader
 from pipeline.worker.scorer import Scorer, worst_case_s
-from pipeline.worker.tray import Tray
-from pipeline.worker.unpack import Rings
 from pipeline.worker.writer import Writer
 
 REDIS_UNSEEN_S = 5.0  # without an answer for so long a worker says that it is not ready
@@ -48,50 +40,34 @@ def worker_name(device: str) -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{device}"
 
 
+def capacity(max_batch: int) -> int:
+    """How many entries a worker holds: one batch on the engine, one ready, a few on their way."""
+    return 2 * max_batch + 2
+
+
 class Worker:
     """Judges the frames of one line until it is told to stop."""
 
     def __init__(
         self,
-        name: str,
-        work: Work,
-        controls: Controls,
-        link: Link,
+        post: Post,
         engine: Engine,
         curve: CostCurve,
         manifest: Manifest,
         options: Options,
-        telemetry: Telemetry,
     ) -> None:
-        self._name = name
-        self._work = work
+        self._post = post
         self._manifest = manifest
         self._options = options
         self._started_ms = time.time_ns() // 1_000_000
-        self.halt = Halt()
-        self._tray = Tray(capacity=2 * options.max_batch + 2)
-        self._outbox: Outbox = queue.SimpleQueue()
-        self._rings = Rings(RingReader.attach)
-        intake = Intake(
-            self._tray, self._outbox, self._rings, engine.input_size, options.max_deliveries
-        )
-        self._keeper = Keeper(
-            work, controls, link, intake, self._tray, telemetry, self._report, self.halt
-        )
-        self._reader = Reader(
-            work, link, intake, self._tray, self.halt, lambda: self._keeper.standing.paused
-        )
-        self._scorer = Scorer(
-            engine, curve, options.max_batch, options.batch_wait_ms, self._tray, self._outbox,
-            self.halt,
-        )
         self._stuck_s = worst_case_s(curve, options.max_batch)
+        intake = Intake(post, engine.input_size, options.max_deliveries)
+        self._keeper = Keeper(post, intake, self._report)
+        self._reader = Reader(post, intake, lambda: self._keeper.standing.paused)
+        self._scorer = Scorer(post, engine, curve, options.max_batch, options.batch_wait_ms)
         named = EngineName(manifest.model, manifest.version, manifest.sha256)
-        self._writer = Writer(
-            work, link, self._outbox, self._tray, self._rings, telemetry, self.limits, name, named,
-            self.halt,
-        )
-        halt = self.halt
+        self._writer = Writer(post, self.limits, named)
+        halt = post.halt
         self._reading = halt.guard(self._reader.run, "reader")
         self._keeping = halt.guard(self._keeper.run, "keeper")
         self._scoring = halt.guard(self._scorer.run, "scorer")
@@ -103,30 +79,30 @@ class Worker:
         Args:
             drain_s: seconds that this may take; what is left then is taken over by others.
         """
-        self._work.join()
+        self._post.work.join()
         self._keeper.hear()
         for thread in (self._reading, self._keeping, self._scoring, self._writing):
             thread.start()
-        self.halt.draining.wait()
-        _log.info("worker.draining", extra={"in_hand": self._tray.in_hand})
-        timer = threading.Timer(drain_s, self.halt.giving_up.set)
+        self._post.halt.draining.wait()
+        _log.info("worker.draining", extra={"in_hand": self._post.tray.in_hand})
+        timer = threading.Timer(drain_s, self._post.halt.giving_up.set)
         timer.start()
         try:
             self._drain(drain_s)
         finally:
             timer.cancel()
-            self._rings.close()
+            self._post.rings.close()
 
     def _drain(self, drain_s: float) -> None:
         self._reading.join(drain_s)
         self._keeping.join(drain_s)
-        self._tray.close()
+        self._post.tray.close()
         self._scoring.join(drain_s)
-        self._outbox.put(None)
+        self._post.outbox.put(None)
         self._writing.join(drain_s)
-        if self._tray.in_hand:
-            _log.error("worker.left_frames", extra={"in_hand": self._tray.in_hand})
-        self._work.leave()
+        if self._post.tray.in_hand:
+            _log.error("worker.left_frames", extra={"in_hand": self._post.tray.in_hand})
+        self._post.work.leave()
         _log.info("worker.drained", extra={"verdicts": self._writer.verdicts})
 
     def limits(self) -> Limits:
@@ -141,15 +117,15 @@ class Worker:
 
     def ailing(self) -> str:
         """What is wrong with this process, or nothing."""
-        if self.halt.failure:
-            return self.halt.failure
+        if self._post.halt.failure:
+            return self._post.halt.failure
         if (busy_s := self._scorer.busy_s()) > self._stuck_s:
             return f"the engine has been at one batch for {busy_s:.0f} s"
         return ""
 
     def not_ready(self) -> str:
         """Why this process takes no frames, or nothing."""
-        if self.halt.draining.is_set():
+        if self._post.halt.draining.is_set():
             return "draining"
         if self._keeper.standing.paused:
             return "paused: pipeline-control --resume goes on"
@@ -164,7 +140,7 @@ class Worker:
         limits = self.limits()
         return encode_report(
             {
-                "worker": self._name,
+                "worker": self._post.name,
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
                 "engine": self._manifest.model,

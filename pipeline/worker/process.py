@@ -9,19 +9,23 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+from engines.cost import CostCurve, measure_cost
 from pydantic import Field
 
-from engines.cost import CostCurve, measure_cost
 from engines.manifest import Manifest
 from engines.open import OpenedEngine, open_engine
 from pipeline.logs import start_logs
+from pipeline.ring import RingReader
 from pipeline.settings import LineSettings
 from pipeline.streams.control import Controls
 from pipeline.streams.intake import Limits
 from pipeline.streams.work import Work
 from pipeline.telemetry import Telemetry, served
 from pipeline.worker.halt import Halt
-from pipeline.worker.loop import Options, Worker, worker_name
+from pipeline.worker.loop import Options, Worker, capacity, worker_name
+from pipeline.worker.post import Post
+from pipeline.worker.tray import Tray
+from pipeline.worker.unpack import Rings
 
 FORCED_STATUS = 130
 _log = logging.getLogger(__name__)
@@ -76,9 +80,7 @@ def run(settings: WorkerSettings) -> int:
         return _serve(settings, opened, curve, max_batch)
 
 
-def _serve(
-    settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max_batch: int
-) -> int:
+def _serve(settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max_batch: int) -> int:
     manifest: Manifest = opened.manifest
     name = worker_name(settings.device)
     telemetry = Telemetry(settings.line)
@@ -90,18 +92,23 @@ def _serve(
         settings.pixel_threshold,
     )
     with settings.link() as link:
-        work = Work(link.client, settings.line, name, Limits(results_kept=settings.results_kept))
-        controls = Controls(link.client, settings.line)
-        worker = Worker(
-            name, work, controls, link, opened.engine, curve, manifest, options, telemetry
+        post = Post(
+            name,
+            link,
+            Work(link.client, settings.line, name, Limits(results_kept=settings.results_kept)),
+            Controls(link.client, settings.line),
+            telemetry,
+            Tray(capacity(max_batch)),
+            Rings(RingReader.attach),
         )
+        worker = Worker(post, opened.engine, curve, manifest, options)
         page = served(telemetry, settings.host, settings.port, worker.ailing, worker.not_ready)
-        with page as port, _signals(worker.halt):
+        with page as port, _signals(post.halt):
             fields = {"worker": name, "line": settings.line, "redis": link.server, "port": port}
             _log.info("worker.started", extra=fields)
             worker.run(settings.drain_s)
-    if worker.halt.failure:
-        _log.error("worker.failed", extra={"why": worker.halt.failure})
+    if post.halt.failure:
+        _log.error("worker.failed", extra={"why": post.halt.failure})
         return 1
     return 0
 

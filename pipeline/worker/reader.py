@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pipeline.batching import Waiting
 from pipeline.errors import ConnectionLost, RedisFull, UnreadableFrame
 from pipeline.frames import Reason
-from pipeline.streams.link import Link
-from pipeline.streams.work import Entry, Work
-from pipeline.worker.halt import Halt
-from pipeline.worker.outbox import Outbox, Refused
-from pipeline.worker.tray import Held, Tray
-from pipeline.worker.unpack import Rings, unpack
+from pipeline.streams.work import Entry
+from pipeline.worker.outbox import Refused
+from pipeline.worker.post import Post
+from pipeline.worker.tray import Held
+from pipeline.worker.unpack import unpack
 
 READ_BLOCK_MS = 100
 _WAIT_S = 0.1
@@ -22,17 +21,10 @@ _log = logging.getLogger(__name__)
 class Intake:
     """Takes entries into hand: to the tray if they are frames, else to the outbox."""
 
-    def __init__(
-        self,
-        tray: Tray,
-        outbox: Outbox,
-        rings: Rings,
-        input_size: tuple[int, int],
-        max_deliveries: int,
-    ) -> None:
-        self._tray = tray
-        self._outbox = outbox
-        self._rings = rings
+    def __init__(self, post: Post, input_size: tuple[int, int], max_deliveries: int) -> None:
+        self._tray = post.tray
+        self._outbox = post.outbox
+        self._rings = post.rings
         self._input_size = input_size
         self._max_deliveries = max_deliveries
 
@@ -58,44 +50,33 @@ class Intake:
 class Reader:
     """Reads while there is room."""
 
-    def __init__(
-        self,
-        work: Work,
-        link: Link,
-        intake: Intake,
-        tray: Tray,
-        halt: Halt,
-        paused: Callable[[], bool],
-    ) -> None:
-        self._work = work
-        self._link = link
+    def __init__(self, post: Post, intake: Intake, paused: Callable[[], bool]) -> None:
+        self._post = post
         self._intake = intake
-        self._tray = tray
-        self._halt = halt
         self._paused = paused
 
     def run(self) -> None:
         """Read until the worker drains."""
-        while not self._halt.draining.is_set():
+        while not self._post.halt.draining.is_set():
             if self._paused():
-                self._halt.draining.wait(_WAIT_S)
+                self._post.halt.draining.wait(_WAIT_S)
                 continue
-            room = self._tray.wait_for_room(_WAIT_S)
+            room = self._post.tray.wait_for_room(_WAIT_S)
             if room:
                 self._read(room)
 
     def _read(self, room: int) -> None:
         try:
-            self._intake.take(self._work.read(room, READ_BLOCK_MS))
+            self._intake.take(self._post.work.read(room, READ_BLOCK_MS))
         except (ConnectionLost, RedisFull) as error:
             _log.warning("redis.lost", extra={"why": str(error)})
             self._recover()
 
     def _recover(self) -> None:
         """Wait for Redis, then take what was delivered to us but never arrived."""
-        draining = self._halt.draining.is_set
+        draining = self._post.halt.draining.is_set
         try:
-            mine = self._link.persist(self._work.mine, draining)
+            mine = self._post.link.persist(self._post.work.mine, draining)
         except (ConnectionLost, RedisFull):
             return  # draining: whoever lives takes these entries over
         _log.info("redis.back", extra={"undelivered": len(mine)})

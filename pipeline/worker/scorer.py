@@ -5,16 +5,16 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-
 from engines.cost import CostCurve
-from engines.engine import Engine, Scores
+
+from engines.engine import Engine, Pixels, Scores
 from engines.errors import EngineError
 from pipeline.batching import NS_PER_MS, Plan, Waiting, plan_batch
 from pipeline.frames import Reason
 from pipeline.judge import Row
-from pipeline.worker.halt import Halt
-from pipeline.worker.outbox import Outbox, Refused, Scored
-from pipeline.worker.tray import Held, Tray
+from pipeline.worker.outbox import Refused, Scored
+from pipeline.worker.post import Post
+from pipeline.worker.tray import Held
 
 PACE_WEIGHT = 0.1  # of the newest batch in the running ratio of measured to expected time
 FAILURES_TO_STOP = 10  # in a row: this engine is gone, others must take the frames
@@ -26,21 +26,19 @@ class Scorer:
 
     def __init__(
         self,
+        post: Post,
         engine: Engine,
         curve: CostCurve,
         max_batch: int,
         batch_wait_ms: float,
-        tray: Tray,
-        outbox: Outbox,
-        halt: Halt,
     ) -> None:
+        self._tray = post.tray
+        self._outbox = post.outbox
+        self._halt = post.halt
         self._engine = engine
         self._curve = curve
         self._max_batch = max_batch
         self._batch_wait_ms = batch_wait_ms
-        self._tray = tray
-        self._outbox = outbox
-        self._halt = halt
         self._frames = np.empty((max_batch, *engine.input_size, 3), np.uint8)
         self._pace = 1.0
         self._failures = 0
@@ -82,7 +80,7 @@ class Scorer:
         self._learn_pace(len(batch), took_ms)
         self._outbox.put(Scored(batch, _rows(scores), started_ns, took_ms))
 
-    def _timed(self, frames: np.ndarray) -> tuple[Scores, float]:
+    def _timed(self, frames: Pixels) -> tuple[Scores, float]:
         self._busy_since_s = began_s = time.monotonic()
         try:
             return self._engine.score(frames), (time.monotonic() - began_s) * 1e3

@@ -26,7 +26,7 @@ class Held:
 
 
 class Tray:
-    """Hands frames from the reader to the engine; knows every entry in hand until it is answered."""
+    """Hands frames from reader to engine; knows every entry in hand until it is answered."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -81,7 +81,7 @@ class Tray:
         return len(self._in_hand)
 
     def next_batch(self, decide: Decide) -> tuple[list[Held], list[Held]] | None:
-        """Wait for a plan that does something: (score these, answer these LATE); None at the end."""
+        """Wait for something to do: (score these, answer these LATE); None at the end."""
         with self._changed:
             while True:
                 plan = decide([held.waiting for held in self._frames], time.time_ns())

@@ -7,14 +7,11 @@ from collections.abc import Callable
 from pipeline.errors import ConnectionLost, RedisFull
 from pipeline.frames import EngineName, Reason, Timings
 from pipeline.judge import Limits, Row, judge
-from pipeline.streams.link import Link
-from pipeline.streams.work import Answer, Entry, Work
-from pipeline.telemetry import Telemetry
+from pipeline.streams.work import Answer, Entry
 from pipeline.wire import encode_judgement
-from pipeline.worker.halt import Halt
-from pipeline.worker.outbox import Outbox, Refused, Scored
-from pipeline.worker.tray import Held, Tray
-from pipeline.worker.unpack import Rings
+from pipeline.worker.outbox import Refused, Scored
+from pipeline.worker.post import Post
+from pipeline.worker.tray import Held
 
 _log = logging.getLogger(__name__)
 _NS_PER_S = 1e9
@@ -24,34 +21,16 @@ _NS_PER_MS = 1e6
 class Writer:
     """Publishes every answer, and lets go of the frame only then."""
 
-    def __init__(
-        self,
-        work: Work,
-        link: Link,
-        outbox: Outbox,
-        tray: Tray,
-        rings: Rings,
-        telemetry: Telemetry,
-        limits: Callable[[], Limits],
-        name: str,
-        engine: EngineName,
-        halt: Halt,
-    ) -> None:
-        self._work = work
-        self._link = link
-        self._outbox = outbox
-        self._tray = tray
-        self._rings = rings
-        self._telemetry = telemetry
+    def __init__(self, post: Post, limits: Callable[[], Limits], engine: EngineName) -> None:
+        self._post = post
+        self._telemetry = post.telemetry
         self._limits = limits
-        self._name = name
         self._engine = engine
-        self._halt = halt
         self.verdicts = 0
 
     def run(self) -> None:
         """Publish until None comes."""
-        while (message := self._outbox.get()) is not None:
+        while (message := self._post.outbox.get()) is not None:
             if isinstance(message, Scored):
                 self._publish_scored(message)
             else:
@@ -75,7 +54,7 @@ class Writer:
             telemetry.queue_wait.observe((scored.started_ns - arrived_ns) / _NS_PER_S)
             telemetry.end_to_end.observe((done_ns - captured_ns) / _NS_PER_S)
             if held.head.ring:
-                self._rings.release(held.head.ring)
+                self._post.rings.release(held.head.ring)
 
     def _judged(self, held: Held, row: Row, scored: Scored, limits: Limits) -> Answer:
         arrived_ns = held.waiting.arrived_ns
@@ -86,7 +65,7 @@ class Writer:
             batch=len(scored.batch),
         )
         judgement = judge(
-            row, limits, held.head.meta.mm_per_pixel, self._engine, timings, self._name
+            row, limits, held.head.meta.mm_per_pixel, self._engine, timings, self._post.name
         )
         return Answer(held.entry, judgement.judged, encode_judgement(judgement))
 
@@ -101,14 +80,14 @@ class Writer:
 
     def _bury(self, entry: Entry, why: str) -> None:
         try:
-            self._work.bury(entry, why)
+            self._post.work.bury(entry, why)
         except (ConnectionLost, RedisFull) as error:
             _log.warning("dead_letter.lost", extra={"entry": entry.entry_id, "why": str(error)})
 
     def _publish(self, answers: list[Answer]) -> None:
-        giving_up = self._halt.giving_up.is_set
-        said = self._link.persist(lambda: self._work.answer(answers), giving_up)
-        self._tray.answered([answer.entry for answer in answers])
+        giving_up = self._post.halt.giving_up.is_set
+        said = self._post.link.persist(lambda: self._post.work.answer(answers), giving_up)
+        self._post.tray.answered([answer.entry for answer in answers])
         for word in said:
             if word:
                 self.verdicts += 1
