@@ -61,6 +61,7 @@ def run_command(
         sys.stdout.write(f"{prog} {version('prn-line')}\n")
         sys.exit(0)
     settings = _parse(prog, settings_type, given)
+    ending: tuple[type[Exception], ...] = (OSError, *expected)
     try:
         status = main(settings)
     except KeyboardInterrupt:
@@ -68,7 +69,7 @@ def run_command(
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except (*expected, OSError) as error:
+    except ending as error:
         sys.exit(f"{prog}: {error}")
     sys.exit(status or 0)
 
