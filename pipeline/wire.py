@@ -286,9 +286,13 @@ def _decode_region(packed: object) -> Region:
         raise ForeignVerdict(f"region {sizes} lies in no picture")
     (peak,) = _numbers([packed.get("peak")], (int, float))
     if "area_mm2" not in packed:
-        return Region(*sizes, peak=float(peak))
+        return Region(*sizes, float(peak))
     scaled = _numbers([packed.get(name) for name in _MM_FIELDS], (int, float))
-    return Region(*sizes, float(peak), *map(float, scaled))
+    area_mm2, height_mm, width_mm = map(float, scaled)
+    top, left, height, width, area_px = sizes
+    return Region(
+        top, left, height, width, area_px, float(peak), area_mm2, height_mm, width_mm
+    )
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from engines.cost import CostCurve, measure_cost
+from engines.cost import CostCurve, batch_sizes, measure_cost
 from pydantic import Field
 
 from engines.manifest import Manifest
@@ -28,6 +28,8 @@ from pipeline.worker.tray import Tray
 from pipeline.worker.unpack import Rings
 
 FORCED_STATUS = 130
+REPEATS = 9  # calls of each batch size at the start
+MEASURE_S = 3.0  # no more rounds of them after this
 _log = logging.getLogger(__name__)
 
 
@@ -72,7 +74,9 @@ def run(settings: WorkerSettings) -> int:
         if opened.manifest.admission is None:
             why = "nobody has proved it on this machine: engine-admit does"
             _log.warning("engine.not_admitted", extra={"engine": str(settings.engine), "why": why})
-        curve = CostCurve(tuple(measure_cost(opened.engine)))
+        curve = CostCurve.through(
+            measure_cost(opened.engine, batch_sizes(opened.engine.max_batch), REPEATS, MEASURE_S)
+        )
         max_batch = settings.max_batch or curve.best_batch()
         max_batch = min(max_batch, opened.engine.max_batch)
         fields = {"backend": opened.backend, "max_batch": max_batch, "one_ms": curve.ms(1)}
