@@ -284,15 +284,13 @@ def _decode_region(packed: object) -> Region:
     sizes = _numbers([packed.get(name) for name in _WHOLE_FIELDS], (int,))
     if min(sizes) < 0 or max(sizes) > MAX_PIXELS:
         raise ForeignVerdict(f"region {sizes} lies in no picture")
-    (peak,) = _numbers([packed.get("peak")], (int, float))
+    top, left, height, width, area_px = sizes
+    (peak,) = map(float, _numbers([packed.get("peak")], (int, float)))
     if "area_mm2" not in packed:
-        return Region(*sizes, float(peak))
+        return Region(top, left, height, width, area_px, peak)
     scaled = _numbers([packed.get(name) for name in _MM_FIELDS], (int, float))
     area_mm2, height_mm, width_mm = map(float, scaled)
-    top, left, height, width, area_px = sizes
-    return Region(
-        top, left, height, width, area_px, float(peak), area_mm2, height_mm, width_mm
-    )
+    return Region(top, left, height, width, area_px, peak, area_mm2, height_mm, width_mm)
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> bytes:

@@ -142,9 +142,7 @@ class FrameOffer:
             nonlocal tries
             tries += 1
             due_ns = head.meta.deadline_ns
-            return self._intake.offer(
-                seq, packed, payload, charged, due_ns, shot.cursor, shed=live
-            )
+            return self._intake.offer(seq, packed, payload, charged, due_ns, shot.cursor, shed=live)
 
         wait_s = FULL_WAIT_S
         try:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from pydantic import Field, field_validator
@@ -144,7 +143,13 @@ def _offer_all(
         link.persist(lambda: intake.note(event.removeprefix("camera.")), stop.is_set)
 
     shots = reconnecting(
-        source, cursor, tell, time.monotonic, stop.wait, BackOff(), random.Random()  # noqa: S311
+        source,
+        cursor,
+        tell,
+        time.monotonic,
+        stop.wait,
+        BackOff(),
+        random.Random(),  # noqa: S311
     )
     with progress(settings.camera, settings.count, shown=settings.show_progress) as advance:
         for shot in shots:

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from engines.cost import CostCurve, batch_sizes, measure_cost
 from pydantic import Field
 
+from engines.cost import CostCurve, batch_sizes, measure_cost
 from engines.manifest import Manifest
 from engines.open import OpenedEngine, open_engine
 from pipeline.logs import start_logs
