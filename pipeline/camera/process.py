@@ -26,6 +26,7 @@ from pipeline.streams.ledger import Ledger
 from pipeline.streams.link import Link
 
 CLOCK_WARNING_MS = 20.0
+_DEADLINE_MS = {True: 2_000.0, False: 60_000.0}  # live sources, files
 _log = logging.getLogger(__name__)
 
 
@@ -45,8 +46,11 @@ class CameraSettings(LineSettings):
         default=Codec.RAW, description="how pixels travel; ring: shared memory of this machine"
     )
     jpeg_quality: int = Field(default=95, ge=1, le=100, description="of JPEG frames")
-    deadline_ms: float = Field(
-        default=2000.0, gt=0, description="after capture, when a verdict no longer helps, ms"
+    deadline_ms: float | None = Field(
+        default=None,
+        gt=0,
+        description="after capture, when a verdict no longer helps, ms; "
+        "default: 2000 from live sources, 60000 from files",
     )
     budget_mb: float = Field(
         default=64.0, gt=0, description="frames that may wait on the line, MB; the same for all"
@@ -116,7 +120,7 @@ def run(settings: CameraSettings) -> int:
             _preparation(settings),
             settings.codec,
             settings.jpeg_quality,
-            int(settings.deadline_ms * 1e6),
+            int((settings.deadline_ms or _DEADLINE_MS[source.live]) * 1e6),
             stop,
         )
         with _ring(settings, offer, link):
