@@ -284,11 +284,12 @@ def _decode_region(packed: object) -> Region:
     sizes = _numbers([packed.get(name) for name in _WHOLE_FIELDS], (int,))
     if min(sizes) < 0 or max(sizes) > MAX_PIXELS:
         raise ForeignVerdict(f"region {sizes} lies in no picture")
-    (peak,) = _numbers([packed.get("peak")], (int, float))
+    top, left, height, width, area_px = sizes
+    peak = float(*_numbers([packed.get("peak")], (int, float)))
     if "area_mm2" not in packed:
-        return Region(*sizes, peak=float(peak))
+        return Region(top, left, height, width, area_px, peak)
     scaled = _numbers([packed.get(name) for name in _MM_FIELDS], (int, float))
-    return Region(*sizes, float(peak), *map(float, scaled))
+    return Region(top, left, height, width, area_px, peak, *map(float, scaled))
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> bytes:

@@ -95,7 +95,9 @@ class Ledger:
                 for raw_id in ids[at : at + _OPEN_PAGE]:
                     pipe.xrange(self._keys.frames, raw_id, raw_id)
                 found = pipe.execute()
-            heads |= {entry[0].decode(): entry[1].get(b"m", b"") for page in found for entry in page}
+            heads |= {
+                entry[0].decode(): entry[1].get(b"m", b"") for page in found for entry in page
+            }
         return heads
 
 
