@@ -285,12 +285,11 @@ def _decode_region(packed: object) -> Region:
     if min(sizes) < 0 or max(sizes) > MAX_PIXELS:
         raise ForeignVerdict(f"region {sizes} lies in no picture")
     top, left, height, width, area_px = sizes
-    (peak,) = map(float, _numbers([packed.get("peak")], (int, float)))
+    peak = float(*_numbers([packed.get("peak")], (int, float)))
     if "area_mm2" not in packed:
         return Region(top, left, height, width, area_px, peak)
     scaled = _numbers([packed.get(name) for name in _MM_FIELDS], (int, float))
-    area_mm2, height_mm, width_mm = map(float, scaled)
-    return Region(top, left, height, width, area_px, peak, area_mm2, height_mm, width_mm)
+    return Region(top, left, height, width, area_px, peak, *map(float, scaled))
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> bytes:

@@ -27,8 +27,15 @@ class Link:
     server: str  # its name and version
     _revive: Callable[[], None]
 
-    def persist(self, action: Callable[[], Answer], stopping: Callable[[], bool]) -> Answer:
+    def persist(
+        self,
+        action: Callable[[], Answer],
+        stopping: Callable[[], bool],
+        pause: Callable[[float], object] = time.sleep,
+    ) -> Answer:
         """Repeat `action` until Redis answers; it must be safe to repeat.
+
+        `pause` waits between two tries, given seconds; it may return early.
 
         Raises:
             ConnectionLost, RedisFull: still no answer when `stopping` said true.
@@ -41,7 +48,7 @@ class Link:
                 if stopping():
                     raise
                 _log.warning("redis.waiting", extra={"why": str(error), "wait_s": wait_s})
-            time.sleep(wait_s)
+            pause(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             self._revive()
 

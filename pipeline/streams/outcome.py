@@ -55,6 +55,23 @@ class Outcomes:
         # an unacknowledged verdict that the stream no longer holds comes without fields
         return [read_result(raw) for _, raws in found or [] for raw in raws if raw[1]]
 
+    def unacknowledged(self, program: str, after: str, count: int) -> list[Result]:
+        """Give the next verdicts that were handed out but not acknowledged.
+
+        `after` is a result id, `0` begins with the oldest. One that the stream no longer holds
+        comes without answer and head.
+        """
+        with translated():
+            try:
+                found = self._client.xreadgroup(
+                    program, "program", {self._keys.results: after}, count=count
+                )
+            except redis.ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    raise
+                return []
+        return [read_result((raw[0], raw[1] or {})) for _, raws in found or [] for raw in raws]
+
     def acknowledge(self, program: str, result_ids: list[str]) -> None:
         """Say that the program has dealt with these verdicts."""
         with translated():
