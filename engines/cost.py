@@ -15,6 +15,7 @@ from engines.engine import Engine
 from engines.manifest import CostPoint
 
 WARM_UP_CALLS = 3
+WORTHWHILE = 1.05  # a larger batch must be cheaper per frame by more than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,16 @@ class CostCurve:
     def ms(self, batch: int) -> float:
         """Give the median cost of `batch` frames, milliseconds."""
         return self._read(self.median_ms, batch)
+
+    def best_batch(self) -> int:
+        """Give the smallest measured size within 5 % of the lowest cost per frame."""
+        per_frame = [cost / size for cost, size in zip(self.median_ms, self.batches, strict=True)]
+        lowest = min(per_frame)
+        return next(
+            size
+            for size, cost in zip(self.batches, per_frame, strict=True)
+            if cost <= lowest * WORTHWHILE
+        )
 
     def slow_ms(self, batch: int) -> float:
         """Give the cost of `batch` frames that one call in a hundred exceeds, milliseconds."""

@@ -15,9 +15,14 @@ if seq <= last then
     return { 'seen', tostring(last) }
 end
 
-local function answer_shed(id, head)
-    redis.call('XADD', results, 'MAXLEN', '~', kept, '*', 'k', 'SHED', 'e', id, 'm', head)
-    redis.call('HINCRBY', counts, 'SHED', 1)
+local now = redis.call('TIME')
+local now_ms = tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000
+
+-- As everywhere, what is answered past its deadline says LATE.
+local function answer_shed(id, head, deadline)
+    local answer = now_ms > tonumber(deadline) and 'LATE' or 'SHED'
+    redis.call('XADD', results, 'MAXLEN', '~', kept, '*', 'k', answer, 'e', id, 'm', head)
+    redis.call('HINCRBY', counts, answer, 1)
 end
 
 -- Frames after the group's last-delivered id wait; those before it are in a worker's hands.
@@ -46,10 +51,12 @@ if used + charged > budget then
         local id, fields = oldest[1], {}
         for index = 1, #oldest[2], 2 do fields[oldest[2][index]] = oldest[2][index + 1] end
         redis.call('XDEL', frames, id)
-        if redis.call('ZREM', open, id) == 1 then
+        local deadline = redis.call('ZSCORE', open, id)
+        if deadline then
+            redis.call('ZREM', open, id)
             local freed = tonumber(fields['n'] or '0') or 0
             used = redis.call('DECRBY', bytes, freed)
-            answer_shed(id, fields['m'] or '')
+            answer_shed(id, fields['m'] or '', deadline)
             reply[#reply + 1] = id
         end
     end
@@ -69,9 +76,8 @@ redis.call('HINCRBY', KEYS[7], 'offered', 1)
 
 local status, id
 if used + charged > budget then
-    local now = redis.call('TIME')
     status, id = 'shed', now[1] .. string.format('%03d', math.floor(now[2] / 1000)) .. '-shed'
-    answer_shed(id, ARGV[3])
+    answer_shed(id, ARGV[3], ARGV[6])
 else
     status = 'admitted'
     if ARGV[4] == '' then
