@@ -34,6 +34,7 @@ class CommandSettings(BaseSettings):
         cli_implicit_flags=True,
         cli_avoid_json=True,
         cli_hide_none_type=True,
+        cli_shortcuts={"as-json": "json"},  # a field cannot be named json: pydantic has one
     )
 
 
