@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 
 from engines.admit import admit as admit_engine
@@ -22,8 +21,6 @@ REFUSED_STATUS = 1
 
 
 class _EngineSettings(CommandSettings):
-    model_config = SettingsConfigDict(cli_shortcuts={"as-json": "json"})
-
     engine: Path = Field(description="engine file (.onnx); its manifest lies beside it")
     backend: Backend = Field(
         default="auto", description="auto is openvino on a CPU, onnxruntime on a GPU"
