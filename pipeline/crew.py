@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pipeline.errors import PipelineError
 
@@ -81,7 +82,7 @@ class Crew:
         self.members: list[Member] = []
         logs.mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import zlib
 
 import msgpack
@@ -106,10 +107,8 @@ def test_any_value_in_any_field_of_a_head_is_read_or_refused(
     head: Head, field: str, value: object
 ) -> None:
     fields = msgpack.unpackb(encode_head(head)) | {field: value}
-    try:
+    with contextlib.suppress(UnreadableFrame):
         assert isinstance(decode_head(msgpack.packb(fields)), Head)
-    except UnreadableFrame as error:
-        assert str(error)
 
 
 JUDGED = ("judged", "score", "regions", "mask", "engine", "timings", "nearest", "distance")
@@ -120,14 +119,12 @@ def test_any_value_in_any_field_of_a_judgement_is_read_or_refused(
     judgement: Judgement, field: str, value: object
 ) -> None:
     fields = msgpack.unpackb(encode_judgement(judgement)) | {field: value}
-    try:
+    with contextlib.suppress(ForeignVerdict):
         assert isinstance(decode_judgement(msgpack.packb(fields)), Judgement)
-    except ForeignVerdict as error:
-        assert str(error)
 
 
 def test_head_of_another_schema_version_says_what_to_do() -> None:
-    with pytest.raises(UnreadableFrame, match="schema version 2.*same release"):
+    with pytest.raises(UnreadableFrame, match=r"schema version 2.*same release"):
         decode_head(msgpack.packb({"v": 2}))
 
 
