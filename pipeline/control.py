@@ -1,4 +1,5 @@
 """Standing orders, until the command that gives them lands."""
+
 from dataclasses import dataclass
 from typing import Any
 

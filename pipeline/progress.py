@@ -16,8 +16,8 @@ from rich.progress import (
 
 
 @contextmanager
-def progress(title: str, total: int | None, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """Give a function that says one more is done.
+def progress(title: str, total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Give a function that says how many more are done.
 
     Args:
         title: what is being done.
@@ -25,7 +25,7 @@ def progress(title: str, total: int | None, *, shown: bool) -> Iterator[Callable
         shown: whether anything is drawn.
     """
     if not shown:
-        yield lambda: None
+        yield lambda _more: None
         return
     columns = (
         TextColumn("{task.description:>12}"),
@@ -36,4 +36,4 @@ def progress(title: str, total: int | None, *, shown: bool) -> Iterator[Callable
     )
     with Progress(*columns, console=Console(file=sys.stderr)) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda more: bar.advance(task, more)

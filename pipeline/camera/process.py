@@ -160,7 +160,7 @@ def _offer_all(
             if not offer.offer(shot, seq, live=source.live):
                 break
             seq += 1
-            advance()
+            advance(1)
     if not stop.is_set():
         link.persist(intake.forget_cursor, stop.is_set)
     counts = {status.value: count for status, count in offer.counts.items()}
