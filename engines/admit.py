@@ -144,7 +144,7 @@ def draw_frames(size: tuple[int, int]) -> Pixels:
 def _source(images: Path | None) -> str:
     if images is None:
         return "SYNTHETIC frames, no real picture: admit again with --images"
-    return f"pictures of {images.resolve().name}"
+    return f"pictures of {'/'.join(images.resolve().parts[-2:])}"
 
 
 def _try(engine: Engine, backend: str, frames: Pixels, repeats: int) -> _Trial:

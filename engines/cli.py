@@ -21,7 +21,7 @@ REFUSED_STATUS = 1
 
 
 class _EngineSettings(CommandSettings):
-    engine: Path = Field(description="engine file (.onnx); its manifest lies beside it")
+    engine: Path = Field(description="engine file; its manifest lies beside it")
     backend: Backend = Field(
         default="auto", description="auto is openvino on a CPU, onnxruntime on a GPU"
     )
