@@ -129,6 +129,12 @@ def resident_mb(pid: int) -> float:
     return int(pages) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
+def peak_mb(pid: int) -> float:
+    """Largest resident memory of a running process so far, MB."""
+    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
     """Turn SIGTERM into KeyboardInterrupt, so that crews are stopped on the way out."""
