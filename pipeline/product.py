@@ -3,6 +3,7 @@
 The demo learns it and the synthetic camera shows it. Everything follows from the seed.
 """
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from engines.manifest import write_atomic
+from pipeline.errors import SettingsError
 from pipeline.product_defects import Defect, Scene, apply_on_top, apply_to_part
 from pipeline.product_shapes import PartType, Pose, draw_shape, shape_of
 from pipeline.product_surface import Light, belt_texture, compose, crop, expose, metal
@@ -96,7 +97,14 @@ def write_product(
         per_defect: defective parts of each kind.
         part_types: take turns.
         size: (height, width).
+
+    Raises:
+        SettingsError: the folder exists already. It appears whole or not at all.
     """
+    if folder.exists():
+        raise SettingsError(f"{folder} exists already: name another folder, or delete it")
+    part_folder = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part_folder, ignore_errors=True)
     plan: list[tuple[str, Defect | None, int]] = [
         ("train/good", None, normals),
         ("test/good", None, test_good),
@@ -105,13 +113,14 @@ def write_product(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("draw parts", total=sum(count for _, _, count in plan))
-        for part, (where, defect, count) in enumerate(plan):
+        for number, (where, defect, count) in enumerate(plan):
             able = [kind for kind in part_types if defect is None or defect in DEFECTS[kind]]
             for index in range(count):
-                rng = np.random.default_rng([seed, part, index])
+                rng = np.random.default_rng([seed, number, index])
                 drawn = draw_part(rng, able[index % len(able)], defect, size)
-                _write(folder, where, f"{index:04d}", *drawn, defect)
+                _write(part_folder, where, f"{index:04d}", *drawn, defect)
                 progress.advance(bar)
+    part_folder.rename(folder)
 
 
 def _kinds(part_types: tuple[PartType, ...]) -> list[Defect]:
@@ -136,4 +145,4 @@ def _write(
 def _write_png(path: Path, pixels: cv2.typing.MatLike) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _, encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    write_atomic(path, encoded.tobytes())
+    path.write_bytes(encoded.tobytes())

@@ -126,7 +126,7 @@ class GenicamSource:
             if not producer.is_file():
                 raise SettingsError(f"no GenTL producer {producer}")
             harvester.add_file(str(producer))
-        absent = (ValueError, IndexError, *self._library.errors)
+        absent: tuple[type[Exception], ...] = (ValueError, IndexError, *self._library.errors)
         try:
             harvester.update()
             acquirer = harvester.create({"serial_number": self._serial} if self._serial else None)

@@ -89,7 +89,7 @@ def _kind(spec: str) -> tuple[str, str]:
     """Give the kind of source and what it needs."""
     if _URL.fullmatch(spec):
         return "opencv", spec
-    if Path(spec).is_dir():
+    if spec and Path(spec).is_dir():
         return "folder", spec
     if Path(spec).is_file():
         return "video", spec
