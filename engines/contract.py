@@ -9,6 +9,7 @@ distance  float32  [N, S]        out, together with nearest
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +25,9 @@ MAP = "map"
 NEAREST = "nearest"
 DISTANCE = "distance"
 
+# The key that every tensor kept in a file of its own must have (onnx.proto, TensorProto field 13).
+_EXTERNAL_KEY = b"\x0a\x08location"
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -36,6 +40,21 @@ class Port:
     def __str__(self) -> str:
         sizes = ", ".join("?" if size is None else str(size) for size in self.dims)
         return f"{self.dtype} [{sizes}]"
+
+
+def read_graph(path: Path) -> bytes:
+    """Read an `.onnx` file that holds all of its weights, so that its hash covers them.
+
+    Raises:
+        ManifestError: it keeps weights in another file, which no hash covers.
+    """
+    graph = path.read_bytes()
+    if _EXTERNAL_KEY in graph:
+        raise ManifestError(
+            f"{path} keeps weights in another file, which its manifest does not cover: "
+            "export it with its weights inside (external_data=False)"
+        )
+    return graph
 
 
 def check_contract(inputs: Sequence[Port], outputs: Sequence[Port], manifest: Manifest) -> int:

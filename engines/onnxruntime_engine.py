@@ -14,6 +14,7 @@ from engines.contract import (
     check_contract,
     first_rows,
     outputs_by_name,
+    read_graph,
 )
 from engines.engine import Pixels, Scores, check_frames
 from engines.errors import BackendError, ScoringError
@@ -103,6 +104,7 @@ class OnnxRuntimeEngine:
 
 
 def _open_session(path: Path, manifest: Manifest, cuda_index: int | None, threads: int) -> Any:  # noqa: ANN401
+    graph = read_graph(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -111,7 +113,7 @@ def _open_session(path: Path, manifest: Manifest, cuda_index: int | None, thread
     options.log_severity_level = 3
     providers = [_CPU] if cuda_index is None else [_cuda_provider(manifest, cuda_index), _CPU]
     try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
+        session = onnxruntime.InferenceSession(graph, options, providers=providers)
     except Exception as error:  # its errors share no base class but Exception
         raise BackendError(
             f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {error}"

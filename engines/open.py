@@ -1,6 +1,5 @@
 """Path -> engine: by the file's suffix, its manifest, and the device that is asked for."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Literal, Self
 
 from engines.engine import Engine
 from engines.errors import BackendError, ManifestError
+from engines.machine import usable_cores
 from engines.manifest import Manifest, read_manifest
 
 Backend = Literal["auto", "openvino", "onnxruntime", "fixed"]
@@ -62,13 +62,6 @@ def open_engine(
     manifest = read_manifest(path)
     _check_format(path, manifest, on_gpu=cuda_index is not None)
     return _OPENERS[chosen](path, manifest, cuda_index, threads or usable_cores())
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cuda_index(device: str) -> int | None:

@@ -19,6 +19,7 @@ from engines.contract import (
     check_contract,
     first_rows,
     outputs_by_name,
+    read_graph,
 )
 from engines.engine import Pixels, Scores, check_frames
 from engines.errors import BackendError, ManifestError, ScoringError
@@ -45,7 +46,8 @@ class OpenVinoEngine:
         """
         self._size = (manifest.height, manifest.width)
         model, scales = _read(path, manifest)
-        self._compiled: Any = _compile(model, manifest, threads)
+        streams = min(threads, manifest.max_batch)
+        self._compiled: Any = _compile(model, manifest, streams)
         self._max_batch = manifest.max_batch
         self._scores: Scores | None = allocate_scores(manifest, scales)
         self._requests: list[Any] = []
@@ -126,8 +128,9 @@ def _wait(requests: list[Any]) -> None:
 
 
 def _read(path: Path, manifest: Manifest) -> tuple[Any, int]:
+    graph = read_graph(path)
     try:
-        model = openvino.Core().read_model(path.read_bytes())
+        model = openvino.Core().read_model(graph)
     except RuntimeError as error:
         raise BackendError(
             f"OpenVINO {openvino.__version__} cannot read {path}: {_last_line(error)}; "
@@ -158,11 +161,11 @@ def _ports(ports: list[Any]) -> list[Port]:
     ]
 
 
-def _compile(model: Any, manifest: Manifest, threads: int) -> Any:  # noqa: ANN401
+def _compile(model: Any, manifest: Manifest, streams: int) -> Any:  # noqa: ANN401
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[manifest.precision],
-        "NUM_STREAMS": threads,
-        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": streams,
         # Pinned streams of two workers on one machine would sit on the same cores.
         "ENABLE_CPU_PINNING": False,
     }

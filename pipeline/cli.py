@@ -9,7 +9,7 @@ _EXPECTED = (PipelineError, EngineError)
 
 def worker() -> None:
     """`pipeline-worker`: judge the frames of a line."""
-    from pipeline.worker_process import WorkerSettings, run  # noqa: PLC0415  # help stays fast
+    from pipeline.worker.process import WorkerSettings, run  # noqa: PLC0415  # help stays fast
 
     run_command("pipeline-worker", WorkerSettings, run, _EXPECTED)
 

@@ -57,12 +57,19 @@ class Work:
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
         """Take up to `count` waiting frames; wait `block_ms` for the first (0 returns at once)."""
+        return self._read(NEVER_DELIVERED, count, block_ms)
+
+    def mine(self) -> list[Entry]:
+        """Give every frame that is in this worker's name, in hand or lost with a connection."""
+        return self._read("0", None, 0)
+
+    def _read(self, after: str, count: int | None, block_ms: int) -> list[Entry]:
         with translated():
             try:
                 found = self._client.xreadgroup(
                     GROUP,
                     self._worker,
-                    {self._keys.frames: NEVER_DELIVERED},
+                    {self._keys.frames: after},
                     count=count,
                     block=block_ms or None,
                 )
@@ -71,7 +78,8 @@ class Work:
                     raise
                 self.join()  # someone emptied the server
                 return []
-        return [_entry(raw) for _, raws in found or [] for raw in raws]
+        # an entry in this worker's name that was answered meanwhile comes without fields
+        return [_entry(raw) for _, raws in found or [] for raw in raws if raw[1]]
 
     def answer(self, answers: list[Answer]) -> list[str]:
         """Publish verdicts: each frame's first answer counts, a later one is dropped.

@@ -1,9 +1,12 @@
 """Opening engine files, and what every engine does with frames."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx_graphs import SCALES, neighbour_graph, small_graph, write_graph
@@ -210,6 +213,44 @@ def test_bytes_that_are_no_graph_are_refused(tmp_path: Path, backend: Backend) -
     write_manifest(path, manifest.model_copy(update={"sha256": file_sha256(path)}))
     with pytest.raises(BackendError, match=r"broken\.onnx"):
         open_engine(path, backend)
+
+
+@pytest.mark.parametrize("backend", RUNNERS)
+def test_weights_in_another_file_are_refused_because_no_hash_covers_them(
+    tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "outside.onnx"
+    onnx.save_model(
+        small_graph(*SIZE), path, save_as_external_data=True, location="weights", size_threshold=0
+    )
+    write_graph(path, onnx.load_model(path, load_external_data=False), *SIZE)
+    monkeypatch.chdir(tmp_path)  # where a runtime would look for them
+    with pytest.raises(ManifestError, match="another file"):
+        open_engine(path, backend)
+
+
+@pytest.mark.parametrize(
+    ("missing", "suffix", "says"),
+    [
+        ("openvino", ".fixed", "opened fixed"),
+        ("onnxruntime", ".onnx", "opened openvino"),
+        ("openvino", ".onnx", "pip install openvino"),
+    ],
+)
+def test_a_missing_runtime_hurts_only_the_files_that_need_it(
+    onnx_file: Path, fixed_file: Path, missing: str, suffix: str, says: str
+) -> None:
+    path = fixed_file if suffix == ".fixed" else onnx_file
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from pathlib import Path\n"
+        "from engines.open import open_engine\n"
+        "print('opened', open_engine(Path(sys.argv[1])).backend)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False
+    )
+    assert says in ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize("name", ["prn.plan", "prn.xml", "prn", "prn.onnx.bak"])
