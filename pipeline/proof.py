@@ -185,7 +185,7 @@ def prove(before: Books, seen: Seen, waiting: Waiting, after: Books) -> Report:
 def _kept_since(books: Books) -> int:
     """The admission time, ms, after which every frame's verdict must still be kept."""
     kept = books.kept
-    complete = kept.length == kept.added == sum(books.counts.values())
+    complete = kept.length == kept.added >= sum(books.counts.values())
     return -1 if complete else kept.first_ms
 
 

@@ -36,7 +36,7 @@ class ReconcileSettings(LineSettings):
     camera: str | None = Field(default=None, description="this camera's frames only")
     from_seq: int = Field(default=0, ge=0, description="first trigger number to check")
     to_seq: int | None = Field(default=None, ge=0, description="last trigger number to check")
-    json_report: bool = Field(default=False, alias="json", description="print one JSON object")
+    as_json: bool = Field(default=False, description="print one JSON object")
 
 
 class Bookkeeping(Protocol):
@@ -88,7 +88,7 @@ def _read_open(ledger: Bookkeeping) -> Waiting:
     return Waiting(frames, nameless)
 
 
-def as_json(line: str, report: Report) -> dict[str, Any]:
+def report_fields(line: str, report: Report) -> dict[str, Any]:
     """Give the report as one JSON object; long lists are cut, their counts are whole."""
     fields = asdict(report)
     for name in ("missing", "repeated", "unoffered", "unmarked"):
@@ -170,8 +170,8 @@ def run(settings: ReconcileSettings) -> int:
     span = Span(settings.camera, settings.from_seq, settings.to_seq)
     with settings.link() as link:
         report = reconcile(Ledger(link.client, settings.line), span)
-    if settings.json_report:
-        sys.stdout.write(json.dumps(as_json(settings.line, report)) + "\n")
+    if settings.as_json:
+        sys.stdout.write(json.dumps(report_fields(settings.line, report)) + "\n")
     else:
         print_report(Console(highlight=False), settings.line, report)
     return BROKEN_STATUS if report.broken() else 0

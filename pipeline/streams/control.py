@@ -12,7 +12,8 @@ class Controls:
 
     def __init__(self, client: Client, line: str) -> None:
         self._client = client
-        self._key = Keys(line).control
+        self._keys = Keys(line)
+        self._key = self._keys.control
 
     def send(self, message: bytes) -> str:
         """Send one message, packed by `wire.encode_control`; returns its id."""
@@ -27,3 +28,11 @@ class Controls:
         with translated():
             raws = self._client.xrange(self._key, f"({after}", "+", count=_PAGE)
         return [(raw_id.decode(), fields.get(b"c", b"")) for raw_id, fields in raws]
+
+    def workers(self) -> dict[str, bytes]:
+        """The heartbeats of all living workers, packed by `wire.encode_report`, by name."""
+        prefix = self._keys.worker("")
+        with translated():
+            found = sorted(self._client.scan_iter(match=f"{prefix}*", count=_PAGE))
+            beats = [(key.decode().removeprefix(prefix), self._client.get(key)) for key in found]
+        return {name: beat for name, beat in beats if beat is not None}

@@ -152,6 +152,11 @@ def _answers(path: Path) -> bool:
         client.close()
 
 
+def is_running(state: Path) -> bool:
+    """Say whether the server of `state` answers."""
+    return _answers(socket_path(state))
+
+
 def stop(state: Path) -> None:
     """Stop the server of `state`, its data kept."""
     path = socket_path(state)
