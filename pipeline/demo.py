@@ -9,34 +9,27 @@ and a report page with the pictures.
 import contextlib
 import json
 import shutil
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 from rich.console import Console
-from rich.table import Table
 
 from engines.command import CommandSettings
 from pipeline.camera.folder import list_pictures
 from pipeline.codecs import Codec
-from pipeline.crew import Crew, Member, MemberFailed, stopping_on_signals, wait_until
-from pipeline.errors import BrokenPromise, SettingsError
+from pipeline.crew import Crew, MemberFailed, stopping_on_signals
+from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
+from pipeline.outcome import GOOD, conclude, show
 from pipeline.product import write_product
-from pipeline.progress import progress
-from pipeline.report import write_report
 from pipeline.streams.connect import Access
+from pipeline.streams.control import Controls
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.link import Link, linked
+from pipeline.streams.link import linked
 
 LINE = "demo"
-GOOD = "good"
 START_WAIT_S = 60.0
 TRAIN_WAIT_S = 900.0
 _TICK_S = 0.1
@@ -56,19 +49,6 @@ class DemoSettings(CommandSettings):
     seed: int = Field(default=1, ge=0, description="of the drawn product and of training")
 
 
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """What became of the parts of one kind."""
-
-    kind: str  # `good`, or what is wrong with them
-    decisions: dict[str, int]  # OK, NG, UNKNOWN
-
-    @property
-    def parts(self) -> int:
-        """How many there were."""
-        return sum(self.decisions.values())
-
-
 def run(settings: DemoSettings) -> int:
     """Run the demo; 1 where a promise was broken."""
     start_logs("error", "text")
@@ -80,11 +60,9 @@ def run(settings: DemoSettings) -> int:
         parts = len(list_pictures(test))
         if parts == 0:
             raise SettingsError(f"no pictures in {test}: it holds good/ and one folder per defect")
-        began_s = time.monotonic()
         verdicts, reconciled = _inspect(settings, engine, test, parts, console)
-        took_s = time.monotonic() - began_s
         figures = _evaluate(settings, engine, data)
-    return _conclude(settings, verdicts, reconciled, figures, parts / took_s, console)
+    return _conclude(settings, verdicts, reconciled, figures, console)
 
 
 def _data(settings: DemoSettings, console: Console) -> Path:
@@ -133,14 +111,33 @@ def _inspect(
         ledger = Ledger(link.client, LINE)
         worker = crew.start("worker", "pipeline-worker", "--line", LINE, "--engine", str(engine))
         consumer = crew.start(
-            "consume", "pipeline-consume", "--line", LINE, "--from-start", "--count", str(parts),
-            "--overlay-dir", str(overlays), "--pictures", str(test), to=verdicts,
+            "consume",
+            "pipeline-consume",
+            "--line",
+            LINE,
+            "--from-start",
+            "--count",
+            str(parts),
+            "--overlay-dir",
+            str(overlays),
+            "--pictures",
+            str(test),
+            to=verdicts,
         )
         _wait_for_worker(link, worker)
         camera = crew.start(
-            "camera", "pipeline-camera", "--line", LINE, "--source", f"folder:{test}",
-            "--rate", str(settings.rate), "--codec", settings.codec.value,
-            "--part-pattern", r"(.+)\.\w+$",
+            "camera",
+            "pipeline-camera",
+            "--line",
+            LINE,
+            "--source",
+            f"folder:{test}",
+            "--rate",
+            str(settings.rate),
+            "--codec",
+            settings.codec.value,
+            "--part-pattern",
+            r"(.+)\.\w+$",
         )
         _follow(ledger, parts, [worker, consumer, camera])
         camera.wait(START_WAIT_S)
@@ -154,3 +151,63 @@ def _inspect(
         worker.check(worker.stop())
     lines = verdicts.read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines], json.loads((out / "reconcile.json").read_text())
+
+
+def _wait_for_worker(link: Link, worker: Member) -> None:
+    controls = Controls(link.client, LINE)
+
+    def beats() -> bool:
+        if not worker.alive():
+            worker.check(worker.process.returncode)
+        return bool(controls.workers())
+
+    wait_until(beats, START_WAIT_S, "the worker's first heartbeat")
+
+
+def _follow(ledger: Ledger, parts: int, members: list[Member]) -> None:
+    """Show verdicts as they come, until there is one for every part."""
+    with progress("verdicts", parts, shown=sys.stderr.isatty()) as advance:
+        shown, moved_s = 0, time.monotonic()
+        while shown < parts:
+            answered = sum(ledger.books().counts.values())
+            if answered > shown:
+                advance(answered - shown)
+                shown, moved_s = answered, time.monotonic()
+            for member in members:
+                if not member.alive():
+                    member.check(member.process.returncode)
+            if time.monotonic() - moved_s > START_WAIT_S:
+                raise BrokenPromise(f"no verdict for {START_WAIT_S:.0f} s, {parts - shown} to come")
+            time.sleep(_TICK_S)
+
+
+def _evaluate(settings: DemoSettings, engine: Path, data: Path) -> dict[str, Any]:
+    """Measure the engine with `trainer-evaluate`."""
+    found = settings.out / "evaluation.json"
+    with Crew(settings.out / "logs") as crew:
+        flags = ("--engine", str(engine), "--data", str(data), "--json")
+        evaluate = crew.start("evaluate", "trainer-evaluate", *flags, to=found)
+        evaluate.wait(TRAIN_WAIT_S)
+    figures: dict[str, Any] = json.loads(found.read_text("utf-8"))
+    return figures
+
+
+def _conclude(
+    settings: DemoSettings,
+    verdicts: list[dict[str, Any]],
+    reconciled: dict[str, Any],
+    figures: dict[str, Any],
+    console: Console,
+) -> int:
+    outcome = conclude(verdicts)
+    show(outcome, figures, console)
+    broken = list(reconciled["broken"])
+    if outcome.parts != len({(verdict["camera"], verdict["seq"]) for verdict in verdicts}):
+        broken.append("a program heard two verdicts for one part")
+    page = write_report(settings.out, outcome, verdicts, figures, broken)
+    console.print(f"report: {page}   overlays: {settings.out / 'overlays'}")
+    for sentence in broken:
+        console.print(f"[bold red]broken:[/] {sentence}")
+    if not broken:
+        console.print(f"[bold green]every one of {outcome.parts} parts got exactly one verdict[/]")
+    return 1 if broken else 0

@@ -2,12 +2,10 @@
 
 import logging
 import random
-import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from pydantic import Field, field_validator
 
@@ -21,6 +19,7 @@ from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
 from pipeline.progress import progress
 from pipeline.settings import LineSettings
+from pipeline.signals import stopped_by_signals
 from pipeline.streams.intake import Intake, Limits
 from pipeline.streams.ledger import Ledger
 from pipeline.streams.link import Link
@@ -108,7 +107,7 @@ def run(settings: CameraSettings) -> int:
     """Offer until the source ends or a signal comes."""
     start_logs(settings.log_level, settings.log_format)
     stop = threading.Event()
-    with _signals(stop), settings.link() as link, _source(settings, stop) as source:
+    with stopped_by_signals(stop.set), settings.link() as link, _source(settings, stop) as source:
         limits = Limits(int(settings.budget_mb * (1 << 20)), settings.results_kept)
         intake = Intake(link.client, settings.line, settings.camera, limits)
         link.persist(intake.join, stop.is_set)
@@ -210,17 +209,3 @@ def _ring(settings: CameraSettings, offer: FrameOffer, link: Link) -> Iterator[N
         yield
     finally:
         ring.leave()
-
-
-@contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,12 +1,7 @@
 """`pipeline-worker`: from flags to a running worker."""
 
 import logging
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 from pydantic import Field
@@ -17,17 +12,16 @@ from engines.open import OpenedEngine, open_engine
 from pipeline.logs import start_logs
 from pipeline.ring import RingReader
 from pipeline.settings import LineSettings
+from pipeline.signals import stopped_by_signals
 from pipeline.streams.control import Controls
 from pipeline.streams.intake import Limits
 from pipeline.streams.work import Work
 from pipeline.telemetry import Telemetry, served
-from pipeline.worker.halt import Halt
 from pipeline.worker.loop import Options, Worker, capacity, worker_name
 from pipeline.worker.post import Post
 from pipeline.worker.tray import Tray
 from pipeline.worker.unpack import Rings
 
-FORCED_STATUS = 130
 REPEATS = 9  # calls of each batch size at the start
 MEASURE_S = 3.0  # no more rounds of them after this
 _log = logging.getLogger(__name__)
@@ -107,7 +101,7 @@ def _serve(settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max
         )
         worker = Worker(post, opened.engine, curve, manifest, options)
         page = served(telemetry, settings.host, settings.port, worker.ailing, worker.not_ready)
-        with page as port, _signals(post.halt):
+        with page as port, stopped_by_signals(post.halt.draining.set):
             fields = {"worker": name, "line": settings.line, "redis": link.server, "port": port}
             _log.info("worker.started", extra=fields)
             worker.run(settings.drain_s)
@@ -115,23 +109,3 @@ def _serve(settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max
         _log.error("worker.failed", extra={"why": post.halt.failure})
         return 1
     return 0
-
-
-@contextmanager
-def _signals(halt: Halt) -> Iterator[None]:
-    """First SIGTERM or SIGINT drains; the second ends the process at once."""
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if halt.draining.is_set():
-            os._exit(FORCED_STATUS)
-        halt.draining.set()
-
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
