@@ -9,6 +9,7 @@ and a report page with the pictures.
 import contextlib
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,17 @@ from rich.console import Console
 from engines.command import CommandSettings
 from pipeline.camera.folder import list_pictures
 from pipeline.codecs import Codec
-from pipeline.crew import Crew, MemberFailed, stopping_on_signals
-from pipeline.errors import SettingsError
+from pipeline.crew import Crew, Member, MemberFailed, stopping_on_signals, wait_until
+from pipeline.errors import BrokenPromise, SettingsError
 from pipeline.logs import start_logs
 from pipeline.outcome import GOOD, conclude, show
 from pipeline.product import write_product
+from pipeline.progress import progress
+from pipeline.report import write_report
 from pipeline.streams.connect import Access
 from pipeline.streams.control import Controls
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.link import linked
+from pipeline.streams.link import Link, linked
 
 LINE = "demo"
 START_WAIT_S = 60.0

@@ -69,7 +69,7 @@ def conclude(verdicts: list[dict[str, Any]]) -> Outcome:
     )
     kinds = tuple(
         Kind(name, Counter(one["decision"] for one in verdicts if kind_of(one) == name))
-        for name in names
+        for name in sorted(names, key=lambda name: (name != GOOD, name))
     )
     published_ms = np.array([int(one["result_id"].split("-")[0]) for one in verdicts], float)
     captured_ms = np.array([one["captured_ns"] for one in verdicts], float) / 1e6

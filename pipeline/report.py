@@ -11,7 +11,8 @@ from pipeline.overlay_files import overlay_stem
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; color: #1c2024 }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .3rem .9rem; text-align: right }
+table { border-collapse: collapse; margin: 1rem 0 }
+td, th { padding: .3rem .9rem; text-align: right }
 th { border-bottom: 2px solid #889 } td:first-child, th:first-child { text-align: left }
 tr + tr td { border-top: 1px solid #dde } .kept { color: #17633a } .broken { color: #a11 }
 .parts { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem }
