@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 
 from engines.cost import CostCurve
-
 from engines.engine import Engine
 from engines.manifest import Manifest
 from pipeline.frames import EngineName

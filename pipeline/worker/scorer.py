@@ -5,8 +5,8 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from engines.cost import CostCurve
 
+from engines.cost import CostCurve
 from engines.engine import Engine, Pixels, Scores
 from engines.errors import EngineError
 from pipeline.batching import NS_PER_MS, Plan, Waiting, plan_batch
