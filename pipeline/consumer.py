@@ -66,7 +66,7 @@ class Verdicts:
         while not self._stopping:
             if (verdict := self.next(_LOOK_S)) is not None:
                 yield verdict
-        self._raise_failure()
+        self.check()
 
     def next(self, timeout_s: float) -> Verdict | None:
         """Give the next verdict, or None after `timeout_s` seconds or when stopped.
@@ -79,16 +79,22 @@ class Verdicts:
                 verdict = self._ready.get(timeout=max(timeout_s, 0.0))
                 if verdict is not None:
                     return verdict
-        self._raise_failure()
+        self.check()
         return None
 
-    def _raise_failure(self) -> None:
+    def check(self) -> None:
+        """Raise what ended the verdicts, unless it was `stop`."""
         if self._failure is not None:
             raise self._failure
 
     def acknowledge(self, verdict: Verdict) -> None:
         """Say that this verdict is dealt with, so that it does not come again. Never waits."""
         self._done.put(verdict.result_id)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no more verdicts will come."""
+        return self._stopping
 
     def stop(self) -> None:
         """End the iteration; may be called from any thread or from a signal handler."""

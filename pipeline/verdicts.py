@@ -1,4 +1,10 @@
-"""A result of the stream -> the verdict that a program sees."""
+"""A result of the stream -> the verdict that a program sees -> plain fields for JSON."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import ForeignVerdict, UnreadableFrame
 from pipeline.frames import Decision, FrameMeta, Judgement, Reason, Verdict
@@ -53,3 +59,52 @@ def _decide(answer: str, judgement: Judgement | None) -> tuple[Decision, Reason 
     if judgement is not None and judgement.judged != answer:
         raise ForeignVerdict(f"answer {answer}, but its judgement says {judgement.judged}")
     return Decision(answer), None
+
+
+def verdict_fields(verdict: Verdict, *, with_mask: bool) -> dict[str, Any]:
+    """Give a verdict as a flat object of JSON values; what no engine said is null."""
+    meta, judgement = verdict.meta, verdict.judgement
+    fields: dict[str, Any] = {
+        "line": verdict.line,
+        "camera": meta.camera,
+        "seq": meta.seq,
+        "part_id": meta.part_id,
+        "decision": verdict.decision.value,
+        "reason": verdict.reason.value if verdict.reason else None,
+        "captured_ns": meta.captured_ns,
+        "deadline_ns": meta.deadline_ns,
+        "entry_id": verdict.entry_id,
+        "result_id": verdict.result_id,
+        **dict.fromkeys(_JUDGED),
+    }
+    if judgement is not None:
+        fields |= {name: getattr(judgement, name) for name in _JUDGED_PLAIN}
+        fields["regions"] = [asdict(region) for region in judgement.regions]
+        fields["engine"] = asdict(judgement.engine)
+        fields["timings"] = asdict(judgement.timings)
+    if with_mask:
+        mask = judgement.mask if judgement else None
+        fields["mask"] = None if mask is None else run_lengths(mask)
+    return fields
+
+
+_JUDGED_PLAIN = (
+    "score",
+    "normalised",
+    "threshold",
+    "pixel_threshold",
+    "worker",
+    "nearest",
+    "distance",
+)
+_JUDGED = (*_JUDGED_PLAIN, "regions", "engine", "timings")
+
+
+def run_lengths(mask: NDArray[np.bool_]) -> dict[str, list[int]]:
+    """Give a mask [H, W] as lengths of runs, row by row, the first run being of zeros."""
+    flat = np.concatenate(([False], mask.ravel(), [False]))
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    if mask.ravel()[-1]:
+        edges = edges[:-1]
+    bounds = np.concatenate(([0], edges, [mask.size]))
+    return {"size": list(mask.shape), "counts": np.diff(bounds).tolist()}
