@@ -111,9 +111,14 @@ class OverlayFiles:
         return np.asarray(resized, np.uint8)
 
 
+def overlay_stem(camera: str, seq: int, answer: str, part_id: str) -> str:
+    """Name an overlay's file, without suffix; safe whatever camera and part are called."""
+    parts = (camera, f"{seq:08d}", answer, part_id)
+    return "_".join(_UNSAFE.sub("-", part)[:_MAX_NAME_CHARS] for part in parts)
+
+
 def overlay_name(verdict: Verdict) -> str:
-    """Name the overlay's file; safe whatever camera and part are called."""
+    """Name the overlay's file."""
     meta = verdict.meta
     answer = verdict.reason or verdict.decision
-    parts = (meta.camera, f"{meta.seq:08d}", answer.value, meta.part_id)
-    return "_".join(_UNSAFE.sub("-", part)[:_MAX_NAME_CHARS] for part in parts) + ".jpg"
+    return overlay_stem(meta.camera, meta.seq, answer.value, meta.part_id) + ".jpg"
