@@ -9,18 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    initialize,
-    invariant,
-    multiple,
-    rule,
-    run_state_machine_as_test,
-)
 from numpy.typing import NDArray
 
 from pipeline.errors import RingStale, SettingsError, UnreadableFrame
@@ -311,85 +299,3 @@ def test_no_read_is_torn_while_the_camera_writes_as_fast_as_it_can(tmp_path: Pat
         reader.close()
         writer.close()
     assert seen > 0
-
-
-class RingModel(RuleBasedStateMachine):
-    """Camera and workers in any order, kills included, against a dict of what is held."""
-
-    places = Bundle("places")
-
-    @initialize(slots=st.integers(1, 4))
-    def start(self, slots: int) -> None:
-        self.directory = Path(os.environ["PRN_TEST_RING_DIRECTORY"])
-        self.slots = slots
-        self.writer = RingWriter.create(NAME, slots, 192, self.directory)
-        self.readers = [RingReader.attach(NAME, self.directory) for _ in range(2)]
-        self.pixels: dict[RingPlace, NDArray[np.uint8]] = {}
-        self.held: dict[RingPlace, int] = {}
-        self.seq = 0
-
-    @rule(target=places, height=st.integers(1, 8), width=st.integers(1, 8))
-    def write(self, height: int, width: int) -> object:
-        self.seq += 1
-        pixels = picture(self.seq, height, width)
-        place = self.writer.write(pixels, self.seq)
-        assert (place is None) == (len(self.held) == self.slots)
-        if place is None:
-            return multiple()
-        assert place not in self.pixels
-        self.pixels[place] = pixels
-        self.held[place] = self.seq
-        return place
-
-    @rule(place=places, worker=st.integers(0, 1))
-    def read(self, place: RingPlace, worker: int) -> None:
-        shape = self.pixels[place].shape[:2]
-        try:
-            pixels = self.readers[worker].read(place, (shape[0], shape[1]))
-        except RingStale:
-            assert place not in self.held
-        else:
-            assert np.array_equal(pixels, self.pixels[place])
-
-    @rule(place=places, worker=st.integers(0, 1))
-    def release(self, place: RingPlace, worker: int) -> None:
-        self.readers[worker].release(place)
-        self.held.pop(place, None)
-
-    @rule(place=consumes(places))
-    def shed(self, place: RingPlace) -> None:
-        self.writer.release(place)
-        self.held.pop(place, None)
-
-    @rule(torn=st.integers(0, 3))
-    def kill_the_camera(self, torn: int) -> None:
-        """Before a frame, or in the middle of writing a free slot."""
-        words = self.writer._segment.words
-        if torn < self.slots and torn not in {place.slot for place in self.held}:
-            words[torn, GENERATION] += 1
-            self.writer._segment.pixels[torn] = 0
-        self.writer.leave()
-        self.writer = RingWriter.create(NAME, self.slots, 192, self.directory)
-
-    @rule(worker=st.integers(0, 1))
-    def kill_a_worker(self, worker: int) -> None:
-        self.readers[worker].close()
-        self.readers[worker] = RingReader.attach(NAME, self.directory)
-
-    @invariant()
-    def what_is_held_is_known(self) -> None:
-        if hasattr(self, "writer"):
-            assert self.writer.holds() == self.held
-
-    def teardown(self) -> None:
-        if hasattr(self, "writer"):
-            for reader in self.readers:
-                reader.close()
-            self.writer.close()
-
-
-def test_ring_agrees_with_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRN_TEST_RING_DIRECTORY", str(tmp_path))
-    run_state_machine_as_test(
-        RingModel, settings=settings(max_examples=100, stateful_step_count=40, deadline=None)
-    )
