@@ -128,7 +128,8 @@ def _arguments(server: Path, state: Path, path: Path, log: Path, max_memory_mb: 
         "dir": str(state),
         "logfile": str(log),
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        # `everysec` answers before it writes while the disk is busy: a kill then loses frames
+        "appendfsync": "no",
         "save": "",
         "hz": "100",  # BLOCK is rounded up to the server's tick
         "maxmemory": f"{max_memory_mb}mb",

@@ -29,9 +29,9 @@ class Plant:
         self.folder, self.crew, self.link = folder, crew, link
         self.ledger = Ledger(link.client, "line-1")
 
-    def worker(self, plan: FixedPlan, *flags: str, name: str = "worker") -> Member:
+    def worker(self, plan: FixedPlan, *flags: str, name: str = "worker", most: int = 32) -> Member:
         engine = self.folder / f"{name}.fixed"
-        write_fixed_engine(engine, plan)
+        write_fixed_engine(engine, plan, max_batch=most)
         return self.crew.start(name, "pipeline-worker", "--engine", str(engine), *flags)
 
     def camera(self, *flags: str, name: str = "camera") -> Member:
@@ -125,7 +125,8 @@ def seq_of(plant: Plant, at: int) -> int:
 
 def test_parts_beyond_their_deadline_are_answered_late(plant: Plant) -> None:
     plant.worker(plan(cost_ms_per_frame=20.0))
-    camera = plant.camera("--count", "300", "--rate", "300", "--live", "--deadline-ms", "200")
+    wait_until(lambda: bool(started(plant)), WAIT_S, "start")
+    camera = plant.camera("--count", "300", "--rate", "200", "--live", "--deadline-ms", "300")
     camera.wait(WAIT_S)
     plant.wait_for(300)
     report = reconcile(plant.ledger)
@@ -169,9 +170,9 @@ def test_worker_drains_on_sigterm_and_others_lose_nothing(plant: Plant) -> None:
 
 
 def test_second_signal_ends_a_draining_worker_at_once(plant: Plant) -> None:
-    worker = plant.worker(plan(cost_ms_per_frame=5000.0), "--drain-s", "60")
+    worker = plant.worker(plan(cost_ms_per_call=2000.0), "--drain-s", "60", most=1)
     plant.camera("--count", "4").wait(WAIT_S)
-    wait_until(lambda: "worker.started" in worker.last_words(), WAIT_S, "start")
+    wait_until(lambda: bool(started(plant)), WAIT_S, "start")
     time.sleep(1)
     worker.process.send_signal(signal.SIGTERM)
     wait_until(lambda: "worker.draining" in worker.last_words(), WAIT_S, "draining")
