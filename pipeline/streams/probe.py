@@ -5,9 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from redis.cluster import RedisCluster
-
-from pipeline.streams.connect import Client, translated
+from pipeline.streams.connect import Client, ask_nodes, translated
 
 _PINGS = 50
 
@@ -30,7 +28,7 @@ def probe(client: Client) -> ServerReport:
         ConnectionLost, RedisUnfit: it does not answer, or refuses to.
     """
     with translated():
-        persistence, memory = _about(client, "persistence"), _about(client, "memory")
+        persistence, memory = ask_nodes(client, "persistence")[0], ask_nodes(client, "memory")[0]
         trips_s = [_round_trip_s(client) for _ in range(_PINGS)]
         before = time.time()
         seconds, micros = _first(client.time())
@@ -42,11 +40,6 @@ def probe(client: Client) -> ServerReport:
         ahead_ms=(seconds + micros / 1e6 - (before + after) / 2) * 1e3,
         round_trip_ms=statistics.median(trips_s) * 1e3,
     )
-
-
-def _about(client: Client, section: str) -> dict[str, Any]:
-    about: dict[str, Any] = client.info(section)
-    return next(iter(about.values())) if isinstance(client, RedisCluster) else about
 
 
 def _first(answer: Any) -> Any:  # noqa: ANN401  # one node's answer, or a map of all nodes'
