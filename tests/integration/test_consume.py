@@ -34,10 +34,20 @@ def plant(client: Client, line: str) -> Plant:
 
 @pytest.fixture
 def consume(plant: Plant, url: str) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    def run(*flags: str, **how: Any) -> "subprocess.CompletedProcess[str]":
+    def run(*flags: str, limit_file_bytes: int | None = None) -> "subprocess.CompletedProcess[str]":
+        def no_room() -> None:
+            if limit_file_bytes is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file_bytes, limit_file_bytes))
+
         command = [*COMMAND, "--redis-url", url, "--line", plant.name, *flags]
         return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=60, **how
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            preexec_fn=no_room,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
 
     return run
@@ -128,12 +138,8 @@ def test_overlays_show_the_parts_that_are_not_ok(
 
 @pytest.mark.parametrize("size", [0, 1000])
 def test_full_disk_does_not_stop_the_verdicts(consume: Consume, tmp_path: Path, size: int) -> None:
-    def no_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
     overlays = tmp_path / "overlays"
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = consume(*IDLE, "--overlay-dir", str(overlays), preexec_fn=no_room, env=environment)
+    done = consume(*IDLE, "--overlay-dir", str(overlays), limit_file_bytes=size)
     assert done.returncode == 1
     assert [verdict["seq"] for verdict in lines(done)] == [1, 2, 3]
     assert done.stderr.count("overlay.failed") == 1

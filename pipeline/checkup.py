@@ -1,0 +1,151 @@
+"""What a machine has: Python, libraries, memory, shared memory, disk, GPU."""
+
+import ctypes
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+
+DISTRIBUTION = "prn-line"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where POSIX shared memory lies on Linux
+SHARED_MEMORY_MB = 256
+MEMORY_MB = 2048
+DISK_WARNING_MB, DISK_FAILURE_MB = 2048, 200
+_MODULES = {
+    "opencv-python-headless": "cv2",
+    "prometheus-client": "prometheus_client",
+    "pydantic-settings": "pydantic_settings",
+}
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;(.*))?")
+_MB = 1 << 20
+
+
+class State(StrEnum):
+    """How a check went."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    state: State
+    found: str  # what is there, and where something is wrong, how to mend it
+
+
+def check_machine(state_dir: Path) -> list[Check]:
+    """Look at everything that needs no Redis."""
+    return [
+        Check("Python", *_python()),
+        *check_libraries(),
+        Check("cores", *_cores()),
+        Check("memory", *_memory()),
+        Check("shared memory", *_shared_memory()),
+        Check("disk", *_disk(state_dir)),
+        Check("GPU", *_gpu()),
+    ]
+
+
+def _python() -> tuple[State, str]:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if platform.system() != "Linux":
+        return State.WARNING, f"{found}: tested on Linux only"
+    return State.OK, found
+
+
+def check_libraries() -> list[Check]:
+    """Import every library of the base install; one line where all are well."""
+    wrong, well = [], []
+    for name in _base_requirements():
+        try:
+            importlib.import_module(_MODULES.get(name, name))
+            well.append(f"{name} {importlib.metadata.version(name)}")
+        except Exception as error:  # noqa: BLE001  # whatever its import says, it is the finding
+            mend = f"{type(error).__name__}: {error}: pip install {name}"
+            wrong.append(Check(f"library {name}", State.FAILURE, mend))
+    return [*wrong, Check("libraries", State.OK, ", ".join(well))]
+
+
+def _base_requirements() -> list[str]:
+    """The names that our own distribution needs without extras."""
+    names = []
+    for line in importlib.metadata.requires(DISTRIBUTION) or []:
+        found = _REQUIREMENT.match(line)
+        if found and "extra" not in (found[2] or ""):
+            names.append(found[1])
+    return names
+
+
+def _cores() -> tuple[State, str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if cores == 1:
+        return State.WARNING, "1: camera, Redis and engine share it; two or more run better"
+    return State.OK, f"{cores}"
+
+
+def _memory() -> tuple[State, str]:
+    total_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MB
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (text := limit.read_text("ascii").strip()).isdecimal():
+        total_mb = min(total_mb, int(text) // _MB)
+    if total_mb < MEMORY_MB:
+        return State.WARNING, f"{total_mb} MB: below {MEMORY_MB} MB only small models fit"
+    return State.OK, f"{total_mb} MB"
+
+
+def _shared_memory() -> tuple[State, str]:
+    if not SHARED_MEMORY.is_dir():
+        return State.WARNING, f"no {SHARED_MEMORY}: send frames as raw, JPEG or PNG, not as ring"
+    usage = shutil.disk_usage(SHARED_MEMORY)
+    found = f"{usage.free // _MB} of {usage.total // _MB} MB free"
+    if usage.free // _MB < SHARED_MEMORY_MB:
+        mend = "give the container --shm-size=1g, or send frames as raw, JPEG or PNG"
+        return State.WARNING, f"{found}: too little for a ring of frames; {mend}"
+    return State.OK, found
+
+
+def _disk(state_dir: Path) -> tuple[State, str]:
+    there = next(
+        path for path in (state_dir.absolute(), *state_dir.absolute().parents) if path.exists()
+    )
+    free_mb = shutil.disk_usage(there).free // _MB
+    found = f"{free_mb} MB free for {state_dir}"
+    if free_mb < DISK_FAILURE_MB:
+        return State.FAILURE, f"{found}: make room or choose another --state-dir"
+    if free_mb < DISK_WARNING_MB:
+        return State.WARNING, f"{found}: the AOF of a busy line may need more"
+    return State.OK, found
+
+
+def _gpu() -> tuple[State, str]:
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return State.OK, "no NVIDIA driver (optional): the CPU judges"
+    if (status := driver.cuInit(0)) != 0:
+        return State.WARNING, f"driver found, but cuInit gives {status}: see nvidia-smi"
+    count = ctypes.c_int()
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    found = f"{count.value}: {_gpu_name(driver)}" if count.value else "driver, but no GPU"
+    wanted = {"TensorRT": ("tensorrt", "tensorrt_rtx"), "pycuda": ("pycuda",)}
+    lacking = [name for name, modules in wanted.items() if not any(map(find_spec, modules))]
+    if lacking:
+        mend = "pip install 'prn-line[gpu]' tensorrt-rtx, or NVIDIA's own tensorrt"
+        return State.WARNING, f"{found}; without {' and '.join(lacking)} (optional): {mend}"
+    return State.OK, found
+
+
+def _gpu_name(driver: ctypes.CDLL) -> str:
+    name = ctypes.create_string_buffer(256)
+    driver.cuDeviceGetName(name, len(name), 0)
+    return name.value.decode("utf-8", "replace")
