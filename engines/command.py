@@ -34,6 +34,7 @@ class CommandSettings(BaseSettings):
         cli_implicit_flags=True,
         cli_avoid_json=True,
         cli_hide_none_type=True,
+        cli_shortcuts={"as-json": "json"},  # a field cannot be named json: pydantic has one
     )
 
 
@@ -61,6 +62,7 @@ def run_command(
         sys.stdout.write(f"{prog} {version('prn-line')}\n")
         sys.exit(0)
     settings = _parse(prog, settings_type, given)
+    ending: tuple[type[Exception], ...] = (OSError, *expected)
     try:
         status = main(settings)
     except KeyboardInterrupt:
@@ -68,7 +70,7 @@ def run_command(
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except (*expected, OSError) as error:
+    except ending as error:
         sys.exit(f"{prog}: {error}")
     sys.exit(status or 0)
 

@@ -61,11 +61,13 @@ class Admission(_Part):
     admitted: bool
     machine: str
     backend: str
+    source: str = Field(description="where the frames came from; says so if they were drawn")
     images: int = Field(ge=1)
     score_error: float = Field(description="largest |score - reference score|")
     map_error: float = Field(description="largest |map - reference map|")
     score_tolerance: float
     map_tolerance: float
+    tolerance_reason: str
     batch_invariant: bool
     repeatable: bool
     rank_flips: int = Field(description="frames whose decision differs from the reference's", ge=0)

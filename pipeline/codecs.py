@@ -25,6 +25,7 @@ class Codec(StrEnum):
     JPEG = "jpeg"
     PNG = "png"
     RING = "ring"  # in a shared-memory ring of this machine; the entry holds the place only
+    NONE = "none"  # the camera has no picture of this part; the payload says why
 
 
 def encode_pixels(pixels: NDArray[np.uint8], codec: Codec, jpeg_quality: int = 95) -> bytes:
@@ -42,7 +43,7 @@ def encode_pixels(pixels: NDArray[np.uint8], codec: Codec, jpeg_quality: int = 9
         if not done:
             raise UnreadableFrame(f"PNG encoder refused pixels of shape {list(pixels.shape)}")
         return encoded.tobytes()
-    raise ValueError(f"{codec} pixels travel in shared memory, not as bytes")
+    raise ValueError(f"{codec} frames carry no encoded pixels")
 
 
 def decode_pixels(payload: bytes, codec: Codec, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -60,6 +61,8 @@ def decode_pixels(payload: bytes, codec: Codec, shape: tuple[int, int]) -> NDArr
         return _decode_jpeg(payload, shape)
     if codec is Codec.PNG:
         return _decode_png(payload, shape)
+    if codec is Codec.NONE:
+        raise UnreadableFrame(f"no picture: {payload[:1000].decode('utf-8', 'replace')}")
     raise UnreadableFrame("a ring frame carries no payload: read it from its ring")
 
 

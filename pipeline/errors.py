@@ -3,6 +3,7 @@
 PipelineError
 ├── SettingsError     a setting cannot be right: exit with the reason
 ├── ConnectionLost    Redis is away or starting: wait and try again
+├── RedisFull         Redis is out of memory or disk: wait, say so
 ├── RedisUnfit        this server would lose frames (evicts, too old): refuse it
 ├── UnreadableFrame   these bytes are no frame: answer UNKNOWN/UNREADABLE, keep a dead letter
 ├── RefusedFrame      the line did not take this frame (seq seen before): drop it, say so
@@ -23,6 +24,10 @@ class SettingsError(PipelineError):
 
 class ConnectionLost(PipelineError):  # noqa: N818  # a state of the world, not a mistake
     """Redis is away, starting or read-only: wait and try again."""
+
+
+class RedisFull(PipelineError):  # noqa: N818
+    """Redis is out of memory or disk: wait until frames are answered, say so."""
 
 
 class RedisUnfit(PipelineError):  # noqa: N818

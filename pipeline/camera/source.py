@@ -19,6 +19,11 @@ class Shot:
     unreadable: str = ""  # why there is no picture (pixels are then black): the part still exists
 
 
+def unreadable_shot(reason: str, captured_ns: int, part_id: str = "", cursor: str = "") -> Shot:
+    """Make the shot of a part whose picture cannot be read: it still gets its verdict."""
+    return Shot(np.zeros((1, 1, 3), np.uint8), captured_ns, part_id, cursor, reason)
+
+
 class Source(Protocol):
     """Gives shots in order."""
 

@@ -1,0 +1,50 @@
+# People and CI use the same targets; `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# An index to take torch from, where the default one serves a build you do not want.
+TORCH_INDEX ?=
+# demo: a folder in MVTec layout to learn and inspect; empty: a generated product.
+DATA ?=
+OUT ?= demo-out
+
+.PHONY: help demo test lint bench drill clean
+
+help:  ## say what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.torch: $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[train]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[train,dev]'
+	@touch $@
+
+demo: $(VENV)/.installed  ## learn a product and inspect it, camera to verdict: DATA=folder for your own pictures
+	$(BIN)/pipeline-demo --out $(OUT) $(if $(DATA),--data $(DATA))
+
+test: $(VENV)/.installed-dev  ## install and run every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev  ## style, types, and which room may import what
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed  ## what the line adds to the bare engine
+	$(BIN)/pipeline-bench --out $(OUT)
+
+drill: $(VENV)/.installed  ## kill workers, camera and Redis on purpose; prove that no part is lost
+	$(BIN)/pipeline-drill
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) $(OUT) build *.egg-info

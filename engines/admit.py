@@ -1,0 +1,256 @@
+"""The admission gate: an engine proves on this machine that it may judge.
+
+The same frames go through the candidate and through the reference, which is ONNX Runtime on the CPU
+with the same file: every precision finer than the candidate's. The candidate must stay within the
+tolerance of its precision, decide like the reference, answer a frame alike in every slot of every
+batch, and answer it alike twice. The report goes into the manifest.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from engines.cost import batch_sizes, measure_cost
+from engines.engine import Engine, Floats, Pixels
+from engines.errors import AdmissionError
+from engines.machine import machine_name, peak_memory_mb
+from engines.manifest import (
+    Admission,
+    CostPoint,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
+from engines.open import Backend, open_engine
+from engines.pictures import PICTURE_SUFFIXES, read_picture, resize_picture
+
+SYNTHETIC_FRAMES = 16
+COST_BUDGET_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far a candidate may be from the reference, and why."""
+
+    score: float  # share of the largest |reference score| or |threshold|
+    map: float  # of the map's range, 0..1
+    same: float  # the same engine, another slot or run: share as for score, and of the map's range
+    reason: str
+
+
+TOLERANCES = {
+    "fp32": Tolerance(
+        1e-4, 1e-3, 2e-5, "float32 sums in another order, carried through tens of layers"
+    ),
+    "fp16": Tolerance(1e-2, 5e-2, 1e-3, "10 bits of fraction: 1e-3 a step, carried through layers"),
+    "bf16": Tolerance(5e-2, 2e-1, 5e-3, "7 bits of fraction: 8e-3 a step, carried through layers"),
+    "int8": Tolerance(1e-1, 3e-1, 1e-3, "256 steps for each tensor's range"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What an engine says of every frame, one at a time."""
+
+    score: Floats  # [frames]
+    maps: Floats  # [frames, H, W]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What the candidate showed."""
+
+    backend: str
+    answers: _Answers
+    drift_repeat: tuple[float, float]  # largest difference of score and of map
+    drift_slot: tuple[float, float]
+    cost: list[CostPoint]
+    peak_memory_mb: float
+
+
+def admit(
+    engine_path: Path,
+    images: Path | None,
+    backend: Backend = "auto",
+    device: str = "auto",
+    threads: int = 0,
+    max_images: int = 64,
+    repeats: int = 20,
+) -> Admission:
+    """Try the engine against the reference and write the report into its manifest.
+
+    Args:
+        engine_path: the file; an earlier report in its manifest is dropped before the trial.
+        images: a folder of pictures, searched with its subfolders; None for drawn frames.
+        backend: as for `open_engine`.
+        device: as for `open_engine`.
+        threads: as for `open_engine`.
+        max_images: so many are taken, evenly spread over the sorted names.
+        repeats: calls of each batch size for the cost curve.
+
+    Raises:
+        AdmissionError: there is nothing to compare, or the answers are no numbers.
+        EngineError: the engine does not open, or fails on the frames.
+    """
+    manifest = read_manifest(engine_path)
+    if manifest.format != "onnx":
+        raise AdmissionError(
+            f"{engine_path.name} has no reference to be compared with: only .onnx files have one"
+        )
+    manifest = manifest.model_copy(update={"admission": None})
+    write_manifest(engine_path, manifest)
+    size = (manifest.height, manifest.width)
+    frames = read_frames(images, size, max_images) if images else draw_frames(size)
+    with open_engine(engine_path, backend, device, threads) as opened:
+        trial = _try(opened.engine, opened.backend, frames, repeats)
+    with open_engine(engine_path, "onnxruntime", "cpu", threads) as reference:
+        expected = _answer(reference.engine, frames)
+    admission = _weigh(manifest, trial, expected, _source(images))
+    write_manifest(engine_path, manifest.model_copy(update={"admission": admission}))
+    return admission
+
+
+def read_frames(folder: Path, size: tuple[int, int], most: int) -> Pixels:
+    """Read pictures, evenly spread over the sorted names, into uint8 [N, H, W, 3] of `size`.
+
+    Raises:
+        AdmissionError: the folder holds no picture.
+        PictureError: a picture does not read.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not paths:
+        raise AdmissionError(f"no picture in {folder}: give a folder with PNG, JPEG, BMP or TIFF")
+    places = np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)
+    return np.stack([resize_picture(read_picture(paths[place]), size) for place in places])
+
+
+def draw_frames(size: tuple[int, int]) -> Pixels:
+    """Draw black, white, and smooth random frames with noise, uint8 [N, H, W, 3]."""
+    height, width = size
+    rng = np.random.default_rng(0)
+    frames = np.zeros((SYNTHETIC_FRAMES, height, width, 3), np.uint8)
+    frames[1] = 255
+    for frame in frames[2:]:
+        coarse = rng.integers(0, 256, (rng.integers(2, 9), rng.integers(2, 9), 3), dtype=np.uint8)
+        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        noise = rng.integers(-10, 11, frame.shape)
+        frame[:] = np.clip(smooth + noise, 0, 255)
+    return frames
+
+
+def _source(images: Path | None) -> str:
+    if images is None:
+        return "SYNTHETIC frames, no real picture: admit again with --images"
+    return f"pictures of {'/'.join(images.resolve().parts[-2:])}"
+
+
+def _try(engine: Engine, backend: str, frames: Pixels, repeats: int) -> _Trial:
+    answers = _answer(engine, frames)
+    return _Trial(
+        backend=backend,
+        answers=answers,
+        drift_repeat=_difference(_answer(engine, frames), answers),
+        drift_slot=_slot_drift(engine, frames, answers),
+        cost=measure_cost(engine, batch_sizes(engine.max_batch), repeats, COST_BUDGET_S),
+        peak_memory_mb=peak_memory_mb(),
+    )
+
+
+def _answer(engine: Engine, frames: Pixels) -> _Answers:
+    """Score every frame by itself."""
+    answers = _Answers(
+        np.empty(len(frames), np.float32), np.empty((len(frames), *engine.input_size), np.float32)
+    )
+    for place in range(len(frames)):
+        scores = engine.score(frames[place : place + 1])
+        answers.score[place] = scores.score[0]
+        answers.maps[place] = scores.maps[0]
+    for name, values in (("score", answers.score), ("map", answers.maps)):
+        if not np.isfinite(values).all():
+            raise AdmissionError(f"a {name} is no number: the network overflows, train it again")
+    return answers
+
+
+def _slot_drift(engine: Engine, frames: Pixels, alone: _Answers) -> tuple[float, float]:
+    """Find how far a frame's answer moves with its slot, its neighbours and the batch size."""
+    most = engine.max_batch
+    worst = (0.0, 0.0)
+    for count in sorted({2, 3, most // 2, most - 1, most} & set(range(1, most + 1))):
+        for shift in (0, 1):
+            order = (np.arange(count) + shift) % len(frames)
+            scores = engine.score(frames[order])
+            apart = _difference(
+                _Answers(scores.score, scores.maps), _Answers(alone.score[order], alone.maps[order])
+            )
+            worst = (max(worst[0], apart[0]), max(worst[1], apart[1]))
+    return worst
+
+
+def _difference(one: _Answers, other: _Answers) -> tuple[float, float]:
+    return (
+        float(np.abs(one.score - other.score).max()),
+        float(np.abs(one.maps - other.maps).max()),
+    )
+
+
+def _weigh(manifest: Manifest, trial: _Trial, expected: _Answers, source: str) -> Admission:
+    tolerance = TOLERANCES[manifest.precision]
+    threshold = manifest.thresholds.image
+    scale = max(float(np.abs(expected.score).max()), abs(threshold))
+    score_error, map_error = _difference(trial.answers, expected)
+    same = (tolerance.same * scale, tolerance.same)
+    admission = Admission(
+        admitted=False,
+        machine=machine_name(),
+        backend=trial.backend,
+        source=source,
+        images=len(expected.score),
+        score_error=score_error,
+        map_error=map_error,
+        score_tolerance=tolerance.score * scale,
+        map_tolerance=tolerance.map,
+        tolerance_reason=f"{manifest.precision}: {tolerance.reason}",
+        batch_invariant=_within(trial.drift_slot, same),
+        repeatable=_within(trial.drift_repeat, same),
+        rank_flips=flipped(trial.answers.score, expected.score, threshold, tolerance.score * scale),
+        cost=trial.cost,
+        peak_memory_mb=trial.peak_memory_mb,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    reasons = _reasons(admission, trial)
+    return admission.model_copy(update={"admitted": not reasons, "reasons": reasons})
+
+
+def _within(found: tuple[float, float], limits: tuple[float, float]) -> bool:
+    return found[0] <= limits[0] and found[1] <= limits[1]
+
+
+def flipped(score: Floats, expected: Floats, threshold: float, tolerance: float) -> int:
+    """Count decisions that differ where the reference is clear of the threshold."""
+    differs = (score > threshold) != (expected > threshold)
+    clear = np.abs(expected - threshold) > tolerance
+    return int(np.count_nonzero(differs & clear))
+
+
+def _reasons(admission: Admission, trial: _Trial) -> list[str]:
+    """Say in sentences why the engine may not judge; none where it may."""
+    found = admission
+    maps = trial.answers.maps
+    checks = {
+        f"a score is {found.score_error:.3g} from the reference, "
+        f"{found.score_tolerance:.3g} is allowed": found.score_error <= found.score_tolerance,
+        f"a map value is {found.map_error:.3g} from the reference, "
+        f"{found.map_tolerance:.3g} is allowed": found.map_error <= found.map_tolerance,
+        f"{found.rank_flips} frames are decided unlike the reference": found.rank_flips == 0,
+        "a frame's answer depends on its place in the batch or its neighbours: score moves by "
+        f"{trial.drift_slot[0]:.3g}, map by {trial.drift_slot[1]:.3g}": found.batch_invariant,
+        "the same frames gave two answers: score moves by "
+        f"{trial.drift_repeat[0]:.3g}, map by {trial.drift_repeat[1]:.3g}": found.repeatable,
+        f"map values of {maps.min():.3g}..{maps.max():.3g} lie outside 0..1": bool(
+            maps.min() >= 0 and maps.max() <= 1
+        ),
+    }
+    return [reason for reason, holds in checks.items() if not holds]

@@ -1,0 +1,148 @@
+"""The graph's contract: the tensors that every engine file must have.
+
+frames    uint8    [N, H, W, 3]  in, RGB
+score     float32  [N]           out, raw
+map       float32  [N, H, W]     out, 0..1
+nearest   int32    [N, S]        out, where the network has prototypes (S scales)
+distance  float32  [N, S]        out, together with nearest
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engines.engine import Floats, Indices, Scores
+from engines.errors import ManifestError
+from engines.manifest import Manifest
+
+Dims = tuple[int | None, ...]  # None where the size is open
+
+FRAMES = "frames"
+SCORE = "score"
+MAP = "map"
+NEAREST = "nearest"
+DISTANCE = "distance"
+
+# The key that every tensor kept in a file of its own must have (onnx.proto, TensorProto field 13).
+_EXTERNAL_KEY = b"\x0a\x08location"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One input or output of a graph."""
+
+    name: str
+    dtype: str  # as numpy names it
+    dims: Dims
+
+    def __str__(self) -> str:
+        sizes = ", ".join("?" if size is None else str(size) for size in self.dims)
+        return f"{self.dtype} [{sizes}]"
+
+
+def read_graph(path: Path) -> bytes:
+    """Read an `.onnx` file that holds all of its weights, so that its hash covers them.
+
+    Raises:
+        ManifestError: it keeps weights in another file, which no hash covers.
+    """
+    graph = path.read_bytes()
+    if _EXTERNAL_KEY in graph:
+        raise ManifestError(
+            f"{path} keeps weights in another file, which its manifest does not cover: "
+            "export it with its weights inside (external_data=False)"
+        )
+    return graph
+
+
+def check_contract(inputs: Sequence[Port], outputs: Sequence[Port], manifest: Manifest) -> int:
+    """Compare a graph's inputs and outputs with the contract and the manifest's frame size.
+
+    Returns: S, the scales of its prototypes; 0 where it has none.
+
+    Raises:
+        ManifestError: a tensor is missing, unknown, or of another type or shape.
+    """
+    size = (manifest.height, manifest.width)
+    _check_names("input", inputs, needed={FRAMES}, known={FRAMES})
+    _check_names("output", outputs, needed={SCORE, MAP}, known={SCORE, MAP, NEAREST, DISTANCE})
+    ports = {port.name: port for port in (*inputs, *outputs)}
+    _check_port(ports[FRAMES], "uint8", (None, *size, 3))
+    _check_port(ports[SCORE], "float32", (None,))
+    _check_port(ports[MAP], "float32", (None, *size))
+    if NEAREST not in ports and DISTANCE not in ports:
+        return 0
+    if NEAREST not in ports or DISTANCE not in ports:
+        raise ManifestError("graph has one of 'nearest' and 'distance': export both or neither")
+    return _scales(ports[NEAREST], ports[DISTANCE])
+
+
+def _check_names(kind: str, ports: Sequence[Port], needed: set[str], known: set[str]) -> None:
+    names = {port.name for port in ports}
+    if missing := needed - names:
+        raise ManifestError(
+            f"graph has no {kind} {_listed(missing)} (it has {_listed(names) or 'none'}): "
+            "export it with this project's trainer-train"
+        )
+    if unknown := names - known:
+        raise ManifestError(f"graph has an unknown {kind} {_listed(unknown)}: leave it out")
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names))
+
+
+def _check_port(port: Port, dtype: str, dims: Dims) -> None:
+    wanted = Port(port.name, dtype, dims)
+    fits = len(port.dims) == len(dims) and all(
+        got is None or want is None or got == want
+        for got, want in zip(port.dims, dims, strict=True)
+    )
+    if port.dtype != dtype or not fits:
+        raise ManifestError(
+            f"graph's {port.name!r} is {port}, the manifest's frame size needs {wanted}: "
+            "file and manifest come from different exports"
+        )
+
+
+def _scales(nearest: Port, distance: Port) -> int:
+    _check_port(nearest, "int32", (None, None))
+    _check_port(distance, "float32", (None, None))
+    scales = nearest.dims[1]
+    if scales is None or scales != distance.dims[1]:
+        raise ManifestError(
+            f"graph's 'nearest' is {nearest} and 'distance' {distance}: "
+            "their second size must be fixed and the same"
+        )
+    return scales
+
+
+def allocate_scores(manifest: Manifest, scales: int) -> Scores:
+    """Make the arrays that an engine's results go to, for its largest batch."""
+    most = manifest.max_batch
+    return Scores(
+        score=np.empty(most, np.float32),
+        maps=np.empty((most, manifest.height, manifest.width), np.float32),
+        nearest=np.empty((most, scales), np.int32) if scales else None,
+        distance=np.empty((most, scales), np.float32) if scales else None,
+    )
+
+
+def first_rows(scores: Scores, count: int) -> Scores:
+    """View the first `count` rows of every array."""
+    return Scores(
+        scores.score[:count],
+        scores.maps[:count],
+        None if scores.nearest is None else scores.nearest[:count],
+        None if scores.distance is None else scores.distance[:count],
+    )
+
+
+def outputs_by_name(scores: Scores) -> dict[str, Floats | Indices]:
+    """Give each output that there is by its name in the graph."""
+    outputs: dict[str, Floats | Indices] = {SCORE: scores.score, MAP: scores.maps}
+    if scores.nearest is not None and scores.distance is not None:
+        outputs |= {NEAREST: scores.nearest, DISTANCE: scores.distance}
+    return outputs

@@ -1,0 +1,136 @@
+"""What a batch costs on this machine: measured points, and the curve through them."""
+
+import itertools
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.engine import Engine
+from engines.manifest import CostPoint
+
+WARM_UP_CALLS = 3
+WORTHWHILE = 1.05  # a larger batch must be cheaper per frame by more than this
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimes:
+    """How long calls of one batch size took."""
+
+    batch: int
+    wall_ms: NDArray[np.float64]  # [calls]
+    cpu_ms: NDArray[np.float64]  # [calls], of all cores of this process
+
+
+def batch_sizes(max_batch: int) -> list[int]:
+    """Give the sizes worth measuring: powers of two up to `max_batch`, and itself."""
+    powers = itertools.takewhile(
+        lambda size: size < max_batch, (2**power for power in itertools.count())
+    )
+    return [*powers, max_batch]
+
+
+def time_calls(
+    engine: Engine, batches: Sequence[int], repeats: int, budget_s: float = math.inf
+) -> list[CallTimes]:
+    """Call the engine `repeats` times at each batch size, sizes in turn, after a warm-up.
+
+    Args:
+        engine: what to time; frames of noise are scored.
+        batches: the sizes, 1 to `engine.max_batch`.
+        repeats: calls of each size; at least 1.
+        budget_s: no new round starts after so many seconds; one round is always done.
+    """
+    frames = np.random.default_rng(0).integers(
+        0, 256, (max(batches), *engine.input_size, 3), dtype=np.uint8
+    )
+    for batch in [*batches, *[batches[0]] * WARM_UP_CALLS]:
+        engine.score(frames[:batch])
+    took: dict[int, list[tuple[float, float]]] = {batch: [] for batch in batches}
+    started = time.perf_counter()
+    for _ in range(repeats):
+        for batch, calls in took.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            engine.score(frames[:batch])
+            calls.append((time.perf_counter() - wall, time.process_time() - cpu))
+        if time.perf_counter() - started > budget_s:
+            break
+    return [_call_times(batch, calls) for batch, calls in sorted(took.items())]
+
+
+def _call_times(batch: int, seconds: list[tuple[float, float]]) -> CallTimes:
+    milliseconds = np.array(seconds) * 1000
+    return CallTimes(batch, milliseconds[:, 0], milliseconds[:, 1])
+
+
+def measure_cost(
+    engine: Engine, batches: Sequence[int], repeats: int, budget_s: float = math.inf
+) -> list[CostPoint]:
+    """Measure the median and 99th percentile of a call at each batch size; see `time_calls`."""
+    return [
+        CostPoint(
+            batch=times.batch,
+            median_ms=float(np.median(times.wall_ms)),
+            p99_ms=float(np.percentile(times.wall_ms, 99)),
+        )
+        for times in time_calls(engine, batches, repeats, budget_s)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class CostCurve:
+    """What a batch of any size costs: straight lines between the measured sizes.
+
+    It never falls: where noise made a larger batch look cheaper, the smaller one's cost holds.
+    """
+
+    batches: tuple[int, ...]  # rising
+    median_ms: tuple[float, ...]  # not falling, one for each size
+    p99_ms: tuple[float, ...]  # likewise
+
+    @classmethod
+    def through(cls, points: Sequence[CostPoint]) -> Self:
+        """Lay the curve through measured points, at least one, each of another size."""
+        ordered = sorted(points, key=lambda point: point.batch)
+        sizes = tuple(point.batch for point in ordered)
+        if not sizes or len(set(sizes)) < len(sizes):
+            raise ValueError(f"a cost curve needs points of different sizes, got {list(sizes)}")
+        return cls(
+            sizes,
+            tuple(itertools.accumulate((point.median_ms for point in ordered), max)),
+            tuple(itertools.accumulate((point.p99_ms for point in ordered), max)),
+        )
+
+    def ms(self, batch: int) -> float:
+        """Give the median cost of `batch` frames, milliseconds."""
+        return self._read(self.median_ms, batch)
+
+    def best_batch(self) -> int:
+        """Give the smallest measured size within 5 % of the lowest cost per frame."""
+        per_frame = [cost / size for cost, size in zip(self.median_ms, self.batches, strict=True)]
+        lowest = min(per_frame)
+        return next(
+            size
+            for size, cost in zip(self.batches, per_frame, strict=True)
+            if cost <= lowest * WORTHWHILE
+        )
+
+    def slow_ms(self, batch: int) -> float:
+        """Give the cost of `batch` frames that one call in a hundred exceeds, milliseconds."""
+        return self._read(self.p99_ms, batch)
+
+    def _read(self, costs: tuple[float, ...], batch: int) -> float:
+        """Read between two points; below the first its cost, beyond the last in proportion."""
+        right = bisect_left(self.batches, batch)
+        if right == len(self.batches):
+            return costs[-1] * batch / self.batches[-1]
+        if right == 0 or self.batches[right] == batch:
+            return costs[right]
+        left = right - 1
+        share = (batch - self.batches[left]) / (self.batches[right] - self.batches[left])
+        return costs[left] + share * (costs[right] - costs[left])

@@ -1,0 +1,146 @@
+"""Path -> engine: by the file's suffix, its manifest, and the device that is asked for."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from engines.engine import Engine
+from engines.errors import BackendError, ManifestError
+from engines.machine import usable_cores
+from engines.manifest import Manifest, read_manifest
+
+Backend = Literal["auto", "openvino", "onnxruntime", "fixed"]
+
+_FORMATS = {".onnx": "onnx", ".fixed": "fixed"}
+_BACKENDS: dict[str, tuple[Backend, ...]] = {
+    ".onnx": ("openvino", "onnxruntime"),
+    ".fixed": ("fixed",),
+}
+_DEVICE = re.compile(r"auto|cpu|cuda(?::(?P<index>\d{1,3}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedEngine:
+    """An engine that is ready to score, and what it was built from; closes when left."""
+
+    engine: Engine
+    manifest: Manifest
+    backend: str  # library, version, device and precision that really run it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.engine.close()
+
+
+def open_engine(
+    path: Path, backend: Backend = "auto", device: str = "auto", threads: int = 0
+) -> OpenedEngine:
+    """Open the engine file `path` after its manifest is verified.
+
+    Args:
+        path: `.onnx` or `.fixed`, with its manifest beside it.
+        backend: `auto` takes OpenVINO on a CPU and ONNX Runtime on a GPU.
+        device: `auto` (the CPU), `cpu`, `cuda` or `cuda:1`. A GPU that does not work is an error:
+            nothing falls back to the CPU.
+        threads: CPU cores to use; 0 for all that this process may use.
+
+    Raises:
+        ManifestError: file and manifest do not fit each other or this program.
+        BackendError: this machine cannot run it; the message says what to install.
+    """
+    cuda_index = _cuda_index(device)
+    chosen = _choose(path, backend, on_gpu=cuda_index is not None)
+    manifest = read_manifest(path)
+    _check_format(path, manifest, on_gpu=cuda_index is not None)
+    return _OPENERS[chosen](path, manifest, cuda_index, threads or usable_cores())
+
+
+def _cuda_index(device: str) -> int | None:
+    if (match := _DEVICE.fullmatch(device)) is None:
+        raise BackendError(f"device {device!r:.40} is unknown: take auto, cpu, cuda or cuda:1")
+    if not device.startswith("cuda"):
+        return None
+    return int(match["index"] or 0)
+
+
+def _choose(path: Path, backend: Backend, *, on_gpu: bool) -> Backend:
+    if path.suffix not in _BACKENDS:
+        raise BackendError(
+            f"{path.name} has no suffix that this version can run: it runs "
+            f"{', '.join(_BACKENDS)} files"
+        )
+    able = _BACKENDS[path.suffix]
+    if backend == "auto":
+        return "onnxruntime" if on_gpu and "onnxruntime" in able else able[0]
+    if backend not in able:
+        raise BackendError(f"{backend} cannot run {path.name}: take --backend {' or '.join(able)}")
+    if backend == "openvino" and on_gpu:
+        raise BackendError("openvino runs on the CPU here: take --backend onnxruntime for a GPU")
+    return backend
+
+
+def _check_format(path: Path, manifest: Manifest, *, on_gpu: bool) -> None:
+    if manifest.format != _FORMATS[path.suffix]:
+        raise ManifestError(
+            f"the manifest of {path.name} says format {manifest.format}, "
+            f"the suffix says {_FORMATS[path.suffix]}: give the file its own name back"
+        )
+    if manifest.device == "any" or (manifest.device == "cpu" and not on_gpu):
+        return
+    raise BackendError(
+        f"{path.name} was built for {manifest.device}, asked for is "
+        f"{'a GPU' if on_gpu else 'the CPU'}: build it for this device"
+    )
+
+
+def _open_openvino(
+    path: Path, manifest: Manifest, cuda_index: int | None, threads: int
+) -> OpenedEngine:
+    del cuda_index
+    try:
+        from engines.openvino_engine import OpenVinoEngine  # noqa: PLC0415  # only where it is used
+    except ImportError as error:
+        raise _missing("openvino", error) from error
+    engine = OpenVinoEngine(path, manifest, threads)
+    return OpenedEngine(engine, manifest, engine.backend)
+
+
+def _open_onnxruntime(
+    path: Path, manifest: Manifest, cuda_index: int | None, threads: int
+) -> OpenedEngine:
+    try:
+        from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: PLC0415
+    except ImportError as error:
+        raise _missing("onnxruntime", error) from error
+    engine = OnnxRuntimeEngine(path, manifest, cuda_index, threads)
+    return OpenedEngine(engine, manifest, engine.backend)
+
+
+def _open_fixed(
+    path: Path, manifest: Manifest, cuda_index: int | None, threads: int
+) -> OpenedEngine:
+    del cuda_index, threads
+    from engines.fixed_engine import FixedEngine  # noqa: PLC0415
+
+    engine = FixedEngine(path, manifest)
+    return OpenedEngine(engine, manifest, engine.backend)
+
+
+def _missing(package: str, error: ImportError) -> BackendError:
+    return BackendError(f"{package} does not import ({error}): pip install {package}")
+
+
+_OPENERS = {
+    "openvino": _open_openvino,
+    "onnxruntime": _open_onnxruntime,
+    "fixed": _open_fixed,
+}

@@ -1,0 +1,70 @@
+"""Pictures between the thread that reads a live camera and the process that offers them."""
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import CameraLost
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A trigger of a live camera."""
+
+    decoded: NDArray[np.generic] | None  # None: pushed out, nobody took it in time
+    captured_ns: int
+
+
+class Backlog:
+    """A queue that keeps every trigger but only the newest pictures: a part is never forgotten."""
+
+    def __init__(self, pictures: int, passed_by: int = 1 << 17) -> None:
+        """Keep at most so many pictures, and so many triggers that have lost theirs (a few MB)."""
+        self._pictures = pictures
+        self._passed_by = passed_by
+        self._waiting: deque[Taken] = deque()
+        self._pushed_out: deque[Taken] = deque()  # older than all that wait
+        self._end: str | None = None
+        self._changed = threading.Condition()
+
+    def put(self, taken: Taken) -> None:
+        """Add the newest picture, at the cost of the oldest one's pixels.
+
+        Raises:
+            CameraLost: nobody takes anything any more.
+        """
+        with self._changed:
+            if len(self._waiting) == self._pictures:
+                if len(self._pushed_out) == self._passed_by:
+                    raise CameraLost(f"{self._passed_by} pictures passed by, none was taken")
+                oldest = self._waiting.popleft()
+                self._pushed_out.append(Taken(None, oldest.captured_ns))
+            self._waiting.append(taken)
+            self._changed.notify_all()
+
+    def end(self, reason: str) -> None:
+        """Say that no more will come."""
+        with self._changed:
+            self._end = reason
+            self._changed.notify_all()
+
+    def take(self, timeout_s: float) -> Taken | None:
+        """Give the oldest trigger; None when none came in time.
+
+        Raises:
+            CameraLost: all are given and no more will come.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._pushed_out or self._waiting or self._end, timeout_s
+            )
+            if self._pushed_out:
+                return self._pushed_out.popleft()
+            if self._waiting:
+                return self._waiting.popleft()
+            if self._end is not None:
+                raise CameraLost(self._end)
+            return None

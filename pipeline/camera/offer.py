@@ -1,0 +1,210 @@
+"""Offering one camera's frames: each is offered until the line says what became of it."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.camera.prepare import Preparation
+from pipeline.camera.source import Shot
+from pipeline.codecs import Codec, encode_pixels
+from pipeline.errors import ConnectionLost, RedisFull, RefusedFrame, UnreadableFrame
+from pipeline.frames import FrameMeta
+from pipeline.ring import RingWriter, ring_name
+from pipeline.streams.intake import Intake, Offered, Status
+from pipeline.streams.ledger import Ledger
+from pipeline.streams.link import Link
+from pipeline.wire import Head, RingPlace, decode_identity, encode_head
+
+FULL_WAIT_S = 0.002  # first wait of a patient camera when the line is full
+FULL_LONGEST_WAIT_S = 0.05
+RING_SPARE_SLOTS = 4
+RECLAIM_EVERY_S = 0.1
+LEAVE_WAIT_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+class RingPost:
+    """A camera's ring, and the frames in it that Redis still waits for."""
+
+    def __init__(self, writer: RingWriter, camera: str, ledger: Ledger) -> None:
+        self._writer = writer
+        self._camera = camera
+        self._ledger = ledger
+        self._reclaimed_s = 0.0
+        self._places: dict[str, RingPlace] = {}
+
+    @classmethod
+    def create(
+        cls, line: str, camera: str, frame_bytes: int, budget_mb: float, ledger: Ledger
+    ) -> Self:
+        """Make a ring that holds a byte budget of frames, and a few more."""
+        slots = int(budget_mb * (1 << 20)) // frame_bytes + RING_SPARE_SLOTS
+        return cls(RingWriter.create(ring_name(line, camera), slots, frame_bytes), camera, ledger)
+
+    def write(self, pixels: NDArray[np.uint8], seq: int) -> RingPlace | None:
+        """Copy a picture into a slot; None where every slot waits for a worker."""
+        place = self._writer.write(pixels, seq)
+        if place is None and time.monotonic() - self._reclaimed_s > RECLAIM_EVERY_S:
+            self.reclaim()
+            place = self._writer.write(pixels, seq)
+        return place
+
+    def offered(self, place: RingPlace, offered: Offered) -> None:
+        """Note what became of a frame, and free the slots of those that were shed."""
+        if offered.status is Status.ADMITTED:
+            self._places[offered.entry_id] = place
+        else:
+            self._writer.release(place)
+        for entry_id in offered.shed:
+            if shed := self._places.pop(entry_id, None):
+                self._writer.release(shed)
+        if len(self._places) > 2 * len(self._writer.holds()) + RING_SPARE_SLOTS:
+            held = self._writer.holds()
+            self._places = {key: kept for key, kept in self._places.items() if kept in held}
+
+    def reclaim(self) -> None:
+        """Free the slots of frames that are answered: a worker died before it could."""
+        held = self._writer.holds()
+        waiting = set()
+        for packed in self._ledger.open_heads().values():
+            try:
+                identity = decode_identity(packed)
+            except UnreadableFrame:
+                continue
+            if identity.camera == self._camera:
+                waiting.add(identity.seq)
+        for place, seq in held.items():
+            if seq not in waiting:
+                self._writer.release(place)
+        self._reclaimed_s = time.monotonic()
+
+    def leave(self) -> None:
+        """Unlink the ring when its frames are answered, else leave it to the next camera."""
+        deadline_s = time.monotonic() + LEAVE_WAIT_S
+        while self._writer.holds() and time.monotonic() < deadline_s:
+            time.sleep(RECLAIM_EVERY_S)
+            try:
+                self.reclaim()
+            except (ConnectionLost, RedisFull):
+                break
+        if self._writer.holds():
+            self._writer.leave()
+        else:
+            self._writer.close()
+
+
+class FrameOffer:
+    """Makes frames of shots and offers them."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        link: Link,
+        camera: str,
+        preparation: Preparation,
+        codec: Codec,
+        jpeg_quality: int,
+        deadline_ns: int,
+        stop: threading.Event,
+    ) -> None:
+        self._intake = intake
+        self._link = link
+        self._camera = camera
+        self._preparation = preparation
+        self._codec = codec
+        self._jpeg_quality = jpeg_quality
+        self._deadline_ns = deadline_ns
+        self._stop = stop
+        self.ring: RingPost | None = None
+        self.counts: Counter[Status] = Counter()
+
+    def offer(self, shot: Shot, seq: int, *, live: bool) -> bool:
+        """Offer one shot as frame `seq`; False where a signal came before it was admitted.
+
+        Args:
+            shot: full size.
+            seq: above every seq offered before.
+            live: shed the oldest waiting frame where the line is full, instead of waiting.
+
+        Raises:
+            RefusedFrame: another process offers frames in this camera's name.
+        """
+        head, payload, charged = self._pack(shot, seq)
+        packed = encode_head(head)
+        tries = 0
+
+        def once() -> Offered:
+            nonlocal tries
+            tries += 1
+            due_ns = head.meta.deadline_ns
+            return self._intake.offer(seq, packed, payload, charged, due_ns, shot.cursor, shed=live)
+
+        wait_s = FULL_WAIT_S
+        try:
+            while (offered := self._link.persist(once, self._stop.is_set)).status is Status.FULL:
+                if self._stop.wait(wait_s):
+                    return False
+                wait_s = min(2 * wait_s, FULL_LONGEST_WAIT_S)
+        except (ConnectionLost, RedisFull):
+            return False
+        if offered.status is Status.SEEN and tries == 1:
+            raise RefusedFrame(
+                f"camera {self._camera!r} already offered seq {offered.entry_id}, this is {seq}: "
+                "is another pipeline-camera running under the same name?"
+            )
+        self._note(offered, head)
+        return True
+
+    def _note(self, offered: Offered, head: Head) -> None:
+        self.counts[offered.status] += 1
+        if self.ring and head.ring:
+            self.ring.offered(head.ring, offered)
+        if offered.shed or offered.status is Status.SHED:
+            shed = len(offered.shed) + (offered.status is Status.SHED)
+            self.counts[Status.SHED] += len(offered.shed)
+            _log.warning("frames.shed", extra={"camera": self._camera, "frames": shed})
+
+    def _pack(self, shot: Shot, seq: int) -> tuple[Head, bytes, int]:
+        size = self._preparation.size
+        meta = self._meta(shot, seq)
+        if shot.unreadable:
+            return self._unreadable(meta, shot.unreadable)
+        try:
+            pixels = self._preparation.prepare(shot.pixels)
+        except UnreadableFrame as error:
+            return self._unreadable(meta, str(error))
+        if self._codec is Codec.RING:
+            place = self._place(pixels, seq)
+            if place is not None:
+                return Head(meta, Codec.RING, size, place), b"", pixels.nbytes
+        codec = Codec.RAW if self._codec is Codec.RING else self._codec
+        payload = encode_pixels(pixels, codec, self._jpeg_quality)
+        return Head(meta, codec, size), payload, len(payload)
+
+    def _place(self, pixels: NDArray[np.uint8], seq: int) -> RingPlace | None:
+        place = self.ring.write(pixels, seq) if self.ring else None
+        if place is None:
+            why = "every slot waits for a worker: this frame travels raw"
+            _log.warning("ring.full", extra={"camera": self._camera, "why": why})
+        return place
+
+    def _unreadable(self, meta: FrameMeta, why: str) -> tuple[Head, bytes, int]:
+        _log.error("picture.unreadable", extra={"part": meta.part_id, "why": why})
+        payload = why.encode()[:1000]
+        return Head(meta, Codec.NONE, self._preparation.size), payload, len(payload)
+
+    def _meta(self, shot: Shot, seq: int) -> FrameMeta:
+        height, width = shot.pixels.shape[:2]
+        return FrameMeta(
+            camera=self._camera,
+            seq=seq,
+            part_id=shot.part_id or f"{self._camera}-{seq}",
+            captured_ns=shot.captured_ns,
+            deadline_ns=shot.captured_ns + self._deadline_ns,
+            mm_per_pixel=self._preparation.scale((height, width)),
+        )

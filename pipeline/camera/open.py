@@ -1,0 +1,118 @@
+"""A source by its description, as `pipeline-camera --source` takes it."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.camera.folder import FolderSource
+from pipeline.camera.genicam import GenicamSource, find_producers
+from pipeline.camera.opencv import OpenCvSource, public_address
+from pipeline.camera.pace import Pace, Wait
+from pipeline.camera.part_names import PartNames
+from pipeline.camera.source import Source
+from pipeline.camera.synthetic import SyntheticSource
+from pipeline.camera.video import VideoSource
+from pipeline.camera.watch import WatchedFolderSource
+from pipeline.errors import SettingsError
+
+SOURCES = """\
+  DIR or folder:DIR      pictures of a folder in natural order, once (or --passes times)
+  watch:DIR              pictures as they are dropped into a folder
+  FILE or video:FILE     frames of a video file
+  synthetic:SEED         drawn parts
+  opencv:INDEX           a USB camera
+  rtsp://, http://...    a network camera's stream
+  genicam:SERIAL         a GenICam camera (extra `genicam`); genicam: alone takes the only one"""
+_URL = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://.+")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What sources can be told; each heeds what it can."""
+
+    rate: float | None = None  # shots a second; None: as fast as they are taken, or as they come
+    passes: int | None = 1  # of a folder; None: without end
+    part_pattern: str | None = None  # regular expression that finds the part id in a file name
+    count: int | None = None  # of synthetic parts; None: without end
+    size: tuple[int, int] = (256, 256)  # of synthetic pictures, (height, width)
+    live: bool = False  # synthetic parts pass whether or not anyone looks
+    variety: int | None = None  # draw so many synthetic parts and show them in turn
+    timeout_s: float = 5.0  # a live camera without a picture for so long is lost
+    producers: tuple[Path, ...] = ()  # GenTL producers; else those of GENICAM_GENTL64_PATH
+
+
+def open_source(
+    spec: str,
+    options: SourceOptions,
+    wait: Wait,
+    clock: Callable[[], float] = time.monotonic,
+    clock_ns: Callable[[], int] = time.time_ns,
+) -> Source:
+    """Open the source that `spec` describes.
+
+    Args:
+        spec: see SOURCES.
+        options: what to tell it.
+        wait: sleeps; True ends the source (`threading.Event().wait`).
+        clock: monotonic seconds.
+        clock_ns: UTC, nanoseconds since the epoch.
+
+    Raises:
+        SettingsError: no such source, or the source refuses what it was told.
+    """
+    if options.rate is not None and not 0 < options.rate <= 1e6:  # noqa: PLR2004
+        raise SettingsError(f"rate of {options.rate} shots a second: above 0, up to a million")
+    pace = Pace(options.rate, clock, wait)
+    kind, rest = _kind(spec)
+    if kind == "folder":
+        names = PartNames(options.part_pattern)
+        return FolderSource(Path(rest), pace, clock_ns, options.passes, names)
+    if kind == "watch":
+        names = PartNames(options.part_pattern)
+        return WatchedFolderSource(Path(rest), pace, clock, clock_ns, wait, names)
+    if kind == "video":
+        return VideoSource(Path(rest), pace, clock_ns)
+    if kind == "synthetic":
+        return _synthetic(rest, options, pace, clock_ns)
+    if kind == "opencv":
+        return OpenCvSource(rest, clock, clock_ns, wait, options.timeout_s, options.rate)
+    producers = list(options.producers) or find_producers(
+        os.environ.get("GENICAM_GENTL64_PATH", "")
+    )
+    return GenicamSource(rest, producers, clock, clock_ns, wait, options.timeout_s)
+
+
+def _kind(spec: str) -> tuple[str, str]:
+    """Give the kind of source and what it needs."""
+    if _URL.fullmatch(spec):
+        return "opencv", spec
+    if spec and Path(spec).is_dir():
+        return "folder", spec
+    if Path(spec).is_file():
+        return "video", spec
+    kind, colon, rest = spec.partition(":")
+    known = {"folder", "watch", "video", "synthetic", "opencv", "genicam"}
+    if not colon or kind not in known or (not rest and kind != "genicam"):
+        raise SettingsError(f"no source {public_address(spec)!r}; there are\n{SOURCES}")
+    if kind == "opencv" and not (rest.isdecimal() or _URL.fullmatch(rest)):
+        raise SettingsError(f"opencv:{rest}: a device's index or a URL is needed, like opencv:0")
+    return kind, rest
+
+
+def _synthetic(
+    seed: str, options: SourceOptions, pace: Pace, clock_ns: Callable[[], int]
+) -> SyntheticSource:
+    if not seed.isdecimal():
+        raise SettingsError(f"synthetic:{seed}: a whole number is needed, like synthetic:7")
+    return SyntheticSource(
+        int(seed),
+        pace,
+        clock_ns,
+        size=options.size,
+        count=options.count,
+        live=options.live,
+        variety=options.variety,
+    )

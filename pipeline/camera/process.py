@@ -1,0 +1,211 @@
+"""`pipeline-camera`: shots of a source -> frames offered to a line."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import Field, field_validator
+
+from pipeline.camera.offer import FrameOffer, RingPost
+from pipeline.camera.open import SOURCES, SourceOptions, open_source
+from pipeline.camera.prepare import Preparation, Roi
+from pipeline.camera.reconnect import BackOff, reconnecting
+from pipeline.camera.source import Source
+from pipeline.codecs import Codec
+from pipeline.errors import SettingsError
+from pipeline.logs import start_logs
+from pipeline.progress import progress
+from pipeline.settings import LineSettings
+from pipeline.signals import stopped_by_signals
+from pipeline.streams.intake import Intake, Limits
+from pipeline.streams.ledger import Ledger
+from pipeline.streams.link import Link
+
+CLOCK_WARNING_MS = 20.0
+_DEADLINE_MS = {True: 2_000.0, False: 60_000.0}  # live sources, files
+_log = logging.getLogger(__name__)
+
+
+class CameraSettings(LineSettings):
+    """Offer the pictures of a source to a line, one frame per part."""
+
+    source: str = Field(description="where pictures come from:\n" + SOURCES)
+    camera: str = Field(default="cam-1", description="the camera's name, one process each")
+    size: str = Field(default="256x256", description="HEIGHTxWIDTH that the engine takes, pixels")
+    roi: str | None = Field(
+        default=None, description="TOP,LEFT,HEIGHT,WIDTH of the full picture to keep, pixels"
+    )
+    mm_per_pixel: str | None = Field(
+        default=None, description="VERTICAL,HORIZONTAL millimetres per pixel of the full picture"
+    )
+    codec: Codec = Field(
+        default=Codec.RAW, description="how pixels travel; ring: shared memory of this machine"
+    )
+    jpeg_quality: int = Field(default=95, ge=1, le=100, description="of JPEG frames")
+    deadline_ms: float | None = Field(
+        default=None,
+        gt=0,
+        description="after capture, when a verdict no longer helps, ms; "
+        "default: 2000 from live sources, 60000 from files",
+    )
+    budget_mb: float = Field(
+        default=64.0, gt=0, description="frames that may wait on the line, MB; the same for all"
+    )
+    results_kept: int = Field(default=100_000, ge=1, description="verdicts kept, about")
+    rate: float | None = Field(default=None, gt=0, description="pictures per second")
+    passes: int | None = Field(default=1, ge=0, description="of a folder; 0: without end")
+    part_pattern: str | None = Field(
+        default=None, description="regular expression whose group is the part id in a file name"
+    )
+    count: int | None = Field(default=None, ge=1, description="synthetic parts; none: no end")
+    variety: int | None = Field(
+        default=None, ge=1, description="draw so many synthetic parts, then show them in turn"
+    )
+    live: bool = Field(
+        default=False, description="synthetic parts pass whether or not the line is full"
+    )
+    lost_s: float = Field(default=5.0, gt=0, description="a live camera is lost after, seconds")
+    show_progress: bool = Field(default=False, description="a progress bar on stderr")
+
+    @field_validator("size")
+    @classmethod
+    def _check_size(cls, size: str) -> str:
+        parse_size(size)
+        return size
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read HEIGHTxWIDTH.
+
+    Raises:
+        ValueError: other than two whole numbers from 8 to 16384.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 8 <= int(part) <= 16384 for part in parts):  # noqa: PLR2004
+        raise ValueError(f"{text!r}: HEIGHTxWIDTH in pixels is wanted, like 256x256")
+    return int(parts[0]), int(parts[1])
+
+
+def _preparation(settings: CameraSettings) -> Preparation:
+    scale = None
+    if settings.mm_per_pixel is not None:
+        try:
+            vertical, horizontal = (float(part) for part in settings.mm_per_pixel.split(","))
+        except ValueError as error:
+            raise SettingsError(
+                f"--mm-per-pixel {settings.mm_per_pixel!r}: VERTICAL,HORIZONTAL, like 0.05,0.05"
+            ) from error
+        scale = (vertical, horizontal)
+    roi = Roi.parse(settings.roi) if settings.roi else None
+    return Preparation(parse_size(settings.size), roi, scale)
+
+
+def run(settings: CameraSettings) -> int:
+    """Offer until the source ends or a signal comes."""
+    start_logs(settings.log_level, settings.log_format)
+    stop = threading.Event()
+    with stopped_by_signals(stop.set), settings.link() as link, _source(settings, stop) as source:
+        limits = Limits(int(settings.budget_mb * (1 << 20)), settings.results_kept)
+        intake = Intake(link.client, settings.line, settings.camera, limits)
+        link.persist(intake.join, stop.is_set)
+        _check_clock(intake)
+        offer = FrameOffer(
+            intake,
+            link,
+            settings.camera,
+            _preparation(settings),
+            settings.codec,
+            settings.jpeg_quality,
+            int((settings.deadline_ms or _DEADLINE_MS[source.live]) * 1e6),
+            stop,
+        )
+        with _ring(settings, offer, link):
+            return _offer_all(settings, source, offer, intake, link, stop)
+
+
+def _offer_all(
+    settings: CameraSettings,
+    source: Source,
+    offer: FrameOffer,
+    intake: Intake,
+    link: Link,
+    stop: threading.Event,
+) -> int:
+    last, cursor = link.persist(intake.position, stop.is_set)
+    seq = last + 1
+    fields = {"camera": settings.camera, "line": settings.line, "redis": link.server}
+    _log.info("camera.started", extra={**fields, "seq": seq, "cursor": cursor})
+
+    def tell(event: str, why: str) -> None:
+        _log.log(
+            logging.ERROR if event == "camera.lost" else logging.WARNING, event, extra={"why": why}
+        )
+        link.persist(lambda: intake.note(event.removeprefix("camera.")), stop.is_set)
+
+    shots = reconnecting(
+        source,
+        cursor,
+        tell,
+        time.monotonic,
+        stop.wait,
+        BackOff(),
+        random.Random(),  # noqa: S311
+    )
+    with progress(settings.camera, settings.count, shown=settings.show_progress) as advance:
+        for shot in shots:
+            if not offer.offer(shot, seq, live=source.live):
+                break
+            seq += 1
+            advance(1)
+    if not stop.is_set():
+        link.persist(intake.forget_cursor, stop.is_set)
+    counts = {status.value: count for status, count in offer.counts.items()}
+    _log.info("camera.ended", extra={"frames": seq - last - 1, **counts})
+    return 0
+
+
+def _check_clock(intake: Intake) -> None:
+    ahead_ms = intake.server_ahead_ms()
+    if abs(ahead_ms) > CLOCK_WARNING_MS:
+        why = "deadlines are checked on Redis's clock: keep both clocks in step (chrony, PTP)"
+        _log.warning("clock.apart", extra={"redis_ahead_ms": round(ahead_ms, 1), "why": why})
+
+
+@contextmanager
+def _source(settings: CameraSettings, stop: threading.Event) -> Iterator[Source]:
+    options = SourceOptions(
+        rate=settings.rate,
+        passes=settings.passes or None,
+        part_pattern=settings.part_pattern,
+        count=settings.count,
+        size=parse_size(settings.size),
+        live=settings.live,
+        variety=settings.variety,
+        timeout_s=settings.lost_s,
+    )
+    source = open_source(settings.source, options, stop.wait)
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+@contextmanager
+def _ring(settings: CameraSettings, offer: FrameOffer, link: Link) -> Iterator[None]:
+    """Where frames travel in shared memory: a ring as large as the line's byte budget."""
+    if settings.codec is not Codec.RING:
+        yield
+        return
+    height, width = parse_size(settings.size)
+    ledger = Ledger(link.client, settings.line)
+    ring = RingPost.create(
+        settings.line, settings.camera, height * width * 3, settings.budget_mb, ledger
+    )
+    offer.ring = ring
+    try:
+        yield
+    finally:
+        ring.leave()

@@ -1,0 +1,66 @@
+"""When to look for a lost camera again, and whom to tell."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.camera.pace import Wait
+from pipeline.camera.source import Shot, Source
+from pipeline.errors import CameraLost
+
+Tell = Callable[[Literal["camera.lost", "camera.back"], str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """Waiting times that double up to a cap, each shortened by chance so that cameras spread."""
+
+    first_s: float = 0.5
+    cap_s: float = 30.0
+    jitter: float = 0.5  # the largest share of a waiting time that chance takes off
+
+    def wait_s(self, failures: int, rng: random.Random) -> float:
+        """How long to wait after so many failures in a row (1 or more)."""
+        whole_s = min(self.cap_s, self.first_s * 2.0 ** min(failures - 1, 62))
+        return whole_s * (1 - self.jitter * rng.random())
+
+
+def reconnecting(
+    source: Source,
+    cursor: str,
+    tell: Tell,
+    clock: Callable[[], float],
+    wait: Wait,
+    back_off: BackOff,
+    rng: random.Random,
+) -> Iterator[Shot]:
+    """Give the shots of a source that gets lost and comes back, until it ends.
+
+    Args:
+        source: asked again, after its last shot's cursor, whenever it is lost.
+        cursor: where to start.
+        tell: hears `camera.lost` with the reason at the first failure in a row, and `camera.back`
+            with the time lost at the first shot afterwards.
+        clock: monotonic seconds.
+        wait: sleeps; True ends the shots.
+        back_off: how long to wait before each attempt.
+        rng: for the back-off's jitter.
+    """
+    failures, lost_at = 0, 0.0
+    while True:
+        try:
+            for shot in source.shots(cursor):
+                if failures:
+                    tell("camera.back", f"after {clock() - lost_at:.1f} s")
+                failures, cursor = 0, shot.cursor
+                yield shot
+        except CameraLost as error:
+            failures += 1
+            if failures == 1:
+                lost_at = clock()
+                tell("camera.lost", str(error))
+            if wait(back_off.wait_s(failures, rng)):
+                return
+        else:
+            return

@@ -1,0 +1,77 @@
+"""The commands of this room, one function each; what they do stands in the module they name."""
+
+from engines.command import run_command
+from engines.errors import EngineError
+from pipeline.errors import PipelineError
+
+_EXPECTED = (PipelineError, EngineError)
+
+
+def worker() -> None:
+    """`pipeline-worker`: judge the frames of a line."""
+    from pipeline.worker.process import WorkerSettings, run  # noqa: PLC0415  # help stays fast
+
+    run_command("pipeline-worker", WorkerSettings, run, _EXPECTED)
+
+
+def camera() -> None:
+    """`pipeline-camera`: offer pictures to a line."""
+    from pipeline.camera.process import CameraSettings, run  # noqa: PLC0415
+
+    run_command("pipeline-camera", CameraSettings, run, _EXPECTED)
+
+
+def consume() -> None:
+    """`pipeline-consume`: print verdicts."""
+    from pipeline.consume import ConsumeSettings, run  # noqa: PLC0415
+
+    run_command("pipeline-consume", ConsumeSettings, run, _EXPECTED)
+
+
+def control() -> None:
+    """`pipeline-control`: change thresholds on a running line."""
+    from pipeline.control import ControlSettings, run  # noqa: PLC0415
+
+    run_command("pipeline-control", ControlSettings, run, _EXPECTED)
+
+
+def reconcile() -> None:
+    """`pipeline-reconcile`: prove one verdict for every part."""
+    from pipeline.reconcile import ReconcileSettings, run  # noqa: PLC0415
+
+    run_command("pipeline-reconcile", ReconcileSettings, run, _EXPECTED)
+
+
+def doctor() -> None:
+    """`pipeline-doctor`: say what this machine lacks."""
+    from pipeline.doctor import DoctorSettings, run  # noqa: PLC0415
+
+    run_command("pipeline-doctor", DoctorSettings, run, _EXPECTED)
+
+
+def bench() -> None:
+    """`pipeline-bench`: measure what the line adds to the bare engine."""
+    from pipeline.bench import BenchSettings, run  # noqa: PLC0415
+
+    run_command("pipeline-bench", BenchSettings, run, _EXPECTED)
+
+
+def drill() -> None:
+    """`pipeline-drill`: kill processes on purpose and prove that no part is lost."""
+    from pipeline.drill import DrillSettings, run  # noqa: PLC0415
+
+    run_command("pipeline-drill", DrillSettings, run, _EXPECTED)
+
+
+def demo() -> None:
+    """`pipeline-demo`: the whole line on one machine."""
+    from pipeline.demo import DemoSettings, run  # noqa: PLC0415
+
+    run_command("pipeline-demo", DemoSettings, run, _EXPECTED)
+
+
+def redis() -> None:
+    """`pipeline-redis`: run the embedded Redis by itself."""
+    from pipeline.redis_process import RedisSettings, run  # noqa: PLC0415
+
+    run_command("pipeline-redis", RedisSettings, run, _EXPECTED)

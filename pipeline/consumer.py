@@ -1,0 +1,227 @@
+"""What a PLC or MES program imports: the verdicts of a line, from where the program left off.
+
+    with Consumer(line="line-1", program="plc") as verdicts:
+        for verdict in verdicts:
+            reject = verdict.decision is not Decision.OK
+            ...
+            verdicts.acknowledge(verdict)
+
+Each verdict comes at least once: what was not acknowledged when the program ended comes again at
+its next start, before what is new. `verdict.meta.camera` and `.seq` tell a repetition. A loop with
+its own fail-safe asks `verdicts.next(timeout_s)`, which never waits longer, whatever Redis does.
+One running process for each program name.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from pipeline.errors import ConnectionLost, ForeignVerdict, RedisFull
+from pipeline.frames import Verdict
+from pipeline.settings import PASSWORD_VARIABLE, default_state
+from pipeline.streams.connect import Access
+from pipeline.streams.link import Link, linked
+from pipeline.streams.outcome import Outcomes, Result
+from pipeline.verdicts import NamelessVerdict, VerdictGone, read_verdict
+
+READ_AHEAD = 256  # verdicts fetched before the program asks for them
+BLOCK_MS = 50  # so long may an acknowledgement wait for the reader
+_PAGE = 64
+_POLL_S = 0.005
+_LOOK_S = 0.5
+_log = logging.getLogger(__name__)
+
+
+class Verdicts:
+    """The verdicts of one line for one program; a thread of its own talks to Redis.
+
+    The link is borrowed. `close` sends what was acknowledged.
+    """
+
+    def __init__(self, link: Link, line: str, program: str, *, from_start: bool) -> None:
+        self._link = link
+        self._line = line
+        self._program = program
+        self._outcomes = Outcomes(link.client, line)
+        self._ready: queue.SimpleQueue[Verdict | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._acknowledging: list[str] = []
+        self._held: set[str] = set()  # result ids handed out and not yet acknowledged in Redis
+        self._again_after: str | None = "0"  # where to look for what Redis thinks we have
+        self._stopping = False
+        self._failure: Exception | None = None
+        self._outcomes.join(program, from_start=from_start)
+        self._reader = threading.Thread(target=self._read, name=f"verdicts-{program}", daemon=True)
+        self._reader.start()
+
+    def __iter__(self) -> Iterator[Verdict]:
+        """Give verdicts, waiting for each, until `stop`."""
+        while not self._stopping:
+            if (verdict := self.next(_LOOK_S)) is not None:
+                yield verdict
+        self.check()
+
+    def next(self, timeout_s: float) -> Verdict | None:
+        """Give the next verdict, or None after `timeout_s` seconds or when stopped.
+
+        Raises:
+            PipelineError: the server refuses this program; trying again would not help.
+        """
+        if not self._stopping:
+            with contextlib.suppress(queue.Empty):
+                verdict = self._ready.get(timeout=max(timeout_s, 0.0))
+                if verdict is not None:
+                    return verdict
+        self.check()
+        return None
+
+    def check(self) -> None:
+        """Raise what ended the verdicts, unless it was `stop`."""
+        if self._failure is not None:
+            raise self._failure
+
+    def acknowledge(self, verdict: Verdict) -> None:
+        """Say that this verdict is dealt with, so that it does not come again. Never waits."""
+        self._done.put(verdict.result_id)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no more verdicts will come."""
+        return self._stopping
+
+    def stop(self) -> None:
+        """End the iteration; may be called from any thread or from a signal handler."""
+        self._stopping = True
+        self._ready.put(None)
+
+    def close(self) -> None:
+        """Stop, and send the acknowledgements; those that Redis does not take come again."""
+        self.stop()
+        self._reader.join()
+
+    def _read(self) -> None:
+        try:
+            while not self._stopping:
+                self._step()
+            self._send_acknowledged()
+        except (ConnectionLost, RedisFull) as error:
+            _log.warning("verdicts.unacknowledged", extra={"why": str(error)})
+        except Exception as error:  # noqa: BLE001  # the thread's edge: the program raises it
+            self._failure = error
+        finally:
+            self.stop()
+
+    def _step(self) -> None:
+        self._link.persist(self._send_acknowledged, self._is_stopping, self._pause)
+        if self._ready.qsize() >= READ_AHEAD:
+            time.sleep(_POLL_S)
+            return
+        for result in self._link.persist(self._fetch, self._is_stopping, self._pause):
+            if result.result_id not in self._held:
+                self._held.add(result.result_id)
+                self._hand_out(result)
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
+    def _pause(self, wait_s: float) -> None:
+        until = time.monotonic() + wait_s
+        while not self._stopping and time.monotonic() < until:
+            time.sleep(_POLL_S)
+
+    def _send_acknowledged(self) -> None:
+        while not self._done.empty():
+            self._acknowledging.append(self._done.get())
+        while page := self._acknowledging[:_PAGE]:
+            self._outcomes.acknowledge(self._program, page)
+            self._held.difference_update(page)
+            del self._acknowledging[: len(page)]
+
+    def _fetch(self) -> list[Result]:
+        if self._again_after is None:
+            try:
+                return self._outcomes.read(self._program, _PAGE, BLOCK_MS, again=False)
+            except ConnectionLost:
+                self._again_after = "0"  # what was on its way to us is lost: ask for it again
+                raise
+        found = self._outcomes.unacknowledged(self._program, self._again_after, _PAGE)
+        self._again_after = found[-1].result_id if found else None
+        return found
+
+    def _hand_out(self, result: Result) -> None:
+        try:
+            self._ready.put(read_verdict(self._line, result))
+        except VerdictGone:
+            _log.error("verdict.gone", extra={"result": result.result_id})
+        except NamelessVerdict as error:
+            _log.error("verdict.nameless", extra={"result": result.result_id, "why": str(error)})
+        except ForeignVerdict as error:
+            _log.warning("verdict.foreign", extra={"result": result.result_id, "why": str(error)})
+        else:
+            return
+        self._done.put(result.result_id)
+
+
+class Consumer:
+    """Opens a line for one program; a context that gives its `Verdicts`."""
+
+    def __init__(
+        self,
+        line: str,
+        program: str,
+        *,
+        redis_url: str = "",
+        username: str | None = None,
+        password: str | None = None,
+        state_dir: Path | None = None,
+        from_start: bool = False,
+    ) -> None:
+        """Say which line, and who asks.
+
+        Args:
+            line: the line's name.
+            program: the reader's name: what it acknowledged is kept under it.
+            redis_url: as `--redis-url`; empty: the embedded server of this machine.
+            username: ACL user.
+            password: None takes the environment variable PRN_REDIS_PASSWORD.
+            state_dir: of the embedded server; None is its default.
+            from_start: a program that the line does not know yet begins with the oldest verdict
+                kept instead of the next new one.
+        """
+        self._line = line
+        self._program = program
+        self._from_start = from_start
+        self._state = state_dir or default_state()
+        given = os.environ.get(PASSWORD_VARIABLE) if password is None else password
+        self._access = Access(redis_url, username, given)
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Verdicts:
+        """Connect.
+
+        Raises:
+            ConnectionLost: nothing answers there.
+            RedisUnfit: the server would lose frames, or refuses this user.
+            SettingsError: no such URL, or a name that is none.
+        """
+        with ExitStack() as opening:
+            link = opening.enter_context(linked(self._access, self._state))
+            verdicts = Verdicts(link, self._line, self._program, from_start=self._from_start)
+            opening.callback(verdicts.close)
+            self._opened = opening.pop_all()
+        return verdicts
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._opened.close()

@@ -1,0 +1,192 @@
+"""`pipeline-control`: what every worker of a line heeds at run time, and how a worker reads it."""
+
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol, Self, cast
+
+from pydantic import Field, model_validator
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import UnreadableFrame
+from pipeline.logs import start_logs
+from pipeline.settings import LineSettings
+from pipeline.streams.control import Controls
+from pipeline.wire import decode_control, decode_report, encode_control
+
+FROM_THE_FIRST = "0-0"
+_REPORTED = ("engine", "version", "threshold", "pixel_threshold", "frames", "host", "pid")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What all control messages so far amount to."""
+
+    threshold: float | None = None  # on the raw score; None: the engine's own
+    pixel: float | None = None  # on the map, 0..1; None: the engine's own
+    paused: bool = False
+
+
+def apply(standing: Standing, message: Mapping[str, Any]) -> Standing:
+    """Give the standing after one message, as `wire.decode_control` reads it.
+
+    A message that is none is ignored with a warning: a line does not stop for a typing error.
+    """
+    kind = message.get("kind")
+    if kind in ("pause", "resume"):
+        return replace(standing, paused=kind == "pause")
+    if kind != "threshold":
+        return _ignored(standing, message, "unknown kind")
+    image, pixel = message.get("image"), message.get("pixel")
+    if image is None and pixel is None:
+        return _ignored(standing, message, "neither image nor pixel")
+    if not all(value is None or _is_real(value) for value in (image, pixel)):
+        return _ignored(standing, message, "a threshold is no number")
+    if pixel is not None and not 0 <= pixel <= 1:
+        return _ignored(standing, message, "pixel is outside 0..1")
+    return replace(
+        standing,
+        threshold=standing.threshold if image is None else float(image),
+        pixel=standing.pixel if pixel is None else float(pixel),
+    )
+
+
+def _is_real(value: object) -> bool:
+    return type(value) in {int, float} and math.isfinite(cast("float", value))
+
+
+def _ignored(standing: Standing, message: Mapping[str, Any], why: str) -> Standing:
+    _log.warning("control.ignored", extra={"why": why, "message_": f"{dict(message)!r:.200}"})
+    return standing
+
+
+class Messages(Protocol):
+    """Where control messages come from; `streams.control.Controls` is one."""
+
+    def since(self, after: str) -> list[tuple[str, bytes]]:
+        """The messages after an id, oldest first."""
+        ...
+
+
+def heed(messages: Messages, standing: Standing, after: str) -> tuple[Standing, str]:
+    """Apply every message after an id (FROM_THE_FIRST at the start).
+
+    Returns: the standing then, and the id to ask after next time.
+
+    Raises:
+        ConnectionLost: call again with the same arguments.
+    """
+    while page := messages.since(after):
+        for message_id, packed in page:
+            after = message_id
+            try:
+                standing = apply(standing, decode_control(packed))
+            except UnreadableFrame as error:
+                _log.warning("control.ignored", extra={"why": str(error), "id": message_id})
+    return standing, after
+
+
+class ControlSettings(LineSettings):
+    """Change thresholds of all workers of a running line, pause or resume them, or show both."""
+
+    threshold: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="raw score above which a frame is NG",
+    )
+    pixel_threshold: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="map value, 0..1, above which a pixel belongs to the mask",
+    )
+    pause: bool = Field(
+        default=False,
+        description="workers take no more frames: those that wait are answered LATE at their "
+        "deadline, or SHED when the line is full",
+    )
+    resume: bool = Field(default=False, description="workers take frames again")
+    show: bool = Field(default=False, description="print what holds now, and every living worker")
+    as_json: bool = Field(default=False, description="with --show: print one JSON object")
+
+    @model_validator(mode="after")
+    def _check_wish(self) -> Self:
+        if self.pause and self.resume:
+            raise ValueError("--pause and --resume together say nothing: give one")
+        if not (self.show or self.messages()):
+            raise ValueError("say what: --threshold, --pixel-threshold, --pause, --resume, --show")
+        return self
+
+    def messages(self) -> list[bytes]:
+        """The control messages that were asked for."""
+        given = {"image": self.threshold, "pixel": self.pixel_threshold}
+        fields = {name: value for name, value in given.items() if value is not None}
+        messages = [encode_control("threshold", **fields)] if fields else []
+        if self.pause or self.resume:
+            messages.append(encode_control("pause" if self.pause else "resume"))
+        return messages
+
+
+def run(settings: ControlSettings) -> int:
+    """Send what was asked for, then show what holds."""
+    start_logs(settings.log_level, settings.log_format)
+    with settings.link() as link:
+        controls = Controls(link.client, settings.line)
+        for message in settings.messages():
+            controls.send(message)
+        standing, _ = heed(controls, Standing(), FROM_THE_FIRST)
+        workers = [_read_beat(name, beat) for name, beat in controls.workers().items()]
+    if settings.as_json:
+        fields = {"line": settings.line, **asdict(standing), "workers": workers}
+        sys.stdout.write(json.dumps(fields) + "\n")
+    elif settings.show:
+        _print(Console(highlight=False), settings.line, standing, workers)
+    else:
+        sys.stdout.write(f"{settings.line}: {_sentence(standing)}\n")
+    return 0
+
+
+def _read_beat(name: str, beat: bytes) -> dict[str, Any]:
+    try:
+        return {**decode_report(beat), "worker": name}
+    except UnreadableFrame as error:
+        _log.warning("worker.unreadable", extra={"worker": name, "why": str(error)})
+        return {"worker": name}
+
+
+def _sentence(standing: Standing) -> str:
+    threshold = "the engine's" if standing.threshold is None else f"{standing.threshold:g}"
+    pixel = "the engine's" if standing.pixel is None else f"{standing.pixel:g}"
+    taking = "paused" if standing.paused else "taking frames"
+    return f"threshold {threshold}, pixel threshold {pixel}, {taking}"
+
+
+def _print(console: Console, line: str, standing: Standing, workers: list[dict[str, Any]]) -> None:
+    console.print(f"{line}: {_sentence(standing)}")
+    if not workers:
+        console.print("no worker is alive: start one with pipeline-worker")
+        return
+    table = Table(*("worker", *_REPORTED, "up, s"))
+    for worker in workers:
+        shown = [_cell(worker.get(name)) for name in _REPORTED]
+        table.add_row(str(worker["worker"]), *shown, _up_s(worker.get("started_ms")))
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _up_s(started_ms: object) -> str:
+    if not isinstance(started_ms, int):
+        return "-"
+    return f"{max(time.time() - started_ms / 1e3, 0):.0f}"

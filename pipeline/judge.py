@@ -1,0 +1,125 @@
+"""Scores -> judgements: thresholds, mask, regions. Pure."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.engine import Floats
+from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
+from pipeline.wire import MAX_REGIONS
+
+_CONNECTIVITY = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where OK ends."""
+
+    image: float  # raw score above which a frame is NG
+    pixel: float  # map value above which a pixel belongs to the mask
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What an engine says of one frame of a batch."""
+
+    score: float
+    anomaly_map: Floats  # [H, W], 0..1
+    nearest: tuple[int, ...] = ()
+    distance: tuple[float, ...] = ()
+
+
+def normalise(score: float, threshold: float) -> float:
+    """Map a raw score to 0..1, rising, 0.5 at the threshold.
+
+    score / (score + threshold) for scores and thresholds above zero, as those of this project's
+    models; a logistic of their difference otherwise.
+    """
+    if threshold > 0 and score >= 0:
+        return score / (score + threshold)
+    return float(1 / (1 + np.exp(np.clip(threshold - score, -60, 60))))
+
+
+def judge(
+    row: Row,
+    limits: Limits,
+    mm_per_pixel: tuple[float, float] | None,
+    engine: EngineName,
+    timings: Timings,
+    worker: str,
+) -> Judgement:
+    """Say OK or NG of one frame, and where.
+
+    Args:
+        row: what the engine said.
+        limits: the thresholds in force.
+        mm_per_pixel: (vertical, horizontal), where calibrated.
+        engine: who said it.
+        timings: where the time went.
+        worker: which process.
+    """
+    mask = row.anomaly_map > limits.pixel
+    regions = find_regions(row.anomaly_map, mask, mm_per_pixel) if mask.any() else ()
+    return Judgement(
+        judged=Decision.NG if row.score > limits.image else Decision.OK,
+        score=row.score,
+        normalised=normalise(row.score, limits.image),
+        threshold=limits.image,
+        pixel_threshold=limits.pixel,
+        regions=regions,
+        mask=mask if regions else None,
+        engine=engine,
+        timings=timings,
+        worker=worker,
+        nearest=row.nearest,
+        distance=row.distance,
+    )
+
+
+def find_regions(
+    anomaly_map: Floats, mask: NDArray[np.bool_], mm_per_pixel: tuple[float, float] | None
+) -> tuple[Region, ...]:
+    """Find the 8-connected pieces of a mask, by falling peak; the largest few hundred at most.
+
+    Args:
+        anomaly_map: float32 [H, W].
+        mask: [H, W].
+        mm_per_pixel: (vertical, horizontal), where calibrated.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=_CONNECTIVITY
+    )
+    largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:MAX_REGIONS] + 1
+    regions = [
+        _region(anomaly_map, labels, stats[label], int(label), mm_per_pixel) for label in largest
+    ]
+    return tuple(sorted(regions, key=lambda region: -region.peak))
+
+
+def _region(
+    anomaly_map: Floats,
+    labels: Any,  # noqa: ANN401  # int32 [H, W]; cv2 types its arrays as "Mat or any"
+    stats: Any,  # noqa: ANN401  # left, top, width, height, area
+    label: int,
+    mm_per_pixel: tuple[float, float] | None,
+) -> Region:
+    left, top, width, height, area = (int(number) for number in stats)
+    box = (slice(top, top + height), slice(left, left + width))
+    peak = float(anomaly_map[box][labels[box] == label].max())
+    if mm_per_pixel is None:
+        return Region(top, left, height, width, area, peak)
+    vertical, horizontal = mm_per_pixel
+    return Region(
+        top,
+        left,
+        height,
+        width,
+        area,
+        peak,
+        area_mm2=area * vertical * horizontal,
+        height_mm=height * vertical,
+        width_mm=width * horizontal,
+    )

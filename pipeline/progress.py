@@ -1,0 +1,39 @@
+"""Progress on stderr: a bar where the end is known, a count where it is not."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+
+@contextmanager
+def progress(title: str, total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Give a function that says how many more are done.
+
+    Args:
+        title: what is being done.
+        total: how many there will be; None where nobody knows.
+        shown: whether anything is drawn.
+    """
+    if not shown:
+        yield lambda _more: None
+        return
+    columns = (
+        TextColumn("{task.description:>12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=True),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(file=sys.stderr)) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda more: bar.advance(task, more)

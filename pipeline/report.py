@@ -1,0 +1,91 @@
+"""The report page of a demo: one file beside its overlay pictures."""
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from engines.manifest import write_atomic
+from pipeline.frames import Decision
+from pipeline.outcome import GOOD, MEASURES, Outcome, is_wrong, kind_of
+from pipeline.overlay_files import overlay_stem
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; color: #1c2024 }
+table { border-collapse: collapse; margin: 1rem 0 }
+td, th { padding: .3rem .9rem; text-align: right }
+th { border-bottom: 2px solid #889 } td:first-child, th:first-child { text-align: left }
+tr + tr td { border-top: 1px solid #dde } .kept { color: #17633a } .broken { color: #a11 }
+.parts { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem }
+figure { margin: 0 } img { width: 100%; border-radius: .3rem } figcaption { font-size: .85rem }
+figure.wrong img { outline: 4px solid #c22 }
+"""
+
+
+def write_report(
+    folder: Path,
+    outcome: Outcome,
+    verdicts: list[dict[str, Any]],
+    figures: dict[str, Any],
+    broken: list[str],
+) -> Path:
+    """Write `report.html`; verdicts are as `pipeline-consume` prints them."""
+    p50, p99 = outcome.latency_ms
+    promise = (
+        "".join(f'<p class="broken">broken: {escape(sentence)}</p>' for sentence in broken)
+        or f'<p class="kept">Every one of {outcome.parts} parts got exactly one verdict.</p>'
+    )
+    page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<title>Inspection of {outcome.parts} parts</title><style>{_STYLE}</style>
+<h1>Inspection of {outcome.parts} parts</h1>{promise}
+<p>{outcome.parts_per_s:.1f} parts a second; from capture to verdict {p50:.1f} ms (median),
+{p99:.1f} ms (99th percentile), of which inference {outcome.inference_ms:.1f} ms.</p>
+{_kinds(outcome)}{_figures(figures)}
+<h2>Parts that were not called OK</h2>
+<p>Outlined in red: verdicts that the truth contradicts. Marked in each picture: the mask and its
+regions.</p><div class="parts">{_pictures(folder, verdicts)}</div></html>"""
+    path = folder / "report.html"
+    write_atomic(path, page.encode())
+    return path
+
+
+def _kinds(outcome: Outcome) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("parts", "n", *Decision, "wrong"))
+    rows = "".join(
+        f"<tr><td>{escape(kind.name)}</td><td>{kind.parts}</td>"
+        + "".join(f"<td>{kind.decisions[decision]}</td>" for decision in Decision)
+        + f"<td>{kind.misses + kind.false_rejects}</td></tr>"
+        for kind in outcome.kinds
+    )
+    return f"<table><tr>{head}</tr>{rows}</table>"
+
+
+def _figures(figures: dict[str, Any]) -> str:
+    cells = "".join(f"<td>{100 * figures[key]:.2f} %</td>" for key in MEASURES)
+    head = "".join(f"<th>{name}</th>" for name in MEASURES.values())
+    return f"<table><tr>{head}</tr><tr>{cells}</tr></table>"
+
+
+def _pictures(folder: Path, verdicts: list[dict[str, Any]]) -> str:
+    shown = [verdict for verdict in verdicts if verdict["decision"] != Decision.OK]
+    shown.sort(key=lambda verdict: (not is_wrong(verdict), -(verdict["normalised"] or 0)))
+    figures = []
+    for verdict in shown:
+        stem = overlay_stem(
+            verdict["camera"],
+            verdict["seq"],
+            verdict["reason"] or verdict["decision"],
+            verdict["part_id"],
+        )
+        picture = f"overlays/{stem}.jpg"
+        if not (folder / picture).exists():
+            continue
+        truth = kind_of(verdict)
+        score = "" if verdict["score"] is None else f", score {verdict['score']:.3f}"
+        caption = f"{verdict['part_id']}: {verdict['decision']}{score}"
+        wrong = ' class="wrong"' if is_wrong(verdict) else ""
+        alt = "a good part" if truth == GOOD else f"a part with {truth}"
+        figures.append(
+            f'<figure{wrong}><img loading="lazy" src="{escape(picture)}" alt="{escape(alt)}">'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+        )
+    return "".join(figures)

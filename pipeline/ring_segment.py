@@ -1,0 +1,229 @@
+"""The file behind a frame ring: layout, making, taking over, mapping.
+
+    offset 0                 header, 64 bytes: magic, version, slots, slot bytes  (uint64 each)
+    offset 64                per slot 64 bytes: generation, released, length, seq  (uint64 each)
+    next multiple of 4096    the slots, each a multiple of 64 bytes
+
+It is a file in /dev/shm and not a `multiprocessing.shared_memory` segment: that one's resource
+tracker unlinks what merely attached processes hold when they exit (Python < 3.13), and it hides the
+descriptor that reserving and locking need.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import RingStale, SettingsError, UnreadableFrame
+from pipeline.wire import RingPlace
+
+MAX_RING_BYTES = 16 << 30
+MAX_SLOTS = 1 << 16
+GENERATION, RELEASED, LENGTH, SEQ = range(4)  # the words of a slot's header
+_MAGIC = int.from_bytes(b"PRNRING\0", "little")
+_VERSION = 1
+_HEADER_BYTES = 64
+_HEADER_WORDS = 4
+_SLOT_WORDS = 8
+_PAGE_BYTES = 4096
+_Words = NDArray[np.uint64]
+_Bytes = NDArray[np.uint8]
+
+
+def ring_bytes(slots: int, slot_bytes: int) -> int:
+    """How much shared memory a ring takes."""
+    return _pixels_offset(slots) + slots * _up_to(slot_bytes, 64)
+
+
+def _up_to(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
+
+
+def _pixels_offset(slots: int) -> int:
+    return _up_to(_HEADER_BYTES + slots * _SLOT_WORDS * 8, _PAGE_BYTES)
+
+
+class Segment:
+    """One mapping of a ring: owns the descriptor, its lock if it has one, and the map."""
+
+    def __init__(self, descriptor: int, slots: int, slot_bytes: int) -> None:
+        self.slots = slots
+        self.slot_bytes = slot_bytes
+        self._descriptor = descriptor
+        self._map = mmap.mmap(descriptor, ring_bytes(slots, slot_bytes))
+        words = np.frombuffer(self._map, np.uint64, slots * _SLOT_WORDS, _HEADER_BYTES)
+        self.words: _Words = words.reshape(slots, _SLOT_WORDS)
+        pixels = np.frombuffer(self._map, np.uint8, offset=_pixels_offset(slots))
+        self.pixels: _Bytes = pixels.reshape(slots, -1)
+
+    def generation(self, slot: int) -> int:
+        """Which frame the slot holds; odd while it is written."""
+        return int(self.words[slot, GENERATION])
+
+    def holds(self, place: RingPlace) -> bool:
+        """Whether the slot still holds the frame of `place`."""
+        return place.slot < self.slots and self.generation(place.slot) == place.generation
+
+    def release(self, place: RingPlace) -> None:
+        """Let the camera write the slot again, unless it already did."""
+        if self.holds(place):
+            self.words[place.slot, RELEASED] = place.generation
+
+    def is_at(self, path: Path) -> bool:
+        """Whether `path` still names this very file."""
+        return path.stat().st_ino == os.fstat(self._descriptor).st_ino
+
+    def close(self) -> None:
+        """Let go of the lock and the memory."""
+        self.words = np.empty((0, _SLOT_WORDS), np.uint64)
+        self.pixels = np.empty((0, 0), np.uint8)
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
+        with contextlib.suppress(BufferError):  # a view lives on in a traceback: unmapped with it
+            self._map.close()
+
+
+def attach(path: Path) -> Segment:
+    """Map the ring at `path`.
+
+    Raises:
+        RingStale: there is none.
+        UnreadableFrame: a file that is no ring, or that this user may not open.
+    """
+    try:
+        descriptor = _open(path)
+    except FileNotFoundError as error:
+        raise RingStale(f"no frame ring {path}: its camera is gone, or elsewhere") from error
+    except OSError as error:
+        raise UnreadableFrame(f"cannot open the frame ring {path}: {error.strerror}") from error
+    geometry = _read_geometry(descriptor)
+    if geometry is None:
+        os.close(descriptor)
+        raise UnreadableFrame(f"{path} is no frame ring of version {_VERSION}")
+    return Segment(descriptor, *geometry)
+
+
+def make_or_adopt(path: Path, slots: int, slot_bytes: int) -> Segment:
+    """Map the ring at `path` as its only writer, made new unless one of the same sizes lies there.
+
+    Raises:
+        SettingsError: another writer holds it, sizes out of bounds, or no room.
+    """
+    _check_sizes(slots, slot_bytes)
+    with _lock(path.parent):
+        return _adopt(path, slots, slot_bytes) or _make(path, slots, slot_bytes)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def _read_geometry(descriptor: int) -> tuple[int, int] | None:
+    """Give (slots, slot bytes), or None where the file is no whole ring of this version."""
+    packed = os.pread(descriptor, _HEADER_WORDS * 8, 0)
+    if len(packed) < _HEADER_WORDS * 8:
+        return None
+    magic, version, slots, slot_bytes = (int(word) for word in np.frombuffer(packed, np.uint64))
+    if magic != _MAGIC or version != _VERSION or not 1 <= slots <= MAX_SLOTS or slot_bytes < 1:
+        return None
+    whole = ring_bytes(slots, slot_bytes)
+    fits = whole <= MAX_RING_BYTES and os.fstat(descriptor).st_size == whole
+    return (slots, slot_bytes) if fits else None
+
+
+def _check_sizes(slots: int, slot_bytes: int) -> None:
+    asked = f"a ring of {slots} slots of {slot_bytes} bytes"
+    if not 1 <= slots <= MAX_SLOTS or slot_bytes < 1:
+        raise SettingsError(f"{asked}: 1 to {MAX_SLOTS} slots of at least 1 byte are possible")
+    if (needed := ring_bytes(slots, slot_bytes)) > MAX_RING_BYTES:
+        raise SettingsError(
+            f"{asked} takes {needed >> 20} MiB, limit {MAX_RING_BYTES >> 20} MiB: take fewer slots"
+        )
+
+
+@contextlib.contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    """Keep two cameras from making or taking over a ring at the same moment."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SettingsError(
+            f"no shared memory at {directory} ({error.strerror}): send frames as raw, JPEG or PNG"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _adopt(path: Path, slots: int, slot_bytes: int) -> Segment | None:
+    """Take over what a killed camera left; unlink it where its sizes are others."""
+    try:
+        descriptor = _open(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SettingsError(f"cannot open the frame ring {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise SettingsError(
+            f"a camera process already writes the frame ring {path}: "
+            "stop it, or give this camera another name"
+        ) from None
+    if _read_geometry(descriptor) != (slots, slot_bytes):
+        path.unlink()
+        os.close(descriptor)
+        return None
+    segment = Segment(descriptor, slots, slot_bytes)
+    _free_torn_slots(segment)
+    return segment
+
+
+def _free_torn_slots(segment: Segment) -> None:
+    """Free the slot that the killed camera was writing: nobody was told its place."""
+    for torn in np.flatnonzero(segment.words[:, GENERATION] % 2):
+        generation = segment.generation(int(torn)) + 1
+        segment.words[torn, RELEASED] = generation
+        segment.words[torn, GENERATION] = generation
+
+
+def _make(path: Path, slots: int, slot_bytes: int) -> Segment:
+    """Make a ring without a name and name it when it is whole: nobody attaches to half of one."""
+    descriptor = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _reserve(descriptor, slots, slot_bytes, path.parent)
+        header = np.array([_MAGIC, _VERSION, slots, slot_bytes], np.uint64)
+        os.pwrite(descriptor, header.tobytes(), 0)
+        segment = Segment(descriptor, slots, slot_bytes)
+        segment.words[:, [GENERATION, RELEASED]] = time.time_ns() & ~1
+        # src_dir_fd, meaningless for an absolute path, is what makes Python follow the link.
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return segment
+
+
+def _reserve(descriptor: int, slots: int, slot_bytes: int, directory: Path) -> None:
+    """Claim every page now: a file that was only made long ends in SIGBUS when memory is full."""
+    needed = ring_bytes(slots, slot_bytes)
+    try:
+        os.posix_fallocate(descriptor, 0, needed)
+    except OSError as error:
+        found = os.statvfs(directory)
+        raise SettingsError(
+            f"a ring of {slots} slots of {slot_bytes} bytes needs {_up_to(needed, 1 << 20) >> 20} "
+            f"MiB in {directory}, {(found.f_bavail * found.f_frsize) >> 20} MiB are free "
+            f"({error.strerror}): take fewer slots, or enlarge it (docker run --shm-size, "
+            "Kubernetes emptyDir with medium Memory)"
+        ) from error

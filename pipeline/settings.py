@@ -1,0 +1,77 @@
+"""Settings that every command of a line shares."""
+
+import os
+import re
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from engines.command import CommandSettings
+from pipeline.errors import SettingsError
+from pipeline.streams.connect import Access
+from pipeline.streams.keys import check_name
+from pipeline.streams.link import Link, linked
+
+PASSWORD_VARIABLE = "PRN_REDIS_PASSWORD"  # noqa: S105  # the name of a variable, not a password
+_URL_WITH_PASSWORD = re.compile(r"\w+://[^/@\s]*:[^/@\s]+@")
+
+
+def default_state() -> Path:
+    """Where the embedded Redis of this user keeps its data."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "prn-line"
+
+
+class LineSettings(CommandSettings):
+    """Which line, and where its Redis is."""
+
+    line: str = Field(default="line-1", description="the line's name")
+    redis_url: str = Field(
+        default="",
+        description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL; "
+        "empty: the embedded server. A password belongs into PRN_REDIS_PASSWORD",
+    )
+    redis_username: str | None = Field(default=None, description="ACL user")
+    redis_password_file: Path | None = Field(
+        default=None, description="file whose first line is the password"
+    )
+    state_dir: Path = Field(
+        default_factory=default_state, description="where the embedded Redis keeps its data"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="the least that is logged"
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto: text on a terminal, JSON lines elsewhere"
+    )
+
+    @field_validator("line")
+    @classmethod
+    def _check_line(cls, line: str) -> str:
+        try:
+            return check_name(line)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+
+    def access(self) -> Access:
+        """Where Redis is and who asks; the password from its variable or its file.
+
+        Raises:
+            SettingsError: a password on the command line, where every user can read it.
+        """
+        if any(_URL_WITH_PASSWORD.search(word) for word in sys.argv):
+            raise SettingsError(
+                f"a password on the command line can be read by every user: set {PASSWORD_VARIABLE}"
+                " or --redis-password-file"
+            )
+        password = os.environ.get(PASSWORD_VARIABLE)
+        if self.redis_password_file is not None:
+            password = self.redis_password_file.read_text("utf-8").splitlines()[0]
+        return Access(self.redis_url, self.redis_username, password)
+
+    def link(self) -> AbstractContextManager[Link]:
+        """Open the line's Redis for the time of the context."""
+        return linked(self.access(), self.state_dir)

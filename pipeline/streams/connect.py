@@ -1,0 +1,179 @@
+"""A Redis client from a URL, fit for a line: TLS, ACL users, Sentinel, Cluster.
+
+redis://host:6379/0            rediss://host:6380/0 (TLS)       unix:///run/redis.sock?db=0
+redis+sentinel://host1:26379,host2:26379/service-name           rediss+sentinel://... (TLS)
+redis+cluster://host:6379      rediss+cluster://host:6379 (TLS)
+Options of redis-py may follow as a query: rediss://host:6380/0?ssl_ca_certs=/etc/ssl/plant-ca.pem
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis._parsers import Encoder
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import PythonRespSerializer
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit, SettingsError
+
+Client = Any  # redis.Redis or RedisCluster: redis-py's types mix all modes of all its clients
+
+CONNECT_TIMEOUT_S = 2.0
+REPLY_TIMEOUT_S = 10.0  # above every BLOCK that this project uses
+_PACK_BYTES = 6000  # what redis-py joins into one packet; larger fields go as they are
+_ENCODER: Any = Encoder("utf-8", "strict", decode_responses=False)  # type: ignore[no-untyped-call]
+_SCHEMES = "redis, rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where Redis is and who asks. An empty URL means the embedded server."""
+
+    url: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password, for logs."""
+        parts = urlsplit(self.url)
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}{parts.path}"
+
+
+def open_client(access: Access) -> Client:
+    """Make a client; it connects at its first command.
+
+    Raises:
+        SettingsError: the URL is none of the forms above.
+    """
+    scheme = urlsplit(access.url).scheme
+    kind = scheme.removeprefix("rediss+").removeprefix("redis+")
+    try:
+        if kind == "sentinel":
+            return _sentinel_client(access)
+        if kind == "cluster":
+            with translated():
+                return _cluster_client(access)
+        if scheme in {"redis", "rediss", "unix"}:
+            return redis.Redis.from_url(access.url, **_options(access))
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"Redis URL {access.shown}: {error}") from error
+    raise SettingsError(f"Redis URL {access.shown}: known schemes are {_SCHEMES}")
+
+
+def _options(access: Access) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "socket_timeout": REPLY_TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),  # this project's own loops decide when to try again
+        # hiredis copies a frame while it holds the GIL; this one sends large fields as they are
+        "command_packer": PythonRespSerializer(_PACK_BYTES, _ENCODER.encode),
+    }
+    if access.username:
+        options["username"] = access.username
+    if access.password:
+        options["password"] = access.password
+    return options
+
+
+def _sentinel_client(access: Access) -> Client:
+    parts = urlsplit(access.url)
+    service = parts.path.strip("/")
+    if not service:
+        raise ValueError("name the service: redis+sentinel://host:26379/service-name")
+    options = _options(access)
+    options.pop("command_packer")
+    if parts.scheme.startswith("rediss"):
+        options["ssl"] = True
+    hosts = [_host_port(host, 26379) for host in parts.netloc.rpartition("@")[2].split(",")]
+    sentinel_options = {"socket_timeout": CONNECT_TIMEOUT_S, "protocol": 2}
+    sentinel: Any = Sentinel(hosts, sentinel_kwargs=sentinel_options, **options)  # type: ignore[no-untyped-call]
+    return sentinel.master_for(service)
+
+
+def _cluster_client(access: Access) -> RedisCluster:
+    parts = urlsplit(access.url)
+    options = _options(access)
+    options.pop("command_packer")
+    options.pop("retry")
+    hosts = [_host_port(host, 6379) for host in parts.netloc.rpartition("@")[2].split(",")]
+    nodes = [ClusterNode(host, port) for host, port in hosts]  # type: ignore[no-untyped-call]
+    return RedisCluster(startup_nodes=nodes, ssl=parts.scheme.startswith("rediss"), **options)
+
+
+def _host_port(text: str, port: int) -> tuple[str, int]:
+    host, _, given = text.partition(":")
+    return host, int(given or port)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the errors of redis-py into the reactions they ask for.
+
+    Raises:
+        ConnectionLost: away, starting, failing over: wait and try again.
+        RedisFull: out of memory.
+        RedisUnfit: refuses this user or lacks a command.
+    """
+    try:
+        yield
+    except (redis.AuthenticationError, redis.exceptions.AuthorizationError) as error:
+        raise RedisUnfit(
+            f"Redis refuses this user: {error}: set PRN_REDIS_USERNAME and PRN_REDIS_PASSWORD"
+        ) from error
+    except redis.exceptions.NoPermissionError as error:
+        raise RedisUnfit(
+            f"the Redis user lacks a right: {error}: grant ~{{line}}:* and +@all"
+        ) from error
+    except redis.OutOfMemoryError as error:
+        raise RedisFull(f"Redis is out of memory: {error}") from error
+    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
+        raise ConnectionLost(f"Redis does not answer: {error}") from error
+    except redis.ResponseError as error:
+        raise _response_error(error) from error
+    except redis.RedisError as error:
+        raise ConnectionLost(f"Redis does not answer: {error}") from error
+
+
+def _response_error(error: redis.ResponseError) -> Exception:
+    text = str(error)
+    if "OOM" in text or "out of memory" in text:
+        return RedisFull(f"Redis is out of memory: {text}")
+    if any(word in text for word in ("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "NOAUTH")):
+        return ConnectionLost(f"Redis is not ready: {text}")
+    if "MISCONF" in text:
+        return RedisFull(f"Redis cannot write to its disk: {text}")
+    return RedisUnfit(f"Redis refuses: {text}")
+
+
+def check_server(client: Client) -> str:
+    """Say which server this is, or why a line must not use it.
+
+    Returns: its name and version, as `valkey 9.1.2`.
+
+    Raises:
+        RedisUnfit: older than Redis 7.0, or it evicts keys when full.
+    """
+    with translated():
+        about: dict[str, Any] = client.info("server")
+        memory: dict[str, Any] = client.info("memory")
+    if isinstance(client, RedisCluster):
+        about, memory = (next(iter(part.values())) for part in (about, memory))
+    name = str(about.get("server_name", "redis"))
+    version = str(about.get(f"{name}_version", about.get("redis_version", "0")))
+    if int(str(about.get("redis_version", "0")).split(".")[0]) < 7:  # noqa: PLR2004
+        raise RedisUnfit(f"{name} {version} is too old: Redis 7.0 or newer, or Valkey, is needed")
+    if (policy := memory.get("maxmemory_policy")) != "noeviction":
+        raise RedisUnfit(
+            f"this Redis evicts keys when it is full (maxmemory-policy {policy}) and would lose "
+            "frames: set maxmemory-policy noeviction"
+        )
+    return f"{name} {version}"

@@ -1,0 +1,38 @@
+"""Messages to all workers of a line: they hear each one once, and after a start the latest."""
+
+from pipeline.streams.connect import Client, translated
+from pipeline.streams.keys import Keys
+
+CONTROLS_KEPT = 10_000
+_PAGE = 1000
+
+
+class Controls:
+    """Sends and reads the control messages of one line."""
+
+    def __init__(self, client: Client, line: str) -> None:
+        self._client = client
+        self._keys = Keys(line)
+        self._key = self._keys.control
+
+    def send(self, message: bytes) -> str:
+        """Send one message, packed by `wire.encode_control`; returns its id."""
+        with translated():
+            sent = self._client.xadd(
+                self._key, {"c": message}, maxlen=CONTROLS_KEPT, approximate=True
+            )
+        return str(sent.decode())
+
+    def since(self, after: str) -> list[tuple[str, bytes]]:
+        """Give the messages after an id (`0-0` from the first), oldest first: (id, message)."""
+        with translated():
+            raws = self._client.xrange(self._key, f"({after}", "+", count=_PAGE)
+        return [(raw_id.decode(), fields.get(b"c", b"")) for raw_id, fields in raws]
+
+    def workers(self) -> dict[str, bytes]:
+        """The heartbeats of all living workers, packed by `wire.encode_report`, by name."""
+        prefix = self._keys.worker("")
+        with translated():
+            found = sorted(self._client.scan_iter(match=f"{prefix}*", count=_PAGE))
+            beats = [(key.decode().removeprefix(prefix), self._client.get(key)) for key in found]
+        return {name: beat for name, beat in beats if beat is not None}

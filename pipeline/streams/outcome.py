@@ -1,0 +1,90 @@
+"""The consuming side of a line: verdicts, from where a program left off."""
+
+from dataclasses import dataclass
+
+import redis
+
+from pipeline.streams.connect import Client, translated
+from pipeline.streams.group import make_group
+from pipeline.streams.keys import Keys, check_name
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A verdict as it lies in the stream: nothing of it is trusted yet."""
+
+    result_id: str
+    answer: str
+    entry_id: str
+    head: bytes
+    judgement: bytes | None
+
+
+class Outcomes:
+    """Reads the verdicts of one line."""
+
+    def __init__(self, client: Client, line: str) -> None:
+        self._client = client
+        self._keys = Keys(line)
+
+    def join(self, program: str, *, from_start: bool) -> None:
+        """Make the program's group where it has none: at the oldest verdict kept, or at now."""
+        start = "0" if from_start else "$"
+        make_group(self._client, self._keys.results, check_name(program), start)
+
+    def read(self, program: str, count: int, block_ms: int, *, again: bool) -> list[Result]:
+        """Give verdicts that the program has not seen, or `again` those it did not acknowledge.
+
+        Raises:
+            ConnectionLost: call again.
+        """
+        with translated():
+            try:
+                found = self._client.xreadgroup(
+                    program,
+                    "program",
+                    {self._keys.results: "0" if again else ">"},
+                    count=count,
+                    block=None if again else max(block_ms, 1),
+                )
+            except redis.ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    raise
+                self.join(program, from_start=True)  # someone emptied the server
+                return []
+        # an unacknowledged verdict that the stream no longer holds comes without fields
+        return [read_result(raw) for _, raws in found or [] for raw in raws if raw[1]]
+
+    def unacknowledged(self, program: str, after: str, count: int) -> list[Result]:
+        """Give the next verdicts that were handed out but not acknowledged.
+
+        `after` is a result id, `0` begins with the oldest. One that the stream no longer holds
+        comes without answer and head.
+        """
+        with translated():
+            try:
+                found = self._client.xreadgroup(
+                    program, "program", {self._keys.results: after}, count=count
+                )
+            except redis.ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    raise
+                return []
+        return [read_result((raw[0], raw[1] or {})) for _, raws in found or [] for raw in raws]
+
+    def acknowledge(self, program: str, result_ids: list[str]) -> None:
+        """Say that the program has dealt with these verdicts."""
+        with translated():
+            self._client.xack(self._keys.results, program, *result_ids)
+
+
+def read_result(raw: tuple[bytes, dict[bytes, bytes]]) -> Result:
+    """Name the fields of an entry of the result stream."""
+    result_id, fields = raw
+    return Result(
+        result_id=result_id.decode(),
+        answer=fields.get(b"k", b"").decode("ascii", "replace"),
+        entry_id=fields.get(b"e", b"").decode("ascii", "replace"),
+        head=fields.get(b"m", b""),
+        judgement=fields.get(b"j"),
+    )

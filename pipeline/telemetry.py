@@ -1,0 +1,121 @@
+"""What a worker counts and times, and the page that serves it.
+
+/metrics  Prometheus: histograms of the wait in the queue, of inference, and end to end
+/healthz  200 while the process does its work, else 503 and why
+/readyz   200 while it takes frames, else 503 and why
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_FRAMES = (1, 2, 4, 8, 16, 32, 64, 128)
+Ailing = Callable[[], str]  # what is wrong, or ""
+
+
+class Telemetry:
+    """The figures of one worker process."""
+
+    def __init__(self, line: str) -> None:
+        self.registry = CollectorRegistry()
+        self._line = line
+        self.transport = self._seconds("transport", "captured until in the worker's hands")
+        self.queue_wait = self._seconds(
+            "queue_wait", "in the worker's hands until its batch starts"
+        )
+        self.inference = self._seconds("inference", "one batch on the engine")
+        self.end_to_end = self._seconds("end_to_end", "captured until its verdict is published")
+        self.batch = self._labelled(
+            Histogram(
+                "prn_batch_frames",
+                "frames scored together",
+                ["line"],
+                buckets=_FRAMES,
+                registry=self.registry,
+            )
+        )
+        self._verdicts = Counter(
+            "prn_verdicts",
+            "verdicts that this worker published",
+            ["line", "answer"],
+            registry=self.registry,
+        )
+        self._line_verdicts = Gauge(
+            "prn_line_verdicts",
+            "verdicts of the whole line since it began, by answer",
+            ["line", "answer"],
+            registry=self.registry,
+        )
+        self.duplicates = self._counter("duplicates", "answers dropped: another came first")
+        self.taken_over = self._counter("taken_over", "frames taken over from dead workers")
+        self.open_frames = self._gauge("open_frames", "frames of the line not yet answered")
+        self.open_bytes = self._gauge("open_bytes", "bytes that those frames are charged")
+        self.reconnects = self._counter("redis_waits", "times that Redis had to be waited for")
+
+    def _labelled(self, metric: Any) -> Any:  # noqa: ANN401
+        return metric.labels(self._line)
+
+    def _seconds(self, name: str, what: str) -> Any:  # noqa: ANN401
+        return self._labelled(
+            Histogram(
+                f"prn_{name}_seconds", what, ["line"], buckets=_SECONDS, registry=self.registry
+            )
+        )
+
+    def _counter(self, name: str, what: str) -> Any:  # noqa: ANN401
+        return self._labelled(Counter(f"prn_{name}", what, ["line"], registry=self.registry))
+
+    def _gauge(self, name: str, what: str) -> Any:  # noqa: ANN401
+        return self._labelled(Gauge(f"prn_{name}", what, ["line"], registry=self.registry))
+
+    def answered(self, answer: str) -> None:
+        """Count one verdict that this worker published."""
+        self._verdicts.labels(self._line, answer).inc()
+
+    def line_counts(self, counts: dict[str, int]) -> None:
+        """Take over the line's own count of verdicts."""
+        for answer, count in counts.items():
+            self._line_verdicts.labels(self._line, answer).set(count)
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing: probes come every second."""
+
+
+@contextmanager
+def served(
+    telemetry: Telemetry, host: str, port: int, health: Ailing, ready: Ailing
+) -> Iterator[int]:
+    """Serve the page while the context lasts; yields the port (0 asks for a free one)."""
+
+    def page(environ: dict[str, Any], start: Any) -> Iterable[bytes]:  # noqa: ANN401
+        path = environ["PATH_INFO"]
+        if path == "/metrics":
+            start("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
+            return [generate_latest(telemetry.registry)]
+        checks = {"/healthz": health, "/readyz": ready}
+        if path not in checks:
+            start("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"/metrics /healthz /readyz\n"]
+        why = checks[path]()
+        status = "503 Service Unavailable" if why else "200 OK"
+        start(status, [("Content-Type", "application/json")])
+        return [json.dumps({"ok": not why, "why": why}).encode()]
+
+    server: WSGIServer = make_server(host, port, page, handler_class=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="page", daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,153 @@
+"""A worker put together: its threads, from start to drained."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+
+from engines.cost import CostCurve
+from engines.engine import Engine
+from engines.manifest import Manifest
+from pipeline.frames import EngineName
+from pipeline.judge import Limits
+from pipeline.wire import encode_report
+from pipeline.worker.keeper import Keeper
+from pipeline.worker.post import Post
+from pipeline.worker.reader import Intake, Reader
+from pipeline.worker.scorer import Scorer, worst_case_s
+from pipeline.worker.writer import Writer
+
+REDIS_UNSEEN_S = 5.0  # without an answer for so long a worker says that it is not ready
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a worker works."""
+
+    max_batch: int  # frames worth scoring together
+    batch_wait_ms: float  # how long a frame waits for company while the engine is free
+    max_deliveries: int  # after so many a frame is given up: it may be what kills workers
+    threshold: float | None  # in place of the manifest's, until a control message says otherwise
+    pixel_threshold: float | None
+
+
+def worker_name(device: str) -> str:
+    """Name this process as the line knows it: host:pid:device."""
+    return f"{socket.gethostname()}:{os.getpid()}:{device}"
+
+
+def capacity(max_batch: int) -> int:
+    """How many entries a worker holds: one batch on the engine, one ready, a few on their way."""
+    return 2 * max_batch + 2
+
+
+class Worker:
+    """Judges the frames of one line until it is told to stop."""
+
+    def __init__(
+        self,
+        post: Post,
+        engine: Engine,
+        curve: CostCurve,
+        manifest: Manifest,
+        options: Options,
+    ) -> None:
+        self._post = post
+        self._manifest = manifest
+        self._options = options
+        self._started_ms = time.time_ns() // 1_000_000
+        self._stuck_s = worst_case_s(curve, options.max_batch)
+        intake = Intake(post, engine.input_size, options.max_deliveries)
+        self._keeper = Keeper(post, intake, self._report)
+        self._reader = Reader(post, intake, lambda: self._keeper.standing.paused)
+        self._scorer = Scorer(post, engine, curve, options.max_batch, options.batch_wait_ms)
+        named = EngineName(manifest.model, manifest.version, manifest.sha256)
+        self._writer = Writer(post, self.limits, named)
+        halt = post.halt
+        self._reading = halt.guard(self._reader.run, "reader")
+        self._keeping = halt.guard(self._keeper.run, "keeper")
+        self._scoring = halt.guard(self._scorer.run, "scorer")
+        self._writing = halt.guard(self._writer.run, "writer")
+
+    def run(self, drain_s: float) -> None:
+        """Work until `halt.draining` is set, then answer what is in hand.
+
+        Args:
+            drain_s: seconds that this may take; what is left then is taken over by others.
+        """
+        self._post.work.join()
+        self._keeper.hear()
+        for thread in (self._reading, self._keeping, self._scoring, self._writing):
+            thread.start()
+        self._post.halt.draining.wait()
+        _log.info("worker.draining", extra={"in_hand": self._post.tray.in_hand})
+        timer = threading.Timer(drain_s, self._post.halt.giving_up.set)
+        timer.start()
+        try:
+            self._drain(drain_s)
+        finally:
+            timer.cancel()
+            self._post.rings.close()
+
+    def _drain(self, drain_s: float) -> None:
+        self._reading.join(drain_s)
+        self._keeping.join(drain_s)
+        self._post.tray.close()
+        self._scoring.join(drain_s)
+        self._post.outbox.put(None)
+        self._writing.join(drain_s)
+        if self._post.tray.in_hand:
+            _log.error("worker.left_frames", extra={"in_hand": self._post.tray.in_hand})
+        self._post.work.leave()
+        _log.info("worker.drained", extra={"verdicts": self._writer.verdicts})
+
+    def limits(self) -> Limits:
+        """The thresholds in force: a control message's, else the flag's, else the manifest's."""
+        standing, options = self._keeper.standing, self._options
+        image = standing.threshold if standing.threshold is not None else options.threshold
+        pixel = standing.pixel if standing.pixel is not None else options.pixel_threshold
+        built = self._manifest.thresholds
+        return Limits(
+            built.image if image is None else image, built.pixel if pixel is None else pixel
+        )
+
+    def ailing(self) -> str:
+        """What is wrong with this process, or nothing."""
+        if self._post.halt.failure:
+            return self._post.halt.failure
+        if (busy_s := self._scorer.busy_s()) > self._stuck_s:
+            return f"the engine has been at one batch for {busy_s:.0f} s"
+        return ""
+
+    def not_ready(self) -> str:
+        """Why this process takes no frames, or nothing."""
+        if self._post.halt.draining.is_set():
+            return "draining"
+        if self._keeper.standing.paused:
+            return "paused: pipeline-control --resume goes on"
+        if (unseen_s := self._keeper.unseen_s()) > REDIS_UNSEEN_S:
+            return f"Redis has not answered for {unseen_s:.0f} s"
+        return self.ailing()
+
+    def _report(self) -> bytes | None:
+        """What this worker says of itself; nothing while it is stuck, so that others take over."""
+        if self.ailing():
+            return None
+        limits = self.limits()
+        return encode_report(
+            {
+                "worker": self._post.name,
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "engine": self._manifest.model,
+                "version": self._manifest.version,
+                "sha256": self._manifest.sha256,
+                "threshold": limits.image,
+                "pixel_threshold": limits.pixel,
+                "frames": self._writer.verdicts,
+                "started_ms": self._started_ms,
+            }
+        )

@@ -1,0 +1,32 @@
+"""What the scorer and the reader hand to the writer."""
+
+import queue
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pipeline.frames import Reason
+from pipeline.judge import Row
+from pipeline.streams.work import Entry
+from pipeline.worker.tray import Held
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A batch and what the engine says of each of its frames."""
+
+    batch: list[Held]
+    rows: list[Row]
+    started_ns: int  # UTC
+    inference_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Entries that are answered UNKNOWN."""
+
+    entries: list[Entry]
+    reason: Reason
+    why: str
+
+
+Outbox: TypeAlias = "queue.SimpleQueue[Scored | Refused | None]"  # None: nothing more comes

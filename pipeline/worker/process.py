@@ -1,0 +1,111 @@
+"""`pipeline-worker`: from flags to a running worker."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from engines.cost import CostCurve, batch_sizes, measure_cost
+from engines.manifest import Manifest
+from engines.open import OpenedEngine, open_engine
+from pipeline.logs import start_logs
+from pipeline.ring import RingReader
+from pipeline.settings import LineSettings
+from pipeline.signals import stopped_by_signals
+from pipeline.streams.control import Controls
+from pipeline.streams.intake import Limits
+from pipeline.streams.work import Work
+from pipeline.telemetry import Telemetry, served
+from pipeline.worker.loop import Options, Worker, capacity, worker_name
+from pipeline.worker.post import Post
+from pipeline.worker.tray import Tray
+from pipeline.worker.unpack import Rings
+
+REPEATS = 9  # calls of each batch size at the start
+MEASURE_S = 3.0  # no more rounds of them after this
+_log = logging.getLogger(__name__)
+
+
+class WorkerSettings(LineSettings):
+    """Judge the frames of a line with an engine; run one per GPU, or one per group of cores."""
+
+    engine: Path = Field(description="engine file, its manifest beside it: prn.onnx, prn.plan")
+    backend: Literal["auto", "openvino", "onnxruntime", "fixed"] = Field(
+        default="auto", description="what runs the engine; auto: OpenVINO on a CPU"
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    threads: int = Field(default=0, ge=0, description="CPU cores for the engine; 0: all")
+    threshold: float | None = Field(
+        default=None, description="raw score above which a part is NG; default: the manifest's"
+    )
+    pixel_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="map value above which a pixel is mask"
+    )
+    max_batch: int = Field(
+        default=0, ge=0, description="most frames scored together; 0: what the cost curve says"
+    )
+    batch_wait_ms: float = Field(
+        default=0.0, ge=0, description="how long a frame waits for company, engine free, ms"
+    )
+    max_deliveries: int = Field(
+        default=3, ge=1, description="workers a frame may outlive before it is given up"
+    )
+    results_kept: int = Field(default=100_000, ge=1, description="verdicts kept, about")
+    drain_s: float = Field(default=10.0, ge=0, description="seconds to finish after SIGTERM")
+    host: str = Field(default="127.0.0.1", description="where health and metrics are served")
+    port: int = Field(
+        default=0, ge=0, le=65535, description="port of health and metrics; 0: a free one"
+    )
+
+
+def run(settings: WorkerSettings) -> int:
+    """Serve until a signal; exit status 1 where the worker failed."""
+    start_logs(settings.log_level, settings.log_format)
+    with open_engine(
+        settings.engine, settings.backend, settings.device, settings.threads
+    ) as opened:
+        if opened.manifest.admission is None:
+            why = "nobody has proved it on this machine: engine-admit does"
+            _log.warning("engine.not_admitted", extra={"engine": str(settings.engine), "why": why})
+        curve = CostCurve.through(
+            measure_cost(opened.engine, batch_sizes(opened.engine.max_batch), REPEATS, MEASURE_S)
+        )
+        max_batch = settings.max_batch or curve.best_batch()
+        max_batch = min(max_batch, opened.engine.max_batch)
+        fields = {"backend": opened.backend, "max_batch": max_batch, "one_ms": curve.ms(1)}
+        _log.info("engine.ready", extra=fields)
+        return _serve(settings, opened, curve, max_batch)
+
+
+def _serve(settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max_batch: int) -> int:
+    manifest: Manifest = opened.manifest
+    name = worker_name(settings.device)
+    telemetry = Telemetry(settings.line)
+    options = Options(
+        max_batch,
+        settings.batch_wait_ms,
+        settings.max_deliveries,
+        settings.threshold,
+        settings.pixel_threshold,
+    )
+    with settings.link() as link:
+        post = Post(
+            name,
+            link,
+            Work(link.client, settings.line, name, Limits(results_kept=settings.results_kept)),
+            Controls(link.client, settings.line),
+            telemetry,
+            Tray(capacity(max_batch)),
+            Rings(RingReader.attach),
+        )
+        worker = Worker(post, opened.engine, curve, manifest, options)
+        page = served(telemetry, settings.host, settings.port, worker.ailing, worker.not_ready)
+        with page as port, stopped_by_signals(post.halt.draining.set):
+            fields = {"worker": name, "line": settings.line, "redis": link.server, "port": port}
+            _log.info("worker.started", extra=fields)
+            worker.run(settings.drain_s)
+    if post.halt.failure:
+        _log.error("worker.failed", extra={"why": post.halt.failure})
+        return 1
+    return 0

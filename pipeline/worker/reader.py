@@ -1,0 +1,83 @@
+"""The reader: entries of the stream -> decoded frames on the tray."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from pipeline.batching import Waiting
+from pipeline.errors import ConnectionLost, RedisFull, UnreadableFrame
+from pipeline.frames import Reason
+from pipeline.streams.work import Entry
+from pipeline.worker.outbox import Refused
+from pipeline.worker.post import Post
+from pipeline.worker.tray import Held
+from pipeline.worker.unpack import unpack
+
+READ_BLOCK_MS = 100
+_WAIT_S = 0.1
+_log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Takes entries into hand: to the tray if they are frames, else to the outbox."""
+
+    def __init__(self, post: Post, input_size: tuple[int, int], max_deliveries: int) -> None:
+        self._tray = post.tray
+        self._outbox = post.outbox
+        self._rings = post.rings
+        self._input_size = input_size
+        self._max_deliveries = max_deliveries
+
+    def take(self, entries: list[Entry]) -> None:
+        """Take in what is not in hand already."""
+        for entry in self._tray.take_in(entries):
+            self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        if entry.deliveries > self._max_deliveries:
+            why = f"handed out {entry.deliveries} times and never answered: it may kill workers"
+            self._outbox.put(Refused([entry], Reason.UNREADABLE, why))
+            return
+        try:
+            head, pixels = unpack(entry, self._input_size, self._rings)
+        except UnreadableFrame as error:
+            self._outbox.put(Refused([entry], Reason.UNREADABLE, str(error)))
+            return
+        waiting = Waiting(head.meta.deadline_ns, time.time_ns(), alone=entry.deliveries > 1)
+        self._tray.put(Held(entry, head, pixels, waiting))
+
+
+class Reader:
+    """Reads while there is room."""
+
+    def __init__(self, post: Post, intake: Intake, paused: Callable[[], bool]) -> None:
+        self._post = post
+        self._intake = intake
+        self._paused = paused
+
+    def run(self) -> None:
+        """Read until the worker drains."""
+        while not self._post.halt.draining.is_set():
+            if self._paused():
+                self._post.halt.draining.wait(_WAIT_S)
+                continue
+            room = self._post.tray.wait_for_room(_WAIT_S)
+            if room:
+                self._read(room)
+
+    def _read(self, room: int) -> None:
+        try:
+            self._intake.take(self._post.work.read(room, READ_BLOCK_MS))
+        except (ConnectionLost, RedisFull) as error:
+            _log.warning("redis.lost", extra={"why": str(error)})
+            self._recover()
+
+    def _recover(self) -> None:
+        """Wait for Redis, then take what was delivered to us but never arrived."""
+        draining = self._post.halt.draining.is_set
+        try:
+            mine = self._post.link.persist(self._post.work.mine, draining)
+        except (ConnectionLost, RedisFull):
+            return  # draining: whoever lives takes these entries over
+        _log.info("redis.back", extra={"undelivered": len(mine)})
+        self._intake.take(mine)

@@ -1,0 +1,123 @@
+"""The scorer: batches from the tray -> the engine -> the outbox."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from engines.cost import CostCurve
+from engines.engine import Engine, Pixels, Scores
+from engines.errors import EngineError
+from pipeline.batching import NS_PER_MS, Plan, Waiting, plan_batch
+from pipeline.frames import Reason
+from pipeline.judge import Row
+from pipeline.worker.outbox import Refused, Scored
+from pipeline.worker.post import Post
+from pipeline.worker.tray import Held
+
+PACE_WEIGHT = 0.1  # of the newest batch in the running ratio of measured to expected time
+FAILURES_TO_STOP = 10  # in a row: this engine is gone, others must take the frames
+_log = logging.getLogger(__name__)
+
+
+class Scorer:
+    """Keeps the engine busy."""
+
+    def __init__(
+        self,
+        post: Post,
+        engine: Engine,
+        curve: CostCurve,
+        max_batch: int,
+        batch_wait_ms: float,
+    ) -> None:
+        self._tray = post.tray
+        self._outbox = post.outbox
+        self._halt = post.halt
+        self._engine = engine
+        self._curve = curve
+        self._max_batch = max_batch
+        self._batch_wait_ms = batch_wait_ms
+        self._frames = np.empty((max_batch, *engine.input_size, 3), np.uint8)
+        self._pace = 1.0
+        self._failures = 0
+        self._busy_since_s: float | None = None
+
+    def run(self) -> None:
+        """Score until the tray is closed and empty."""
+        while (picked := self._tray.next_batch(self._decide)) is not None:
+            batch, late = picked
+            if late:
+                entries = [held.entry for held in late]
+                self._outbox.put(Refused(entries, Reason.LATE, "no time left to score it"))
+            if batch:
+                self._score(batch)
+
+    def busy_s(self) -> float:
+        """For how long the engine has been at its present batch."""
+        since = self._busy_since_s
+        return 0.0 if since is None else time.monotonic() - since
+
+    def expected_ms(self, batch: int) -> float:
+        """How long a batch takes: the measured curve times how it went lately."""
+        return self._curve.ms(batch) * self._pace
+
+    def _decide(self, waiting: Sequence[Waiting], now_ns: int) -> Plan:
+        return plan_batch(waiting, now_ns, self.expected_ms, self._max_batch, self._batch_wait_ms)
+
+    def _score(self, batch: list[Held]) -> None:
+        frames = self._frames[: len(batch)]
+        for slot, held in zip(frames, batch, strict=True):
+            np.copyto(slot, held.pixels)
+        started_ns = time.time_ns()
+        try:
+            scores, took_ms = self._timed(frames)
+        except EngineError as error:
+            self._failed(batch, error)
+            return
+        self._failures = 0
+        self._learn_pace(len(batch), took_ms)
+        self._outbox.put(Scored(batch, _rows(scores), started_ns, took_ms))
+
+    def _timed(self, frames: Pixels) -> tuple[Scores, float]:
+        self._busy_since_s = began_s = time.monotonic()
+        try:
+            return self._engine.score(frames), (time.monotonic() - began_s) * 1e3
+        finally:
+            self._busy_since_s = None
+
+    def _failed(self, batch: list[Held], error: EngineError) -> None:
+        if len(batch) > 1:  # one frame's fault is not the others'
+            for held in batch:
+                self._score([held])
+            return
+        self._failures += 1
+        _log.error("engine.failed", extra={"why": str(error), "in_a_row": self._failures})
+        self._outbox.put(Refused([batch[0].entry], Reason.ENGINE, str(error)))
+        if self._failures >= FAILURES_TO_STOP:
+            self._halt.fail(f"the engine failed {self._failures} times in a row: {error}")
+
+    def _learn_pace(self, batch: int, took_ms: float) -> None:
+        ratio = took_ms / max(self._curve.ms(batch), 1e-3)
+        self._pace += PACE_WEIGHT * (min(max(ratio, 0.25), 4.0) - self._pace)
+
+
+def _rows(scores: Scores) -> list[Row]:
+    maps = scores.maps.copy()  # the engine reuses its arrays
+    nearest = scores.nearest.tolist() if scores.nearest is not None else None
+    distance = scores.distance.tolist() if scores.distance is not None else None
+    return [
+        Row(
+            float(score),
+            maps[index],
+            tuple(nearest[index]) if nearest else (),
+            tuple(distance[index]) if distance else (),
+        )
+        for index, score in enumerate(scores.score)
+    ]
+
+
+def worst_case_s(curve: CostCurve, max_batch: int) -> float:
+    """After how long at one batch an engine counts as stuck."""
+    return max(10.0, 20 * curve.ms(max_batch) * NS_PER_MS / 1e9)

@@ -1,0 +1,96 @@
+"""The writer: what the scorer said -> verdicts in the stream."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from pipeline.errors import ConnectionLost, RedisFull
+from pipeline.frames import EngineName, Reason, Timings
+from pipeline.judge import Limits, Row, judge
+from pipeline.streams.work import Answer, Entry
+from pipeline.wire import encode_judgement
+from pipeline.worker.outbox import Refused, Scored
+from pipeline.worker.post import Post
+from pipeline.worker.tray import Held
+
+_log = logging.getLogger(__name__)
+_NS_PER_S = 1e9
+_NS_PER_MS = 1e6
+
+
+class Writer:
+    """Publishes every answer, and lets go of the frame only then."""
+
+    def __init__(self, post: Post, limits: Callable[[], Limits], engine: EngineName) -> None:
+        self._post = post
+        self._telemetry = post.telemetry
+        self._limits = limits
+        self._engine = engine
+        self.verdicts = 0
+
+    def run(self) -> None:
+        """Publish until None comes."""
+        while (message := self._post.outbox.get()) is not None:
+            if isinstance(message, Scored):
+                self._publish_scored(message)
+            else:
+                self._publish_refused(message)
+
+    def _publish_scored(self, scored: Scored) -> None:
+        limits = self._limits()
+        answers = [
+            self._judged(held, row, scored, limits)
+            for held, row in zip(scored.batch, scored.rows, strict=True)
+        ]
+        self._publish(answers)
+        done_ns = time.time_ns()
+        telemetry = self._telemetry
+        telemetry.batch.observe(len(scored.batch))
+        telemetry.inference.observe(scored.inference_ms / 1e3)
+        for held in scored.batch:
+            captured_ns = held.head.meta.captured_ns
+            arrived_ns = held.waiting.arrived_ns
+            telemetry.transport.observe((arrived_ns - captured_ns) / _NS_PER_S)
+            telemetry.queue_wait.observe((scored.started_ns - arrived_ns) / _NS_PER_S)
+            telemetry.end_to_end.observe((done_ns - captured_ns) / _NS_PER_S)
+            if held.head.ring:
+                self._post.rings.release(held.head.ring)
+
+    def _judged(self, held: Held, row: Row, scored: Scored, limits: Limits) -> Answer:
+        arrived_ns = held.waiting.arrived_ns
+        timings = Timings(
+            transport_ms=(arrived_ns - held.head.meta.captured_ns) / _NS_PER_MS,
+            queue_ms=(scored.started_ns - arrived_ns) / _NS_PER_MS,
+            inference_ms=scored.inference_ms,
+            batch=len(scored.batch),
+        )
+        judgement = judge(
+            row, limits, held.head.meta.mm_per_pixel, self._engine, timings, self._post.name
+        )
+        return Answer(held.entry, judgement.judged, encode_judgement(judgement))
+
+    def _publish_refused(self, refused: Refused) -> None:
+        level = logging.INFO if refused.reason is Reason.LATE else logging.ERROR
+        fields = {"reason": refused.reason.value, "frames": len(refused.entries)}
+        _log.log(level, "frames.unknown", extra={**fields, "why": refused.why})
+        if refused.reason is Reason.UNREADABLE:
+            for entry in refused.entries:
+                self._bury(entry, refused.why)
+        self._publish([Answer(entry, refused.reason) for entry in refused.entries])
+
+    def _bury(self, entry: Entry, why: str) -> None:
+        try:
+            self._post.work.bury(entry, why)
+        except (ConnectionLost, RedisFull) as error:
+            _log.warning("dead_letter.lost", extra={"entry": entry.entry_id, "why": str(error)})
+
+    def _publish(self, answers: list[Answer]) -> None:
+        giving_up = self._post.halt.giving_up.is_set
+        said = self._post.link.persist(lambda: self._post.work.answer(answers), giving_up)
+        self._post.tray.answered([answer.entry for answer in answers])
+        for word in said:
+            if word:
+                self.verdicts += 1
+                self._telemetry.answered(word)
+            else:
+                self._telemetry.duplicates.inc()

@@ -1,0 +1,77 @@
+"""A line with cameras and workers of its own, that speaks real wire formats."""
+
+import time
+
+import numpy as np
+
+from pipeline.codecs import Codec
+from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Reason, Region, Timings
+from pipeline.streams.connect import Client
+from pipeline.streams.intake import Intake, Limits, Offered
+from pipeline.streams.ledger import Ledger
+from pipeline.streams.work import Answer, Entry, Work
+from pipeline.wire import Head, encode_head, encode_judgement
+
+SOON_NS = 60 * 10**9
+
+
+def head_of(camera: str, seq: int, deadline_ns: int) -> bytes:
+    meta = FrameMeta(camera, seq, f"part-{seq}", time.time_ns(), deadline_ns)
+    return encode_head(Head(meta, Codec.RAW, (8, 8)))
+
+
+def judgement_of(judged: Decision, score: float = 0.7) -> Judgement:
+    mask = np.zeros((8, 8), np.bool_)
+    mask[2:5, 3:6] = judged is Decision.NG
+    return Judgement(
+        judged=judged,
+        score=score,
+        normalised=0.6,
+        threshold=0.5,
+        pixel_threshold=0.5,
+        regions=(Region(2, 3, 3, 3, 9, 0.9),) if judged is Decision.NG else (),
+        mask=mask,
+        engine=EngineName("fixed", "1", "0" * 64),
+        timings=Timings(1.0, 2.0, 3.0, 4),
+        worker="worker",
+    )
+
+
+class Plant:
+    """One line, its cameras and workers."""
+
+    def __init__(self, client: Client, name: str, limits: Limits | None = None) -> None:
+        self.client, self.name, self.limits = client, name, limits or Limits()
+
+    def camera(self, name: str = "cam") -> Intake:
+        intake = Intake(self.client, self.name, name, self.limits)
+        intake.join()
+        return intake
+
+    def worker(self, name: str = "worker") -> Work:
+        work = Work(self.client, self.name, name, self.limits)
+        work.join()
+        return work
+
+    def ledger(self) -> Ledger:
+        return Ledger(self.client, self.name)
+
+    def offer(
+        self, *seqs: int, camera: str = "cam", in_ns: int = SOON_NS, shed: bool = False
+    ) -> list[Offered]:
+        intake = self.camera(camera)
+        due = time.time_ns() + in_ns
+        return [
+            intake.offer(seq, head_of(camera, seq, due), b"x" * 100, 100, due, "", shed=shed)
+            for seq in seqs
+        ]
+
+    def judge(self, decision: Decision | Reason = Decision.OK, count: int = 1000) -> list[str]:
+        worker = self.worker()
+        return worker.answer([say(entry, decision) for entry in worker.read(count, 0)])
+
+
+def say(entry: Entry, decision: Decision | Reason) -> Answer:
+    if isinstance(decision, Reason):
+        return Answer(entry, decision)
+    return Answer(entry, decision, encode_judgement(judgement_of(decision)))

@@ -1,0 +1,160 @@
+import contextlib
+import zlib
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from pipeline.codecs import Codec
+from pipeline.errors import ForeignVerdict, UnreadableFrame
+from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Region, Timings
+from pipeline.wire import (
+    Head,
+    RingPlace,
+    decode_control,
+    decode_head,
+    decode_identity,
+    decode_judgement,
+    encode_control,
+    encode_head,
+    encode_judgement,
+    pack_mask,
+    unpack_mask,
+)
+
+names = st.text(max_size=50)
+whole = st.integers(0, 2**62)
+reals = st.floats(allow_nan=False, allow_infinity=False)
+scales = st.floats(1e-6, 1e3)
+metas = st.builds(
+    FrameMeta, names, whole, names, whole, whole, st.none() | st.tuples(scales, scales)
+)
+places = st.builds(RingPlace, names, st.integers(0, 10**6), whole)
+heads = st.builds(
+    Head,
+    metas,
+    st.sampled_from(list(Codec)),
+    st.tuples(st.integers(1, 8000), st.integers(1, 8000)),
+    st.none() | places,
+)
+pixels_of_box = st.integers(0, 10**6)
+plain_regions = st.builds(Region, *[pixels_of_box] * 5, reals)
+mm_regions = st.builds(Region, *[pixels_of_box] * 5, reals, reals, reals, reals)
+masks = st.none() | arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40)))
+judgements = st.builds(
+    Judgement,
+    st.sampled_from([Decision.OK, Decision.NG]),
+    reals,
+    reals,
+    reals,
+    reals,
+    st.lists(plain_regions | mm_regions, max_size=4).map(tuple),
+    masks,
+    st.builds(EngineName, names, names, names),
+    st.builds(Timings, reals, reals, reals, st.integers(1, 99)),
+    names,
+    st.lists(st.integers(0, 10**6), max_size=3).map(tuple),
+    st.lists(reals, max_size=3).map(tuple),
+)
+
+
+@given(heads)
+def test_head_survives_the_wire(head: Head) -> None:
+    packed = encode_head(head)
+    assert decode_head(packed) == head
+    identity = decode_identity(packed)
+    assert (identity.camera, identity.seq) == (head.meta.camera, head.meta.seq)
+
+
+@given(judgements)
+def test_judgement_survives_the_wire(judgement: Judgement) -> None:
+    came = decode_judgement(encode_judgement(judgement))
+    for name in Judgement.__slots__:
+        sent, got = getattr(judgement, name), getattr(came, name)
+        assert np.array_equal(sent, got) if name == "mask" and sent is not None else sent == got
+
+
+@given(st.binary(max_size=300))
+def test_foreign_bytes_are_refused_by_name(foreign: bytes) -> None:
+    with pytest.raises(UnreadableFrame):
+        decode_head(foreign)
+    with pytest.raises(ForeignVerdict):
+        decode_judgement(foreign)
+    with pytest.raises(UnreadableFrame):
+        decode_control(foreign)
+
+
+@given(heads, st.integers(0, 200))
+def test_truncated_head_is_refused(head: Head, cut: int) -> None:
+    packed = encode_head(head)
+    with pytest.raises(UnreadableFrame):
+        decode_head(packed[: min(cut, len(packed) - 1)])
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | reals | names | st.binary(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=8,
+)
+FIELDS = ("camera", "seq", "part", "captured_ns", "deadline_ns", "codec", "shape", "mm", "ring")
+
+
+@given(heads, st.sampled_from(FIELDS), anything)
+def test_any_value_in_any_field_of_a_head_is_read_or_refused(
+    head: Head, field: str, value: object
+) -> None:
+    fields = msgpack.unpackb(encode_head(head)) | {field: value}
+    with contextlib.suppress(UnreadableFrame):
+        assert isinstance(decode_head(msgpack.packb(fields)), Head)
+
+
+JUDGED = ("judged", "score", "regions", "mask", "engine", "timings", "nearest", "distance")
+
+
+@given(judgements, st.sampled_from(JUDGED), anything)
+def test_any_value_in_any_field_of_a_judgement_is_read_or_refused(
+    judgement: Judgement, field: str, value: object
+) -> None:
+    fields = msgpack.unpackb(encode_judgement(judgement)) | {field: value}
+    with contextlib.suppress(ForeignVerdict):
+        assert isinstance(decode_judgement(msgpack.packb(fields)), Judgement)
+
+
+def test_head_of_another_schema_version_says_what_to_do() -> None:
+    with pytest.raises(UnreadableFrame, match=r"schema version 2.*same release"):
+        decode_head(msgpack.packb({"v": 2}))
+
+
+def test_new_fields_are_ignored() -> None:
+    meta = FrameMeta("cam", 1, "part", 2, 3)
+    packed = encode_head(Head(meta, Codec.RAW, (4, 4)))
+    grown = msgpack.packb(msgpack.unpackb(packed) | {"colour": "blue"})
+    assert decode_head(grown).meta == meta
+
+
+def test_picture_of_30000_by_30000_is_refused_in_the_head() -> None:
+    meta = FrameMeta("cam", 1, "part", 2, 3)
+    with pytest.raises(UnreadableFrame, match="30000x30000"):
+        decode_head(encode_head(Head(meta, Codec.PNG, (30000, 30000))))
+
+
+@given(arrays(np.bool_, st.tuples(st.integers(1, 70), st.integers(1, 70))))
+def test_mask_survives_packing(mask: np.ndarray) -> None:
+    assert np.array_equal(unpack_mask(pack_mask(mask), *mask.shape), mask)
+
+
+def test_mask_that_inflates_beyond_its_size_is_refused() -> None:
+    bomb = zlib.compress(b"\0" * 50_000_000)
+    with pytest.raises(ForeignVerdict, match="needs 8 bytes"):
+        unpack_mask(bomb, 8, 8)
+
+
+def test_control_message_survives_the_wire() -> None:
+    assert decode_control(encode_control("threshold", image=0.4)) == {
+        "v": 1,
+        "kind": "threshold",
+        "image": 0.4,
+    }
