@@ -6,14 +6,15 @@ import numpy as np
 from rich.console import Console
 
 from engines.command import run_command
+from engines.engine import Engine
 from engines.errors import EngineError
+from engines.open import open_engine
 from trainer.backbones import load_backbone
 from trainer.dataset import GOOD, Dataset, find_samples, load_pictures
 from trainer.errors import DatasetError, TrainerError
 from trainer.evaluation import Judged, evaluation_json, judge
 from trainer.evaluation import evaluate as figures_of
 from trainer.learning import ENGINE_NAME, Recipe, learn, set_determinism, write_learned
-from trainer.onnx_engine import OnnxEngine
 from trainer.progress import TerminalSteps
 from trainer.report import evaluation_tables, training_lines
 from trainer.settings import EvaluateSettings, TrainSettings
@@ -69,11 +70,12 @@ def _write_examples(settings: TrainSettings, dataset: Dataset, steps: TerminalSt
         shown[sample.kind] = shown.get(sample.kind, 0) + 1
         if shown[sample.kind] <= _SHOWN_OF_KIND:
             samples.append(sample)
-    engine = OnnxEngine(settings.out / ENGINE_NAME)
-    thresholds = engine.manifest.thresholds
-    with steps.step("drawing examples", len(samples)) as advance:
-        judged = judge(engine, load_pictures(samples, engine.input_size), advance)
-    engine.close()
+    with (
+        open_engine(settings.out / ENGINE_NAME) as opened,
+        steps.step("drawing examples", len(samples)) as advance,
+    ):
+        thresholds = opened.manifest.thresholds
+        judged = judge(opened.engine, load_pictures(samples, opened.engine.input_size), advance)
     which = range(len(judged.scores))
     sheet = contact_sheet(judged, which, thresholds.image, thresholds.pixel)
     save_picture(settings.out / "examples.jpg", sheet)
@@ -84,16 +86,13 @@ def _evaluate(settings: EvaluateSettings) -> None:
     dataset = find_samples(settings.data)
     if not dataset.test:
         raise DatasetError(f"{settings.data} holds no test pictures (test or abnormal)")
-    engine = OnnxEngine(settings.engine)
-    thresholds = engine.manifest.thresholds
-    with TerminalSteps(console) as steps:
-        with steps.step("reading pictures", len(dataset.test)) as advance:
-            pictures = load_pictures(dataset.test, engine.input_size, lambda: advance(1))
-        with steps.step("judging", len(pictures.samples)) as advance:
-            judged = judge(engine, pictures, advance)
-        with steps.step("computing figures", None):
-            evaluation = figures_of(judged, thresholds.image, thresholds.pixel)
-    engine.close()
+    with (
+        open_engine(settings.engine, settings.backend, settings.device) as opened,
+        TerminalSteps(console) as steps,
+    ):
+        judged = _judged(opened.engine, dataset, steps)
+    thresholds = opened.manifest.thresholds
+    evaluation = figures_of(judged, thresholds.image, thresholds.pixel)
     if settings.out:
         _write_worst(settings, judged, thresholds.image, thresholds.pixel)
     if settings.as_json:
@@ -101,6 +100,13 @@ def _evaluate(settings: EvaluateSettings) -> None:
         return
     for renderable in evaluation_tables(evaluation):
         console.print(renderable, soft_wrap=True)
+
+
+def _judged(engine: Engine, dataset: Dataset, steps: TerminalSteps) -> Judged:
+    with steps.step("reading pictures", len(dataset.test)) as advance:
+        pictures = load_pictures(dataset.test, engine.input_size, lambda: advance(1))
+    with steps.step("judging", len(pictures.samples)) as advance:
+        return judge(engine, pictures, advance)
 
 
 def _write_worst(

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from engines.command import CommandSettings
+from engines.open import Backend
 from trainer.backbones import STRIDES, BackboneName
 
 
@@ -52,6 +53,8 @@ class EvaluateSettings(CommandSettings):
     data: Path = Field(
         description="folder in MVTec layout (test/good, ...) or with normal, abnormal, mask"
     )
+    backend: Backend = Field(default="auto", description="what runs the engine")
+    device: str = Field(default="auto", description="auto (the CPU), cpu, cuda or cuda:1")
     out: Path | None = Field(
         default=None, description="folder for pictures of the worst cases; none without it"
     )
