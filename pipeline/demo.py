@@ -23,7 +23,7 @@ from pipeline.codecs import Codec
 from pipeline.crew import Crew, Member, MemberFailed, stopping_on_signals, wait_until
 from pipeline.errors import BrokenPromise, SettingsError
 from pipeline.logs import start_logs
-from pipeline.outcome import GOOD, conclude, show
+from pipeline.outcome import GOOD, conclude, measures, show
 from pipeline.product import write_product
 from pipeline.progress import progress
 from pipeline.report import write_report
@@ -184,22 +184,21 @@ def _follow(ledger: Ledger, parts: int, members: list[Member]) -> None:
             time.sleep(_TICK_S)
 
 
-def _evaluate(settings: DemoSettings, engine: Path, data: Path) -> dict[str, Any]:
+def _evaluate(settings: DemoSettings, engine: Path, data: Path) -> dict[str, float]:
     """Measure the engine with `trainer-evaluate`."""
     found = settings.out / "evaluation.json"
     with Crew(settings.out / "logs") as crew:
         flags = ("--engine", str(engine), "--data", str(data), "--json")
         evaluate = crew.start("evaluate", "trainer-evaluate", *flags, to=found)
         evaluate.wait(TRAIN_WAIT_S)
-    figures: dict[str, Any] = json.loads(found.read_text("utf-8"))
-    return figures
+    return measures(json.loads(found.read_text("utf-8")))
 
 
 def _conclude(
     settings: DemoSettings,
     verdicts: list[dict[str, Any]],
     reconciled: dict[str, Any],
-    figures: dict[str, Any],
+    figures: dict[str, float],
     console: Console,
 ) -> int:
     outcome = conclude(verdicts)

@@ -84,7 +84,16 @@ def conclude(verdicts: list[dict[str, Any]]) -> Outcome:
     )
 
 
-def show(outcome: Outcome, figures: dict[str, Any], console: Console) -> None:
+def measures(evaluation: dict[str, Any]) -> dict[str, float]:
+    """Pick the figures by which models are compared out of `trainer-evaluate --json`, 0..1."""
+    found = {"image AUROC": float(evaluation["image_auroc"])}
+    if pixel := evaluation["pixel"]:  # there were masks
+        named = {"pixel AUROC": "auroc", "PRO": "pro", "pixel AP": "ap"}
+        found |= {name: float(pixel[key]) for name, key in named.items()}
+    return found
+
+
+def show(outcome: Outcome, figures: dict[str, float], console: Console) -> None:
     """Print the table of kinds, and rate, latency and the engine's figures below it."""
     table = Table("parts", "n", "OK", "NG", "UNKNOWN", "missed", "falsely rejected")
     for kind in outcome.kinds:
@@ -109,14 +118,4 @@ def show(outcome: Outcome, figures: dict[str, Any], console: Console) -> None:
         f"rate {outcome.parts_per_s:.1f} parts/s   capture to verdict p50 {p50:.1f} ms, "
         f"p99 {p99:.1f} ms   of which inference {outcome.inference_ms:.1f} ms"
     )
-    console.print(
-        "   ".join(f"{name} {100 * figures[key]:.2f} %" for key, name in MEASURES.items())
-    )
-
-
-MEASURES = {
-    "image_auroc": "image AUROC",
-    "pixel_auroc": "pixel AUROC",
-    "pro": "PRO",
-    "pixel_ap": "pixel AP",
-}
+    console.print("   ".join(f"{name} {100 * share:.2f} %" for name, share in figures.items()))

@@ -6,7 +6,7 @@ from typing import Any
 
 from engines.manifest import write_atomic
 from pipeline.frames import Decision
-from pipeline.outcome import GOOD, MEASURES, Outcome, is_wrong, kind_of
+from pipeline.outcome import GOOD, Outcome, is_wrong, kind_of
 from pipeline.overlay_files import overlay_stem
 
 _STYLE = """
@@ -25,7 +25,7 @@ def write_report(
     folder: Path,
     outcome: Outcome,
     verdicts: list[dict[str, Any]],
-    figures: dict[str, Any],
+    figures: dict[str, float],
     broken: list[str],
 ) -> Path:
     """Write `report.html`; verdicts are as `pipeline-consume` prints them."""
@@ -59,9 +59,9 @@ def _kinds(outcome: Outcome) -> str:
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-def _figures(figures: dict[str, Any]) -> str:
-    cells = "".join(f"<td>{100 * figures[key]:.2f} %</td>" for key in MEASURES)
-    head = "".join(f"<th>{name}</th>" for name in MEASURES.values())
+def _figures(figures: dict[str, float]) -> str:
+    cells = "".join(f"<td>{100 * share:.2f} %</td>" for share in figures.values())
+    head = "".join(f"<th>{escape(name)}</th>" for name in figures)
     return f"<table><tr>{head}</tr><tr>{cells}</tr></table>"
 
 

@@ -53,7 +53,7 @@ class Link:
             try:
                 self._revive()
             except RedisUnfit as error:
-                _log.error("redis.not_revived", extra={"why": str(error)})  # noqa: TRY400  # no bug
+                _log.error("redis.not_revived", extra={"why": str(error)})  # no bug
 
 
 @contextmanager
