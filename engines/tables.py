@@ -26,9 +26,7 @@ def admission_report(manifest: Manifest, admission: Admission) -> RenderableType
         cost.add_column(name, justify="right", no_wrap=True)
     for point in admission.cost:
         rate = point.batch * 1000 / point.median_ms if point.median_ms else 0.0
-        cost.add_row(
-            str(point.batch), f"{point.median_ms:.2f}", f"{point.p99_ms:.2f}", f"{rate:.1f}"
-        )
+        cost.add_row(str(point.batch), _short(point.median_ms), _short(point.p99_ms), _short(rate))
     frames = f"{admission.images} frames: {admission.source}"
     synthetic = admission.source.startswith("SYNTHETIC")
     return Group(
@@ -53,12 +51,12 @@ def bench_report(report: BenchReport) -> RenderableType:
     for point in report.points:
         table.add_row(
             str(point.batch),
-            f"{point.median_ms:.2f}",
-            f"{point.p5_ms:.2f}..{point.p95_ms:.2f}",
-            f"{point.p99_ms:.2f}",
-            f"{point.frames_per_s:.1f}",
-            f"{point.frames_per_s_low:.1f}..{point.frames_per_s_high:.1f}",
-            f"{point.cpu_ms_per_frame:.2f}",
+            _short(point.median_ms),
+            f"{_short(point.p5_ms)}..{_short(point.p95_ms)}",
+            _short(point.p99_ms),
+            _short(point.frames_per_s),
+            f"{_short(point.frames_per_s_low)}..{_short(point.frames_per_s_high)}",
+            _short(point.cpu_ms_per_frame),
         )
     calls = min(point.calls for point in report.points)
     return Group(
@@ -71,3 +69,10 @@ def bench_report(report: BenchReport) -> RenderableType:
 
 def _yes(*, holds: bool) -> str:
     return "yes" if holds else "NO"
+
+
+def _short(value: float) -> str:
+    """Three figures or all before the point: 0.53, 37.1, 1706."""
+    if value < 10:  # noqa: PLR2004
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004

@@ -9,7 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.product_shapes import Mask, Points, Pose, Shape, draw_shape, without_feature
+from pipeline.product_shapes import (
+    Mask,
+    Points,
+    Pose,
+    Shape,
+    draw_shape,
+    with_broken_tooth,
+    without_hole,
+)
 from pipeline.product_surface import Light, Picture, Plane
 
 Touched = NDArray[np.bool_]  # [H, W]
@@ -101,11 +109,27 @@ def _chip(rng: np.random.Generator, scene: Scene) -> Touched:
 
 
 def _missing(rng: np.random.Generator, scene: Scene) -> Touched:
-    """A hole was not drilled, or a tooth broke off."""
-    features = len(scene.shape.drilled) + scene.shape.teeth
-    lacking = without_feature(scene.shape, int(rng.integers(features)), rng.uniform(0, 0.4))
-    whole, scene.cover = scene.cover, draw_shape(scene.pose, lacking)
+    """A hole was only marked and not drilled, or a tooth broke off."""
+    shape, whole = scene.shape, scene.cover
+    feature = int(rng.integers(len(shape.drilled) + shape.teeth))
+    if feature < len(shape.drilled):
+        hole = shape.drilled[feature]
+        lacking = without_hole(shape, hole)
+        _punch(scene, shape.holes[hole])
+    else:
+        remains = rng.uniform(0, 0.45, 7)
+        lacking = with_broken_tooth(shape, feature - len(shape.drilled), remains)
+    scene.cover = draw_shape(scene.pose, lacking)
     return cv2.absdiff(whole, scene.cover) > 255 * _VISIBLE
+
+
+def _punch(scene: Scene, hole: Points) -> None:
+    """Mark where a hole belongs: the drill touched and was taken away."""
+    outline = scene.pose.pixels(hole)
+    centre = outline.mean(axis=0)
+    ring = _stroke(scene.cover.shape, centre + 0.75 * (outline - centre), 1)
+    dimple = _blob(scene.cover.shape, centre + 0.3 * (outline - centre))
+    scene.face -= 0.12 * ring + 0.22 * dimple
 
 
 def _stain(rng: np.random.Generator, scene: Scene, picture: Picture) -> Touched:

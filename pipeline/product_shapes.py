@@ -127,21 +127,20 @@ def _bracket() -> Shape:
     return Shape(_rounded(plate, 0.12), (*holes, _rounded(slot, 0.119)), (0, 1, 2, 3))
 
 
-def without_feature(shape: Shape, index: int, remains: float) -> Shape:
-    """Leave out a drilled hole, or (counting on) break off a tooth.
+def without_hole(shape: Shape, hole: int) -> Shape:
+    """Leave out a hole."""
+    return replace(shape, holes=shape.holes[:hole] + shape.holes[hole + 1 :])
 
-    Args:
-        shape: of a whole part.
-        index: below `len(shape.drilled) + shape.teeth`.
-        remains: which share of the broken tooth's height is left.
-    """
-    if index < len(shape.drilled):
-        gone = shape.drilled[index]
-        return replace(shape, holes=shape.holes[:gone] + shape.holes[gone + 1 :])
-    first = 4 * (index - len(shape.drilled))
-    outer = shape.outer.copy()
-    tip = outer[first + 1 : first + 3]
-    outer[first + 1 : first + 3] = tip * (_ROOT + remains * (_TIP - _ROOT)) / _TIP
+
+def with_broken_tooth(shape: Shape, tooth: int, remains: NDArray[np.float64]) -> Shape:
+    """Break off a tooth; `remains` are the fracture's heights across it, 1 is a whole tooth."""
+    first = 4 * tooth
+    flanks = shape.outer[[first, first + 3]]
+    angles = np.unwrap(np.arctan2(flanks[:, 1], flanks[:, 0]))
+    across = np.linspace(angles[0], angles[1], len(remains) + 2)[1:-1]
+    radii = _ROOT + remains * (_TIP - _ROOT)
+    fracture = radii[:, None] * np.stack([np.cos(across), np.sin(across)], axis=1)
+    outer = np.concatenate([shape.outer[: first + 1], fracture, shape.outer[first + 3 :]])
     return replace(shape, outer=outer)
 
 

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from pipeline.errors import CameraLost
 
-_MOST_PUSHED_OUT = 1 << 17  # triggers without picture, a few MB
-
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -23,9 +21,10 @@ class Taken:
 class Backlog:
     """A queue that keeps every trigger but only the newest pictures: a part is never forgotten."""
 
-    def __init__(self, pictures: int) -> None:
-        """Keep at most so many pictures."""
+    def __init__(self, pictures: int, passed_by: int = 1 << 17) -> None:
+        """Keep at most so many pictures, and so many triggers that have lost theirs (a few MB)."""
         self._pictures = pictures
+        self._passed_by = passed_by
         self._waiting: deque[Taken] = deque()
         self._pushed_out: deque[Taken] = deque()  # older than all that wait
         self._end: str | None = None
@@ -39,8 +38,8 @@ class Backlog:
         """
         with self._changed:
             if len(self._waiting) == self._pictures:
-                if len(self._pushed_out) == _MOST_PUSHED_OUT:
-                    raise CameraLost(f"{_MOST_PUSHED_OUT} pictures passed by, none was taken")
+                if len(self._pushed_out) == self._passed_by:
+                    raise CameraLost(f"{self._passed_by} pictures passed by, none was taken")
                 oldest = self._waiting.popleft()
                 self._pushed_out.append(Taken(None, oldest.captured_ns))
             self._waiting.append(taken)

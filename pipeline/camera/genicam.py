@@ -5,10 +5,12 @@ environment variable GENICAM_GENTL64_PATH.
 """
 
 import contextlib
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pipeline.camera.colours import PIXEL_FORMATS, rgb_from_camera
@@ -28,21 +30,23 @@ class GenicamLibrary:
     errors: tuple[type[Exception], ...]  # unplugged, busy, refused
 
 
-def load_genicam() -> GenicamLibrary:
-    """Import harvesters.
+def load_genicam(
+    import_module: Callable[[str], ModuleType] = importlib.import_module,
+) -> GenicamLibrary:
+    """Import harvesters, which is optional.
 
     Raises:
         SettingsError: it is not installed.
     """
     try:
-        from genicam import genapi, gentl  # noqa: PLC0415  # optional, and 50 MB
-        from harvesters.core import Harvester  # noqa: PLC0415
+        core = import_module("harvesters.core")
+        genapi, gentl = import_module("genicam.genapi"), import_module("genicam.gentl")
     except ImportError as error:
         raise SettingsError(
             f"GenICam cameras need harvesters ({error}): pip install 'prn-line[genicam]'"
         ) from error
     errors = (gentl.GenericException, genapi.GenericException)
-    return GenicamLibrary(Harvester, gentl.TimeoutException, errors)
+    return GenicamLibrary(core.Harvester, gentl.TimeoutException, errors)
 
 
 def find_producers(search_path: str) -> list[Path]:

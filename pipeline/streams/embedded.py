@@ -99,36 +99,52 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _ensure_running(state: Path, max_memory_mb: int, server: Path | None) -> None:
+    """Start the server unless there is one, then wait until it answers; it may be loading."""
     path = socket_path(state)
     if _answers(path):
         return
-    server = server or find_server()
-    log = state / "redis.log"
-    started = subprocess.run(
-        _arguments(server, state, path, log, max_memory_mb),
-        capture_output=True,
-        text=True,
-        timeout=START_TIMEOUT_S,
-        check=False,
-    )
+    said = _start(state, path, max_memory_mb, server)
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(path):
-        if started.returncode != 0 or time.monotonic() > deadline:
+        if said or time.monotonic() > deadline:
+            log = state / "redis.log"
             tail = log.read_text("utf-8", "replace")[-600:] if log.exists() else ""
-            said = f"{started.stdout}{started.stderr}{tail}".strip()
-            raise RedisUnfit(f"{server} did not start (state in {state}): {said}")
+            raise RedisUnfit(f"Redis did not start (state in {state}): {said}{tail.strip()}")
         time.sleep(_POLL_S)
 
 
-def _arguments(server: Path, state: Path, path: Path, log: Path, max_memory_mb: int) -> list[str]:
+def _start(state: Path, path: Path, max_memory_mb: int, server: Path | None) -> str:
+    """Start a server where none lives; returns what it said if it refused.
+
+    The server inherits a locked file, so that the lock lasts exactly as long as it lives: one that
+    is loading or too busy to answer is never joined by a second one on the same data.
+    """
+    with (state / "server.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return ""
+        started = subprocess.run(
+            _arguments(server or find_server(), state.resolve(), path, max_memory_mb),
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT_S,
+            check=False,
+            pass_fds=(lock.fileno(),),
+        )
+    return "" if started.returncode == 0 else f"{started.stdout}{started.stderr}" or "no reason"
+
+
+def _arguments(server: Path, state: Path, path: Path, max_memory_mb: int) -> list[str]:
     settings = {
         "port": "0",
         "unixsocket": str(path),
         "unixsocketperm": "700",
         "dir": str(state),
-        "logfile": str(log),
+        "logfile": str(state / "redis.log"),
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        # `everysec` answers before it writes while the disk is busy: a kill then loses frames
+        "appendfsync": "no",
         "save": "",
         "hz": "100",  # BLOCK is rounded up to the server's tick
         "maxmemory": f"{max_memory_mb}mb",

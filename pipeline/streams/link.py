@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.errors import ConnectionLost, RedisFull
+from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit
 from pipeline.streams.connect import Access, Client, check_server, open_client
 from pipeline.streams.embedded import embedded_url, revive
 
@@ -50,7 +50,10 @@ class Link:
                 _log.warning("redis.waiting", extra={"why": str(error), "wait_s": wait_s})
             pause(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-            self._revive()
+            try:
+                self._revive()
+            except RedisUnfit as error:
+                _log.error("redis.not_revived", extra={"why": str(error)})  # noqa: TRY400  # no bug
 
 
 @contextmanager

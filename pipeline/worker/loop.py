@@ -63,9 +63,16 @@ class Worker:
         intake = Intake(post, engine.input_size, options.max_deliveries)
         self._keeper = Keeper(post, intake, self._report)
         self._reader = Reader(post, intake, lambda: self._keeper.standing.paused)
-        self._scorer = Scorer(post, engine, curve, options.max_batch, options.batch_wait_ms)
         named = EngineName(manifest.model, manifest.version, manifest.sha256)
         self._writer = Writer(post, self.limits, named)
+        self._scorer = Scorer(
+            post,
+            engine,
+            curve,
+            options.max_batch,
+            options.batch_wait_ms,
+            self._writer.publish_ms,
+        )
         halt = post.halt
         self._reading = halt.guard(self._reader.run, "reader")
         self._keeping = halt.guard(self._keeper.run, "keeper")

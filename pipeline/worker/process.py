@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from engines.cost import CostCurve, batch_sizes, measure_cost
+from engines.machine import machine_name
 from engines.manifest import Manifest
 from engines.open import OpenedEngine, open_engine
 from pipeline.logs import start_logs
@@ -68,14 +69,21 @@ def run(settings: WorkerSettings) -> int:
         if opened.manifest.admission is None:
             why = "nobody has proved it on this machine: engine-admit does"
             _log.warning("engine.not_admitted", extra={"engine": str(settings.engine), "why": why})
-        curve = CostCurve.through(
-            measure_cost(opened.engine, batch_sizes(opened.engine.max_batch), REPEATS, MEASURE_S)
-        )
+        curve = _cost_curve(opened)
         max_batch = settings.max_batch or curve.best_batch()
         max_batch = min(max_batch, opened.engine.max_batch)
         fields = {"backend": opened.backend, "max_batch": max_batch, "one_ms": curve.ms(1)}
         _log.info("engine.ready", extra=fields)
         return _serve(settings, opened, curve, max_batch)
+
+
+def _cost_curve(opened: OpenedEngine) -> CostCurve:
+    """The curve that this engine was admitted with here, else a new one."""
+    admission = opened.manifest.admission
+    if admission and (admission.machine, admission.backend) == (machine_name(), opened.backend):
+        return CostCurve.through(admission.cost)
+    sizes = batch_sizes(opened.engine.max_batch)
+    return CostCurve.through(measure_cost(opened.engine, sizes, REPEATS, MEASURE_S))
 
 
 def _serve(settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max_batch: int) -> int:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Scorer:
         curve: CostCurve,
         max_batch: int,
         batch_wait_ms: float,
+        publish_ms: Callable[[], float],
     ) -> None:
         self._tray = post.tray
         self._outbox = post.outbox
@@ -39,6 +40,7 @@ class Scorer:
         self._curve = curve
         self._max_batch = max_batch
         self._batch_wait_ms = batch_wait_ms
+        self._publish_ms = publish_ms
         self._frames = np.empty((max_batch, *engine.input_size, 3), np.uint8)
         self._pace = 1.0
         self._failures = 0
@@ -60,8 +62,8 @@ class Scorer:
         return 0.0 if since is None else time.monotonic() - since
 
     def expected_ms(self, batch: int) -> float:
-        """How long a batch takes: the measured curve times how it went lately."""
-        return self._curve.ms(batch) * self._pace
+        """How long a batch takes: the curve times how it went lately, and its publication."""
+        return self._curve.ms(batch) * self._pace + self._publish_ms()
 
     def _decide(self, waiting: Sequence[Waiting], now_ns: int) -> Plan:
         return plan_batch(waiting, now_ns, self.expected_ms, self._max_batch, self._batch_wait_ms)

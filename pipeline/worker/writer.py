@@ -14,6 +14,9 @@ from pipeline.worker.post import Post
 from pipeline.worker.tray import Held
 
 _log = logging.getLogger(__name__)
+FIRST_PUBLISH_MS = 2.0  # a guess, until it is measured
+PUBLISH_WEIGHT = 0.1  # of the newest measurement in the running mean
+PUBLISH_RESERVE = 2.0  # times the mean
 _NS_PER_S = 1e9
 _NS_PER_MS = 1e6
 
@@ -26,6 +29,7 @@ class Writer:
         self._telemetry = post.telemetry
         self._limits = limits
         self._engine = engine
+        self._published_ms = FIRST_PUBLISH_MS
         self.verdicts = 0
 
     def run(self) -> None:
@@ -36,6 +40,10 @@ class Writer:
             else:
                 self._publish_refused(message)
 
+    def publish_ms(self) -> float:
+        """How long after its scores a verdict is out, with what chance may add to it."""
+        return PUBLISH_RESERVE * self._published_ms
+
     def _publish_scored(self, scored: Scored) -> None:
         limits = self._limits()
         answers = [
@@ -44,6 +52,8 @@ class Writer:
         ]
         self._publish(answers)
         done_ns = time.time_ns()
+        took_ms = (done_ns - scored.started_ns) / _NS_PER_MS - scored.inference_ms
+        self._published_ms += PUBLISH_WEIGHT * (took_ms - self._published_ms)
         telemetry = self._telemetry
         telemetry.batch.observe(len(scored.batch))
         telemetry.inference.observe(scored.inference_ms / 1e3)

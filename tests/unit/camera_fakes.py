@@ -1,11 +1,14 @@
 """Time that passes only when somebody waits, and pictures of one value."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.camera.source import Shot
 
 
 @dataclass
@@ -35,3 +38,7 @@ def flat(value: int, height: int = 8, width: int = 8) -> NDArray[np.uint8]:
 def write_flat(path: Path, value: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), flat(value))
+
+
+def values(shots: Iterable[Shot]) -> list[int]:
+    return [int(shot.pixels[0, 0, 0]) for shot in shots]

@@ -3,24 +3,12 @@
 import os
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    initialize,
-    invariant,
-    multiple,
-    rule,
-    run_state_machine_as_test,
-)
 from numpy.typing import NDArray
 
 from pipeline.errors import RingStale, SettingsError, UnreadableFrame
@@ -120,6 +108,54 @@ def test_a_slot_that_is_being_written_is_stale(ring: tuple[RingWriter, RingReade
     writer._segment.words[place.slot, GENERATION] += 1
     with pytest.raises(RingStale):
         reader.read(place, (4, 4))
+
+
+class Interrupted:
+    """A slot's memory; something happens whenever somebody is about to copy from or to it."""
+
+    def __init__(self, pixels: NDArray[np.uint8], happens: Callable[[], object]) -> None:
+        self.pixels = pixels
+        self.happens = happens
+
+    def __getitem__(self, key: tuple[int, slice]) -> NDArray[np.uint8]:
+        self.happens()
+        return np.asarray(self.pixels[key], np.uint8)
+
+
+def test_a_slot_that_is_written_while_it_is_read_is_stale(
+    ring: tuple[RingWriter, RingReader],
+) -> None:
+    writer, reader = ring
+    place = written(writer, picture(1))
+
+    def overtake() -> None:
+        writer.release(place)
+        for seq in range(3):
+            written(writer, picture(seq))
+
+    reader._segment.pixels = Interrupted(reader._segment.pixels, overtake)  # type: ignore[assignment]
+    with pytest.raises(RingStale):
+        reader.read(place, (4, 4))
+
+
+def test_nobody_reads_a_slot_from_the_moment_in_which_it_is_written(
+    ring: tuple[RingWriter, RingReader],
+) -> None:
+    writer, reader = ring
+    place = written(writer, picture(1))
+    writer.release(place)
+    for seq in range(2):
+        written(writer, picture(seq))
+    refused = []
+
+    def look() -> None:
+        with pytest.raises(RingStale):
+            reader.read(place, (4, 4))
+        refused.append(place)
+
+    writer._segment.pixels = Interrupted(writer._segment.pixels, look)  # type: ignore[assignment]
+    assert written(writer, picture(9)).slot == place.slot
+    assert refused == [place]
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (1, 1), (1 << 20, 1 << 20), (0, 4)])
@@ -281,7 +317,7 @@ def test_a_machine_without_shared_memory_is_told_what_else_works(tmp_path: Path)
 
 def test_no_read_is_torn_while_the_camera_writes_as_fast_as_it_can(tmp_path: Path) -> None:
     """Frames of one value each; a mixed frame would have come through torn."""
-    side = 64
+    side = 1024  # so large that copies drop the interpreter lock
     writer = RingWriter.create(NAME, 2, side * side * 3, tmp_path)
     reader = RingReader.attach(NAME, tmp_path)
     newest: list[RingPlace] = [written(writer, np.zeros((side, side, 3), np.uint8))]
@@ -298,7 +334,7 @@ def test_no_read_is_torn_while_the_camera_writes_as_fast_as_it_can(tmp_path: Pat
     camera.start()
     seen = 0
     try:
-        for _ in range(3000):
+        for _ in range(200):
             try:
                 pixels = reader.read(newest[0], (side, side))
             except RingStale:
@@ -311,85 +347,3 @@ def test_no_read_is_torn_while_the_camera_writes_as_fast_as_it_can(tmp_path: Pat
         reader.close()
         writer.close()
     assert seen > 0
-
-
-class RingModel(RuleBasedStateMachine):
-    """Camera and workers in any order, kills included, against a dict of what is held."""
-
-    places = Bundle("places")
-
-    @initialize(slots=st.integers(1, 4))
-    def start(self, slots: int) -> None:
-        self.directory = Path(os.environ["PRN_TEST_RING_DIRECTORY"])
-        self.slots = slots
-        self.writer = RingWriter.create(NAME, slots, 192, self.directory)
-        self.readers = [RingReader.attach(NAME, self.directory) for _ in range(2)]
-        self.pixels: dict[RingPlace, NDArray[np.uint8]] = {}
-        self.held: dict[RingPlace, int] = {}
-        self.seq = 0
-
-    @rule(target=places, height=st.integers(1, 8), width=st.integers(1, 8))
-    def write(self, height: int, width: int) -> object:
-        self.seq += 1
-        pixels = picture(self.seq, height, width)
-        place = self.writer.write(pixels, self.seq)
-        assert (place is None) == (len(self.held) == self.slots)
-        if place is None:
-            return multiple()
-        assert place not in self.pixels
-        self.pixels[place] = pixels
-        self.held[place] = self.seq
-        return place
-
-    @rule(place=places, worker=st.integers(0, 1))
-    def read(self, place: RingPlace, worker: int) -> None:
-        shape = self.pixels[place].shape[:2]
-        try:
-            pixels = self.readers[worker].read(place, (shape[0], shape[1]))
-        except RingStale:
-            assert place not in self.held
-        else:
-            assert np.array_equal(pixels, self.pixels[place])
-
-    @rule(place=places, worker=st.integers(0, 1))
-    def release(self, place: RingPlace, worker: int) -> None:
-        self.readers[worker].release(place)
-        self.held.pop(place, None)
-
-    @rule(place=consumes(places))
-    def shed(self, place: RingPlace) -> None:
-        self.writer.release(place)
-        self.held.pop(place, None)
-
-    @rule(torn=st.integers(0, 3))
-    def kill_the_camera(self, torn: int) -> None:
-        """Before a frame, or in the middle of writing a free slot."""
-        words = self.writer._segment.words
-        if torn < self.slots and torn not in {place.slot for place in self.held}:
-            words[torn, GENERATION] += 1
-            self.writer._segment.pixels[torn] = 0
-        self.writer.leave()
-        self.writer = RingWriter.create(NAME, self.slots, 192, self.directory)
-
-    @rule(worker=st.integers(0, 1))
-    def kill_a_worker(self, worker: int) -> None:
-        self.readers[worker].close()
-        self.readers[worker] = RingReader.attach(NAME, self.directory)
-
-    @invariant()
-    def what_is_held_is_known(self) -> None:
-        if hasattr(self, "writer"):
-            assert self.writer.holds() == self.held
-
-    def teardown(self) -> None:
-        if hasattr(self, "writer"):
-            for reader in self.readers:
-                reader.close()
-            self.writer.close()
-
-
-def test_ring_agrees_with_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRN_TEST_RING_DIRECTORY", str(tmp_path))
-    run_state_machine_as_test(
-        RingModel, settings=settings(max_examples=100, stateful_step_count=40, deadline=None)
-    )

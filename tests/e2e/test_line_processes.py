@@ -1,0 +1,244 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from engines.fixed_engine import FixedPlan, write_fixed_engine
+from pipeline.crew import Crew, Member, wait_until
+from pipeline.reconcile import reconcile
+from pipeline.streams.connect import Access
+from pipeline.streams.ledger import Ledger
+from pipeline.streams.link import Link, linked
+
+WAIT_S = 60.0
+SIZE = 64
+
+
+class Plant:
+    """A line of real processes in a folder of its own."""
+
+    def __init__(self, folder: Path, crew: Crew, link: Link) -> None:
+        self.folder, self.crew, self.link = folder, crew, link
+        self.ledger = Ledger(link.client, "line-1")
+
+    def worker(self, plan: FixedPlan, *flags: str, name: str = "worker", most: int = 32) -> Member:
+        engine = self.folder / f"{name}.fixed"
+        write_fixed_engine(engine, plan, max_batch=most)
+        return self.crew.start(name, "pipeline-worker", "--engine", str(engine), *flags)
+
+    def camera(self, *flags: str, name: str = "camera") -> Member:
+        return self.crew.start(
+            name,
+            "pipeline-camera",
+            "--source",
+            "synthetic:1",
+            "--variety",
+            "8",
+            "--size",
+            f"{SIZE}x{SIZE}",
+            *flags,
+        )
+
+    def answers(self) -> list[str]:
+        return [result.answer for result in self.ledger.results("-", 100_000)]
+
+    def wait_for(self, count: int) -> None:
+        wait_until(lambda: len(self.answers()) >= count, WAIT_S, f"{count} verdicts")
+
+    def log(self, name: str) -> list[dict[str, object]]:
+        lines = (self.folder / "logs" / f"{name}.log").read_text("utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@contextmanager
+def plant_in(folder: Path) -> Iterator[Plant]:
+    environment = {"PRN_STATE_DIR": str(folder / "redis"), "PRN_LOG_FORMAT": "json"}
+    with (
+        linked(Access(""), folder / "redis") as link,
+        Crew(folder / "logs", environment) as crew,
+    ):
+        yield Plant(folder, crew, link)
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[Plant]:
+    with plant_in(tmp_path) as opened:
+        yield opened
+
+
+def plan(**costs: float) -> FixedPlan:
+    return FixedPlan(height=SIZE, width=SIZE, **costs)
+
+
+@pytest.mark.parametrize("codec", ["raw", "jpeg", "png", "ring"])
+def test_every_part_gets_one_verdict_over_every_transport(plant: Plant, codec: str) -> None:
+    plant.worker(plan())
+    plant.camera("--count", "200", "--codec", codec).wait(WAIT_S)
+    plant.wait_for(200)
+    report = reconcile(plant.ledger)
+    assert report.broken() == []
+    assert dict(report.answers) == {"OK": 200}
+
+
+def test_line_slower_than_its_camera_answers_every_part_and_counts_what_it_shed(
+    plant: Plant,
+) -> None:
+    worker = plant.worker(plan(cost_ms_per_frame=20.0), "--results-kept", "10000")
+    camera = plant.camera(
+        "--count", "600", "--rate", "300", "--live", "--budget-mb", "1", "--deadline-ms", "30000"
+    )
+    camera.wait(WAIT_S)
+    plant.wait_for(600)
+    report = reconcile(plant.ledger)
+    assert report.broken() == []
+    assert report.answers["SHED"] > 100
+    assert report.answers["OK"] > 10
+    metrics = page(plant, "/metrics")
+    assert f'answer="SHED",line="line-1"}} {float(report.answers["SHED"])}' in metrics
+    assert worker.stop() == 0
+
+
+def test_oldest_waiting_parts_are_shed_first(plant: Plant) -> None:
+    plant.worker(plan(cost_ms_per_frame=50.0))
+    plant.camera("--count", "300", "--live", "--budget-mb", "0.5").wait(WAIT_S)
+    plant.wait_for(300)
+    answers = plant.answers()
+    shed = [at for at, answer in enumerate(answers) if answer == "SHED"]
+    seqs = [seq_of(plant, at) for at in shed]
+    assert len(seqs) > 50
+    assert seqs == sorted(seqs)
+
+
+def seq_of(plant: Plant, at: int) -> int:
+    from pipeline.wire import decode_identity  # noqa: PLC0415  # needed here only
+
+    return decode_identity(plant.ledger.results("-", 100_000)[at].head).seq
+
+
+def test_parts_beyond_their_deadline_are_answered_late(plant: Plant) -> None:
+    plant.worker(plan(cost_ms_per_frame=20.0))
+    wait_until(lambda: bool(started(plant)), WAIT_S, "start")
+    camera = plant.camera("--count", "300", "--rate", "200", "--live", "--deadline-ms", "300")
+    camera.wait(WAIT_S)
+    plant.wait_for(300)
+    report = reconcile(plant.ledger)
+    assert report.broken() == []
+    assert report.answers["LATE"] > 100
+    assert report.answers["OK"] > 5
+
+
+def test_killed_camera_goes_on_where_it_was(plant: Plant) -> None:
+    plant.worker(plan())
+    camera = plant.camera("--count", "1000", "--rate", "400", name="first")
+    plant.wait_for(150)
+    camera.kill()
+    plant.camera("--count", "1000", name="second").wait(WAIT_S)
+    plant.wait_for(1000)
+    report = reconcile(plant.ledger)
+    assert report.broken() == []
+    assert report.cameras[0].gaps == ()
+    assert report.offered == 1000
+
+
+def test_second_camera_under_one_name_is_refused(plant: Plant) -> None:
+    plant.worker(plan())
+    plant.camera("--rate", "100", "--count", "100000", name="first")
+    plant.wait_for(10)
+    second = plant.camera("--rate", "1", "--count", "100000", name="second")
+    assert second.process.wait(WAIT_S) == 1
+    assert "another pipeline-camera" in second.last_words()
+
+
+def test_worker_drains_on_sigterm_and_others_lose_nothing(plant: Plant) -> None:
+    leaving = plant.worker(plan(cost_ms_per_frame=2.0), name="leaving")
+    plant.worker(plan(cost_ms_per_frame=2.0), name="staying")
+    camera = plant.camera("--count", "600")
+    plant.wait_for(100)
+    assert leaving.stop() == 0
+    camera.wait(WAIT_S)
+    plant.wait_for(600)
+    assert reconcile(plant.ledger).broken() == []
+    assert plant.log("leaving")[-1]["event"] == "worker.drained"
+
+
+def test_second_signal_ends_a_draining_worker_at_once(plant: Plant) -> None:
+    worker = plant.worker(plan(cost_ms_per_call=2000.0), "--drain-s", "60", most=1)
+    plant.camera("--count", "4").wait(WAIT_S)
+    wait_until(lambda: bool(started(plant)), WAIT_S, "start")
+    time.sleep(1)
+    worker.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "worker.draining" in worker.last_words(), WAIT_S, "draining")
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(5) == 130
+
+
+def test_page_tells_health_and_readiness(plant: Plant) -> None:
+    plant.worker(plan())
+    wait_until(lambda: bool(started(plant)), WAIT_S, "start")
+    assert json.loads(page(plant, "/healthz")) == {"ok": True, "why": ""}
+    wait_until(lambda: json.loads(page(plant, "/readyz"))["ok"], WAIT_S, "readiness")
+
+
+def started(plant: Plant) -> list[dict[str, object]]:
+    return [event for event in plant.log("worker") if event["event"] == "worker.started"]
+
+
+def page(plant: Plant, path: str) -> str:
+    port = started(plant)[0]["port"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "status", "said"),
+    [
+        ("pipeline-worker", [], 2, "--engine is needed"),
+        ("pipeline-worker", ["--engine", "absent.onnx"], 1, "no engine file absent.onnx"),
+        ("pipeline-camera", ["--source", "nowhere:1"], 1, "there are"),
+        ("pipeline-camera", ["--source", "synthetic:1", "--size", "big"], 2, "HEIGHTxWIDTH"),
+        ("pipeline-worker", ["--engine", "e", "--no-such-flag"], 2, "no-such-flag"),
+        ("pipeline-reconcile", ["--redis-url", "redis://u:secret@h"], 1, "PRN_REDIS_PASSWORD"),
+        ("pipeline-reconcile", ["--redis-url", "redis://127.0.0.1:1"], 1, "does not answer"),
+        ("pipeline-reconcile", ["--redis-url", "http://h"], 1, "known schemes"),
+        ("pipeline-reconcile", ["--line", "a b"], 2, "letters, digits"),
+    ],
+)
+def test_bad_flags_are_answered_with_one_sentence(
+    tmp_path: Path, command: str, flags: list[str], status: int, said: str
+) -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name(command)), *flags],
+        env={**os.environ, "PRN_STATE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
+    assert said in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_redis_that_is_killed_comes_back_and_no_part_is_lost(tmp_path: Path) -> None:
+    flags = ["--frames", "4000", "--worker-life-s", "3", "--json", "--folder", str(tmp_path)]
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("pipeline-drill")), *flags],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["broken"] == []
+    assert figures["kills"]["redis"] == 2
+    assert figures["kills"]["camera"] == 2
+    assert sum(figures["answers"].values()) == 4000

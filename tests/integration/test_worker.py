@@ -1,0 +1,336 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from engines.cost import CostCurve
+from engines.engine import Pixels, Scores, check_frames
+from engines.errors import ScoringError
+from engines.manifest import CostPoint, Manifest, Thresholds
+from pipeline.codecs import Codec, encode_pixels
+from pipeline.frames import Decision, FrameMeta, Reason, Verdict
+from pipeline.ring import RingReader, RingWriter
+from pipeline.streams.connect import Access
+from pipeline.streams.control import Controls
+from pipeline.streams.intake import Intake, Limits, Status
+from pipeline.streams.keys import Keys
+from pipeline.streams.ledger import Ledger
+from pipeline.streams.link import Link, linked
+from pipeline.streams.work import Answer, Work
+from pipeline.telemetry import Telemetry
+from pipeline.verdicts import read_verdict
+from pipeline.wire import Head, decode_identity, encode_control, encode_head
+from pipeline.worker.loop import Options, Worker, capacity
+from pipeline.worker.post import Post
+from pipeline.worker.tray import Tray
+from pipeline.worker.unpack import Rings
+
+SIDE = 16
+CURSED = 13  # a red value that this engine fails on
+MANIFEST = Manifest(
+    sha256="0" * 64,
+    model="probe",
+    version="1",
+    created="2026-01-01T00:00:00Z",
+    format="fixed",
+    format_version="1",
+    device="any",
+    height=SIDE,
+    width=SIDE,
+    max_batch=4,
+    precision="fp32",
+    thresholds=Thresholds(image=0.5, pixel=0.5, method="chosen", normals=0),
+)
+WAIT_S = 20.0
+
+
+class ProbeEngine:
+    """Scores the mean green of a frame; fails on cursed ones, may be held up."""
+
+    max_batch = 4
+    input_size = (SIDE, SIDE)
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.free = threading.Event()
+        self.free.set()
+
+    def score(self, frames: Pixels) -> Scores:
+        check_frames(frames, self.input_size, self.max_batch)
+        self.batches.append(len(frames))
+        assert self.free.wait(WAIT_S)
+        if (frames[:, 0, 0, 0] == CURSED).any():
+            raise ScoringError("a cursed frame")
+        maps = frames[..., 1].astype(np.float32) / 255
+        return Scores(maps.mean(axis=(1, 2)), maps)
+
+    def close(self) -> None:
+        self.free.set()
+
+
+class Bench:
+    """A line with one worker in this process, and a camera to feed it."""
+
+    def __init__(self, link: Link, line: str, limits: Limits) -> None:
+        self.link, self.line, self.limits = link, line, limits
+        self.engine = ProbeEngine()
+        self.intake = Intake(link.client, line, "cam", limits)
+        self.intake.join()
+
+    @contextmanager
+    def worker(self, name: str = "worker") -> Iterator[Worker]:
+        post = Post(
+            name,
+            self.link,
+            Work(self.link.client, self.line, name, self.limits),
+            Controls(self.link.client, self.line),
+            Telemetry(self.line),
+            Tray(capacity(4)),
+            Rings(RingReader.attach),
+        )
+        curve = CostCurve.through([CostPoint(batch=1, median_ms=1, p99_ms=1)])
+        worker = Worker(post, self.engine, curve, MANIFEST, Options(4, 0.0, 3, None, None))
+        thread = threading.Thread(target=worker.run, args=(WAIT_S,))
+        thread.start()
+        try:
+            yield worker
+        finally:
+            self.engine.free.set()
+            post.halt.draining.set()
+            thread.join(2 * WAIT_S)
+        assert not thread.is_alive()
+
+    def offer(
+        self, seq: int, green: int = 50, *, red: int = 0, codec: Codec = Codec.RAW, in_s: float = 60
+    ) -> None:
+        pixels = np.full((SIDE, SIDE, 3), (red, green, 0), np.uint8)
+        self.offer_bytes(seq, codec, encode_pixels(pixels, codec), in_s=in_s)
+
+    def offer_bytes(
+        self, seq: int, codec: Codec, payload: bytes, *, side: int = SIDE, in_s: float = 60
+    ) -> None:
+        now = time.time_ns()
+        meta = FrameMeta("cam", seq, f"part-{seq}", now, now + int(in_s * 1e9))
+        head = encode_head(Head(meta, codec, (side, side)))
+        offered = self.intake.offer(
+            seq, head, payload, len(payload), meta.deadline_ns, "", shed=False
+        )
+        assert offered.status is Status.ADMITTED
+
+    def verdicts(self) -> dict[int, Verdict]:
+        results = Ledger(self.link.client, self.line).results("-", 10_000)
+        found = [read_verdict(self.line, result) for result in results]
+        assert len({verdict.meta.seq for verdict in found}) == len(found), "two for one part"
+        return {verdict.meta.seq: verdict for verdict in found}
+
+    def wait_for(self, count: int) -> dict[int, Verdict]:
+        until(lambda: len(self.verdicts()) >= count)
+        return self.verdicts()
+
+
+def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def bench(url: str, line: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with linked(Access(url), tmp_path_factory.getbasetemp()) as link:
+        yield Bench(link, line, Limits())
+
+
+def test_parts_are_judged_by_their_pictures(bench: Bench) -> None:
+    with bench.worker():
+        for seq, (green, codec) in enumerate(
+            [(50, Codec.RAW), (200, Codec.JPEG), (51, Codec.PNG), (201, Codec.RAW)]
+        ):
+            bench.offer(seq, green, codec=codec)
+        verdicts = bench.wait_for(4)
+    decisions = [verdicts[seq].decision for seq in range(4)]
+    assert decisions == [Decision.OK, Decision.NG, Decision.OK, Decision.NG]
+    judged = verdicts[1].judgement
+    assert judged is not None
+    assert judged.score == pytest.approx(200 / 255, abs=0.02)
+    assert judged.regions[0].area_px == SIDE * SIDE
+    assert judged.engine.model == "probe"
+    assert verdicts[0].judgement is not None
+    assert verdicts[0].judgement.mask is None
+
+
+def test_ring_frames_are_judged_and_their_slots_given_back(bench: Bench) -> None:
+    writer = RingWriter.create(f"prn-test-{bench.line}-{time.time_ns()}", 2, SIDE * SIDE * 3)
+    try:
+        with bench.worker():
+            for seq in range(6):
+                pixels = np.full((SIDE, SIDE, 3), 40 * seq, np.uint8)
+                until(lambda: len(writer.holds()) < 2)
+                place = writer.write(pixels, seq)
+                assert place is not None
+                now = time.time_ns()
+                meta = FrameMeta("cam", seq, "part", now, now + 10**11)
+                head = encode_head(Head(meta, Codec.RING, (SIDE, SIDE), place))
+                bench.intake.offer(seq, head, b"", 768, meta.deadline_ns, "", shed=False)
+            verdicts = bench.wait_for(6)
+            until(lambda: not writer.holds())
+    finally:
+        writer.close()
+    scores = [verdicts[seq].judgement.score for seq in range(6)]  # type: ignore[union-attr]
+    assert scores == pytest.approx([40 * seq / 255 for seq in range(6)], abs=1e-6)
+
+
+def test_what_is_no_frame_is_answered_unreadable_and_kept_for_a_person(bench: Bench) -> None:
+    with bench.worker():
+        bench.offer_bytes(0, Codec.JPEG, b"\xff\xd8 no picture")
+        bench.offer_bytes(1, Codec.RAW, b"short")
+        bench.offer_bytes(2, Codec.RAW, bytes(8 * 8 * 3), side=8)
+        bench.offer_bytes(3, Codec.NONE, b"file vanished")
+        bench.offer(4)
+        verdicts = bench.wait_for(5)
+    reasons = [verdicts[seq].reason for seq in range(5)]
+    assert reasons == [Reason.UNREADABLE] * 4 + [None]
+    letters = bench.link.client.xrange(Keys(bench.line).dead)
+    why = sorted(fields[b"why"].decode() for _, fields in letters)
+    assert len(why) == 4
+    assert any("engine takes 16x16" in sentence for sentence in why)
+    assert any("file vanished" in sentence for sentence in why)
+
+
+def test_foreign_entry_in_the_stream_is_kept_aside_and_hurts_nobody(bench: Bench) -> None:
+    with bench.worker():
+        bench.link.client.xadd(Keys(bench.line).frames, {"x": "y"})
+        bench.link.client.xadd(Keys(bench.line).frames, {"m": b"\x00\xff", "n": "-5", "d": b""})
+        bench.offer(1)
+        assert list(bench.wait_for(1)) == [1]
+        until(lambda: bench.link.client.xlen(Keys(bench.line).dead) == 2)
+        until(lambda: bench.link.client.xlen(Keys(bench.line).frames) == 0)
+
+
+def test_frame_that_the_engine_fails_on_does_not_take_its_batch_along(bench: Bench) -> None:
+    bench.engine.free.clear()
+    with bench.worker():
+        bench.offer(0)
+        until(lambda: bool(bench.engine.batches))
+        for seq in (1, 2, 3):
+            bench.offer(seq, red=CURSED if seq == 2 else 0)
+        until(lambda: bench.link.client.xlen(Keys(bench.line).frames) == 4)
+        time.sleep(0.3)
+        bench.engine.free.set()
+        verdicts = bench.wait_for(4)
+    assert 3 in bench.engine.batches
+    assert [verdicts[seq].reason for seq in range(4)] == [None, None, Reason.ENGINE, None]
+
+
+def test_engine_that_always_fails_stops_the_worker(bench: Bench) -> None:
+    with bench.worker() as worker:
+        for seq in range(30):
+            bench.offer(seq, red=CURSED)
+        until(worker._post.halt.draining.is_set)
+        assert "in a row" in worker.ailing()
+    assert all(verdict.reason is Reason.ENGINE for verdict in bench.verdicts().values())
+
+
+def test_late_parts_are_answered_while_the_engine_is_held_up(bench: Bench) -> None:
+    bench.engine.free.clear()
+    with bench.worker():
+        for seq in range(20):
+            bench.offer(seq, in_s=0.3)
+        verdicts = bench.wait_for(20)
+        assert {verdict.reason for verdict in verdicts.values()} == {Reason.LATE}
+
+
+def test_frames_of_a_dead_worker_are_judged_one_by_one(bench: Bench) -> None:
+    dead = Work(bench.link.client, bench.line, "dead", Limits())
+    dead.join()
+    for seq in range(4):
+        bench.offer(seq)
+    assert len(dead.read(4, 0)) == 4
+    with bench.worker():
+        assert len(bench.wait_for(4)) == 4
+    assert bench.engine.batches == [1, 1, 1, 1]
+
+
+def test_frame_that_kills_workers_is_given_up_and_its_neighbours_are_judged(bench: Bench) -> None:
+    for seq in range(3):
+        bench.offer(seq)
+    dead = Work(bench.link.client, bench.line, "dead", Limits())
+    dead.join()
+    assert len(dead.read(3, 0)) == 3
+    for name in "ab":  # each answers the neighbours it meets, then dies of the first frame
+        work = Work(bench.link.client, bench.line, name, Limits())
+        time.sleep(0.25)
+        while decode_identity((entry := work.take_over(1)[0]).head).seq != 0:
+            work.answer([Answer(entry, Decision.OK)])
+    with bench.worker():
+        verdicts = bench.wait_for(3)
+    assert [verdicts[seq].reason for seq in range(3)] == [Reason.UNREADABLE, None, None]
+    assert bench.engine.batches == [1, 1]
+
+
+def test_threshold_changes_while_parts_pass(bench: Bench) -> None:
+    controls = Controls(bench.link.client, bench.line)
+    with bench.worker() as worker:
+        bench.offer(0, green=100)
+        assert bench.wait_for(1)[0].decision is Decision.OK
+        controls.send(encode_control("threshold", image=0.2))
+        until(lambda: worker.limits().image == 0.2)
+        bench.offer(1, green=100)
+        assert bench.wait_for(2)[1].decision is Decision.NG
+    with bench.worker("later") as later:
+        until(lambda: later.limits().image == 0.2)
+
+
+def test_paused_worker_takes_nothing_until_resumed(bench: Bench) -> None:
+    controls = Controls(bench.link.client, bench.line)
+    with bench.worker() as worker:
+        controls.send(encode_control("pause"))
+        until(lambda: "paused" in worker.not_ready())
+        time.sleep(0.3)
+        bench.offer(0)
+        time.sleep(0.3)
+        assert bench.verdicts() == {}
+        controls.send(encode_control("resume"))
+        assert len(bench.wait_for(1)) == 1
+
+
+def test_draining_worker_answers_what_it_holds(bench: Bench) -> None:
+    bench.engine.free.clear()
+    with bench.worker() as worker:
+        for seq in range(6):
+            bench.offer(seq)
+        until(lambda: worker._post.tray.in_hand == 6)
+        worker._post.halt.draining.set()
+        bench.engine.free.set()
+    assert len(bench.verdicts()) == 6
+    assert bench.link.client.xinfo_consumers(Keys(bench.line).frames, "workers") == []
+
+
+def test_frames_delivered_on_a_lost_connection_are_found_again(bench: Bench) -> None:
+    with bench.worker() as worker:
+        until(lambda: not worker.not_ready())
+        lost = Work(bench.link.client, bench.line, "worker", Limits())
+        bench.link.client.client_kill_filter(_type="normal", skipme=True)
+        bench.offer(0)
+        lost.read(1, 0)  # as if the answer to the worker's own read had been lost
+        bench.link.client.client_kill_filter(_type="normal", skipme=True)
+        assert len(bench.wait_for(1)) == 1
+
+
+def test_metrics_tell_waits_apart(bench: Bench) -> None:
+    with bench.worker() as worker:
+        bench.offer(0)
+        bench.wait_for(1)
+        telemetry = worker._post.telemetry
+        until(lambda: sample(telemetry, "prn_end_to_end_seconds_count") == 1)
+    for name in ("transport", "queue_wait", "inference", "end_to_end"):
+        assert sample(telemetry, f"prn_{name}_seconds_count") == 1
+    assert sample(telemetry, "prn_verdicts_total", answer="OK") == 1
+
+
+def sample(telemetry: Telemetry, name: str, **labels: str) -> float | None:
+    labels = {"line": telemetry._line, **labels}
+    return telemetry.registry.get_sample_value(name, labels)

@@ -1,0 +1,128 @@
+"""The commands of this room: trainer-train, trainer-evaluate."""
+
+import sys
+
+import numpy as np
+from rich.console import Console
+
+from engines.command import run_command
+from engines.engine import Engine
+from engines.errors import EngineError
+from engines.open import open_engine
+from trainer.backbones import load_backbone
+from trainer.dataset import GOOD, Dataset, find_samples, load_pictures
+from trainer.errors import DatasetError, TrainerError
+from trainer.evaluation import Judged, evaluation_json, judge
+from trainer.evaluation import evaluate as figures_of
+from trainer.learning import ENGINE_NAME, Recipe, learn, set_determinism, write_learned
+from trainer.progress import TerminalSteps
+from trainer.report import evaluation_tables, training_lines
+from trainer.settings import EvaluateSettings, TrainSettings
+from trainer.sheets import contact_sheet, save_picture, score_histogram
+
+_EXPECTED = (EngineError, TrainerError)
+_SHOWN_OF_KIND = 3  # examples of each kind on the sheet of a training run
+
+
+def train() -> None:
+    """Run trainer-train."""
+    run_command("trainer-train", TrainSettings, _train, _EXPECTED)
+
+
+def evaluate() -> None:
+    """Run trainer-evaluate."""
+    run_command("trainer-evaluate", EvaluateSettings, _evaluate, _EXPECTED)
+
+
+def _train(settings: TrainSettings) -> None:
+    console = Console(highlight=False)
+    set_determinism(settings.seed)
+    dataset = find_samples(settings.data)
+    backbone = load_backbone(settings.backbone, settings.weights)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    recipe = _recipe(settings)
+    with TerminalSteps(console) as steps:
+        learned = learn(dataset, backbone, recipe, steps)
+        write_learned(settings.out, dataset.name, learned, recipe, settings.backbone, steps)
+        histogram = score_histogram(learned.held_out_scores, learned.thresholds.image)
+        save_picture(settings.out / "held_out_scores.png", histogram)
+        if dataset.test:
+            _write_examples(settings, dataset, steps)
+    for line in training_lines(dataset, learned, settings.out, steps.seconds):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _recipe(settings: TrainSettings) -> Recipe:
+    return Recipe(
+        size=(settings.size, settings.size),
+        seed=settings.seed,
+        false_reject_rate=settings.false_reject_rate,
+        held_out_share=settings.held_out_share,
+        max_normals=settings.max_normals,
+    )
+
+
+def _write_examples(settings: TrainSettings, dataset: Dataset, steps: TerminalSteps) -> None:
+    """Show the first test pictures of each kind, judged by the engine file just written."""
+    shown: dict[str, int] = {}
+    samples = []
+    for sample in dataset.test:
+        shown[sample.kind] = shown.get(sample.kind, 0) + 1
+        if shown[sample.kind] <= _SHOWN_OF_KIND:
+            samples.append(sample)
+    with (
+        open_engine(settings.out / ENGINE_NAME) as opened,
+        steps.step("drawing examples", len(samples)) as advance,
+    ):
+        thresholds = opened.manifest.thresholds
+        judged = judge(opened.engine, load_pictures(samples, opened.engine.input_size), advance)
+    which = range(len(judged.scores))
+    sheet = contact_sheet(judged, which, thresholds.image, thresholds.pixel)
+    save_picture(settings.out / "examples.jpg", sheet)
+
+
+def _evaluate(settings: EvaluateSettings) -> None:
+    console = Console(highlight=False, stderr=settings.as_json)
+    dataset = find_samples(settings.data)
+    if not dataset.test:
+        raise DatasetError(f"{settings.data} holds no test pictures (test or abnormal)")
+    with (
+        open_engine(settings.engine, settings.backend, settings.device) as opened,
+        TerminalSteps(console) as steps,
+    ):
+        judged = _judged(opened.engine, dataset, steps)
+    thresholds = opened.manifest.thresholds
+    evaluation = figures_of(judged, thresholds.image, thresholds.pixel)
+    if settings.out:
+        _write_worst(settings, judged, thresholds.image, thresholds.pixel)
+    if settings.as_json:
+        sys.stdout.write(evaluation_json(evaluation))
+        return
+    for renderable in evaluation_tables(evaluation):
+        console.print(renderable, soft_wrap=True)
+
+
+def _judged(engine: Engine, dataset: Dataset, steps: TerminalSteps) -> Judged:
+    with steps.step("reading pictures", len(dataset.test)) as advance:
+        pictures = load_pictures(dataset.test, engine.input_size, lambda: advance(1))
+    with steps.step("judging", len(pictures.samples)) as advance:
+        return judge(engine, pictures, advance)
+
+
+def _write_worst(
+    settings: EvaluateSettings, judged: Judged, threshold: float, pixel_threshold: float
+) -> None:
+    """Draw the normal parts with the highest scores and the defects with the lowest."""
+    assert settings.out is not None  # noqa: S101  # the caller looked
+    order = np.argsort(judged.scores, kind="stable")
+    kinds = [judged.pictures.samples[index].kind for index in order]
+    normal = [int(index) for index, kind in zip(order, kinds, strict=True) if kind == GOOD]
+    defective = [int(index) for index, kind in zip(order, kinds, strict=True) if kind != GOOD]
+    sheets = {
+        "normal_highest.jpg": normal[::-1][: settings.worst],
+        "defects_lowest.jpg": defective[: settings.worst],
+    }
+    for name, which in sheets.items():
+        if which:
+            sheet = contact_sheet(judged, which, threshold, pixel_threshold)
+            save_picture(settings.out / name, sheet)

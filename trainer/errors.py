@@ -1,0 +1,23 @@
+"""The errors of this room, one class for each reaction of the caller.
+
+TrainerError
+├── WeightsError   the backbone has no weights that fit: exit, say how to get them
+├── DatasetError   these folders give nothing to learn from or to judge by: exit
+└── ExportError    the file that was written does not compute what was learned: exit, do not ship
+"""
+
+
+class TrainerError(Exception):
+    """Anything that goes wrong in this room."""
+
+
+class WeightsError(TrainerError):
+    """The backbone has no weights that fit: exit and say how to get them."""
+
+
+class DatasetError(TrainerError):
+    """These folders give nothing to learn from or to judge by: exit with the reason."""
+
+
+class ExportError(TrainerError):
+    """The file that was written does not compute what was learned: do not ship it."""

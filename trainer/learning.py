@@ -1,0 +1,133 @@
+"""From pictures of normal parts to an engine file that knows its thresholds."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engines.manifest import Manifest, Thresholds
+from trainer.backbones import Backbone
+from trainer.calibrate import calibrate
+from trainer.dataset import Dataset, Pictures, Sample, load_pictures, snapshot, split
+from trainer.export import export_onnx, run_torch, write_engine
+from trainer.proto_ad import PatchEncoder, ProtoAD
+from trainer.prototypes import learn_prototypes, sample_patches
+
+ENGINE_NAME = "protoad.onnx"
+_BATCH = 8
+_COMPARED = 4  # frames on which the exported graph must agree with torch
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What decides the result, besides the pictures."""
+
+    size: tuple[int, int]  # (height, width), multiples of 16
+    seed: int
+    false_reject_rate: float  # wanted share of normal frames above the image threshold
+    held_out_share: float  # of the normals: they calibrate and are not learned
+    max_normals: int  # of more, so many are drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What learning gave."""
+
+    network: ProtoAD
+    thresholds: Thresholds
+    held_out_scores: NDArray[np.float32]  # [n]
+    learned_from: int  # pictures
+    pictures: Pictures  # learned and held out
+
+
+class Steps(Protocol):
+    """Told what is being done; gives a function to call with the number done since."""
+
+    def step(self, name: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
+        """Open a step of `total` pictures, None where there is nothing to count."""
+        ...
+
+
+def learn(dataset: Dataset, backbone: Backbone, recipe: Recipe, steps: Steps) -> Learned:
+    """Learn and calibrate ProtoAD; the same pictures, recipe and machine give the same network.
+
+    Raises:
+        DatasetError: too few readable pictures of normal parts.
+    """
+    samples = drawn(dataset.normals, recipe.max_normals, recipe.seed)
+    with steps.step("reading pictures", len(samples)) as advance:
+        pictures = load_pictures(samples, recipe.size, lambda: advance(1))
+    learned, held = split(pictures, recipe.held_out_share, recipe.seed)
+    encoder = PatchEncoder(backbone).eval()
+    with steps.step("looking at normal parts", len(learned)) as advance:
+        sample = sample_patches(encoder, pictures.pixels[learned], recipe.seed, advance)
+    with steps.step("choosing prototypes", None):
+        network = ProtoAD(encoder, learn_prototypes(sample)).eval()
+    with steps.step("calibrating on held-out parts", len(held)) as advance:
+        scores, maps = _judged(network, pictures.pixels[held], advance)
+    thresholds = calibrate(scores, maps, recipe.false_reject_rate)
+    return Learned(network, thresholds, scores, len(learned), pictures)
+
+
+def write_learned(
+    folder: Path, name: str, learned: Learned, recipe: Recipe, backbone: str, steps: Steps
+) -> Manifest:
+    """Export to `folder`/protoad.onnx with its manifest.
+
+    Raises:
+        ExportError: the exported graph does not compute what was learned.
+    """
+    with steps.step("exporting and comparing", None):
+        content = export_onnx(learned.network, learned.pictures.pixels[:_COMPARED])
+        return write_engine(
+            folder / ENGINE_NAME,
+            content,
+            "protoad",
+            recipe.size,
+            learned.thresholds,
+            snapshot(name, learned.pictures.samples),
+            {
+                "backbone": backbone,
+                "seed": recipe.seed,
+                "prototypes": learned.network.prototypes.shape[1],
+                "learned_from": learned.learned_from,
+                "held_out_share": recipe.held_out_share,
+                "max_normals": recipe.max_normals,
+            },
+        )
+
+
+def drawn(samples: tuple[Sample, ...], most: int, seed: int) -> tuple[Sample, ...]:
+    """Take all samples, or `most` of them drawn by seed, in their order."""
+    if len(samples) <= most:
+        return samples
+    kept = np.random.default_rng(seed).choice(len(samples), most, replace=False)
+    return tuple(samples[index] for index in np.sort(kept))
+
+
+def _judged(
+    network: ProtoAD, pixels: NDArray[np.uint8], on_picture: Callable[[int], None]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Score uint8 [N, H, W, 3]: scores [N] and maps [N, H, W]."""
+    answers = list(_answers(network, pixels, on_picture))
+    return np.concatenate([a[0] for a in answers]), np.concatenate([a[1] for a in answers])
+
+
+def _answers(
+    network: ProtoAD, pixels: NDArray[np.uint8], on_picture: Callable[[int], None]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    for batch in np.array_split(pixels, -(-len(pixels) // _BATCH)):
+        answer = run_torch(network, batch)
+        yield answer.score, answer.maps
+        on_picture(len(batch))
+
+
+def set_determinism(seed: int) -> None:
+    """Make torch on this machine repeat itself."""
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(mode=True)

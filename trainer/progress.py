@@ -1,0 +1,39 @@
+"""Progress of a command on the terminal, and how long each step took."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class TerminalSteps:
+    """A progress bar for each step; enter it around all of them."""
+
+    def __init__(self, console: Console) -> None:
+        self.seconds: dict[str, float] = {}  # of each finished step
+        self._progress = Progress(
+            TextColumn("{task.description:<30}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def step(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show a step of `total` pictures, None where there is nothing to count."""
+        task = self._progress.add_task(name, total=total)
+        started = time.monotonic()
+        yield lambda done: self._progress.advance(task, done)
+        self.seconds[name] = time.monotonic() - started
+        self._progress.update(task, total=total or 1, completed=total or 1)

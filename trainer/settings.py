@@ -1,0 +1,62 @@
+"""The flags of this room's commands."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from engines.command import CommandSettings
+from engines.open import Backend
+from trainer.backbones import STRIDES, BackboneName
+
+
+class TrainSettings(CommandSettings):
+    """Learn a network from pictures of normal parts and write its engine file."""
+
+    model: Literal["protoad"] = Field(default="protoad", description="which network")
+    data: Path = Field(
+        description="folder in MVTec layout (train/good, ...) or with normal, abnormal, mask"
+    )
+    out: Path = Field(description="run folder: gets the engine file, its manifest and pictures")
+    backbone: BackboneName = Field(
+        default="efficientnet_lite0", description="ImageNet encoder; resnet18 needs --weights"
+    )
+    weights: Path | None = Field(
+        default=None, description="the backbone's weights, .pth or .safetensors"
+    )
+    seed: int = Field(default=1, ge=0, description="of every random choice")
+    size: int = Field(
+        default=256, ge=64, le=1024, description="side of the square input, pixels, multiple of 16"
+    )
+    false_reject_rate: float = Field(
+        default=0.01, gt=0, lt=1, description="share of normal parts that may be rejected, 0..1"
+    )
+    held_out_share: float = Field(
+        default=0.2, gt=0, lt=1, description="share of normals kept to calibrate with, 0..1"
+    )
+    max_normals: int = Field(
+        default=2000, ge=2, description="pictures of normal parts to use at most, drawn by seed"
+    )
+
+    @field_validator("size")
+    @classmethod
+    def _fits_strides(cls, size: int) -> int:
+        if size % STRIDES[-1]:
+            raise ValueError(f"{size} is no multiple of {STRIDES[-1]}")
+        return size
+
+
+class EvaluateSettings(CommandSettings):
+    """Judge labelled pictures with an engine file and say how good it is."""
+
+    engine: Path = Field(description="engine file, with its manifest beside it")
+    data: Path = Field(
+        description="folder in MVTec layout (test/good, ...) or with normal, abnormal, mask"
+    )
+    backend: Backend = Field(default="auto", description="what runs the engine")
+    device: str = Field(default="auto", description="auto (the CPU), cpu, cuda or cuda:1")
+    out: Path | None = Field(
+        default=None, description="folder for pictures of the worst cases; none without it"
+    )
+    as_json: bool = Field(default=False, description="print JSON instead of tables")
+    worst: int = Field(default=8, ge=1, le=100, description="pictures on each sheet of worst cases")
