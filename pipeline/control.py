@@ -20,7 +20,7 @@ from pipeline.streams.control import Controls
 from pipeline.wire import decode_control, decode_report, encode_control
 
 FROM_THE_FIRST = "0-0"
-_REPORTED = ("engine", "version", "threshold", "pixel_threshold", "frames", "host", "pid")
+_REPORTED = ("engine", "version", "threshold", "pixel_threshold", "frames")
 _log = logging.getLogger(__name__)
 
 
@@ -173,7 +173,9 @@ def _print(console: Console, line: str, standing: Standing, workers: list[dict[s
     if not workers:
         console.print("no worker is alive: start one with pipeline-worker")
         return
-    table = Table(*("worker", *_REPORTED, "up, s"))
+    table = Table()
+    for heading in ("worker", *_REPORTED, "up_s"):
+        table.add_column(heading.replace("_", " "), overflow="fold")
     for worker in workers:
         shown = [_cell(worker.get(name)) for name in _REPORTED]
         table.add_row(str(worker["worker"]), *shown, _up_s(worker.get("started_ms")))

@@ -109,6 +109,8 @@ class _Fields:
         found = self.take(key, list)
         if len(found) != len(kinds) or not all(map(isinstance, found, kinds)):
             raise self._foreign(f"field {key!r}: {found!r:.80}")
+        if not all(math.isfinite(value) for value in found if isinstance(value, float)):
+            raise self._foreign(f"field {key!r}: {found!r:.80} holds what is no number")
         return list(found)
 
 

@@ -4,6 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("line", deadline=None)  # a busy machine is no failure
+settings.load_profile("line")
 
 
 def missing(reason: str) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import redis
 from redis._parsers import Encoder
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.connection import PythonRespSerializer
+from redis.connection import PythonRespSerializer, parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -89,24 +89,36 @@ def _sentinel_client(access: Access) -> Client:
     service = parts.path.strip("/")
     if not service:
         raise ValueError("name the service: redis+sentinel://host:26379/service-name")
-    options = _options(access)
+    query = _query_options(parts)
+    options = _options(access) | query
     options.pop("command_packer")
-    if parts.scheme.startswith("rediss"):
-        options["ssl"] = True
     hosts = [_host_port(host, 26379) for host in parts.netloc.rpartition("@")[2].split(",")]
-    sentinel_options = {"socket_timeout": CONNECT_TIMEOUT_S, "protocol": 2}
+    tls = {name: query[name] for name in query if name.startswith("ssl")}
+    sentinel_options = {"socket_timeout": CONNECT_TIMEOUT_S, "protocol": 2, **tls}
     sentinel: Any = Sentinel(hosts, sentinel_kwargs=sentinel_options, **options)  # type: ignore[no-untyped-call]
     return sentinel.master_for(service)
 
 
 def _cluster_client(access: Access) -> RedisCluster:
     parts = urlsplit(access.url)
-    options = _options(access)
+    options = _options(access) | _query_options(parts)
     options.pop("command_packer")
     options.pop("retry")
     hosts = [_host_port(host, 6379) for host in parts.netloc.rpartition("@")[2].split(",")]
     nodes = [ClusterNode(host, port) for host, port in hosts]  # type: ignore[no-untyped-call]
-    return RedisCluster(startup_nodes=nodes, ssl=parts.scheme.startswith("rediss"), **options)
+    return RedisCluster(startup_nodes=nodes, **options)
+
+
+def _query_options(parts: SplitResult) -> dict[str, Any]:
+    """What the query of a Sentinel or Cluster URL sets, typed as redis-py does, and TLS."""
+    scheme = parts.scheme.partition("+")[0]
+    found = parse_url(f"{scheme}://host?{parts.query}")  # type: ignore[no-untyped-call]
+    options: dict[str, Any] = dict(found)
+    for name in ("host", "connection_class"):
+        options.pop(name, None)
+    if scheme == "rediss":
+        options["ssl"] = True
+    return options
 
 
 def _host_port(text: str, port: int) -> tuple[str, int]:

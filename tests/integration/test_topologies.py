@@ -1,5 +1,7 @@
 """The same line on Cluster, behind Sentinel, with ACL users, over TLS; and servers to refuse."""
 
+import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -23,6 +25,7 @@ from pipeline.reconcile import reconcile
 from pipeline.settings import PASSWORD_VARIABLE, LineSettings
 from pipeline.streams.connect import Access, check_server, open_client
 from pipeline.streams.control import Controls
+from pipeline.streams.embedded import embedded_url
 from pipeline.streams.intake import Limits, Status
 from pipeline.streams.link import linked
 from pipeline.streams.probe import probe
@@ -326,3 +329,40 @@ def test_line_runs_over_tls_and_trusts_only_the_certificate_given(
 def test_url_that_is_none_is_named(url: str) -> None:
     with pytest.raises(SettingsError, match="Redis URL"):
         open_client(Access(url))
+
+
+def test_options_in_a_sentinel_url_reach_the_server_and_the_sentinels() -> None:
+    url = "rediss+sentinel://one:1,two:2/line?ssl_ca_certs=/etc/plant.pem&health_check_interval=7"
+    client = open_client(Access(url))
+    options = client.connection_pool.connection_kwargs
+    assert (options["ssl_ca_certs"], options["health_check_interval"]) == ("/etc/plant.pem", 7)
+    asked = client.connection_pool.sentinel_manager.sentinels[1].connection_pool
+    assert asked.connection_kwargs["ssl_ca_certs"] == "/etc/plant.pem"
+    assert (asked.connection_kwargs["host"], asked.connection_kwargs["port"]) == ("two", 2)
+    assert asked.connection_class is redis.SSLConnection
+    client.close()
+
+
+def test_program_is_not_held_up_by_a_server_that_hangs(binary: Path, tmp_path: Path) -> None:
+    with embedded_url(tmp_path, server=binary) as url:
+        server = int((tmp_path / "redis.pid").read_text())
+        client = open_client(Access(url))
+        plant = Plant(client, "line")
+        plant.offer(1, 2)
+        plant.judge()
+        with Consumer("line", "plc", redis_url=url, from_start=True) as verdicts:
+            first = verdicts.next(10.0)
+            assert first is not None
+            os.kill(server, signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                verdicts.acknowledge(first)
+                heard = [verdicts.next(0.1) for _ in range(5)]
+                assert time.monotonic() - began < 5.0
+            finally:
+                os.kill(server, signal.SIGCONT)
+            plant.offer(3)
+            plant.judge()
+            rest = [*heard, verdicts.next(15.0), verdicts.next(0.2)]
+            assert [verdict.meta.seq for verdict in rest if verdict] == [2, 3]
+        client.close()

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -68,6 +68,7 @@ def test_unknown_part_is_drawn_without_judgement(reason: Reason) -> None:
     assert draw_overlay(blank(256, 300), verdict).shape[2] == 3
 
 
+@settings(max_examples=40)
 @given(
     st.tuples(st.integers(1, 90), st.integers(1, 90)),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
