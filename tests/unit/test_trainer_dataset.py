@@ -1,0 +1,140 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.calibrate import calibrate, conformal_threshold, normals_needed
+from trainer.dataset import GOOD, find_samples, load_mask, load_pictures, snapshot, split
+from trainer.errors import DatasetError
+
+
+def draw(path: Path, grey: int = 90, side: int = 20) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((side, side, 3), grey, np.uint8))
+
+
+@pytest.fixture
+def mvtec(tmp_path: Path) -> Path:
+    for name in ("b.png", "a.jpg", "c.bmp"):
+        draw(tmp_path / "train" / "good" / name)
+    draw(tmp_path / "test" / "good" / "000.png")
+    draw(tmp_path / "test" / "dent" / "000.jpg")
+    draw(tmp_path / "test" / "dent" / "001.png")
+    draw(tmp_path / "ground_truth" / "dent" / "000_mask.png", 255)
+    (tmp_path / "train" / "good" / "notes.txt").write_text("no picture")
+    return tmp_path
+
+
+def test_mvtec_layout_is_read_by_name_and_masks_by_stem(mvtec: Path) -> None:
+    dataset = find_samples(mvtec)
+    assert [sample.name for sample in dataset.normals] == [
+        "train/good/a.jpg",
+        "train/good/b.png",
+        "train/good/c.bmp",
+    ]
+    assert [(sample.kind, sample.mask is not None) for sample in dataset.test] == [
+        (GOOD, False),
+        ("dent", True),
+        ("dent", False),
+    ]
+
+
+def test_plain_layout_keeps_every_fifth_normal_for_the_test(tmp_path: Path) -> None:
+    for number in range(10):
+        draw(tmp_path / "normal" / f"{number}.png")
+    assert len(find_samples(tmp_path).normals) == 10
+    draw(tmp_path / "abnormal" / "x.png")
+    draw(tmp_path / "mask" / "x.png", 255)
+    dataset = find_samples(tmp_path)
+    learned, tested = {s.name for s in dataset.normals}, {s.name for s in dataset.test}
+    assert tested == {"normal/4.png", "normal/9.png", "abnormal/x.png"}
+    assert not learned & tested
+    assert dataset.test[-1].mask == tmp_path / "mask" / "x.png"
+
+
+@pytest.mark.parametrize("folder", ["nothing", "normal", "train/good"])
+def test_folder_without_normals_is_refused(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"good parts|normal parts"):
+        find_samples(tmp_path)
+
+
+def test_one_unreadable_picture_is_named_and_the_rest_is_kept(mvtec: Path) -> None:
+    (mvtec / "train" / "good" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    pictures = load_pictures(find_samples(mvtec).normals, (16, 32))
+    assert pictures.pixels.shape == (2, 16, 32, 3)
+    assert [sample.path.name for sample in pictures.samples] == ["a.jpg", "c.bmp"]
+    assert len(pictures.unreadable) == 1
+    assert "b.png" in pictures.unreadable[0]
+
+
+def test_no_readable_picture_is_an_error(mvtec: Path) -> None:
+    for path in (mvtec / "train" / "good").iterdir():
+        path.write_bytes(b"broken")
+    with pytest.raises(DatasetError, match="none of 3 pictures is readable"):
+        load_pictures(find_samples(mvtec).normals, (16, 16))
+
+
+def test_mask_is_resized_and_unknown_where_there_is_none(mvtec: Path) -> None:
+    good, masked, unmasked = find_samples(mvtec).test
+    assert not load_mask(good, (8, 8)).any()
+    assert load_mask(masked, (8, 12)).all()
+    assert load_mask(masked, (8, 12)).shape == (8, 12)
+    assert load_mask(unmasked, (8, 8)) is None
+
+
+def test_mask_of_zeros_and_ones_is_a_mask(mvtec: Path) -> None:
+    draw(mvtec / "ground_truth" / "dent" / "000_mask.png", 1)
+    assert load_mask(find_samples(mvtec).test[1], (20, 20)).all()
+
+
+def test_snapshot_changes_with_any_content_and_not_with_order(mvtec: Path) -> None:
+    samples = find_samples(mvtec).normals
+    before = snapshot("parts", samples)
+    assert snapshot("parts", samples[::-1]) == before
+    draw(mvtec / "train" / "good" / "c.bmp", 91)
+    assert snapshot("parts", samples).sha256 != before.sha256
+    assert (before.normals, before.defects) == (3, 0)
+
+
+def test_split_is_seeded_and_leaves_no_picture_in_both(mvtec: Path) -> None:
+    pictures = load_pictures(find_samples(mvtec).normals, (16, 16))
+    learned, held = split(pictures, 0.3, 7)
+    assert sorted([*learned, *held]) == [0, 1, 2]
+    assert len(held) == 1
+    assert np.array_equal(split(pictures, 0.3, 7)[1], held)
+
+
+def test_a_single_picture_cannot_be_split(mvtec: Path) -> None:
+    pictures = load_pictures(find_samples(mvtec).normals[:1], (16, 16))
+    with pytest.raises(DatasetError, match="at least 2"):
+        split(pictures, 0.3, 7)
+
+
+@given(st.integers(1, 300), st.sampled_from([0.001, 0.01, 0.02, 0.05, 0.1, 0.3]))
+def test_conformal_threshold_keeps_its_promise(count: int, rate: float) -> None:
+    """The next score is equally likely at every rank among count + 1: count what lies above."""
+    scores = np.arange(count, dtype=np.float32)
+    threshold, supported = conformal_threshold(scores, rate)
+    above = count - int((scores <= threshold).sum()) + 1  # ranks that the next score may take
+    assert above / (count + 1) <= supported + 1e-9
+    assert supported == pytest.approx(max(rate, 1 / (count + 1)))
+
+
+def test_as_many_normals_as_needed_support_the_rate() -> None:
+    for rate in (0.01, 0.02, 0.05, 0.3):
+        needed = normals_needed(rate)
+        assert conformal_threshold(np.arange(needed), rate)[1] == rate
+        assert conformal_threshold(np.arange(needed - 1), rate)[1] > rate
+
+
+def test_method_says_when_there_are_too_few_normals(rng: np.random.Generator) -> None:
+    maps = rng.random((10, 4, 4), np.float32)
+    few = calibrate(maps.max(axis=(1, 2)), maps, 0.01)
+    assert few.image == maps.max()
+    assert few.pixel == pytest.approx(float(np.median(maps.max(axis=(1, 2)))))
+    assert few.false_reject_rate == pytest.approx(1 / 11)
+    assert "needs 99 held-out normals" in few.method
