@@ -177,7 +177,7 @@ class Consumer:
         line: str,
         program: str,
         *,
-        redis_url: str = "",
+        redis_url: str | None = None,
         username: str | None = None,
         password: str | None = None,
         state_dir: Path | None = None,
@@ -188,19 +188,20 @@ class Consumer:
         Args:
             line: the line's name.
             program: the reader's name: what it acknowledged is kept under it.
-            redis_url: as `--redis-url`; empty: the embedded server of this machine.
+            redis_url: as `--redis-url`; None takes PRN_REDIS_URL, empty: the embedded server.
             username: ACL user.
             password: None takes the environment variable PRN_REDIS_PASSWORD.
-            state_dir: of the embedded server; None is its default.
+            state_dir: of the embedded server; None takes PRN_STATE_DIR, else its default.
             from_start: a program that the line does not know yet begins with the oldest verdict
                 kept instead of the next new one.
         """
         self._line = line
         self._program = program
         self._from_start = from_start
-        self._state = state_dir or default_state()
+        self._state = state_dir or Path(os.environ.get("PRN_STATE_DIR") or default_state())
+        url = os.environ.get("PRN_REDIS_URL", "") if redis_url is None else redis_url
         given = os.environ.get(PASSWORD_VARIABLE) if password is None else password
-        self._access = Access(redis_url, username, given)
+        self._access = Access(url, username, given)
         self._opened = ExitStack()
 
     def __enter__(self) -> Verdicts:

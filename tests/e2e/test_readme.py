@@ -1,0 +1,98 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = Path(sys.executable).parent
+BLOCK = re.compile(r"```(sh|python)\n(.*?)```", re.DOTALL)
+
+
+def blocks() -> list[tuple[str, str]]:
+    """The README's commands in order, without the two that make this very run."""
+    found = [(kind, text) for kind, text in BLOCK.findall(README)]
+    assert [text for _, text in found[:2]] == ["make demo\n", "make test\n"]
+    return found[2:]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("readme")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PATH": f"{COMMANDS}{os.pathsep}{os.environ['PATH']}",
+        "PRN_STATE_DIR": str(folder / "state"),
+        "PRN_LOG_FORMAT": "json",
+    }
+
+
+@pytest.mark.timeout(600)
+def test_every_command_of_the_readme_works_in_order(folder: Path) -> None:
+    demo = ["make", "demo", f"OUT={folder / 'demo-out'}", f"VENV={COMMANDS.parent}"]
+    first = subprocess.run(
+        demo, cwd=ROOT, env=environment(folder), capture_output=True, text=True, check=False
+    )
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "every one of 100 parts got exactly one verdict" in first.stdout
+    lines = ["set -e", "trap 'kill $(jobs -p)' EXIT"]
+    for number, (kind, text) in enumerate(blocks()):
+        if kind == "python":
+            (folder / f"block{number}.py").write_text(text)
+            lines.append(f"python block{number}.py >heard.txt")
+        else:
+            lines.append(text)
+    rest = subprocess.run(
+        ["bash", "-c", "\n".join(lines)],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert rest.returncode == 0, rest.stdout[-3000:] + rest.stderr[-3000:]
+    heard = (folder / "heard.txt").read_text().splitlines()
+    assert len(heard) == 100
+    assert list((folder / "overlays").glob("*_NG_*.jpg"))
+
+
+def test_every_command_that_is_installed_stands_in_the_readme() -> None:
+    scripts = re.findall(
+        r"^([a-z]+-[a-z]+) = \"", (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+    )
+    assert len(scripts) > 10
+    assert [name for name in scripts if f"`{name}`" not in README and name not in README] == []
+
+
+@pytest.mark.parametrize(
+    "module", sorted(set(re.findall(r"(?:streams|worker|camera)\.\w+", README)))
+)
+def test_modules_in_the_drawing_exist(module: str) -> None:
+    assert (ROOT / "pipeline" / f"{module.replace('.', '/')}.py").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    re.findall(r"^([a-z]+-[a-z]+) = \"", (ROOT / "pyproject.toml").read_text(), re.MULTILINE),
+)
+def test_command_explains_every_flag(command: str) -> None:
+    shown = subprocess.run(
+        [str(COMMANDS / command), "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    assert shown.returncode == 0, shown.stderr
+    flags = [line for line in shown.stdout.splitlines() if line.startswith("  --")]
+    assert flags
+    version = subprocess.run(
+        [str(COMMANDS / command), "--version"], capture_output=True, text=True, check=False
+    )
+    assert version.stdout.startswith(f"{command} ")
