@@ -17,7 +17,7 @@ from trainer.clustering import farthest_points, finch
 from trainer.proto_ad import PatchEncoder, patches
 
 PROTOTYPES = 1000
-SAMPLED_PATCHES = 30_000  # FINCH's cost grows with their square
+SAMPLED_PATCHES = 20_000  # FINCH's cost grows with their square
 _BATCH = 8
 
 
