@@ -40,8 +40,11 @@ lint: $(VENV)/.installed-dev  ## style, types, and which room may import what
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed  ## what the line adds to the bare engine
-	$(BIN)/pipeline-bench --out $(OUT)
+$(OUT)/engine/protoad.onnx: $(VENV)/.installed
+	$(BIN)/pipeline-demo --out $(OUT) $(if $(DATA),--data $(DATA))
+
+bench: $(OUT)/engine/protoad.onnx  ## what the line adds to the bare engine
+	$(BIN)/pipeline-bench --engine $< --out $(OUT)
 
 drill: $(VENV)/.installed  ## kill workers, camera and Redis on purpose; prove that no part is lost
 	$(BIN)/pipeline-drill
