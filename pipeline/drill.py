@@ -190,6 +190,11 @@ class Drill:
         now_s = time.monotonic()
         for member in (self._steady, self._victim, self._camera):
             self.memories[member.process.pid].sample(now_s)
+        try:
+            pid = int((self._folder / "redis" / "redis.pid").read_text("ascii"))
+        except (OSError, ValueError):
+            return  # it is just being restarted
+        self.memories.setdefault(pid, Memory("redis", pid, now_s)).sample(now_s)
 
     def _read(self) -> None:
         while self.tally.answered < self._settings.frames:
