@@ -8,7 +8,7 @@ import numpy as np
 
 from engines.cost import CostCurve
 from engines.engine import Engine, Pixels, Scores
-from engines.errors import EngineError
+from engines.errors import EngineError, ScoringError
 from pipeline.batching import NS_PER_MS, Plan, Waiting, plan_batch
 from pipeline.frames import Reason
 from pipeline.judge import Row
@@ -75,6 +75,7 @@ class Scorer:
         started_ns = time.time_ns()
         try:
             scores, took_ms = self._timed(frames)
+            _check_numbers(scores)
         except EngineError as error:
             self._failed(batch, error)
             return
@@ -103,6 +104,18 @@ class Scorer:
     def _learn_pace(self, batch: int, took_ms: float) -> None:
         ratio = took_ms / max(self._curve.ms(batch), 1e-3)
         self._pace += PACE_WEIGHT * (min(max(ratio, 0.25), 4.0) - self._pace)
+
+
+def _check_numbers(scores: Scores) -> None:
+    """Refuse what is no number: it is above no threshold, so the part would pass as OK.
+
+    Raises:
+        ScoringError: a score, map or distance is infinite or no number.
+    """
+    distance = scores.score if scores.distance is None else scores.distance
+    highest = scores.maps.max(initial=0.0)  # a quarter of the time of a look at each: NaN spreads
+    if not (np.isfinite(scores.score).all() & np.isfinite(distance).all() & np.isfinite(highest)):
+        raise ScoringError("a score, map or distance is no number: prove it with engine-admit")
 
 
 def _rows(scores: Scores) -> list[Row]:

@@ -30,6 +30,7 @@ from pipeline.worker.unpack import Rings
 
 SIDE = 16
 CURSED = 13  # a red value that this engine fails on
+OVERFLOWING = 14  # a red value that this engine gives no number for
 MANIFEST = Manifest(
     sha256="0" * 64,
     model="probe",
@@ -65,6 +66,7 @@ class ProbeEngine:
         if (frames[:, 0, 0, 0] == CURSED).any():
             raise ScoringError("a cursed frame")
         maps = frames[..., 1].astype(np.float32) / 255
+        maps[frames[..., 0] == OVERFLOWING] = np.nan
         return Scores(maps.mean(axis=(1, 2)), maps)
 
     def close(self) -> None:
@@ -77,6 +79,7 @@ class Bench:
     def __init__(self, link: Link, line: str, limits: Limits) -> None:
         self.link, self.line, self.limits = link, line, limits
         self.engine = ProbeEngine()
+        self.curve_ms = 1.0  # what the engine is believed to take for one frame
         self.intake = Intake(link.client, line, "cam", limits)
         self.intake.join()
 
@@ -91,7 +94,8 @@ class Bench:
             Tray(capacity(4)),
             Rings(RingReader.attach),
         )
-        curve = CostCurve.through([CostPoint(batch=1, median_ms=1, p99_ms=1)])
+        cost = CostPoint(batch=1, median_ms=self.curve_ms, p99_ms=self.curve_ms)
+        curve = CostCurve.through([cost])
         worker = Worker(post, self.engine, curve, MANIFEST, Options(4, 0.0, 3, None, None))
         thread = threading.Thread(target=worker.run, args=(WAIT_S,))
         thread.start()
@@ -223,6 +227,15 @@ def test_frame_that_the_engine_fails_on_does_not_take_its_batch_along(bench: Ben
         verdicts = bench.wait_for(4)
     assert 3 in bench.engine.batches
     assert [verdicts[seq].reason for seq in range(4)] == [None, None, Reason.ENGINE, None]
+
+
+def test_score_that_is_no_number_is_never_ok(bench: Bench) -> None:
+    with bench.worker():
+        bench.offer(0)
+        bench.offer(1, red=OVERFLOWING)
+        bench.offer(2)
+        verdicts = bench.wait_for(3)
+    assert [verdicts[seq].reason for seq in range(3)] == [None, Reason.ENGINE, None]
 
 
 def test_engine_that_always_fails_stops_the_worker(bench: Bench) -> None:
