@@ -17,6 +17,8 @@ from pipeline.worker.post import Post
 from pipeline.worker.tray import Held
 
 PACE_WEIGHT = 0.1  # of the newest batch in the running ratio of measured to expected time
+PACE_LEAST, PACE_MOST = 0.01, 4.0
+PACE_EASED = 0.9  # the ratio falls so much when frames are given up and none is left to measure
 FAILURES_TO_STOP = 10  # in a row: this engine is gone, others must take the frames
 _log = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class Scorer:
                 self._outbox.put(Refused(entries, Reason.LATE, "no time left to score it"))
             if batch:
                 self._score(batch)
+            else:
+                self._ease_pace()
 
     def busy_s(self) -> float:
         """For how long the engine has been at its present batch."""
@@ -103,7 +107,11 @@ class Scorer:
 
     def _learn_pace(self, batch: int, took_ms: float) -> None:
         ratio = took_ms / max(self._curve.ms(batch), 1e-3)
-        self._pace += PACE_WEIGHT * (min(max(ratio, 0.25), 4.0) - self._pace)
+        self._pace += PACE_WEIGHT * (min(max(ratio, PACE_LEAST), PACE_MOST) - self._pace)
+
+    def _ease_pace(self) -> None:
+        """Expect less: who gives up every frame never learns that the engine is fast again."""
+        self._pace = max(self._pace * PACE_EASED, PACE_LEAST)
 
 
 def _check_numbers(scores: Scores) -> None:

@@ -1,3 +1,4 @@
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -254,6 +255,35 @@ def test_late_parts_are_answered_while_the_engine_is_held_up(bench: Bench) -> No
             bench.offer(seq, in_s=0.3)
         verdicts = bench.wait_for(20)
         assert {verdict.reason for verdict in verdicts.values()} == {Reason.LATE}
+
+
+def test_worker_judges_in_time_again_after_redis_was_away(bench: Bench) -> None:
+    bench.engine.free.clear()
+    with bench.worker():
+        bench.offer(0)
+        until(lambda: bool(bench.engine.batches))
+        bench.link.client.client_pause(3000, all=False)  # as Redis away: no write is answered
+        bench.engine.free.set()
+        bench.wait_for(1)
+        assert first_judged(bench, in_s=0.5)
+
+
+def test_engine_that_was_believed_too_slow_is_tried_again(bench: Bench) -> None:
+    bench.curve_ms = 20_000.0  # as measured while the machine was busy with something else
+    with bench.worker():
+        assert first_judged(bench, in_s=1.0)
+
+
+def first_judged(bench: Bench, in_s: float) -> int:
+    """Offer parts, each with a deadline of its own, until one is judged in time; gives its seq."""
+    deadline = time.monotonic() + WAIT_S
+    for seq in itertools.count(1):
+        bench.offer(seq, in_s=in_s)
+        until(lambda seq=seq: seq in bench.verdicts())  # type: ignore[misc]
+        if bench.verdicts()[seq].decision is Decision.OK:
+            return seq
+        assert time.monotonic() < deadline, "every part is answered LATE for ever"
+    raise AssertionError
 
 
 def test_frames_of_a_dead_worker_are_judged_one_by_one(bench: Bench) -> None:
