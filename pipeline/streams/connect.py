@@ -28,6 +28,14 @@ CONNECT_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S = 10.0  # above every BLOCK that this project uses
 _PACK_BYTES = 6000  # what redis-py joins into one packet; larger fields go as they are
 _ENCODER: Any = Encoder("utf-8", "strict", decode_responses=False)  # type: ignore[no-untyped-call]
+_PASSING = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    redis.exceptions.ClusterDownError,  # MASTERDOWN is one
+    redis.exceptions.TryAgainError,
+)
+_PASSING_CODES = ("UNBLOCKED ", "BUSY ", "NOREPLICAS ")  # failover, a slow script, replicas away
 _SCHEMES = "redis, rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster"
 
 
@@ -147,7 +155,7 @@ def translated() -> Iterator[None]:
         ) from error
     except redis.OutOfMemoryError as error:
         raise RedisFull(f"Redis is out of memory: {error}") from error
-    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
+    except _PASSING as error:
         raise ConnectionLost(f"Redis does not answer: {error}") from error
     except redis.ResponseError as error:
         raise _response_error(error) from error
@@ -159,7 +167,7 @@ def _response_error(error: redis.ResponseError) -> Exception:
     text = str(error)
     if "OOM" in text or "out of memory" in text:
         return RedisFull(f"Redis is out of memory: {text}")
-    if any(word in text for word in ("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "NOAUTH")):
+    if text.startswith(_PASSING_CODES):
         return ConnectionLost(f"Redis is not ready: {text}")
     if "MISCONF" in text:
         return RedisFull(f"Redis cannot write to its disk: {text}")

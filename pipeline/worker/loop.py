@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -35,8 +36,12 @@ class Options:
 
 
 def worker_name(device: str) -> str:
-    """Name this process as the line knows it: host:pid:device."""
-    return f"{socket.gethostname()}:{os.getpid()}:{device}"
+    """Name this life of this process as the line knows it: host:pid:device:chance.
+
+    A container restarts with the same host name and process id: under the name of the worker that
+    was killed in it, the frames that died with it would count as its own and never be taken over.
+    """
+    return f"{socket.gethostname()}:{os.getpid()}:{device}:{secrets.token_hex(3)}"
 
 
 def capacity(max_batch: int) -> int:

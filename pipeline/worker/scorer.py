@@ -8,7 +8,7 @@ import numpy as np
 
 from engines.cost import CostCurve
 from engines.engine import Engine, Pixels, Scores
-from engines.errors import EngineError
+from engines.errors import EngineError, ScoringError
 from pipeline.batching import NS_PER_MS, Plan, Waiting, plan_batch
 from pipeline.frames import Reason
 from pipeline.judge import Row
@@ -17,6 +17,8 @@ from pipeline.worker.post import Post
 from pipeline.worker.tray import Held
 
 PACE_WEIGHT = 0.1  # of the newest batch in the running ratio of measured to expected time
+PACE_LEAST, PACE_MOST = 0.01, 4.0
+PACE_EASED = 0.9  # the ratio falls so much when frames are given up and none is left to measure
 FAILURES_TO_STOP = 10  # in a row: this engine is gone, others must take the frames
 _log = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class Scorer:
                 self._outbox.put(Refused(entries, Reason.LATE, "no time left to score it"))
             if batch:
                 self._score(batch)
+            else:
+                self._ease_pace()
 
     def busy_s(self) -> float:
         """For how long the engine has been at its present batch."""
@@ -75,6 +79,7 @@ class Scorer:
         started_ns = time.time_ns()
         try:
             scores, took_ms = self._timed(frames)
+            _check_numbers(scores)
         except EngineError as error:
             self._failed(batch, error)
             return
@@ -102,7 +107,23 @@ class Scorer:
 
     def _learn_pace(self, batch: int, took_ms: float) -> None:
         ratio = took_ms / max(self._curve.ms(batch), 1e-3)
-        self._pace += PACE_WEIGHT * (min(max(ratio, 0.25), 4.0) - self._pace)
+        self._pace += PACE_WEIGHT * (min(max(ratio, PACE_LEAST), PACE_MOST) - self._pace)
+
+    def _ease_pace(self) -> None:
+        """Expect less: who gives up every frame never learns that the engine is fast again."""
+        self._pace = max(self._pace * PACE_EASED, PACE_LEAST)
+
+
+def _check_numbers(scores: Scores) -> None:
+    """Refuse what is no number: it is above no threshold, so the part would pass as OK.
+
+    Raises:
+        ScoringError: a score, map or distance is infinite or no number.
+    """
+    distance = scores.score if scores.distance is None else scores.distance
+    highest = scores.maps.max(initial=0.0)  # a quarter of the time of a look at each: NaN spreads
+    if not (np.isfinite(scores.score).all() & np.isfinite(distance).all() & np.isfinite(highest)):
+        raise ScoringError("a score, map or distance is no number: prove it with engine-admit")
 
 
 def _rows(scores: Scores) -> list[Row]:

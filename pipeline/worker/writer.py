@@ -52,8 +52,7 @@ class Writer:
         ]
         self._publish(answers)
         done_ns = time.time_ns()
-        took_ms = (done_ns - scored.started_ns) / _NS_PER_MS - scored.inference_ms
-        self._published_ms += PUBLISH_WEIGHT * (took_ms - self._published_ms)
+        self._learn((done_ns - scored.started_ns) / _NS_PER_MS - scored.inference_ms)
         telemetry = self._telemetry
         telemetry.batch.observe(len(scored.batch))
         telemetry.inference.observe(scored.inference_ms / 1e3)
@@ -86,7 +85,13 @@ class Writer:
         if refused.reason is Reason.UNREADABLE:
             for entry in refused.entries:
                 self._bury(entry, refused.why)
+        began_s = time.monotonic()
         self._publish([Answer(entry, refused.reason) for entry in refused.entries])
+        # else an outage, once measured, would leave no time to score any frame ever after
+        self._learn((time.monotonic() - began_s) * 1e3)
+
+    def _learn(self, took_ms: float) -> None:
+        self._published_ms += PUBLISH_WEIGHT * (took_ms - self._published_ms)
 
     def _bury(self, entry: Entry, why: str) -> None:
         try:

@@ -106,6 +106,7 @@ def prove_line(access: Access, tmp_path: Path) -> Report:
         plant.worker("alive").beat(encode_report({"frames": 1}), 60_000)
         assert list(controls.workers()) == ["alive"]
         assert probe(link.client).round_trip_ms > 0
+        assert abs(plant.camera().server_ahead_ms()) < WAIT_S * 1e3
         with Consumer(
             "line",
             "plc",
@@ -132,6 +133,22 @@ def test_line_runs_on_a_cluster(server: Server, tmp_path: Path) -> None:
     plain.close()
     report = prove_line(Access(f"redis+cluster://127.0.0.1:{port}"), tmp_path)
     assert report.answers["LATE"] == 2
+
+
+def test_line_runs_on_a_cluster_of_several(server: Server, tmp_path: Path) -> None:
+    ports, buses = [], [free_port(), free_port()]
+    for at, bus in enumerate(buses):
+        nodes = f"nodes-{at}.conf"
+        flags = ("--cluster-port", str(bus), "--cluster-config-file", nodes, "--save", "")
+        ports.append(server("--cluster-enabled", "yes", *flags))
+    first, second = (redis.Redis(port=port, protocol=2) for port in ports)
+    first.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+    second.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+    first.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1], buses[1])
+    for node in (first, second):
+        wait_until(lambda node=node: b"cluster_state:ok" in raw_info(node))  # type: ignore[misc]
+        node.close()
+    prove_line(Access(f"redis+cluster://127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}"), tmp_path)
 
 
 def raw_info(client: "redis.Redis") -> bytes:

@@ -1,3 +1,4 @@
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from pipeline.worker.unpack import Rings
 
 SIDE = 16
 CURSED = 13  # a red value that this engine fails on
+OVERFLOWING = 14  # a red value that this engine gives no number for
 MANIFEST = Manifest(
     sha256="0" * 64,
     model="probe",
@@ -65,6 +67,7 @@ class ProbeEngine:
         if (frames[:, 0, 0, 0] == CURSED).any():
             raise ScoringError("a cursed frame")
         maps = frames[..., 1].astype(np.float32) / 255
+        maps[frames[..., 0] == OVERFLOWING] = np.nan
         return Scores(maps.mean(axis=(1, 2)), maps)
 
     def close(self) -> None:
@@ -77,6 +80,7 @@ class Bench:
     def __init__(self, link: Link, line: str, limits: Limits) -> None:
         self.link, self.line, self.limits = link, line, limits
         self.engine = ProbeEngine()
+        self.curve_ms = 1.0  # what the engine is believed to take for one frame
         self.intake = Intake(link.client, line, "cam", limits)
         self.intake.join()
 
@@ -91,7 +95,8 @@ class Bench:
             Tray(capacity(4)),
             Rings(RingReader.attach),
         )
-        curve = CostCurve.through([CostPoint(batch=1, median_ms=1, p99_ms=1)])
+        cost = CostPoint(batch=1, median_ms=self.curve_ms, p99_ms=self.curve_ms)
+        curve = CostCurve.through([cost])
         worker = Worker(post, self.engine, curve, MANIFEST, Options(4, 0.0, 3, None, None))
         thread = threading.Thread(target=worker.run, args=(WAIT_S,))
         thread.start()
@@ -225,6 +230,15 @@ def test_frame_that_the_engine_fails_on_does_not_take_its_batch_along(bench: Ben
     assert [verdicts[seq].reason for seq in range(4)] == [None, None, Reason.ENGINE, None]
 
 
+def test_score_that_is_no_number_is_never_ok(bench: Bench) -> None:
+    with bench.worker():
+        bench.offer(0)
+        bench.offer(1, red=OVERFLOWING)
+        bench.offer(2)
+        verdicts = bench.wait_for(3)
+    assert [verdicts[seq].reason for seq in range(3)] == [None, Reason.ENGINE, None]
+
+
 def test_engine_that_always_fails_stops_the_worker(bench: Bench) -> None:
     with bench.worker() as worker:
         for seq in range(30):
@@ -241,6 +255,35 @@ def test_late_parts_are_answered_while_the_engine_is_held_up(bench: Bench) -> No
             bench.offer(seq, in_s=0.3)
         verdicts = bench.wait_for(20)
         assert {verdict.reason for verdict in verdicts.values()} == {Reason.LATE}
+
+
+def test_worker_judges_in_time_again_after_redis_was_away(bench: Bench) -> None:
+    bench.engine.free.clear()
+    with bench.worker():
+        bench.offer(0)
+        until(lambda: bool(bench.engine.batches))
+        bench.link.client.client_pause(3000, all=False)  # as Redis away: no write is answered
+        bench.engine.free.set()
+        bench.wait_for(1)
+        assert first_judged(bench, in_s=0.5)
+
+
+def test_engine_that_was_believed_too_slow_is_tried_again(bench: Bench) -> None:
+    bench.curve_ms = 20_000.0  # as measured while the machine was busy with something else
+    with bench.worker():
+        assert first_judged(bench, in_s=1.0)
+
+
+def first_judged(bench: Bench, in_s: float) -> int:
+    """Offer parts, each with a deadline of its own, until one is judged in time; gives its seq."""
+    deadline = time.monotonic() + WAIT_S
+    for seq in itertools.count(1):
+        bench.offer(seq, in_s=in_s)
+        until(lambda seq=seq: seq in bench.verdicts())  # type: ignore[misc]
+        if bench.verdicts()[seq].decision is Decision.OK:
+            return seq
+        assert time.monotonic() < deadline, "every part is answered LATE for ever"
+    raise AssertionError
 
 
 def test_frames_of_a_dead_worker_are_judged_one_by_one(bench: Bench) -> None:
