@@ -15,6 +15,7 @@ from engines.engine import Engine
 from engines.manifest import CostPoint
 
 WARM_UP_CALLS = 3
+FEW = 8  # frames that hide the moment between two calls
 WORTHWHILE = 1.05  # a larger batch must be cheaper per frame by more than this
 
 
@@ -111,14 +112,17 @@ class CostCurve:
         return self._read(self.median_ms, batch)
 
     def best_batch(self) -> int:
-        """Give the smallest measured size within 5 % of the lowest cost per frame."""
+        """Give the size to score together when frames queue up.
+
+        That is the smallest measured size within 5 % of the lowest cost per frame, but a few frames
+        where the engine takes them: they hide the moment between two calls.
+        """
         per_frame = [cost / size for cost, size in zip(self.median_ms, self.batches, strict=True)]
-        lowest = min(per_frame)
-        return next(
-            size
-            for size, cost in zip(self.batches, per_frame, strict=True)
-            if cost <= lowest * WORTHWHILE
+        worthwhile = WORTHWHILE * min(per_frame)
+        cheap = next(
+            size for size, cost in zip(self.batches, per_frame, strict=True) if cost <= worthwhile
         )
+        return max(cheap, min(FEW, self.batches[-1]))
 
     def slow_ms(self, batch: int) -> float:
         """Give the cost of `batch` frames that one call in a hundred exceeds, milliseconds."""

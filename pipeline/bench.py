@@ -35,6 +35,7 @@ from pipeline.crew import Crew, peak_mb, stopping_on_signals, wait_until
 from pipeline.logs import start_logs
 from pipeline.progress import progress
 from pipeline.streams.connect import Access
+from pipeline.streams.control import Controls
 from pipeline.streams.ledger import Ledger
 from pipeline.streams.link import Link, linked
 from pipeline.streams.outcome import Outcomes
@@ -64,7 +65,9 @@ class BenchSettings(CommandSettings):
     )
     rounds: int = Field(default=5, ge=1, description="times that each is measured")
     seconds: float = Field(default=5.0, gt=0, description="how long each is measured, seconds")
-    out: Path | None = Field(default=None, description="folder for bench.json")
+    out: Path | None = Field(
+        default=None, description="folder for bench.json and the logs of all processes"
+    )
     as_json: bool = Field(default=False, description="print JSON instead of a table")
 
 
@@ -130,7 +133,8 @@ class Rig:
         )
 
     def camera(self, *flags: str) -> None:
-        """Start the camera."""
+        """Start the camera, once the worker is there."""
+        wait_until(self._worker_beats, START_WAIT_S, "the worker's first heartbeat")
         height, width = self._setting.size
         self._camera = self._crew.start(
             f"camera-{self._line}",
@@ -159,6 +163,11 @@ class Rig:
         wait_until(
             lambda: self._running() and self.answered() > 0, START_WAIT_S, "the first verdict"
         )
+
+    def _worker_beats(self) -> bool:
+        if not self.worker.alive():
+            self.worker.check(self.worker.process.returncode)
+        return bool(Controls(self._link.client, self._line).workers())
 
     def _running(self) -> bool:
         for member in (self.worker, self._camera):
@@ -259,10 +268,11 @@ def run(settings: BenchSettings) -> int:
     """Measure and print; bench.json into `out`."""
     start_logs("error", "text")
     with tempfile.TemporaryDirectory(prefix="prn-bench-") as folder, stopping_on_signals():
+        logs = (settings.out or Path(folder)) / "logs"
         ways = [_setting(settings, threads) for threads in settings.threads]
         steps = len(ways) * settings.rounds * (1 + len(settings.codecs))
         with progress("bench", steps, shown=sys.stderr.isatty()) as step:
-            found = [_measure(way, _rigs(Path(folder)), step) for way in ways]
+            found = [_measure(way, _rigs(Path(folder), logs), step) for way in ways]
     figures = {"machine": machine(), "engine": settings.engine.name, "ways": found}
     if settings.out is not None:
         settings.out.mkdir(parents=True, exist_ok=True)
@@ -274,15 +284,15 @@ def run(settings: BenchSettings) -> int:
     return 0
 
 
-def _rigs(folder: Path) -> Callable[[Setting, Codec], AbstractContextManager[Rig]]:
+def _rigs(folder: Path, logs: Path) -> Callable[[Setting, Codec], AbstractContextManager[Rig]]:
     numbers = iter(range(1_000_000))
 
     @contextmanager
     def open_rig(setting: Setting, codec: Codec) -> Iterator[Rig]:
         number = next(numbers)
-        state = folder / f"redis-{number}"
+        state = folder / "redis" / str(number)
         environment = {"PRN_STATE_DIR": str(state), "PRN_LOG_FORMAT": "json"}
-        with linked(Access(""), state) as link, Crew(folder / "logs", environment) as crew:
+        with linked(Access(""), state) as link, Crew(logs, environment) as crew:
             yield Rig(setting, codec, crew, link, f"bench-{number}")
 
     return open_rig
@@ -308,7 +318,7 @@ def _show(figures: dict[str, Any]) -> None:
     console = Console(highlight=False)
     console.print(f"{figures['engine']} on {figures['machine']}")
     table = Table(
-        "engine cores",
+        "cores",
         "transport",
         "frames/s",
         "÷ bare (range)",

@@ -62,7 +62,7 @@ def judge(
         worker: which process.
     """
     mask = row.anomaly_map > limits.pixel
-    regions = find_regions(row.anomaly_map, mask, mm_per_pixel) if mask.any() else ()
+    regions = find_regions(row.anomaly_map, mask, mm_per_pixel)
     return Judgement(
         judged=Decision.NG if row.score > limits.image else Decision.OK,
         score=row.score,
@@ -89,12 +89,18 @@ def find_regions(
         mask: [H, W].
         mm_per_pixel: (vertical, horizontal), where calibrated.
     """
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(
-        mask.astype(np.uint8), connectivity=_CONNECTIVITY
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return ()
+    top, left = int(rows[0]), int(columns[0])
+    box = (slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(  # its time goes with the area
+        mask[box].astype(np.uint8), connectivity=_CONNECTIVITY
     )
     largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:MAX_REGIONS] + 1
     regions = [
-        _region(anomaly_map, labels, stats[label], int(label), mm_per_pixel) for label in largest
+        _region(anomaly_map[box], labels, stats[label], int(label), (top, left), mm_per_pixel)
+        for label in largest
     ]
     return tuple(sorted(regions, key=lambda region: -region.peak))
 
@@ -104,11 +110,13 @@ def _region(
     labels: Any,  # noqa: ANN401  # int32 [H, W]; cv2 types its arrays as "Mat or any"
     stats: Any,  # noqa: ANN401  # left, top, width, height, area
     label: int,
+    corner: tuple[int, int],
     mm_per_pixel: tuple[float, float] | None,
 ) -> Region:
     left, top, width, height, area = (int(number) for number in stats)
     box = (slice(top, top + height), slice(left, left + width))
     peak = float(anomaly_map[box][labels[box] == label].max())
+    top, left = top + corner[0], left + corner[1]
     if mm_per_pixel is None:
         return Region(top, left, height, width, area, peak)
     vertical, horizontal = mm_per_pixel

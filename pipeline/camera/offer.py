@@ -22,6 +22,7 @@ from pipeline.wire import Head, RingPlace, decode_identity, encode_head
 
 FULL_WAIT_S = 0.002  # first wait of a patient camera when the line is full
 FULL_LONGEST_WAIT_S = 0.05
+EASED = 0.8  # of the wait, with each frame that is admitted
 RING_SPARE_SLOTS = 4
 RECLAIM_EVERY_S = 0.1
 LEAVE_WAIT_S = 5.0
@@ -120,6 +121,7 @@ class FrameOffer:
         self._jpeg_quality = jpeg_quality
         self._deadline_ns = deadline_ns
         self._stop = stop
+        self._full_wait_s = FULL_WAIT_S  # doubled when the line is full, eased when it is not
         self.ring: RingPost | None = None
         self.counts: Counter[Status] = Counter()
 
@@ -144,12 +146,11 @@ class FrameOffer:
             due_ns = head.meta.deadline_ns
             return self._intake.offer(seq, packed, payload, charged, due_ns, shot.cursor, shed=live)
 
-        wait_s = FULL_WAIT_S
         try:
             while (offered := self._link.persist(once, self._stop.is_set)).status is Status.FULL:
-                if self._stop.wait(wait_s):
+                self._full_wait_s = min(2 * self._full_wait_s, FULL_LONGEST_WAIT_S)
+                if self._stop.wait(self._full_wait_s):
                     return False
-                wait_s = min(2 * wait_s, FULL_LONGEST_WAIT_S)
         except (ConnectionLost, RedisFull):
             return False
         if offered.status is Status.SEEN and tries == 1:
@@ -161,6 +162,7 @@ class FrameOffer:
         return True
 
     def _note(self, offered: Offered, head: Head) -> None:
+        self._full_wait_s = max(EASED * self._full_wait_s, FULL_WAIT_S)
         self.counts[offered.status] += 1
         if self.ring and head.ring:
             self.ring.offered(head.ring, offered)
