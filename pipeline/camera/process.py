@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from pipeline.camera.offer import FrameOffer, RingPost
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
+from pipeline.camera.overdue import overdue_answered
 from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.reconnect import BackOff, reconnecting
 from pipeline.camera.source import Source
@@ -23,6 +24,7 @@ from pipeline.signals import stopped_by_signals
 from pipeline.streams.intake import Intake, Limits
 from pipeline.streams.ledger import Ledger
 from pipeline.streams.link import Link
+from pipeline.streams.work import Work
 
 CLOCK_WARNING_MS = 20.0
 _DEADLINE_MS = {True: 2_000.0, False: 60_000.0}  # live sources, files
@@ -122,7 +124,8 @@ def run(settings: CameraSettings) -> int:
             int((settings.deadline_ms or _DEADLINE_MS[source.live]) * 1e6),
             stop,
         )
-        with _ring(settings, offer, link):
+        overdue = Work(link.client, settings.line, settings.camera, limits).expire
+        with overdue_answered(overdue), _ring(settings, offer, link):
             return _offer_all(settings, source, offer, intake, link, stop)
 
 

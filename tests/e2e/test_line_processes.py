@@ -106,6 +106,13 @@ def test_line_slower_than_its_camera_answers_every_part_and_counts_what_it_shed(
     assert worker.stop() == 0
 
 
+def test_deadlines_are_kept_when_no_worker_is_left(plant: Plant) -> None:
+    camera = plant.camera("--rate", "20", "--live", "--deadline-ms", "300")
+    plant.wait_for(20)
+    assert set(plant.answers()) == {"LATE"}
+    assert camera.stop() == 0
+
+
 def test_oldest_waiting_parts_are_shed_first(plant: Plant) -> None:
     plant.worker(plan(cost_ms_per_frame=50.0))
     plant.camera("--count", "300", "--live", "--budget-mb", "0.5").wait(WAIT_S)
