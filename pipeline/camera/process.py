@@ -1,6 +1,7 @@
 """`pipeline-camera`: shots of a source -> frames offered to a line."""
 
 import logging
+import math
 import random
 import threading
 import time
@@ -91,16 +92,23 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def _preparation(settings: CameraSettings) -> Preparation:
-    scale = None
-    if settings.mm_per_pixel is not None:
-        try:
-            vertical, horizontal = (float(part) for part in settings.mm_per_pixel.split(","))
-        except ValueError as error:
-            raise SettingsError(
-                f"--mm-per-pixel {settings.mm_per_pixel!r}: VERTICAL,HORIZONTAL, like 0.05,0.05"
-            ) from error
-        scale = (vertical, horizontal)
+def _parse_scale(text: str) -> tuple[float, float]:
+    try:
+        scale = [float(part) for part in text.split(",")]
+    except ValueError:
+        scale = []
+    if len(scale) != 2 or not all(0 < length < math.inf for length in scale):  # noqa: PLR2004
+        raise SettingsError(f"--mm-per-pixel {text!r}: VERTICAL,HORIZONTAL, like 0.05,0.05")
+    return scale[0], scale[1]
+
+
+def preparation(settings: CameraSettings) -> Preparation:
+    """Read how pictures become frames.
+
+    Raises:
+        SettingsError: a scale or a region that is none.
+    """
+    scale = None if settings.mm_per_pixel is None else _parse_scale(settings.mm_per_pixel)
     roi = Roi.parse(settings.roi) if settings.roi else None
     return Preparation(parse_size(settings.size), roi, scale)
 
@@ -118,7 +126,7 @@ def run(settings: CameraSettings) -> int:
             intake,
             link,
             settings.camera,
-            _preparation(settings),
+            preparation(settings),
             settings.codec,
             settings.jpeg_quality,
             int((settings.deadline_ms or _DEADLINE_MS[source.live]) * 1e6),
