@@ -30,6 +30,7 @@ class CommandSettings(BaseSettings):
         env_prefix="PRN_",
         env_ignore_empty=True,
         frozen=True,
+        allow_inf_nan=False,
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_avoid_json=True,

@@ -21,7 +21,8 @@ _CHUNK_BYTES = 1 << 20
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # a threshold that is no number would pass every part
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Thresholds(_Part):

@@ -97,14 +97,12 @@ class ControlSettings(LineSettings):
 
     threshold: float | None = Field(
         default=None,
-        allow_inf_nan=False,
         description="raw score above which a frame is NG",
     )
     pixel_threshold: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        allow_inf_nan=False,
         description="map value, 0..1, above which a pixel belongs to the mask",
     )
     pause: bool = Field(

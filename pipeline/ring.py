@@ -14,6 +14,7 @@ drops and retakes the interpreter lock on both sides, which is a fence, and plac
 import contextlib
 import hashlib
 import re
+import threading
 from pathlib import Path
 from typing import Self
 
@@ -140,12 +141,16 @@ class RingWriter:
 
 
 class RingReader:
-    """A worker's end: any number of processes, any of which may be killed at any time."""
+    """A worker's end: any number of processes, any of which may be killed at any time.
+
+    Its threads may share it: one may go over to a newer ring while another gives a slot back.
+    """
 
     def __init__(self, name: str, path: Path, segment: Segment) -> None:
         self.name = name
         self._path = path
         self._segment = segment
+        self._using = threading.Lock()
 
     @classmethod
     def attach(cls, name: str, directory: Path = RING_DIRECTORY) -> Self:
@@ -166,6 +171,10 @@ class RingReader:
             RingStale: the slot was freed and written again.
             UnreadableFrame: the shape does not fit what lies there.
         """
+        with self._using:
+            return self._read(place, shape)
+
+    def _read(self, place: RingPlace, shape: tuple[int, int]) -> NDArray[np.uint8]:
         if not self._segment.holds(place):
             self._follow()
         self._check_holds(place)
@@ -193,8 +202,10 @@ class RingReader:
 
     def release(self, place: RingPlace) -> None:
         """Free the slot once the verdict is published; of no effect on a newer frame."""
-        self._segment.release(place)
+        with self._using:
+            self._segment.release(place)
 
     def close(self) -> None:
         """Unmap the ring; it stays for the others."""
-        self._segment.close()
+        with self._using:
+            self._segment.close()

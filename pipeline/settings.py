@@ -16,7 +16,7 @@ from pipeline.streams.keys import check_name
 from pipeline.streams.link import Link, linked
 
 PASSWORD_VARIABLE = "PRN_REDIS_PASSWORD"  # noqa: S105  # the name of a variable, not a password
-_URL_WITH_PASSWORD = re.compile(r"\w+://[^/@\s]*:[^/@\s]+@")
+_URL_WITH_PASSWORD = re.compile(r"\w+://(?:[^/@\s]*:[^/@\s]+@|\S*[?&]password=)")
 
 
 def default_state() -> Path:
@@ -60,7 +60,8 @@ class LineSettings(CommandSettings):
         """Where Redis is and who asks; the password from its variable or its file.
 
         Raises:
-            SettingsError: a password on the command line, where every user can read it.
+            SettingsError: a password on the command line, where every user can read it, or none in
+                its file.
         """
         if any(_URL_WITH_PASSWORD.search(word) for word in sys.argv):
             raise SettingsError(
@@ -69,7 +70,9 @@ class LineSettings(CommandSettings):
             )
         password = os.environ.get(PASSWORD_VARIABLE)
         if self.redis_password_file is not None:
-            password = self.redis_password_file.read_text("utf-8").splitlines()[0]
+            password = self.redis_password_file.read_text("utf-8").partition("\n")[0].strip("\r")
+            if not password:
+                raise SettingsError(f"no password in the first line of {self.redis_password_file}")
         return Access(self.redis_url, self.redis_username, password)
 
     def link(self) -> AbstractContextManager[Link]:

@@ -197,7 +197,7 @@ class FrameOffer:
 
     def _unreadable(self, meta: FrameMeta, why: str) -> tuple[Head, bytes, int]:
         _log.error("picture.unreadable", extra={"part": meta.part_id, "why": why})
-        payload = why.encode()[:1000]
+        payload = why.encode(errors="replace")[:1000]
         return Head(meta, Codec.NONE, self._preparation.size), payload, len(payload)
 
     def _meta(self, shot: Shot, seq: int) -> FrameMeta:

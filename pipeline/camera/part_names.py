@@ -33,4 +33,5 @@ class PartNames:
             part = found["part"]
         else:
             part = found[1] if found.re.groups else found[0]
-        return (part or "")[:MAX_NAME_CHARS]
+        text = (part or "").encode(errors="replace").decode()  # a file's name may be no text
+        return text[:MAX_NAME_CHARS]

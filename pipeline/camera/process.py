@@ -1,6 +1,7 @@
 """`pipeline-camera`: shots of a source -> frames offered to a line."""
 
 import logging
+import math
 import random
 import threading
 import time
@@ -11,6 +12,7 @@ from pydantic import Field, field_validator
 
 from pipeline.camera.offer import FrameOffer, RingPost
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
+from pipeline.camera.overdue import overdue_answered
 from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.reconnect import BackOff, reconnecting
 from pipeline.camera.source import Source
@@ -23,6 +25,7 @@ from pipeline.signals import stopped_by_signals
 from pipeline.streams.intake import Intake, Limits
 from pipeline.streams.ledger import Ledger
 from pipeline.streams.link import Link
+from pipeline.streams.work import Work
 
 CLOCK_WARNING_MS = 20.0
 _DEADLINE_MS = {True: 2_000.0, False: 60_000.0}  # live sources, files
@@ -89,16 +92,23 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def _preparation(settings: CameraSettings) -> Preparation:
-    scale = None
-    if settings.mm_per_pixel is not None:
-        try:
-            vertical, horizontal = (float(part) for part in settings.mm_per_pixel.split(","))
-        except ValueError as error:
-            raise SettingsError(
-                f"--mm-per-pixel {settings.mm_per_pixel!r}: VERTICAL,HORIZONTAL, like 0.05,0.05"
-            ) from error
-        scale = (vertical, horizontal)
+def _parse_scale(text: str) -> tuple[float, float]:
+    try:
+        scale = [float(part) for part in text.split(",")]
+    except ValueError:
+        scale = []
+    if len(scale) != 2 or not all(0 < length < math.inf for length in scale):  # noqa: PLR2004
+        raise SettingsError(f"--mm-per-pixel {text!r}: VERTICAL,HORIZONTAL, like 0.05,0.05")
+    return scale[0], scale[1]
+
+
+def preparation(settings: CameraSettings) -> Preparation:
+    """Read how pictures become frames.
+
+    Raises:
+        SettingsError: a scale or a region that is none.
+    """
+    scale = None if settings.mm_per_pixel is None else _parse_scale(settings.mm_per_pixel)
     roi = Roi.parse(settings.roi) if settings.roi else None
     return Preparation(parse_size(settings.size), roi, scale)
 
@@ -116,13 +126,14 @@ def run(settings: CameraSettings) -> int:
             intake,
             link,
             settings.camera,
-            _preparation(settings),
+            preparation(settings),
             settings.codec,
             settings.jpeg_quality,
             int((settings.deadline_ms or _DEADLINE_MS[source.live]) * 1e6),
             stop,
         )
-        with _ring(settings, offer, link):
+        overdue = Work(link.client, settings.line, settings.camera, limits).expire
+        with overdue_answered(overdue), _ring(settings, offer, link):
             return _offer_all(settings, source, offer, intake, link, stop)
 
 

@@ -103,18 +103,24 @@ def _ensure_running(state: Path, max_memory_mb: int, server: Path | None) -> Non
     path = socket_path(state)
     if _answers(path):
         return
-    said = _start(state, path, max_memory_mb, server)
+    said = None
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(path):
+        if said is None:
+            said = _start(state, path, max_memory_mb, server)
         if said or time.monotonic() > deadline:
             log = state / "redis.log"
             tail = log.read_text("utf-8", "replace")[-600:] if log.exists() else ""
+            said = said or ""
             raise RedisUnfit(f"Redis did not start (state in {state}): {said}{tail.strip()}")
         time.sleep(_POLL_S)
 
 
-def _start(state: Path, path: Path, max_memory_mb: int, server: Path | None) -> str:
-    """Start a server where none lives; returns what it said if it refused.
+def _start(state: Path, path: Path, max_memory_mb: int, server: Path | None) -> str | None:
+    """Start a server where none lives.
+
+    Returns: what it said if it refused, else nothing; None where another one still lives: it may
+        be loading, or on its way out, so ask again.
 
     The server inherits a locked file, so that the lock lasts exactly as long as it lives: one that
     is loading or too busy to answer is never joined by a second one on the same data.
@@ -123,7 +129,7 @@ def _start(state: Path, path: Path, max_memory_mb: int, server: Path | None) -> 
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return ""
+            return None
         started = subprocess.run(
             _arguments(server or find_server(), state.resolve(), path, max_memory_mb),
             capture_output=True,

@@ -10,6 +10,7 @@ from pipeline.streams.keys import GROUP, Keys
 from pipeline.streams.scripts import Script
 
 RUNS_KEPT = 10_000
+_ANY_NAME = "surrogateescape"  # a cursor may hold a file's name, and those may be no text
 
 
 class Status(StrEnum):
@@ -93,7 +94,7 @@ class Intake:
                 payload,
                 charged,
                 deadline_ns // 1_000_000,
-                cursor,
+                cursor.encode(errors=_ANY_NAME),
                 self._limits.budget_bytes,
                 "shed" if shed else "block",
                 self._limits.results_kept,
@@ -109,7 +110,9 @@ class Intake:
         """Where this camera stands: its last seq (-1 at first) and its source's cursor."""
         with translated():
             last, cursor = self._client.hmget(self._keys.camera(self._camera), "last", "cursor")
-        return int(last) if last is not None else -1, cursor.decode() if cursor else ""
+        return int(last) if last is not None else -1, cursor.decode(
+            errors=_ANY_NAME
+        ) if cursor else ""
 
     def forget_cursor(self) -> None:
         """Let the source begin anew next time: it ended by itself."""

@@ -13,7 +13,7 @@ from pipeline.streams.keys import GROUP, NEVER_DELIVERED, Keys
 from pipeline.streams.scripts import Script
 
 EXPIRE_AT_ONCE = 256
-DEAD_LETTERS_KEPT = 1000
+DEAD_LETTERS_KEPT = 100  # with DEAD_PAYLOAD_BYTES a tenth of the embedded server
 DEAD_PAYLOAD_BYTES = 1 << 20
 CLAIM_IDLE_MS = 200  # two workers that see the same dead one do not both take its frames
 STUCK_IDLE_MS = 30_000  # a worker that beats but never answers loses its frames after this

@@ -4,9 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from pipeline.control import Standing, apply
-from pipeline.errors import ConnectionLost, RedisFull, UnreadableFrame
-from pipeline.wire import decode_control
+from pipeline.control import FROM_THE_FIRST, Standing, heed
+from pipeline.errors import ConnectionLost, RedisFull
 from pipeline.worker.post import Post
 from pipeline.worker.reader import Intake
 
@@ -31,7 +30,7 @@ class Keeper:
         self._halt = post.halt
         self._intake = intake
         self._report = report
-        self._heard = "0-0"
+        self._heard = FROM_THE_FIRST
         self._seen_at_s = time.monotonic()
         self.standing = Standing()
         self._duties: list[tuple[Callable[[], object], float]] = [
@@ -81,14 +80,10 @@ class Keeper:
             self._tray.wait_for_suspects(TICK_S)
 
     def hear(self) -> None:
-        """Apply the control messages that came since the last time."""
-        for message_id, packed in self._controls.since(self._heard):
-            self._heard = message_id
-            try:
-                self.standing = apply(self.standing, decode_control(packed))
-            except UnreadableFrame as error:
-                _log.warning("control.foreign", extra={"why": str(error)})
-                continue
+        """Apply every control message that came since the last time."""
+        before = self.standing
+        self.standing, self._heard = heed(self._controls, self.standing, self._heard)
+        if self.standing != before:
             _log.info("control.heard", extra={"standing": str(self.standing)})
 
     def _count(self) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from engines.fixed_engine import FixedPlan, write_fixed_engine
@@ -104,6 +106,26 @@ def test_line_slower_than_its_camera_answers_every_part_and_counts_what_it_shed(
     metrics = page(plant, "/metrics")
     assert f'answer="SHED",line="line-1"}} {float(report.answers["SHED"])}' in metrics
     assert worker.stop() == 0
+
+
+def test_file_whose_name_is_no_text_is_a_part_as_any_other(plant: Plant) -> None:
+    pictures = plant.folder / "pictures"
+    pictures.mkdir()
+    drawn = cv2.imencode(".png", np.full((SIZE, SIZE, 3), 90, np.uint8))[1].tobytes()
+    (pictures / os.fsdecode(b"caf\xe9-1.png")).write_bytes(drawn)
+    (pictures / os.fsdecode(b"caf\xe9-2.png")).write_bytes(drawn[:60])
+    (pictures / "last-3.png").write_bytes(drawn)
+    plant.worker(plan())
+    plant.camera("--source", str(pictures), "--part-pattern", r"(.*)-\d").wait(WAIT_S)
+    plant.wait_for(3)
+    assert sorted(plant.answers()) == ["OK", "OK", "UNREADABLE"]
+
+
+def test_deadlines_are_kept_when_no_worker_is_left(plant: Plant) -> None:
+    camera = plant.camera("--rate", "20", "--live", "--deadline-ms", "300")
+    plant.wait_for(20)
+    assert set(plant.answers()) == {"LATE"}
+    assert camera.stop() == 0
 
 
 def test_oldest_waiting_parts_are_shed_first(plant: Plant) -> None:

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import signal
 import threading
@@ -34,6 +35,16 @@ def test_server_that_is_too_busy_to_answer_is_not_joined_by_a_second(tmp_path: P
         waiting.join(20)
         assert server_pid(client) == pid
         client.close()
+
+
+def test_server_on_its_way_out_is_waited_for_and_then_replaced(tmp_path: Path) -> None:
+    with (tmp_path / "server.lock").open("w") as leaving:  # it answers no more, but is not yet gone
+        fcntl.flock(leaving, fcntl.LOCK_EX)
+        gone = threading.Timer(0.5, fcntl.flock, (leaving, fcntl.LOCK_UN))
+        gone.start()
+        with embedded_url(tmp_path):
+            assert is_running(tmp_path)
+        gone.join()
 
 
 @pytest.mark.parametrize("kills", [3])

@@ -205,3 +205,13 @@ def test_bytes_in_use_never_drift(here: Line) -> None:
     assert worker.waiting()[1] == held
     books = here.ledger().books()
     assert sum(books.counts.values()) + books.open_entries == 40
+
+
+def test_dead_letters_take_a_small_part_of_the_embedded_servers_memory(here: Line) -> None:
+    worker = here.worker()
+    for seq in range(300):
+        worker.bury(Entry(f"{seq}-0", b"head", bytes(2 << 20), 0), "too large for this engine")
+    dead = Keys(here.name).dead
+    assert here.client.xlen(dead) >= 100
+    assert here.client.memory_usage(dead, samples=0) < 192 << 20
+    here.client.delete(dead)

@@ -327,6 +327,15 @@ def test_threshold_changes_while_parts_pass(bench: Bench) -> None:
         until(lambda: later.limits().image == 0.2)
 
 
+def test_worker_hears_every_message_before_it_judges(bench: Bench) -> None:
+    controls = Controls(bench.link.client, bench.line)
+    for at in range(1200):
+        controls.send(encode_control("threshold", image=0.9 if at < 1199 else 0.2))
+    with bench.worker():
+        bench.offer(0, green=100)
+        assert bench.wait_for(1)[0].decision is Decision.NG
+
+
 def test_paused_worker_takes_nothing_until_resumed(bench: Bench) -> None:
     controls = Controls(bench.link.client, bench.line)
     with bench.worker() as worker:

@@ -1,7 +1,9 @@
 """The frame ring: no place ever gives another frame's pixels, and no slot is lost."""
 
+import contextlib
 import os
 import resource
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -347,3 +349,41 @@ def test_no_read_is_torn_while_the_camera_writes_as_fast_as_it_can(tmp_path: Pat
         reader.close()
         writer.close()
     assert seen > 0
+
+
+def test_a_ring_may_be_replaced_while_threads_read_and_release(tmp_path: Path) -> None:
+    """As in a worker: its reader follows to the new ring while its writer releases in the old."""
+    writer = RingWriter.create(NAME, 2, 48, tmp_path)
+    reader = RingReader.attach(NAME, tmp_path)
+    place = written(writer, picture(0))
+    ended = threading.Event()
+    failures: list[BaseException] = []
+
+    def release() -> None:
+        try:
+            while not ended.is_set():
+                reader.release(place)
+                with contextlib.suppress(RingStale):
+                    reader.read(place, (4, 4))
+        except BaseException as error:  # noqa: BLE001  # a thread's edge
+            failures.append(error)
+
+    threads = [threading.Thread(target=release) for _ in range(2)]
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    for thread in threads:
+        thread.start()
+    try:
+        for seq in range(300):
+            writer.close()
+            writer = RingWriter.create(NAME, 2, 48, tmp_path)
+            pixels = picture(seq)
+            assert np.array_equal(reader.read(written(writer, pixels), (4, 4)), pixels)
+    finally:
+        sys.setswitchinterval(before_s)
+        ended.set()
+        for thread in threads:
+            thread.join()
+        reader.close()
+        writer.close()
+    assert failures == []

@@ -1,0 +1,36 @@
+"""A line without workers: its cameras answer what is past its deadline."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import ConnectionLost, PipelineError, RedisFull
+
+LOOK_S = 0.25
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def overdue_answered(expire: Callable[[], int]) -> Iterator[None]:
+    """Call `expire` now and then while the context lasts; workers do so too, and sooner."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(LOOK_S):
+            try:
+                if answered := expire():
+                    _log.warning("frames.overdue", extra={"frames": answered})
+            except (ConnectionLost, RedisFull):
+                continue  # whoever offers frames says so
+            except PipelineError as error:
+                _log.error("overdue.ended", extra={"why": str(error)})  # no bug: a server's refusal
+                return
+
+    thread = threading.Thread(target=look, name="overdue", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,49 @@
+"""Settings and thresholds that would pass every part, or end a command with a traceback."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from engines.manifest import Thresholds
+from pipeline.camera.process import CameraSettings, preparation
+from pipeline.errors import SettingsError
+from pipeline.settings import LineSettings
+from pipeline.worker.process import WorkerSettings
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_threshold_that_is_no_number_is_refused(number: float) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        WorkerSettings(engine=Path("prn.onnx"), threshold=number)
+    with pytest.raises(ValidationError, match="finite"):
+        Thresholds(image=number, pixel=0.5, method="chosen", normals=0)
+
+
+@pytest.mark.parametrize("field", ["deadline_ms", "budget_mb"])
+def test_camera_settings_without_end_are_refused(field: str) -> None:
+    without_end: dict[str, Any] = {field: math.inf}
+    with pytest.raises(ValidationError, match="finite"):
+        CameraSettings(source="synthetic:1", **without_end)
+
+
+@pytest.mark.parametrize("scale", ["0,0.1", "0.1,-1", "nan,1", "1,nan", "1,inf", "1", "a,b"])
+def test_scale_that_no_worker_would_read_is_refused(scale: str) -> None:
+    with pytest.raises(SettingsError, match="mm-per-pixel"):
+        preparation(CameraSettings(source="synthetic:1", mm_per_pixel=scale))
+
+
+def test_password_file_without_a_password_is_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "password"
+    empty.touch()
+    with pytest.raises(SettingsError, match="password"):
+        LineSettings(redis_password_file=empty).access()
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@host", "redis://host?password=secret"])
+def test_password_on_the_command_line_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["pipeline-camera", "--redis-url", url])
+    with pytest.raises(SettingsError, match="every user"):
+        LineSettings(redis_url=url).access()
