@@ -38,6 +38,7 @@ class Limits:
 
     budget_bytes: int = 64 << 20  # frames not yet answered
     results_kept: int = 100_000  # verdicts, about
+    results_bytes: int = 256 << 20  # that they may take, about: masks can make them large
 
 
 class Intake:
