@@ -58,6 +58,9 @@ class Verdicts:
         self._stopping = False
         self._failure: Exception | None = None
         self._outcomes.join(program, from_start=from_start)
+        if missed := self._outcomes.missed(program):
+            why = "away for longer than verdicts are kept: pipeline-camera --results-kept"
+            _log.error("verdicts.missed", extra={"verdicts": missed, "why": why})
         self._reader = threading.Thread(target=self._read, name=f"verdicts-{program}", daemon=True)
         self._reader.start()
 

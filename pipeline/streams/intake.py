@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pipeline.errors import SettingsError
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import make_group
 from pipeline.streams.keys import GROUP, Keys
@@ -37,6 +38,7 @@ class Limits:
 
     budget_bytes: int = 64 << 20  # frames not yet answered
     results_kept: int = 100_000  # verdicts, about
+    results_bytes: int = 256 << 20  # that they may take, about: masks can make them large
 
 
 class Intake:
@@ -74,7 +76,15 @@ class Intake:
             deadline_ns: UTC, nanoseconds.
             cursor: where the source goes on after this frame, kept with the admission.
             shed: answer the oldest waiting frames SHED to make room, instead of FULL.
+
+        Raises:
+            SettingsError: the frame is larger than the whole budget: it would wait for ever.
         """
+        if charged > self._limits.budget_bytes:
+            raise SettingsError(
+                f"a frame of {charged} bytes, but all frames of the line may have "
+                f"{self._limits.budget_bytes}: raise --budget-mb"
+            )
         keys = self._keys
         status, entry_id, *answered = self._offer(
             [

@@ -32,6 +32,16 @@ class Outcomes:
         start = "0" if from_start else "$"
         make_group(self._client, self._keys.results, check_name(program), start)
 
+    def missed(self, program: str) -> int:
+        """How many verdicts were dropped before the program, away for too long, saw them."""
+        with translated():
+            stream = self._client.xinfo_stream(self._keys.results)
+            groups = self._client.xinfo_groups(self._keys.results)
+        read = [group["entries-read"] for group in groups if group["name"] == program.encode()]
+        if not read or read[0] is None:  # it has not read yet: it began where it asked to
+            return 0
+        return max(0, int(stream["entries-added"]) - int(stream["length"]) - int(read[0]))
+
     def read(self, program: str, count: int, block_ms: int, *, again: bool) -> list[Result]:
         """Give verdicts that the program has not seen, or `again` those it did not acknowledge.
 

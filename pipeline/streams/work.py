@@ -16,6 +16,8 @@ EXPIRE_AT_ONCE = 256
 DEAD_LETTERS_KEPT = 100  # with DEAD_PAYLOAD_BYTES a tenth of the embedded server
 DEAD_PAYLOAD_BYTES = 1 << 20
 CLAIM_IDLE_MS = 200  # two workers that see the same dead one do not both take its frames
+TRIM_SAMPLES = 32
+LEAST_KEPT = 100  # verdicts, whatever their size
 STUCK_IDLE_MS = 30_000  # a worker that beats but never answers loses its frames after this
 
 
@@ -47,6 +49,7 @@ class Work:
         self._keys = Keys(line)
         self._worker = worker
         self._kept = limits.results_kept
+        self._results_bytes = limits.results_bytes
         self._answer = Script(client, "answer")
         self._expire = Script(client, "expire")
         self._forget = Script(client, "forget")
@@ -97,6 +100,19 @@ class Work:
     def expire(self) -> int:
         """Answer LATE for every frame of the line past its deadline; returns how many."""
         return len(self._expire(self._written, [GROUP, self._kept, EXPIRE_AT_ONCE]))
+
+    def trim(self) -> int:
+        """Drop a tenth of the verdicts, the oldest, if all take too many bytes; returns how many.
+
+        Without it a line whose every verdict has a large mask fills the server, and then stands.
+        """
+        results = self._keys.results
+        with translated():
+            taken = self._client.memory_usage(results, samples=TRIM_SAMPLES) or 0
+            kept = self._client.xlen(results)
+            if taken <= self._results_bytes or kept <= LEAST_KEPT:
+                return 0
+            return int(self._client.xtrim(results, maxlen=kept - kept // 10, approximate=False))
 
     @property
     def _written(self) -> list[str]:

@@ -39,6 +39,7 @@ class Keeper:
             (self._take_over, TAKE_OVER_EVERY_S),
             (self.hear, CONTROLS_EVERY_S),
             (self._count, COUNT_EVERY_S),
+            (self._trim, COUNT_EVERY_S),
         ]
         self._due_s = [0.0] * len(self._duties)
 
@@ -91,3 +92,8 @@ class Keeper:
         frames, charged = self._work.waiting()
         self._telemetry.open_frames.set(frames)
         self._telemetry.open_bytes.set(charged)
+
+    def _trim(self) -> None:
+        if trimmed := self._work.trim():
+            why = "verdicts take more than --results-mb: the oldest were dropped"
+            _log.warning("results.trimmed", extra={"verdicts": trimmed, "why": why})

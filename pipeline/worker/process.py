@@ -55,6 +55,9 @@ class WorkerSettings(LineSettings):
         default=3, ge=1, description="workers a frame may outlive before it is given up"
     )
     results_kept: int = Field(default=100_000, ge=1, description="verdicts kept, about")
+    results_mb: float = Field(
+        default=256.0, gt=0, description="memory that the verdicts kept may take, about, MB"
+    )
     drain_s: float = Field(default=10.0, ge=0, description="seconds to finish after SIGTERM")
     host: str = Field(default="127.0.0.1", description="where health and metrics are served")
     port: int = Field(
@@ -100,11 +103,14 @@ def _serve(settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max
         settings.threshold,
         settings.pixel_threshold,
     )
+    limits = Limits(
+        results_kept=settings.results_kept, results_bytes=int(settings.results_mb * (1 << 20))
+    )
     with settings.link() as link:
         post = Post(
             name,
             link,
-            Work(link.client, settings.line, name, Limits(results_kept=settings.results_kept)),
+            Work(link.client, settings.line, name, limits),
             Controls(link.client, settings.line),
             telemetry,
             Tray(capacity(max_batch)),

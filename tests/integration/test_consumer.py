@@ -200,3 +200,25 @@ def test_every_verdict_comes_though_redis_restarts(tmp_path: Path) -> None:
             assert seqs(take(verdicts, 10)) == list(range(10, 20))
             assert verdicts.next(0.2) is None
         client.close()
+
+
+def test_verdicts_dropped_before_a_program_saw_them_are_counted(
+    plant: Plant, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = Keys(plant.name).results
+    plant.offer(1, 2, 3)
+    plant.judge()
+    plant.client.xtrim(results, maxlen=2, approximate=False)  # before it is known: not its loss
+    with listening(plant, url) as verdicts:
+        for verdict in take(verdicts, 2):
+            verdicts.acknowledge(verdict)
+    plant.offer(*range(4, 14))
+    plant.judge()
+    with listening(plant, url, "other"):
+        pass
+    assert "verdicts.missed" not in caplog.text
+    plant.client.xtrim(results, maxlen=3, approximate=False)
+    with listening(plant, url) as verdicts:
+        assert seqs(take(verdicts, 3)) == [11, 12, 13]
+    (missed,) = [record for record in caplog.records if record.message == "verdicts.missed"]
+    assert missed.__dict__["verdicts"] == 7

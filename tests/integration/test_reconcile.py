@@ -13,6 +13,7 @@ from pipeline.reconcile import reconcile, report_fields
 from pipeline.streams.connect import Client
 from pipeline.streams.intake import Limits
 from pipeline.streams.keys import Keys
+from pipeline.streams.work import Answer
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli import reconcile; reconcile()"]
 
@@ -180,3 +181,20 @@ def test_command_exits_with_one_when_a_promise_is_broken(
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
     assert done.returncode == 1
     assert "1 frames have no verdict" in done.stdout
+
+
+def test_large_verdicts_are_bounded_by_their_bytes_too(client: Client, line: str) -> None:
+    plant = Plant(client, line, Limits(results_bytes=4 << 20))
+    worker = plant.worker()
+    for seq in range(0, 2000, 100):
+        plant.offer(*range(seq, seq + 100))
+        said = [Answer(entry, Decision.OK, b"j" * 8000) for entry in worker.read(100, 0)]
+        worker.answer(said)
+    while worker.trim():
+        pass
+    assert client.memory_usage(Keys(line).results, samples=0) < 5 << 20
+    report = reconcile(plant.ledger())
+    assert report.broken() == []
+    assert report.kept > 300
+    assert report.cameras[0].proven is not None
+    assert report.cameras[0].proven[1] == 1999

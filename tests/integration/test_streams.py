@@ -2,6 +2,7 @@ import time
 
 import pytest
 
+from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client
 from pipeline.streams.intake import Intake, Limits, Offered, Status
@@ -215,3 +216,14 @@ def test_dead_letters_take_a_small_part_of_the_embedded_servers_memory(here: Lin
     assert here.client.xlen(dead) >= 100
     assert here.client.memory_usage(dead, samples=0) < 192 << 20
     here.client.delete(dead)
+
+
+@pytest.mark.parametrize("shed", [False, True])
+def test_frame_above_the_whole_budget_is_refused_and_not_waited_for(
+    client: Client, line: str, *, shed: bool
+) -> None:
+    camera = Line(client, line, Limits(budget_bytes=99)).camera()
+    due = time.time_ns() + SOON_NS
+    with pytest.raises(SettingsError, match="--budget-mb"):
+        camera.offer(1, b"head", b"x" * 100, 100, due, "", shed=shed)
+    assert camera.position() == (-1, "")
