@@ -40,6 +40,7 @@ def write_report(
 <p>{outcome.parts_per_s:.1f} parts a second; from capture to verdict {p50:.1f} ms (median),
 {p99:.1f} ms (99th percentile), of which inference {outcome.inference_ms:.1f} ms.</p>
 {_kinds(outcome)}{_figures(figures)}
+{_missed(verdicts)}
 <h2>Parts that were not called OK</h2>
 <p>Outlined in red: verdicts that the truth contradicts. Marked in each picture: the mask and its
 regions.</p><div class="parts">{_pictures(folder, verdicts)}</div></html>"""
@@ -63,6 +64,16 @@ def _figures(figures: dict[str, float]) -> str:
     cells = "".join(f"<td>{100 * share:.2f} %</td>" for share in figures.values())
     head = "".join(f"<th>{escape(name)}</th>" for name in figures)
     return f"<table><tr>{head}</tr><tr>{cells}</tr></table>"
+
+
+def _missed(verdicts: list[dict[str, Any]]) -> str:
+    missed = [one for one in verdicts if one["decision"] == Decision.OK and is_wrong(one)]
+    rows = "".join(
+        f"<li>{escape(one['part_id'])}, score {one['score']:.3f}, threshold "
+        f"{one['threshold']:.3f}</li>"
+        for one in sorted(missed, key=lambda one: one["score"])
+    )
+    return f"<h2>Defective parts that were called OK</h2><ul>{rows or '<li>none</li>'}</ul>"
 
 
 def _pictures(folder: Path, verdicts: list[dict[str, Any]]) -> str:
