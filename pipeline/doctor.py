@@ -16,11 +16,11 @@ from pipeline.checkup import Check, State, check_machine
 from pipeline.errors import ConnectionLost, PipelineError
 from pipeline.logs import start_logs
 from pipeline.settings import LineSettings
+from pipeline.streams.clock import WARNING_MS
 from pipeline.streams.embedded import find_server
 from pipeline.streams.probe import ServerReport, probe
 
 FAILURE_STATUS = 1
-CLOCK_WARNING_MS = 20.0
 ROUND_TRIP_WARNING_MS = 2.0
 _COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILURE: "bold red"}
 
@@ -96,7 +96,7 @@ def _memory(report: ServerReport) -> tuple[State, str]:
 
 def _clock(ahead_ms: float) -> tuple[State, str]:
     sentence = f"{ahead_ms:+.1f} ms against ours"
-    if abs(ahead_ms) > CLOCK_WARNING_MS:
+    if abs(ahead_ms) > WARNING_MS:
         return State.WARNING, f"{sentence}: deadlines shift by as much; synchronise both (NTP, PTP)"
     return State.OK, sentence
 

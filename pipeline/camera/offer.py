@@ -22,6 +22,7 @@ from pipeline.wire import Head, RingPlace, decode_identity, encode_head
 
 FULL_WAIT_S = 0.002  # first wait of a patient camera when the line is full
 FULL_LONGEST_WAIT_S = 0.05
+SAY_FULL_EVERY_S = 10.0
 EASED = 0.8  # of the wait, with each frame that is admitted
 RING_SPARE_SLOTS = 4
 RECLAIM_EVERY_S = 0.1
@@ -121,6 +122,7 @@ class FrameOffer:
         self._jpeg_quality = jpeg_quality
         self._deadline_ns = deadline_ns
         self._stop = stop
+        self._said_full_s = -SAY_FULL_EVERY_S
         self._full_wait_s = FULL_WAIT_S  # doubled when the line is full, eased when it is not
         self.ring: RingPost | None = None
         self.counts: Counter[Status] = Counter()
@@ -149,6 +151,7 @@ class FrameOffer:
         try:
             while (offered := self._link.persist(once, self._stop.is_set)).status is Status.FULL:
                 self._full_wait_s = min(2 * self._full_wait_s, FULL_LONGEST_WAIT_S)
+                self._say_full(offered.entry_id)
                 if self._stop.wait(self._full_wait_s):
                     return False
         except (ConnectionLost, RedisFull):
@@ -160,6 +163,13 @@ class FrameOffer:
             )
         self._note(offered, head)
         return True
+
+    def _say_full(self, used_bytes: str) -> None:
+        """Log now and then that this camera waits for the line."""
+        if time.monotonic() - self._said_full_s > SAY_FULL_EVERY_S:
+            self._said_full_s = time.monotonic()
+            why = "the workers are slower than this camera, or away: it waits for them"
+            _log.info("line.full", extra={"bytes": used_bytes, "why": why})
 
     def _note(self, offered: Offered, head: Head) -> None:
         self._full_wait_s = max(EASED * self._full_wait_s, FULL_WAIT_S)

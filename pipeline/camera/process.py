@@ -22,13 +22,13 @@ from pipeline.logs import start_logs
 from pipeline.progress import progress
 from pipeline.settings import LineSettings
 from pipeline.signals import stopped_by_signals
+from pipeline.streams.clock import warn_if_apart
 from pipeline.streams.intake import Intake, Limits
 from pipeline.streams.ledger import Ledger
 from pipeline.streams.link import Link
 from pipeline.streams.work import Work
 
-CLOCK_WARNING_MS = 20.0
-_DEADLINE_MS = {True: 2_000.0, False: 60_000.0}  # live sources, files
+_DEADLINE_MS = {True: 2_000.0, False: 600_000.0}  # live sources, files
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +52,7 @@ class CameraSettings(LineSettings):
         default=None,
         gt=0,
         description="after capture, when a verdict no longer helps, ms; "
-        "default: 2000 from live sources, 60000 from files",
+        "default: 2000 from live sources, 600000 from files",
     )
     budget_mb: float = Field(
         default=64.0, gt=0, description="frames that may wait on the line, MB; the same for all"
@@ -121,7 +121,7 @@ def run(settings: CameraSettings) -> int:
         limits = Limits(int(settings.budget_mb * (1 << 20)), settings.results_kept)
         intake = Intake(link.client, settings.line, settings.camera, limits)
         link.persist(intake.join, stop.is_set)
-        _check_clock(intake)
+        warn_if_apart(link.client)
         offer = FrameOffer(
             intake,
             link,
@@ -176,13 +176,6 @@ def _offer_all(
     counts = {status.value: count for status, count in offer.counts.items()}
     _log.info("camera.ended", extra={"frames": seq - last - 1, **counts})
     return 0
-
-
-def _check_clock(intake: Intake) -> None:
-    ahead_ms = intake.server_ahead_ms()
-    if abs(ahead_ms) > CLOCK_WARNING_MS:
-        why = "deadlines are checked on Redis's clock: keep both clocks in step (chrony, PTP)"
-        _log.warning("clock.apart", extra={"redis_ahead_ms": round(ahead_ms, 1), "why": why})
 
 
 @contextmanager

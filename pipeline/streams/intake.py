@@ -148,11 +148,3 @@ class Intake:
                 self._keys.camera(self._camera),
                 mapping={"event": event, "event_ms": time.time_ns() // 1_000_000},
             )
-
-    def server_ahead_ms(self) -> float:
-        """How far Redis's clock is ahead of ours, give or take half a round trip."""
-        with translated():
-            before = time.time()
-            seconds, micros = self._client.time()
-            after = time.time()
-        return (float(seconds) + float(micros) / 1e6 - (before + after) / 2) * 1e3

@@ -1,6 +1,7 @@
 """A link to the line's Redis that outlives its restarts."""
 
 import logging
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ class Link:
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             try:
                 self._revive()
-            except RedisUnfit as error:
+            except (RedisUnfit, OSError, subprocess.TimeoutExpired) as error:
                 _log.error("redis.not_revived", extra={"why": str(error)})  # no bug
 
 

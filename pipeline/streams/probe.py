@@ -3,8 +3,8 @@
 import statistics
 import time
 from dataclasses import dataclass
-from typing import Any
 
+from pipeline.streams.clock import server_ahead_ms
 from pipeline.streams.connect import Client, ask_nodes, translated
 
 _PINGS = 50
@@ -30,20 +30,13 @@ def probe(client: Client) -> ServerReport:
     with translated():
         persistence, memory = ask_nodes(client, "persistence")[0], ask_nodes(client, "memory")[0]
         trips_s = [_round_trip_s(client) for _ in range(_PINGS)]
-        before = time.time()
-        seconds, micros = _first(client.time())
-        after = time.time()
     return ServerReport(
         append_only=bool(persistence.get("aof_enabled", 0)),
         max_memory_mb=int(memory.get("maxmemory", 0)) / (1 << 20),
         used_memory_mb=int(memory.get("used_memory", 0)) / (1 << 20),
-        ahead_ms=(seconds + micros / 1e6 - (before + after) / 2) * 1e3,
+        ahead_ms=server_ahead_ms(client),
         round_trip_ms=statistics.median(trips_s) * 1e3,
     )
-
-
-def _first(answer: Any) -> Any:  # noqa: ANN401  # one node's answer, or a map of all nodes'
-    return next(iter(answer.values())) if isinstance(answer, dict) else answer
 
 
 def _round_trip_s(client: Client) -> float:

@@ -15,6 +15,7 @@ from pipeline.logs import start_logs
 from pipeline.ring import RingReader
 from pipeline.settings import LineSettings
 from pipeline.signals import stopped_by_signals
+from pipeline.streams.clock import warn_if_apart
 from pipeline.streams.control import Controls
 from pipeline.streams.intake import Limits
 from pipeline.streams.work import Work
@@ -107,6 +108,7 @@ def _serve(settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max
         results_kept=settings.results_kept, results_bytes=int(settings.results_mb * (1 << 20))
     )
     with settings.link() as link:
+        warn_if_apart(link.client)
         post = Post(
             name,
             link,
