@@ -23,6 +23,7 @@ from pipeline.frames import Decision
 from pipeline.proof import Report
 from pipeline.reconcile import reconcile
 from pipeline.settings import PASSWORD_VARIABLE, LineSettings
+from pipeline.streams.clock import server_ahead_ms
 from pipeline.streams.connect import Access, check_server, open_client
 from pipeline.streams.control import Controls
 from pipeline.streams.embedded import embedded_url
@@ -106,7 +107,7 @@ def prove_line(access: Access, tmp_path: Path) -> Report:
         plant.worker("alive").beat(encode_report({"frames": 1}), 60_000)
         assert list(controls.workers()) == ["alive"]
         assert probe(link.client).round_trip_ms > 0
-        assert abs(plant.camera().server_ahead_ms()) < WAIT_S * 1e3
+        assert abs(server_ahead_ms(link.client)) < WAIT_S * 1e3
         with Consumer(
             "line",
             "plc",
