@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from pipeline.errors import RedisUnfit
 
@@ -162,10 +164,20 @@ def _arguments(server: Path, state: Path, path: Path, max_memory_mb: int) -> lis
     return [str(server), *flags]
 
 
+def _client(path: Path, timeout_s: float) -> redis.Redis:
+    """A client that asks once: redis-py's own retries take seconds where nobody answers."""
+    return redis.Redis(
+        unix_socket_path=str(path),
+        socket_timeout=timeout_s,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
 def _answers(path: Path) -> bool:
     if not path.exists():
         return False
-    client = redis.Redis(unix_socket_path=str(path), socket_timeout=1, protocol=2)
+    client = _client(path, 1.0)
     try:
         return bool(client.ping())
     except redis.RedisError:
@@ -182,7 +194,7 @@ def is_running(state: Path) -> bool:
 def stop(state: Path) -> None:
     """Stop the server of `state`, its data kept."""
     path = socket_path(state)
-    client = redis.Redis(unix_socket_path=str(path), socket_timeout=10, protocol=2)
+    client = _client(path, 10.0)
     with contextlib.suppress(redis.RedisError):
         client.shutdown(nosave=True)
     client.close()
