@@ -33,14 +33,21 @@ class Standing:
     paused: bool = False
 
 
+_PLAIN: dict[str, dict[str, Any]] = {
+    "pause": {"paused": True},
+    "resume": {"paused": False},
+    "reset": {"threshold": None, "pixel": None},
+}
+
+
 def apply(standing: Standing, message: Mapping[str, Any]) -> Standing:
     """Give the standing after one message, as `wire.decode_control` reads it.
 
     A message that is none is ignored with a warning: a line does not stop for a typing error.
     """
     kind = message.get("kind")
-    if kind in ("pause", "resume"):
-        return replace(standing, paused=kind == "pause")
+    if isinstance(kind, str) and kind in _PLAIN:
+        return replace(standing, **_PLAIN[kind])
     if kind != "threshold":
         return _ignored(standing, message, "unknown kind")
     image, pixel = message.get("image"), message.get("pixel")
@@ -105,6 +112,7 @@ class ControlSettings(LineSettings):
         le=1,
         description="map value, 0..1, above which a pixel belongs to the mask",
     )
+    reset: bool = Field(default=False, description="back to the engine's own thresholds")
     pause: bool = Field(
         default=False,
         description="workers take no more frames: those that wait are answered LATE at their "
@@ -119,14 +127,17 @@ class ControlSettings(LineSettings):
         if self.pause and self.resume:
             raise ValueError("--pause and --resume together say nothing: give one")
         if not (self.show or self.messages()):
-            raise ValueError("say what: --threshold, --pixel-threshold, --pause, --resume, --show")
+            raise ValueError(
+                "say what: --threshold, --pixel-threshold, --reset, --pause, --resume, --show"
+            )
         return self
 
     def messages(self) -> list[bytes]:
         """The control messages that were asked for."""
         given = {"image": self.threshold, "pixel": self.pixel_threshold}
         fields = {name: value for name, value in given.items() if value is not None}
-        messages = [encode_control("threshold", **fields)] if fields else []
+        messages = [encode_control("reset")] if self.reset else []
+        messages += [encode_control("threshold", **fields)] if fields else []
         if self.pause or self.resume:
             messages.append(encode_control("pause" if self.pause else "resume"))
         return messages
@@ -147,7 +158,8 @@ def run(settings: ControlSettings) -> int:
     elif settings.show:
         _print(Console(highlight=False), settings.line, standing, workers)
     else:
-        sys.stdout.write(f"{settings.line}: {_sentence(standing)}\n")
+        heard = f"{len(workers)} workers hear it" if workers else "no worker of this line is alive"
+        sys.stdout.write(f"{settings.line}: {_sentence(standing)}; {heard}\n")
     return 0
 
 

@@ -75,6 +75,7 @@ def _data(settings: DemoSettings, console: Console) -> Path:
                 f"{settings.data} has no train/good: MVTec layout is train/good, test/good, "
                 "test/DEFECT, ground_truth/DEFECT"
             )
+        console.print(f"[bold]1 take[/] your pictures from {settings.data}")
         return settings.data
     folder = settings.out / "product"
     if folder.exists():
@@ -92,7 +93,9 @@ def _learn(settings: DemoSettings, data: Path) -> Path:
         flags += ["--weights", str(settings.weights)]
     Console(highlight=False).print("[bold]2 learn[/] it: ProtoAD, from good parts only")
     with Crew(settings.out / "logs") as crew:
+        began_s = time.monotonic()
         crew.start("train", "trainer-train", *flags, show=True).wait(TRAIN_WAIT_S)
+    Console(highlight=False).print(f"  learned in {time.monotonic() - began_s:.0f} s")
     return engine / "protoad.onnx"
 
 
@@ -186,6 +189,9 @@ def _follow(ledger: Ledger, parts: int, members: list[Member]) -> None:
 
 def _evaluate(settings: DemoSettings, engine: Path, data: Path) -> dict[str, float]:
     """Measure the engine with `trainer-evaluate`."""
+    Console(highlight=False).print(
+        "[bold]5 measure[/] the engine against the truth, pixel by pixel"
+    )
     found = settings.out / "evaluation.json"
     with Crew(settings.out / "logs") as crew:
         flags = ("--engine", str(engine), "--data", str(data), "--json")

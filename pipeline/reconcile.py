@@ -9,6 +9,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
 from pipeline.proof import (
     CameraReport,
@@ -170,6 +171,8 @@ def run(settings: ReconcileSettings) -> int:
     span = Span(settings.camera, settings.from_seq, settings.to_seq)
     with settings.link() as link:
         report = reconcile(Ledger(link.client, settings.line), span)
+    if not report.offered:
+        raise SettingsError(f"line {settings.line!r} never saw a frame here: nothing was checked")
     if settings.as_json:
         sys.stdout.write(json.dumps(report_fields(settings.line, report)) + "\n")
     else:

@@ -14,11 +14,13 @@ from engines.manifest import Manifest, Thresholds
 from trainer.backbones import Backbone
 from trainer.calibrate import calibrate
 from trainer.dataset import Dataset, Pictures, Sample, load_pictures, snapshot, split
+from trainer.errors import DatasetError
 from trainer.export import export_onnx, run_torch, write_engine
 from trainer.proto_ad import PatchEncoder, ProtoAD
 from trainer.prototypes import learn_prototypes, sample_patches
 
 ENGINE_NAME = "protoad.onnx"
+LEAST_NORMALS = 10
 _BATCH = 8
 _COMPARED = 4  # frames on which the exported graph must agree with torch
 
@@ -59,6 +61,11 @@ def learn(dataset: Dataset, backbone: Backbone, recipe: Recipe, steps: Steps) ->
     Raises:
         DatasetError: too few readable pictures of normal parts.
     """
+    if len(dataset.normals) < LEAST_NORMALS:
+        raise DatasetError(
+            f"{len(dataset.normals)} pictures of normal parts, at least {LEAST_NORMALS} are "
+            "needed: a hundred or more are better"
+        )
     samples = drawn(dataset.normals, recipe.max_normals, recipe.seed)
     with steps.step("reading pictures", len(samples)) as advance:
         pictures = load_pictures(samples, recipe.size, lambda: advance(1))

@@ -34,7 +34,7 @@ def score_histogram(scores: NDArray[np.floating], threshold: float) -> NDArray[n
     """Draw how many of the scores lie where, and the threshold; uint8 [H, W, 3] RGB."""
     height, width = _PLOT
     low, high = float(min(scores.min(), threshold)), float(max(scores.max(), threshold))
-    span = max(high - low, 1e-6)
+    span = max(high - low, 1e-3 * max(abs(high), 1.0))
     counts, _ = np.histogram(scores, bins=_BARS, range=(low, low + span))
     sheet = np.full((height + 2 * _MARGIN, width + 2 * _MARGIN, 3), 255, np.uint8)
     for bar, count in enumerate(counts):

@@ -1,4 +1,4 @@
-"""A line without workers: its cameras answer what is past its deadline."""
+"""What a camera owes its line beside frames: deadlines where no worker is, and its name."""
 
 import logging
 import threading
@@ -12,13 +12,14 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def overdue_answered(expire: Callable[[], int]) -> Iterator[None]:
-    """Call `expire` now and then while the context lasts; workers do so too, and sooner."""
+def kept_up(expire: Callable[[], int], keep: Callable[[], object]) -> Iterator[None]:
+    """Call both now and then while the context lasts; workers expire too, and sooner."""
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(LOOK_S):
             try:
+                keep()
                 if answered := expire():
                     _log.warning("frames.overdue", extra={"frames": answered})
             except (ConnectionLost, RedisFull):

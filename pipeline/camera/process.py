@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from pydantic import Field, field_validator
 
+from pipeline.camera.hold import name_held
 from pipeline.camera.offer import FrameOffer, RingPost
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
-from pipeline.camera.overdue import overdue_answered
+from pipeline.camera.overdue import kept_up
 from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.reconnect import BackOff, reconnecting
 from pipeline.camera.source import Source
@@ -63,7 +65,7 @@ class CameraSettings(LineSettings):
     part_pattern: str | None = Field(
         default=None, description="regular expression whose group is the part id in a file name"
     )
-    count: int | None = Field(default=None, ge=1, description="synthetic parts; none: no end")
+    count: int | None = Field(default=None, ge=1, description="end after so many pictures")
     variety: int | None = Field(
         default=None, ge=1, description="draw so many synthetic parts, then show them in turn"
     )
@@ -117,7 +119,7 @@ def run(settings: CameraSettings) -> int:
     """Offer until the source ends or a signal comes."""
     start_logs(settings.log_level, settings.log_format)
     stop = threading.Event()
-    with stopped_by_signals(stop.set), settings.link() as link, _source(settings, stop) as source:
+    with stopped_by_signals(stop.set), _source(settings, stop) as source, settings.link() as link:
         limits = Limits(int(settings.budget_mb * (1 << 20)), settings.results_kept)
         intake = Intake(link.client, settings.line, settings.camera, limits)
         link.persist(intake.join, stop.is_set)
@@ -133,7 +135,11 @@ def run(settings: CameraSettings) -> int:
             stop,
         )
         overdue = Work(link.client, settings.line, settings.camera, limits).expire
-        with overdue_answered(overdue), _ring(settings, offer, link):
+        with (
+            name_held(intake, settings.camera, stop.is_set) as keep,
+            kept_up(overdue, keep),
+            _ring(settings, offer, link),
+        ):
             return _offer_all(settings, source, offer, intake, link, stop)
 
 
@@ -165,8 +171,10 @@ def _offer_all(
         BackOff(),
         random.Random(),  # noqa: S311
     )
+    synthetic = settings.source.startswith("synthetic:")  # it counts from its own first part
+    most = None if synthetic else settings.count
     with progress(settings.camera, settings.count, shown=settings.show_progress) as advance:
-        for shot in shots:
+        for shot in shots if most is None else islice(shots, most):
             if not offer.offer(shot, seq, live=source.live):
                 break
             seq += 1

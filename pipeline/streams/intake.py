@@ -116,6 +116,23 @@ class Intake:
             Status(status.decode()), entry_id.decode(), tuple(name.decode() for name in answered)
         )
 
+    def hold(self, token: str, lasts_ms: int) -> bool:
+        """Hold the camera's name for the next `lasts_ms`; False where another process has it."""
+        key = self._keys.holder(self._camera)
+        with translated():
+            if self._client.set(key, token, nx=True, px=lasts_ms):
+                return True
+            if self._client.get(key) != token.encode():
+                return False
+            return bool(self._client.pexpire(key, lasts_ms))
+
+    def let_go(self, token: str) -> None:
+        """Leave the camera's name to whoever comes next."""
+        key = self._keys.holder(self._camera)
+        with translated():
+            if self._client.get(key) == token.encode():
+                self._client.delete(key)
+
     def position(self) -> tuple[int, str]:
         """Where this camera stands: its last seq (-1 at first) and its source's cursor."""
         with translated():

@@ -16,6 +16,7 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
 {line}:camera:NAME   hash     last: highest seq admitted; from: where its run of seqs began;
                               offered: frames admitted; cursor: where the source goes on after a
                               restart; event, event_ms: lost or back, and since when
+{line}:holder:NAME   string   token of the process that has a camera's name, gone soon after it
 {line}:runs:NAME     list     closed runs of admitted seqs "first-last", oldest first: with
                               from..last they say exactly which seqs were offered
 {line}:control       stream   field `c`: control message (wire)
@@ -60,6 +61,10 @@ class Keys:
     def camera(self, name: str) -> str:
         """Where a camera stands."""
         return f"{self._tag}:camera:{check_name(name)}"
+
+    def holder(self, camera: str) -> str:
+        """Which process offers in a camera's name."""
+        return f"{self._tag}:holder:{check_name(camera)}"
 
     def runs(self, camera: str) -> str:
         """The closed runs of a camera's seqs."""

@@ -70,7 +70,7 @@ def linked(access: Access, state: Path) -> Iterator[Link]:
             yield link
         return
     with embedded_url(state) as url:
-        _log.info("redis.embedded", extra={"state": str(state)})
+        _log.debug("redis.embedded", extra={"state": str(state)})
         with _opened(Access(url), lambda: revive(state)) as link:
             yield link
 

@@ -76,7 +76,7 @@ def run(settings: WorkerSettings) -> int:
         if opened.manifest.admission is None:
             why = "nobody has proved it on this machine: engine-admit does"
             _log.warning("engine.not_admitted", extra={"engine": str(settings.engine), "why": why})
-        curve = _cost_curve(opened)
+        curve = _cost_curve(opened, settings.max_batch)
         max_batch = settings.max_batch or curve.best_batch()
         max_batch = min(max_batch, opened.engine.max_batch)
         fields = {"backend": opened.backend, "max_batch": max_batch, "one_ms": curve.ms(1)}
@@ -84,12 +84,13 @@ def run(settings: WorkerSettings) -> int:
         return _serve(settings, opened, curve, max_batch)
 
 
-def _cost_curve(opened: OpenedEngine) -> CostCurve:
+def _cost_curve(opened: OpenedEngine, max_batch: int) -> CostCurve:
     """The curve that this engine was admitted with here, else a new one."""
     admission = opened.manifest.admission
     if admission and (admission.machine, admission.backend) == (machine_name(), opened.backend):
         return CostCurve.through(admission.cost)
-    sizes = batch_sizes(opened.engine.max_batch)
+    most = opened.engine.max_batch
+    sizes = batch_sizes(min(max_batch or most, most))
     return CostCurve.through(measure_cost(opened.engine, sizes, REPEATS, MEASURE_S))
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from engines.fixed_engine import FixedPlan, write_fixed_engine
 from pipeline.crew import Crew, Member, wait_until
+from pipeline.product import write_product
 from pipeline.reconcile import reconcile
 from pipeline.streams.connect import Access
 from pipeline.streams.ledger import Ledger
@@ -231,6 +232,7 @@ def page(plant: Plant, path: str) -> str:
         ("pipeline-reconcile", ["--redis-url", "redis://127.0.0.1:1"], 1, "does not answer"),
         ("pipeline-reconcile", ["--redis-url", "http://h"], 1, "known schemes"),
         ("pipeline-reconcile", ["--line", "a b"], 2, "letters, digits"),
+        ("pipeline-reconcile", ["--line", "unknown"], 1, "nothing was checked"),
     ],
 )
 def test_bad_flags_are_answered_with_one_sentence(
@@ -247,6 +249,17 @@ def test_bad_flags_are_answered_with_one_sentence(
     assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
     assert said in done.stderr
     assert "secret" not in done.stderr
+
+
+def test_folder_ends_after_the_count_that_was_asked_for(plant: Plant, tmp_path: Path) -> None:
+    plant.worker(plan())
+    write_product(tmp_path / "product", 1, normals=5, test_good=1, per_defect=1)
+    folder = f"folder:{tmp_path / 'product'}"
+    plant.crew.start(
+        "camera", "pipeline-camera", "--source", folder, "--count", "3", "--size", "64x64"
+    ).wait(WAIT_S)
+    plant.wait_for(3)
+    assert reconcile(plant.ledger).offered == 3
 
 
 def test_redis_that_is_killed_comes_back_and_no_part_is_lost(tmp_path: Path) -> None:

@@ -56,3 +56,8 @@ def test_no_message_leads_to_a_threshold_that_is_none(message: dict[str, Any]) -
     assert math.isfinite(standing.threshold)
     assert standing.pixel is not None
     assert 0 <= standing.pixel <= 1
+
+
+def test_reset_gives_the_thresholds_back_to_the_engine_and_leaves_a_pause_alone() -> None:
+    changed = Standing(threshold=0.4, pixel=0.2, paused=True)
+    assert apply(changed, {"kind": "reset"}) == Standing(paused=True)
