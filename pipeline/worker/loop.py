@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from engines.cost import CostCurve
 from engines.engine import Engine
 from engines.manifest import Manifest
+from pipeline.errors import ConnectionLost, RedisFull
 from pipeline.frames import EngineName
 from pipeline.judge import Limits
 from pipeline.wire import encode_report
@@ -90,8 +91,9 @@ class Worker:
         Args:
             drain_s: seconds that this may take; what is left then is taken over by others.
         """
-        self._post.work.join()
-        self._keeper.hear()
+        stopping = self._post.halt.draining.is_set
+        self._post.link.persist(self._post.work.join, stopping)
+        self._post.link.persist(self._keeper.hear, stopping)
         for thread in (self._reading, self._keeping, self._scoring, self._writing):
             thread.start()
         self._post.halt.draining.wait()
@@ -113,7 +115,10 @@ class Worker:
         self._writing.join(drain_s)
         if self._post.tray.in_hand:
             _log.error("worker.left_frames", extra={"in_hand": self._post.tray.in_hand})
-        self._post.work.leave()
+        try:
+            self._post.work.leave()
+        except (ConnectionLost, RedisFull) as error:
+            _log.warning("worker.left_unsaid", extra={"why": str(error)})  # others see it is gone
         _log.info("worker.drained", extra={"verdicts": self._writer.verdicts})
 
     def limits(self) -> Limits:
