@@ -1,45 +1,26 @@
 import time
 
 import pytest
+from line import Plant
 
 from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client
 from pipeline.streams.intake import Intake, Limits, Offered, Status
 from pipeline.streams.keys import Keys
-from pipeline.streams.ledger import Ledger
 from pipeline.streams.outcome import Outcomes
-from pipeline.streams.work import Answer, Entry, Work
+from pipeline.streams.work import Answer, Entry
 
 SOON_NS = 60 * 10**9
 
 
-class Line:
-    """One line with as many cameras and workers as a test asks for."""
-
-    def __init__(self, client: Client, name: str, limits: Limits) -> None:
-        self.client, self.name, self.limits = client, name, limits
-
-    def camera(self, name: str = "cam") -> Intake:
-        intake = Intake(self.client, self.name, name, self.limits)
-        intake.join()
-        return intake
-
-    def worker(self, name: str = "worker") -> Work:
-        work = Work(self.client, self.name, name, self.limits)
-        work.join()
-        return work
-
-    def answers(self) -> list[tuple[str, bytes]]:
-        return [(result.answer, result.head) for result in self.ledger().results("-", 1000)]
-
-    def ledger(self) -> Ledger:
-        return Ledger(self.client, self.name)
+def answers(plant: Plant) -> list[tuple[str, bytes]]:
+    return [(result.answer, result.head) for result in plant.ledger().results("-", 1000)]
 
 
 @pytest.fixture
-def here(client: Client, line: str) -> Line:
-    return Line(client, line, Limits(budget_bytes=1000))
+def here(client: Client, line: str) -> Plant:
+    return Plant(client, line, Limits(budget_bytes=1000))
 
 
 def offer(
@@ -53,18 +34,18 @@ def ok(entries: list[Entry]) -> list[Answer]:
     return [Answer(entry, Decision.OK, b"judgement") for entry in entries]
 
 
-def test_frame_is_offered_read_and_answered(here: Line) -> None:
+def test_frame_is_offered_read_and_answered(here: Plant) -> None:
     assert offer(here.camera(), 1).status is Status.ADMITTED
     worker = here.worker()
     (entry,) = worker.read(8, 0)
     assert (entry.head, entry.payload, entry.charged) == (b"head1", b"x" * 100, 100)
     assert worker.answer(ok([entry])) == ["OK"]
-    assert here.answers() == [("OK", b"head1")]
+    assert answers(here) == [("OK", b"head1")]
     assert worker.waiting() == (0, 0)
     assert here.client.xlen(Keys(here.name).frames) == 0
 
 
-def test_part_is_answered_once_when_two_workers_hold_its_frame(here: Line) -> None:
+def test_part_is_answered_once_when_two_workers_hold_its_frame(here: Plant) -> None:
     offer(here.camera(), 1)
     first, second = here.worker("a"), here.worker("b")
     (entry,) = first.read(1, 0)
@@ -73,11 +54,11 @@ def test_part_is_answered_once_when_two_workers_hold_its_frame(here: Line) -> No
     assert claimed.deliveries == 2
     assert second.answer(ok([claimed])) == ["OK"]
     assert first.answer([Answer(entry, Decision.NG)]) == [""]
-    assert here.answers() == [("OK", b"head1")]
+    assert answers(here) == [("OK", b"head1")]
     assert here.worker().waiting() == (0, 0)
 
 
-def test_repeated_and_backward_offers_are_refused(here: Line) -> None:
+def test_repeated_and_backward_offers_are_refused(here: Plant) -> None:
     camera = here.camera()
     assert offer(camera, 5).status is Status.ADMITTED
     assert offer(camera, 5).status is Status.SEEN
@@ -85,7 +66,7 @@ def test_repeated_and_backward_offers_are_refused(here: Line) -> None:
     assert offer(camera, 6).status is Status.ADMITTED
 
 
-def test_full_line_makes_a_patient_camera_wait(here: Line) -> None:
+def test_full_line_makes_a_patient_camera_wait(here: Plant) -> None:
     camera = here.camera()
     for seq in range(10):
         assert offer(camera, seq).status is Status.ADMITTED
@@ -95,7 +76,7 @@ def test_full_line_makes_a_patient_camera_wait(here: Line) -> None:
     assert offer(camera, 10).status is Status.ADMITTED
 
 
-def test_full_line_sheds_the_oldest_waiting_frames_of_a_live_camera(here: Line) -> None:
+def test_full_line_sheds_the_oldest_waiting_frames_of_a_live_camera(here: Plant) -> None:
     camera = here.camera()
     worker = here.worker()
     for seq in range(10):
@@ -104,22 +85,22 @@ def test_full_line_sheds_the_oldest_waiting_frames_of_a_live_camera(here: Line) 
     offered = offer(camera, 10, size=150, shed=True)
     assert offered.status is Status.ADMITTED
     assert len(offered.shed) == 2
-    assert here.answers() == [("SHED", b"head2"), ("SHED", b"head3")]
+    assert answers(here) == [("SHED", b"head2"), ("SHED", b"head3")]
     assert worker.answer(ok(held)) == ["OK", "OK"]
     assert worker.waiting() == (7, 750)
 
 
-def test_frame_that_cannot_fit_is_itself_answered_shed(here: Line) -> None:
+def test_frame_that_cannot_fit_is_itself_answered_shed(here: Plant) -> None:
     camera = here.camera()
     offer(camera, 1, size=900)
     here.worker().read(1, 0)
     assert offer(camera, 2, size=200, shed=True).status is Status.SHED
-    assert here.answers() == [("SHED", b"head2")]
+    assert answers(here) == [("SHED", b"head2")]
     (book,) = here.ledger().books().cameras
     assert book.offered == 2
 
 
-def test_frame_past_its_deadline_is_answered_late_though_judged(here: Line) -> None:
+def test_frame_past_its_deadline_is_answered_late_though_judged(here: Plant) -> None:
     offer(here.camera(), 1, in_ns=20_000_000)
     worker = here.worker()
     (entry,) = worker.read(1, 0)
@@ -127,7 +108,7 @@ def test_frame_past_its_deadline_is_answered_late_though_judged(here: Line) -> N
     assert worker.answer(ok([entry])) == ["LATE"]
 
 
-def test_late_frames_are_answered_though_no_worker_takes_them(here: Line) -> None:
+def test_late_frames_are_answered_though_no_worker_takes_them(here: Plant) -> None:
     camera = here.camera()
     offer(camera, 1, in_ns=10_000_000)
     offer(camera, 2, in_ns=10_000_000)
@@ -136,12 +117,12 @@ def test_late_frames_are_answered_though_no_worker_takes_them(here: Line) -> Non
     (entry,) = here.worker("other").read(1, 0)
     time.sleep(0.03)
     assert watcher.expire() == 2
-    assert here.answers() == [("LATE", b"head1"), ("LATE", b"head2")]
+    assert answers(here) == [("LATE", b"head1"), ("LATE", b"head2")]
     assert here.worker("other").answer(ok([entry])) == [""]
     assert watcher.waiting() == (1, 100)
 
 
-def test_frames_of_a_living_worker_are_left_to_it(here: Line) -> None:
+def test_frames_of_a_living_worker_are_left_to_it(here: Plant) -> None:
     offer(here.camera(), 1)
     slow = here.worker("slow")
     slow.read(1, 0)
@@ -150,7 +131,7 @@ def test_frames_of_a_living_worker_are_left_to_it(here: Line) -> None:
     assert here.worker("other").take_over(8) == []
 
 
-def test_dead_worker_without_frames_is_forgotten(here: Line) -> None:
+def test_dead_worker_without_frames_is_forgotten(here: Plant) -> None:
     offer(here.camera(), 1)
     gone = here.worker("gone")
     gone.answer(ok(gone.read(1, 0)))
@@ -161,7 +142,7 @@ def test_dead_worker_without_frames_is_forgotten(here: Line) -> None:
     assert names == [b"other"]
 
 
-def test_ledger_knows_every_seq_offered(here: Line) -> None:
+def test_ledger_knows_every_seq_offered(here: Plant) -> None:
     camera = here.camera()
     for seq in (3, 4, 7, 8, 20):
         offer(camera, seq, size=1)
@@ -175,7 +156,7 @@ def test_ledger_knows_every_seq_offered(here: Line) -> None:
     assert sorted(here.ledger().open_heads().values()) == [b"head20", b"head7", b"head8"]
 
 
-def test_camera_goes_on_where_it_was(here: Line) -> None:
+def test_camera_goes_on_where_it_was(here: Plant) -> None:
     camera = here.camera()
     assert camera.position() == (-1, "")
     offer(camera, 1)
@@ -183,7 +164,7 @@ def test_camera_goes_on_where_it_was(here: Line) -> None:
     assert here.camera().position() == (2, "after-2")
 
 
-def test_program_reads_on_from_what_it_acknowledged(here: Line) -> None:
+def test_program_reads_on_from_what_it_acknowledged(here: Plant) -> None:
     camera, worker = here.camera(), here.worker()
     outcomes = Outcomes(here.client, here.name)
     outcomes.join("plc", from_start=True)
@@ -196,7 +177,7 @@ def test_program_reads_on_from_what_it_acknowledged(here: Line) -> None:
     assert outcomes.read("plc", 8, 10, again=False) == []
 
 
-def test_bytes_in_use_never_drift(here: Line) -> None:
+def test_bytes_in_use_never_drift(here: Plant) -> None:
     camera, worker = here.camera(), here.worker()
     for seq in range(40):
         offer(camera, seq, size=seq % 7 * 30 + 1, shed=True)
@@ -208,7 +189,7 @@ def test_bytes_in_use_never_drift(here: Line) -> None:
     assert sum(books.counts.values()) + books.open_entries == 40
 
 
-def test_dead_letters_take_a_small_part_of_the_embedded_servers_memory(here: Line) -> None:
+def test_dead_letters_take_a_small_part_of_the_embedded_servers_memory(here: Plant) -> None:
     worker = here.worker()
     for seq in range(300):
         worker.bury(Entry(f"{seq}-0", b"head", bytes(2 << 20), 0), "too large for this engine")
@@ -222,7 +203,7 @@ def test_dead_letters_take_a_small_part_of_the_embedded_servers_memory(here: Lin
 def test_frame_above_the_whole_budget_is_refused_and_not_waited_for(
     client: Client, line: str, *, shed: bool
 ) -> None:
-    camera = Line(client, line, Limits(budget_bytes=99)).camera()
+    camera = Plant(client, line, Limits(budget_bytes=99)).camera()
     due = time.time_ns() + SOON_NS
     with pytest.raises(SettingsError, match="--budget-mb"):
         camera.offer(1, b"head", b"x" * 100, 100, due, "", shed=shed)
