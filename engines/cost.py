@@ -15,8 +15,11 @@ from engines.engine import Engine
 from engines.manifest import CostPoint
 
 WARM_UP_CALLS = 3
-FEW = 8  # frames that hide the moment between two calls
-WORTHWHILE = 1.05  # a larger batch must be cheaper per frame by more than this
+FEW = 8  # frames that hide the moment between two calls of a fast engine
+LONG_MS = 5.0  # a call of this length hides it by itself
+WORTHWHILE = (
+    1.1  # a larger batch must be cheaper per frame by more than this: noise is not worth it
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +117,17 @@ class CostCurve:
     def best_batch(self) -> int:
         """Give the size to score together when frames queue up.
 
-        That is the smallest measured size within 5 % of the lowest cost per frame, but a few frames
-        where the engine takes them: they hide the moment between two calls.
+        That is the smallest measured size within 10 % of the lowest cost per frame: in a larger
+        batch the first frames wait for the last ones. Where calls are short, a few frames, where
+        the engine takes them: they hide the moment between two calls.
         """
         per_frame = [cost / size for cost, size in zip(self.median_ms, self.batches, strict=True)]
         worthwhile = WORTHWHILE * min(per_frame)
         cheap = next(
             size for size, cost in zip(self.batches, per_frame, strict=True) if cost <= worthwhile
         )
+        if self.ms(cheap) >= LONG_MS:
+            return cheap
         return max(cheap, min(FEW, self.batches[-1]))
 
     def slow_ms(self, batch: int) -> float:

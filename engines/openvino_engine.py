@@ -83,7 +83,8 @@ class OpenVinoEngine:
         while len(self._requests) < len(frames):
             self._requests.append(self._request(len(self._requests), self._scores))
         try:
-            _infer(self._requests, np.ascontiguousarray(frames))
+            # OpenVINO shares memory only with arrays that may be written
+            _infer(self._requests, np.require(frames, requirements=["C", "W"]))
         except RuntimeError as error:
             raise ScoringError(f"OpenVINO failed on {len(frames)} frames: {error}") from error
         return first_rows(self._scores, len(frames))

@@ -40,6 +40,14 @@ class Member:
         self.process.kill()
         self.process.wait()
 
+    def halt(self) -> None:
+        """Let it stand still until `resume`."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> int:
         """Ask it to end, wait, insist; its exit status."""
         if self.alive():

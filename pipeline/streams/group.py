@@ -1,8 +1,13 @@
 """Consumer groups: made once, by whoever comes first."""
 
+from typing import TypeAlias
+
 import redis
 
 from pipeline.streams.connect import Client, translated
+from pipeline.streams.lane import Lane
+
+Raw: TypeAlias = "tuple[bytes, dict[bytes, bytes]]"  # id and fields, as they come
 
 
 def make_group(client: Client, stream: str, group: str, start: str) -> None:
@@ -20,3 +25,25 @@ def make_group(client: Client, stream: str, group: str, start: str) -> None:
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
+
+
+def read_group(
+    lane: Lane, reader: tuple[str, str], stream: str, after: str, count: int | None, block_ms: int
+) -> list[Raw]:
+    """Read entries of one stream in the name of `reader` (group, consumer).
+
+    Args:
+        lane: the connection that waits.
+        reader: group and consumer.
+        stream: key.
+        after: `>` for entries never delivered, else an id: the reader's own ones after it.
+        count: at most so many; None for all.
+        block_ms: wait so long for the first; 0 returns at once.
+
+    Returns: (id, fields) each; an own entry that is gone from the stream has no fields.
+    """
+    options: list[str | int] = [] if count is None else ["COUNT", count]
+    if block_ms:
+        options += ["BLOCK", block_ms]
+    found = lane("XREADGROUP", "GROUP", *reader, *options, "STREAMS", stream, after)
+    return [raw for _, raws in found or [] for raw in raws]

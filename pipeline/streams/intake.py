@@ -8,6 +8,7 @@ from pipeline.errors import SettingsError
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import make_group
 from pipeline.streams.keys import GROUP, Keys
+from pipeline.streams.lane import Lane
 from pipeline.streams.scripts import Script
 
 RUNS_KEPT = 10_000
@@ -49,7 +50,17 @@ class Intake:
         self._keys = Keys(line)
         self._camera = camera
         self._limits = limits
-        self._offer = Script(client, "offer")
+        self._written = [
+            self._keys.frames,
+            self._keys.open,
+            self._keys.bytes,
+            self._keys.results,
+            self._keys.counts,
+            self._keys.cameras,
+            self._keys.camera(camera),
+            self._keys.runs(camera),
+        ]
+        self._offer = Script(Lane(client), "offer")
 
     def join(self) -> None:
         """Make the stream and its group, where no worker did."""
@@ -85,18 +96,8 @@ class Intake:
                 f"a frame of {charged} bytes, but all frames of the line may have "
                 f"{self._limits.budget_bytes}: raise --budget-mb"
             )
-        keys = self._keys
         status, entry_id, *answered = self._offer(
-            [
-                keys.frames,
-                keys.open,
-                keys.bytes,
-                keys.results,
-                keys.counts,
-                keys.cameras,
-                keys.camera(self._camera),
-                keys.runs(self._camera),
-            ],
+            self._written,
             [
                 self._camera,
                 seq,

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import redis
 
 from pipeline.streams.connect import Client, translated
-from pipeline.streams.group import make_group
-from pipeline.streams.keys import Keys, check_name
+from pipeline.streams.group import Raw, make_group, read_group
+from pipeline.streams.keys import NEVER_DELIVERED, Keys, check_name
+from pipeline.streams.lane import Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Outcomes:
     def __init__(self, client: Client, line: str) -> None:
         self._client = client
         self._keys = Keys(line)
+        self._reading = Lane(client)
 
     def join(self, program: str, *, from_start: bool) -> None:
         """Make the program's group where it has none: at the oldest verdict kept, or at now."""
@@ -48,22 +50,17 @@ class Outcomes:
         Raises:
             ConnectionLost: call again.
         """
+        wait_ms = 0 if again else max(block_ms, 1)
         with translated():
             try:
-                found = self._client.xreadgroup(
-                    program,
-                    "program",
-                    {self._keys.results: "0" if again else ">"},
-                    count=count,
-                    block=None if again else max(block_ms, 1),
-                )
+                found = self._read(program, "0" if again else NEVER_DELIVERED, count, wait_ms)
             except redis.ResponseError as error:
                 if "NOGROUP" not in str(error):
                     raise
                 self.join(program, from_start=True)  # someone emptied the server
                 return []
         # an unacknowledged verdict that the stream no longer holds comes without fields
-        return [read_result(raw) for _, raws in found or [] for raw in raws if raw[1]]
+        return [read_result(raw) for raw in found if raw[1]]
 
     def unacknowledged(self, program: str, after: str, count: int) -> list[Result]:
         """Give the next verdicts that were handed out but not acknowledged.
@@ -73,14 +70,16 @@ class Outcomes:
         """
         with translated():
             try:
-                found = self._client.xreadgroup(
-                    program, "program", {self._keys.results: after}, count=count
-                )
+                found = self._read(program, after, count, 0)
             except redis.ResponseError as error:
                 if "NOGROUP" not in str(error):
                     raise
                 return []
-        return [read_result((raw[0], raw[1] or {})) for _, raws in found or [] for raw in raws]
+        return [read_result((raw[0], raw[1] or {})) for raw in found]
+
+    def _read(self, program: str, after: str, count: int, block_ms: int) -> list[Raw]:
+        reader = (program, "program")
+        return read_group(self._reading, reader, self._keys.results, after, count, block_ms)
 
     def acknowledge(self, program: str, result_ids: list[str]) -> None:
         """Say that the program has dealt with these verdicts."""

@@ -1,10 +1,14 @@
 """The Lua scripts of a line, loaded from `lua/`."""
 
+import hashlib
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from pipeline.streams.connect import Client, translated
+import redis
+
+from pipeline.streams.connect import translated
 
 
 @cache
@@ -15,8 +19,11 @@ def _source(name: str) -> str:
 class Script:
     """One script on one server; sent whole only when the server does not have it yet."""
 
-    def __init__(self, client: Client, name: str) -> None:
-        self._call = client.register_script(_source(name))
+    def __init__(self, call: Callable[..., Any], name: str) -> None:
+        """Take what sends a command and returns its answer, and the script's file name."""
+        self._call = call
+        self._source = _source(name)
+        self._sha1 = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401
         """Run it.
@@ -26,4 +33,7 @@ class Script:
             RedisFull: out of memory; the script has not run.
         """
         with translated():
-            return self._call(keys=keys, args=arguments)
+            try:
+                return self._call("EVALSHA", self._sha1, len(keys), *keys, *arguments)
+            except redis.exceptions.NoScriptError:
+                return self._call("EVAL", self._source, len(keys), *keys, *arguments)

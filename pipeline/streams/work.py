@@ -7,9 +7,10 @@ import redis
 
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client, translated
-from pipeline.streams.group import make_group
+from pipeline.streams.group import make_group, read_group
 from pipeline.streams.intake import Limits
 from pipeline.streams.keys import GROUP, NEVER_DELIVERED, Keys
+from pipeline.streams.lane import Lane
 from pipeline.streams.scripts import Script
 
 EXPIRE_AT_ONCE = 256
@@ -50,9 +51,10 @@ class Work:
         self._worker = worker
         self._kept = limits.results_kept
         self._results_bytes = limits.results_bytes
-        self._answer = Script(client, "answer")
-        self._expire = Script(client, "expire")
-        self._forget = Script(client, "forget")
+        self._reading = Lane(client)
+        self._answer = Script(Lane(client), "answer")
+        self._expire = Script(client.execute_command, "expire")
+        self._forget = Script(client.execute_command, "forget")
 
     def join(self) -> None:
         """Make the stream and its group, where missing."""
@@ -69,12 +71,8 @@ class Work:
     def _read(self, after: str, count: int | None, block_ms: int) -> list[Entry]:
         with translated():
             try:
-                found = self._client.xreadgroup(
-                    GROUP,
-                    self._worker,
-                    {self._keys.frames: after},
-                    count=count,
-                    block=block_ms or None,
+                found = read_group(
+                    self._reading, (GROUP, self._worker), self._keys.frames, after, count, block_ms
                 )
             except redis.ResponseError as error:
                 if "NOGROUP" not in str(error):
@@ -82,7 +80,7 @@ class Work:
                 self.join()  # someone emptied the server
                 return []
         # an entry in this worker's name that was answered meanwhile comes without fields
-        return [_entry(raw) for _, raws in found or [] for raw in raws if raw[1]]
+        return [_entry(raw) for raw in found if raw[1]]
 
     def answer(self, answers: list[Answer]) -> list[str]:
         """Publish verdicts: each frame's first answer counts, a later one is dropped.

@@ -27,8 +27,8 @@ class Halt:
             try:
                 run()
             except Exception as error:  # noqa: BLE001  # the edge of a thread
-                _log.exception("thread.failed", extra={"thread": name})
                 self.fail(f"{name}: {error}")
                 self.giving_up.set()
+                _log.exception("thread.failed", extra={"in": name})
 
         return threading.Thread(target=guarded, name=name, daemon=True)

@@ -68,7 +68,6 @@ class Worker:
         self._stuck_s = worst_case_s(curve, options.max_batch)
         intake = Intake(post, engine.input_size, options.max_deliveries)
         self._keeper = Keeper(post, intake, self._report)
-        self._reader = Reader(post, intake, lambda: self._keeper.standing.paused)
         named = EngineName(manifest.model, manifest.version, manifest.sha256)
         self._writer = Writer(post, self.limits, named)
         self._scorer = Scorer(
@@ -77,7 +76,10 @@ class Worker:
             curve,
             options.max_batch,
             options.batch_wait_ms,
-            self._writer.publish_ms,
+            self._writer,
+        )
+        self._reader = Reader(
+            post, intake, self._scorer.score_at_once, lambda: self._keeper.standing.paused
         )
         halt = post.halt
         self._reading = halt.guard(self._reader.run, "reader")

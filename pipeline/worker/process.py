@@ -1,5 +1,6 @@
 """`pipeline-worker`: from flags to a running worker."""
 
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -124,6 +125,8 @@ def _serve(settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max
         with page as port, stopped_by_signals(post.halt.draining.set):
             fields = {"worker": name, "line": settings.line, "redis": link.server, "port": port}
             _log.info("worker.started", extra=fields)
+            gc.collect()
+            gc.freeze()  # what a start leaves lives as long as the process: never look at it again
             worker.run(settings.drain_s)
     if post.halt.failure:
         _log.error("worker.failed", extra={"why": post.halt.failure})

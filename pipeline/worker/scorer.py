@@ -1,13 +1,14 @@
 """The scorer: batches from the tray -> the engine -> the outbox."""
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from engines.cost import CostCurve
-from engines.engine import Engine, Pixels, Scores
+from engines.engine import Engine, Floats, Pixels, Scores
 from engines.errors import EngineError, ScoringError
 from pipeline.batching import NS_PER_MS, Plan, Waiting, plan_batch
 from pipeline.frames import Reason
@@ -15,6 +16,7 @@ from pipeline.judge import Row
 from pipeline.worker.outbox import Refused, Scored
 from pipeline.worker.post import Post
 from pipeline.worker.tray import Held
+from pipeline.worker.writer import Writer
 
 PACE_WEIGHT = 0.1  # of the newest batch in the running ratio of measured to expected time
 PACE_LEAST, PACE_MOST = 0.01, 4.0
@@ -33,7 +35,7 @@ class Scorer:
         curve: CostCurve,
         max_batch: int,
         batch_wait_ms: float,
-        publish_ms: Callable[[], float],
+        writer: Writer,
     ) -> None:
         self._tray = post.tray
         self._outbox = post.outbox
@@ -42,7 +44,8 @@ class Scorer:
         self._curve = curve
         self._max_batch = max_batch
         self._batch_wait_ms = batch_wait_ms
-        self._publish_ms = publish_ms
+        self._writer = writer
+        self._turn = threading.Lock()  # held by whoever uses the engine and what it returns
         self._frames = np.empty((max_batch, *engine.input_size, 3), np.uint8)
         self._pace = 1.0
         self._failures = 0
@@ -55,10 +58,23 @@ class Scorer:
             if late:
                 entries = [held.entry for held in late]
                 self._outbox.put(Refused(entries, Reason.LATE, "no time left to score it"))
-            if batch:
-                self._score(batch)
-            else:
-                self._ease_pace()
+            with self._turn:
+                if batch:
+                    self._score(batch)
+                else:
+                    self._ease_pace()
+
+    def score_at_once(self, held: Held) -> bool:
+        """Score a frame in the caller's thread; False, and nothing done, if that cannot be now."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            if not self._decide([held.waiting], time.time_ns()).batch:
+                return False
+            self._score([held])
+        finally:
+            self._turn.release()
+        return True
 
     def busy_s(self) -> float:
         """For how long the engine has been at its present batch."""
@@ -67,15 +83,13 @@ class Scorer:
 
     def expected_ms(self, batch: int) -> float:
         """How long a batch takes: the curve times how it went lately, and its publication."""
-        return self._curve.ms(batch) * self._pace + self._publish_ms()
+        return self._curve.ms(batch) * self._pace + self._writer.publish_ms()
 
     def _decide(self, waiting: Sequence[Waiting], now_ns: int) -> Plan:
         return plan_batch(waiting, now_ns, self.expected_ms, self._max_batch, self._batch_wait_ms)
 
     def _score(self, batch: list[Held]) -> None:
-        frames = self._frames[: len(batch)]
-        for slot, held in zip(frames, batch, strict=True):
-            np.copyto(slot, held.pixels)
+        frames = self._gathered(batch)
         started_ns = time.time_ns()
         try:
             scores, took_ms = self._timed(frames)
@@ -85,7 +99,25 @@ class Scorer:
             return
         self._failures = 0
         self._learn_pace(len(batch), took_ms)
-        self._outbox.put(Scored(batch, _rows(scores), started_ns, took_ms))
+        self._hand_over(batch, scores, started_ns, took_ms)
+
+    def _hand_over(
+        self, batch: list[Held], scores: Scores, started_ns: int, took_ms: float
+    ) -> None:
+        """Publish in this thread where nothing else waits for it, else leave it to the writer."""
+        scored = Scored(batch, _rows(scores, scores.maps), started_ns, took_ms)
+        if not (self._tray.is_empty() and self._writer.publish_at_once(scored)):
+            rows = _rows(scores, scores.maps.copy())  # the engine reuses its arrays
+            self._outbox.put(Scored(batch, rows, started_ns, took_ms))
+
+    def _gathered(self, batch: list[Held]) -> Pixels:
+        """Lay the frames of a batch side by side; one alone needs no copy."""
+        if len(batch) == 1:
+            return batch[0].pixels[np.newaxis]
+        frames = self._frames[: len(batch)]
+        for slot, held in zip(frames, batch, strict=True):
+            np.copyto(slot, held.pixels)
+        return frames
 
     def _timed(self, frames: Pixels) -> tuple[Scores, float]:
         self._busy_since_s = began_s = time.monotonic()
@@ -126,8 +158,7 @@ def _check_numbers(scores: Scores) -> None:
         raise ScoringError("a score, map or distance is no number: prove it with engine-admit")
 
 
-def _rows(scores: Scores) -> list[Row]:
-    maps = scores.maps.copy()  # the engine reuses its arrays
+def _rows(scores: Scores, maps: Floats) -> list[Row]:
     nearest = scores.nearest.tolist() if scores.nearest is not None else None
     distance = scores.distance.tolist() if scores.distance is not None else None
     return [

@@ -75,6 +75,10 @@ class Tray:
             self._closed = True
             self._changed.notify_all()
 
+    def is_empty(self) -> bool:
+        """Whether no decoded frame waits for the engine."""
+        return not self._frames
+
     @property
     def in_hand(self) -> int:
         """Entries read and not yet answered."""

@@ -1,6 +1,7 @@
 """The writer: what the scorer said -> verdicts in the stream."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 
@@ -30,15 +31,27 @@ class Writer:
         self._limits = limits
         self._engine = engine
         self._published_ms = FIRST_PUBLISH_MS
+        self._turn = threading.Lock()
         self.verdicts = 0
 
     def run(self) -> None:
         """Publish until None comes."""
         while (message := self._post.outbox.get()) is not None:
-            if isinstance(message, Scored):
-                self._publish_scored(message)
-            else:
-                self._publish_refused(message)
+            with self._turn:
+                if isinstance(message, Scored):
+                    self._publish_scored(message)
+                else:
+                    self._publish_refused(message)
+
+    def publish_at_once(self, scored: Scored) -> bool:
+        """Publish in the caller's thread; False, and nothing done, while the writer is busy."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            self._publish_scored(scored)
+        finally:
+            self._turn.release()
+        return True
 
     def publish_ms(self) -> float:
         """How long after its scores a verdict is out, with what chance may add to it."""

@@ -110,3 +110,20 @@ def test_a_fixed_engine_costs_at_least_what_its_file_says(tmp_path: Path) -> Non
     assert points[1].median_ms >= 12
     assert bench[0].frames_per_s <= 4 * 1000 / 12
     assert bench[0].p5_ms <= bench[0].median_ms <= bench[0].p95_ms <= bench[0].p99_ms
+
+
+def curve(*costs: tuple[int, float]) -> CostCurve:
+    return CostCurve.through([CostPoint(batch=n, median_ms=ms, p99_ms=ms) for n, ms in costs])
+
+
+def test_frames_share_no_call_where_that_gains_only_noise() -> None:
+    assert curve((1, 20), (2, 39), (4, 77), (8, 150), (32, 600)).best_batch() == 1
+
+
+def test_frames_share_a_call_where_that_makes_them_cheaper() -> None:
+    assert curve((1, 10), (2, 11), (4, 12), (8, 14), (16, 28)).best_batch() == 8
+
+
+def test_a_few_frames_share_a_call_of_a_fast_engine() -> None:
+    assert curve((1, 0.1), (4, 0.4), (8, 0.8), (32, 3.2)).best_batch() == 8
+    assert curve((1, 0.1), (4, 0.4)).best_batch() == 4
