@@ -117,17 +117,18 @@ class CostCurve:
     def best_batch(self) -> int:
         """Give the size to score together when frames queue up.
 
-        That is the smallest measured size within 10 % of the lowest cost per frame: in a larger
-        batch the first frames wait for the last ones. Where calls are short, a few frames, where
-        the engine takes them: they hide the moment between two calls.
+        That is the smallest measured size within 10 % of the lowest cost per frame, but a few
+        frames where the engine takes them: they hide the moment between two calls, and keep
+        streams that run side by side from waiting for each other. An engine that does one frame
+        after another, slowly, needs neither, and in a batch the first would wait for the last.
         """
         per_frame = [cost / size for cost, size in zip(self.median_ms, self.batches, strict=True)]
         worthwhile = WORTHWHILE * min(per_frame)
         cheap = next(
             size for size, cost in zip(self.batches, per_frame, strict=True) if cost <= worthwhile
         )
-        if self.ms(cheap) >= LONG_MS:
-            return cheap
+        if cheap == 1 and self.ms(1) >= LONG_MS:
+            return 1
         return max(cheap, min(FEW, self.batches[-1]))
 
     def slow_ms(self, batch: int) -> float:

@@ -20,10 +20,9 @@ from pipeline.streams.ledger import Ledger
 from pipeline.streams.link import Link
 from pipeline.wire import Head, RingPlace, decode_identity, encode_head
 
-FULL_WAIT_S = 0.002  # first wait of a patient camera when the line is full
+FULL_WAIT_S = 0.002  # first wait of a patient camera when the line is full, then doubled
 FULL_LONGEST_WAIT_S = 0.05
 SAY_FULL_EVERY_S = 10.0
-EASED = 0.8  # of the wait, with each frame that is admitted
 RING_SPARE_SLOTS = 4
 RECLAIM_EVERY_S = 0.1
 LEAVE_WAIT_S = 5.0
@@ -123,7 +122,6 @@ class FrameOffer:
         self._deadline_ns = deadline_ns
         self._stop = stop
         self._said_full_s = -SAY_FULL_EVERY_S
-        self._full_wait_s = FULL_WAIT_S  # doubled when the line is full, eased when it is not
         self.ring: RingPost | None = None
         self.counts: Counter[Status] = Counter()
 
@@ -150,9 +148,8 @@ class FrameOffer:
 
         try:
             while (offered := self._link.persist(once, self._stop.is_set)).status is Status.FULL:
-                self._full_wait_s = min(2 * self._full_wait_s, FULL_LONGEST_WAIT_S)
                 self._say_full(offered.entry_id)
-                if self._stop.wait(self._full_wait_s):
+                if not self._wait_for_room(charged):
                     return False
         except (ConnectionLost, RedisFull):
             return False
@@ -164,6 +161,15 @@ class FrameOffer:
         self._note(offered, head)
         return True
 
+    def _wait_for_room(self, charged: int) -> bool:
+        """Wait until a few frames have room, so that not every offer is made twice; False: stop."""
+        wait_s = FULL_WAIT_S
+        while not self._stop.wait(wait_s):
+            if self._link.persist(lambda: self._intake.has_room(charged), self._stop.is_set):
+                return True
+            wait_s = min(2 * wait_s, FULL_LONGEST_WAIT_S)
+        return False
+
     def _say_full(self, used_bytes: str) -> None:
         """Log now and then that this camera waits for the line."""
         if time.monotonic() - self._said_full_s > SAY_FULL_EVERY_S:
@@ -172,7 +178,6 @@ class FrameOffer:
             _log.info("line.full", extra={"bytes": used_bytes, "why": why})
 
     def _note(self, offered: Offered, head: Head) -> None:
-        self._full_wait_s = max(EASED * self._full_wait_s, FULL_WAIT_S)
         self.counts[offered.status] += 1
         if self.ring and head.ring:
             self.ring.offered(head.ring, offered)

@@ -12,6 +12,7 @@ from pipeline.streams.lane import Lane
 from pipeline.streams.scripts import Script
 
 RUNS_KEPT = 10_000
+ROOM_SHARE = 16  # a camera that waits goes on when so small a part of the budget is free
 _ANY_NAME = "surrogateescape"  # a cursor may hold a file's name, and those may be no text
 
 
@@ -60,7 +61,8 @@ class Intake:
             self._keys.camera(camera),
             self._keys.runs(camera),
         ]
-        self._offer = Script(Lane(client), "offer")
+        self._calling = Lane(client)
+        self._offer = Script(self._calling, "offer")
 
     def join(self) -> None:
         """Make the stream and its group, where no worker did."""
@@ -116,6 +118,13 @@ class Intake:
         return Offered(
             Status(status.decode()), entry_id.decode(), tuple(name.decode() for name in answered)
         )
+
+    def has_room(self, charged: int) -> bool:
+        """Whether a frame of `charged` bytes would be admitted, and where frames are small more."""
+        with translated():
+            used = int(self._calling("GET", self._keys.bytes) or 0)
+        budget = self._limits.budget_bytes
+        return used + max(charged, budget // ROOM_SHARE) <= budget
 
     def hold(self, token: str, lasts_ms: int) -> bool:
         """Hold the camera's name for the next `lasts_ms`; False where another process has it."""
