@@ -140,10 +140,10 @@ def run(settings: CameraSettings) -> int:
             kept_up(overdue, keep),
             _ring(settings, offer, link),
         ):
-            return _offer_all(settings, source, offer, intake, link, stop)
+            return offer_all(settings, source, offer, intake, link, stop)
 
 
-def _offer_all(
+def offer_all(
     settings: CameraSettings,
     source: Source,
     offer: FrameOffer,
@@ -151,8 +151,9 @@ def _offer_all(
     link: Link,
     stop: threading.Event,
 ) -> int:
+    """Offer every shot of a source under the next seqs, passing over those of missed triggers."""
     last, cursor = link.persist(intake.position, stop.is_set)
-    seq = last + 1
+    seq, frames = last + 1, 0
     fields = {"camera": settings.camera, "line": settings.line, "redis": link.server}
     _log.info("camera.started", extra={**fields, "seq": seq, "cursor": cursor})
 
@@ -175,15 +176,25 @@ def _offer_all(
     most = None if synthetic else settings.count
     with progress(settings.camera, settings.count, shown=settings.show_progress) as advance:
         for shot in shots if most is None else islice(shots, most):
+            if shot.missed:
+                _say_lost(settings.camera, shot.missed)
+                seq += shot.missed
             if not offer.offer(shot, seq, live=source.live):
                 break
             seq += 1
+            frames += 1
             advance(1)
     if not stop.is_set():
         link.persist(intake.forget_cursor, stop.is_set)
     counts = {status.value: count for status, count in offer.counts.items()}
-    _log.info("camera.ended", extra={"frames": seq - last - 1, **counts})
+    _log.info("camera.ended", extra={"frames": frames, **counts})
     return 0
+
+
+def _say_lost(camera: str, frames: int) -> None:
+    """Say that parts passed of which no picture came: nothing can be judged, or published."""
+    why = "triggered, but no picture came: cable, switch and the camera's packet settings"
+    _log.error("frames.lost", extra={"camera": camera, "frames": frames, "why": why})
 
 
 @contextmanager
