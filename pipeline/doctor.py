@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engines.errors import ManifestError
+from engines.flags import File
 from engines.manifest import read_manifest
 from pipeline.checkup import Check, State, check_machine
 from pipeline.errors import ConnectionLost, PipelineError
@@ -28,7 +29,7 @@ _COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILURE: "bold red
 class DoctorSettings(LineSettings):
     """Say what this machine lacks to run a line, and how to mend it; exit status 1 on a failure."""
 
-    engine: Path | None = Field(default=None, description="engine file to check as well")
+    engine: File | None = Field(default=None, description="engine file to check as well")
     as_json: bool = Field(default=False, description="print one JSON object")
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from engines.flags import Name
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
 from pipeline.proof import (
@@ -34,7 +35,7 @@ BROKEN_STATUS = 1
 class ReconcileSettings(LineSettings):
     """Prove that every part of a line got exactly one verdict; exit status 1 where it did not."""
 
-    camera: str | None = Field(default=None, description="this camera's frames only")
+    camera: Name | None = Field(default=None, description="this camera's frames only")
     from_seq: int = Field(default=0, ge=0, description="first trigger number to check")
     to_seq: int | None = Field(default=None, ge=0, description="last trigger number to check")
     as_json: bool = Field(default=False, description="print one JSON object")
