@@ -3,7 +3,7 @@
 All keys of a line share the hash tag `{line}`: each script touches one slot of a Redis Cluster.
 
 {line}:frames        stream   frames waiting or being judged. Fields: `m` head (wire), `d` payload
-                              (not for ring frames), `n` bytes charged to the budget, decimal.
+                              (not for ring frames), `n` bytes charged to the budget (`charge`).
                               Group `workers`, one consumer a worker process
 {line}:open          zset     the register: entry id of every unanswered frame -> deadline, ms. Who
                               removes an id publishes its verdict: so a part gets exactly one
