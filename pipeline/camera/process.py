@@ -141,7 +141,7 @@ def run(settings: CameraSettings) -> int:
         overdue = Work(link.client, settings.line, settings.camera, limits).expire
         with (
             name_held(intake, settings.camera, stop.is_set) as keep,
-            kept_up(overdue, keep),
+            kept_up(overdue, keep, link.fitness.look),
             _ring(settings, offer, link),
         ):
             return offer_all(settings, source, offer, intake, link, stop)
