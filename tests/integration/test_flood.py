@@ -43,9 +43,11 @@ def test_flood_of_frames_without_a_picture_stays_within_the_byte_budget(
     stop = threading.Event()
     stop.set()  # so that a full line ends the offer instead of waiting
     offer = FrameOffer(intake, link, "cam", Preparation((8, 8)), Codec.RAW, 95, MINUTE_NS, stop)
+    assert offer.offer(unreadable_shot(reason, time.time_ns()), 0, live=False)
+    work.read(1, 0)  # scripts and buffers of the connection are there from now on
     before = used_bytes(link.client)
     shots = (unreadable_shot(reason, time.time_ns()) for _ in range(20_000))
-    takes = (offer.offer(shot, seq, live=False) for seq, shot in enumerate(shots))
+    takes = (offer.offer(shot, seq, live=False) for seq, shot in enumerate(shots, 1))
     admitted = sum(1 for _ in takewhile(bool, takes))
     while work.read(1000, 0):
         pass  # in a worker's hands they take the most
