@@ -1,7 +1,6 @@
 """engine-admit and engine-bench."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 from pydantic import Field
@@ -12,6 +11,7 @@ from engines.bench import BenchReport, bench_engine
 from engines.command import CommandSettings, run_command
 from engines.cost import batch_sizes
 from engines.errors import EngineError, ShapeError
+from engines.flags import File, Folder
 from engines.machine import machine_name
 from engines.manifest import read_manifest
 from engines.open import Backend, open_engine
@@ -21,7 +21,7 @@ REFUSED_STATUS = 1
 
 
 class _EngineSettings(CommandSettings):
-    engine: Path = Field(description="engine file; its manifest lies beside it")
+    engine: File = Field(description="engine file; its manifest lies beside it")
     backend: Backend = Field(
         default="auto", description="auto is openvino on a CPU, onnxruntime on a GPU"
     )
@@ -33,7 +33,7 @@ class _EngineSettings(CommandSettings):
 class AdmitSettings(_EngineSettings):
     """Prove that an engine answers like the reference on this machine; its manifest keeps it."""
 
-    images: Path | None = Field(
+    images: Folder | None = Field(
         default=None, description="folder of pictures to compare on; without it frames are drawn"
     )
     max_images: int = Field(

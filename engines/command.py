@@ -1,11 +1,13 @@
 """How every command of this project starts and ends.
 
-One frozen settings class declares flags, environment variables (prefix `PRN_`) and help at once.
+One frozen settings class declares flags, environment variables (prefix `PRN_`) and help at once;
+`engines.flags` words the help.
 An expected error ends the program with one sentence on stderr and exit status 1, wrong flags with
 status 2, an interrupt with 130.
 """
 
 import sys
+from argparse import RawTextHelpFormatter
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, NoReturn, TypeVar
@@ -18,6 +20,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     SettingsError,
 )
+
+from engines.flags import add_flags, flag_name, usage
 
 USAGE_STATUS = 2
 INTERRUPT_STATUS = 130
@@ -32,10 +36,8 @@ class CommandSettings(BaseSettings):
         frozen=True,
         allow_inf_nan=False,
         cli_kebab_case=True,
-        cli_implicit_flags=True,
+        cli_implicit_flags="toggle",
         cli_avoid_json=True,
-        cli_hide_none_type=True,
-        cli_shortcuts={"as-json": "json"},  # a field cannot be named json: pydantic has one
     )
 
 
@@ -59,9 +61,6 @@ def run_command(
         arguments: in place of `sys.argv[1:]`.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    if "--version" in given:
-        sys.stdout.write(f"{prog} {version('prn-line')}\n")
-        sys.exit(0)
     settings = _parse(prog, settings_type, given)
     ending: tuple[type[Exception], ...] = (OSError, *expected)
     try:
@@ -77,7 +76,19 @@ def run_command(
 
 
 def _parse(prog: str, settings_type: type[Settings], given: list[str]) -> Settings:
-    source: CliSettingsSource[Any] = CliSettingsSource(settings_type, cli_prog_name=prog)
+    source: CliSettingsSource[Any] = CliSettingsSource(
+        settings_type,
+        cli_prog_name=prog,
+        add_argument_method=add_flags(settings_type),
+        formatter_class=RawTextHelpFormatter,
+    )
+    source.root_parser.usage = usage(prog, settings_type)
+    source.root_parser.add_argument(
+        "--version",
+        action="version",
+        version=f"{prog} {version('prn-line')}",
+        help="say which release this is",
+    )
     try:
         return CliApp.run(settings_type, cli_args=given, cli_settings_source=source)
     except ValidationError as error:
@@ -94,7 +105,7 @@ def _sentence(settings_type: type[CommandSettings], part: Any) -> str:  # noqa: 
     message = str(part["msg"]).removeprefix("Value error, ")
     if where not in settings_type.model_fields:
         return message
-    flag = "--" + where.replace("_", "-")
+    flag = flag_name(where)
     if part["type"] == "missing":
         return f"{flag} is needed (or the environment variable PRN_{where.upper()})"
     return f"{flag} (PRN_{where.upper()}): {message}"

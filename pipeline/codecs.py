@@ -2,6 +2,7 @@
 
 import struct
 from enum import StrEnum
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -26,6 +27,9 @@ class Codec(StrEnum):
     PNG = "png"
     RING = "ring"  # in a shared-memory ring of this machine; the entry holds the place only
     NONE = "none"  # the camera has no picture of this part; the payload says why
+
+
+Transport = Literal[Codec.RAW, Codec.JPEG, Codec.PNG, Codec.RING]  # what a camera can be told
 
 
 def encode_pixels(pixels: NDArray[np.uint8], codec: Codec, jpeg_quality: int = 95) -> bytes:

@@ -5,10 +5,11 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, TextIO
 
 from pydantic import Field, field_validator
 
+from engines.flags import Folder, Metavar, Name
 from pipeline.consumer import Verdicts
 from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Verdict
@@ -26,7 +27,7 @@ _LOOK_S = 0.5
 class ConsumeSettings(LineSettings):
     """Print the verdicts of a line as JSON lines, from where this program left off."""
 
-    program: str = Field(
+    program: Name = Field(
         default="consume", description="the reader's name; each one hears every verdict"
     )
     from_start: bool = Field(
@@ -38,17 +39,17 @@ class ConsumeSettings(LineSettings):
     idle_s: float | None = Field(
         default=None, gt=0, description="end when no verdict came for so many seconds"
     )
-    only: str = Field(
+    only: Annotated[str, Metavar("DECISION,...")] = Field(
         default="",
-        description="print these decisions only, as NG,UNKNOWN; --count counts what is printed",
+        description="print these only, as NG,UNKNOWN; --count counts what is printed",
     )
     mask: bool = Field(
         default=False, description="print the mask too, as run lengths row by row, zeros first"
     )
-    overlay_dir: Path | None = Field(
+    overlay_dir: Folder | None = Field(
         default=None, description="write an overlay picture of every NG or UNKNOWN part here"
     )
-    pictures: Path | None = Field(
+    pictures: Folder | None = Field(
         default=None,
         description="folder with the parts' pictures, found by part id, to draw overlays on; "
         "without it they are drawn on grey",

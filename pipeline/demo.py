@@ -18,8 +18,9 @@ from pydantic import Field
 from rich.console import Console
 
 from engines.command import CommandSettings
+from engines.flags import File, Folder, Name
 from pipeline.camera.folder import list_pictures
-from pipeline.codecs import Codec
+from pipeline.codecs import Codec, Transport
 from pipeline.crew import Crew, Member, MemberFailed, stopping_on_signals, wait_until
 from pipeline.errors import BrokenPromise, SettingsError
 from pipeline.logs import start_logs
@@ -41,14 +42,14 @@ _TICK_S = 0.1
 class DemoSettings(CommandSettings):
     """Learn a product from its good parts, inspect its test parts on a line, prove the outcome."""
 
-    data: Path | None = Field(
+    data: Folder | None = Field(
         default=None, description="folder in MVTec layout; default: a drawn product"
     )
-    out: Path = Field(default=Path("demo-out"), description="folder for engine, pictures, report")
-    backbone: str = Field(default="efficientnet_lite0", description="as trainer-train takes it")
-    weights: Path | None = Field(default=None, description="weights file of the backbone")
+    out: Folder = Field(default=Path("demo-out"), description="folder for engine, pictures, report")
+    backbone: Name = Field(default="efficientnet_lite0", description="as trainer-train takes it")
+    weights: File | None = Field(default=None, description="weights file of the backbone")
     rate: float = Field(default=20.0, gt=0, description="parts per second")
-    codec: Codec = Field(default=Codec.RING, description="how pixels travel")
+    codec: Transport = Field(default=Codec.RING, description="how pixels travel")
     seed: int = Field(default=1, ge=0, description="of the drawn product and of training")
 
 

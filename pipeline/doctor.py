@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from engines.errors import ManifestError
+from engines.flags import File
 from engines.manifest import read_manifest
 from pipeline.checkup import Check, State, check_machine
 from pipeline.errors import ConnectionLost, PipelineError
 from pipeline.logs import start_logs
+from pipeline.ring_files import RingFile, find_rings, remove_left_rings
 from pipeline.settings import LineSettings
 from pipeline.streams.clock import WARNING_MS
 from pipeline.streams.embedded import find_server
@@ -28,7 +31,12 @@ _COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILURE: "bold red
 class DoctorSettings(LineSettings):
     """Say what this machine lacks to run a line, and how to mend it; exit status 1 on a failure."""
 
-    engine: Path | None = Field(default=None, description="engine file to check as well")
+    engine: File | None = Field(default=None, description="engine file to check as well")
+    remove_rings: bool = Field(
+        default=False,
+        description="first remove the frame rings that no camera holds; "
+        "frames that still wait in one are then UNREADABLE",
+    )
     as_json: bool = Field(default=False, description="print one JSON object")
 
 
@@ -36,7 +44,9 @@ def run(settings: DoctorSettings) -> int:
     """Check the machine, the Redis and the engine; 1 where something must be mended."""
     start_logs(settings.log_level, settings.log_format)
     logging.getLogger("pipeline.streams").setLevel(logging.ERROR)  # we say it ourselves
-    checks = [*check_machine(settings.state_dir), *check_redis(settings)]
+    removed = remove_left_rings() if settings.remove_rings else []
+    checks = [*check_machine(settings.state_dir), *check_rings(removed, find_rings(), time.time())]
+    checks += check_redis(settings)
     if settings.engine is not None:
         checks.append(check_engine(settings.engine))
     failed = any(check.state is State.FAILURE for check in checks)
@@ -46,6 +56,32 @@ def run(settings: DoctorSettings) -> int:
     else:
         _print(Console(highlight=False), checks)
     return FAILURE_STATUS if failed else 0
+
+
+def check_rings(removed: list[RingFile], found: list[RingFile], now_s: float) -> list[Check]:
+    """Name every ring in shared memory, and what to do about those without a camera.
+
+    Args:
+        removed: those just removed.
+        found: those that are there.
+        now_s: since the epoch.
+    """
+    mend = "its camera goes on in it; if it never starts again: pipeline-doctor --remove-rings"
+    return [
+        *(Check("frame ring", State.OK, f"{_ring(ring, now_s)}: removed") for ring in removed),
+        *(
+            Check("frame ring", State.OK, f"{_ring(ring, now_s)}: in use")
+            if ring.alive
+            else Check("frame ring", State.WARNING, f"{_ring(ring, now_s)}, no camera: {mend}")
+            for ring in found
+        ),
+    ]
+
+
+def _ring(ring: RingFile, now_s: float) -> str:
+    hours = (now_s - ring.made_s) / 3600
+    size = f"{ring.size_bytes / (1 << 20):.1f} MB"
+    return f"{ring.name}, {size}, {hours:.1f} h old, {ring.waiting} frames wait in it"
 
 
 def check_redis(settings: LineSettings) -> list[Check]:

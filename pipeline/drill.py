@@ -26,7 +26,8 @@ from rich.table import Table
 
 from engines.command import CommandSettings
 from engines.fixed_engine import FixedPlan, write_fixed_engine
-from pipeline.codecs import Codec
+from engines.flags import Folder
+from pipeline.codecs import Codec, Transport
 from pipeline.crew import Crew, Member, stopping_on_signals
 from pipeline.errors import ConnectionLost, RedisFull
 from pipeline.logs import start_logs
@@ -55,9 +56,9 @@ class DrillSettings(CommandSettings):
     camera_kills: int = Field(default=2, ge=0, description="times that the camera is killed")
     redis_kills: int = Field(default=2, ge=0, description="times that Redis is killed")
     size: int = Field(default=64, ge=8, le=1024, description="height and width of a frame, pixels")
-    codec: Codec = Field(default=Codec.RAW, description="how pixels travel")
+    codec: Transport = Field(default=Codec.RAW, description="how pixels travel")
     seed: int = Field(default=1, ge=0, description="of the times of the kills")
-    folder: Path | None = Field(default=None, description="keep logs and data here")
+    folder: Folder | None = Field(default=None, description="keep logs and data here")
     as_json: bool = Field(default=False, description="print one JSON object")
 
 

@@ -29,7 +29,7 @@ class FrameMeta:
     """Which part a picture shows, and until when it must be answered."""
 
     camera: str
-    seq: int  # the trigger's number, rising by one per camera
+    seq: int  # rises with the camera's trigger; a jump: triggers of which no picture came
     part_id: str
     captured_ns: int  # UTC, nanoseconds since the epoch
     deadline_ns: int  # UTC, nanoseconds since the epoch: no verdict helps after it

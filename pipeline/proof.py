@@ -8,6 +8,9 @@ Two equations hold for a whole line, however many old verdicts are no longer kep
 Frame by frame, what is kept proves a span. A frame admitted after the oldest verdict that is kept
 was answered after it too, so its verdict must be there; of earlier frames nothing can be said once
 verdicts were trimmed. Frames are known by camera and seq, which the line never admits twice.
+
+A part whose picture the camera never delivered was never offered: a gap in its seqs is told and
+counted, but breaks no promise of the line, and no verdict may turn up for it (`unoffered`).
 """
 
 from bisect import bisect_right
@@ -97,7 +100,8 @@ class CameraReport:
     checked: int  # frames offered between them
     answered: int  # of these
     open: int  # of these
-    gaps: tuple[Run, ...]  # triggers never offered: the camera missed them
+    gaps: tuple[Run, ...]  # seqs of the span never offered, as far back as the books know them
+    lost: int  # triggers whose picture the camera never delivered, since the line began
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +212,7 @@ def _check(
         answered=len(seqs) - len(unanswered),
         open=len(unanswered) - len(missing),
         gaps=tuple(_gaps(book, span)),
+        lost=book.lost,
     )
     return report, missing
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from engines.flags import Name
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
 from pipeline.proof import (
@@ -34,7 +35,7 @@ BROKEN_STATUS = 1
 class ReconcileSettings(LineSettings):
     """Prove that every part of a line got exactly one verdict; exit status 1 where it did not."""
 
-    camera: str | None = Field(default=None, description="this camera's frames only")
+    camera: Name | None = Field(default=None, description="this camera's frames only")
     from_seq: int = Field(default=0, ge=0, description="first trigger number to check")
     to_seq: int | None = Field(default=None, ge=0, description="last trigger number to check")
     as_json: bool = Field(default=False, description="print one JSON object")
@@ -102,7 +103,7 @@ def report_fields(line: str, report: Report) -> dict[str, Any]:
 def print_report(console: Console, line: str, report: Report) -> None:
     """Print the report for people."""
     table = Table(title=f"{line}: one verdict for every part", title_justify="left")
-    for heading in ("camera", "offered", "checked, seq", "answered", "open", "gaps"):
+    for heading in ("camera", "offered", "checked, seq", "answered", "open", "lost"):
         table.add_column(heading, justify="left" if heading == "camera" else "right")
     for camera in report.cameras:
         table.add_row(
@@ -111,7 +112,7 @@ def print_report(console: Console, line: str, report: Report) -> None:
             f"{camera.checked}, {_run(camera.proven)}" if camera.proven else "none",
             str(camera.answered),
             str(camera.open),
-            str(sum(last - first + 1 for first, last in camera.gaps)),
+            str(camera.lost),
         )
     console.print(table)
     answers = ", ".join(f"{answer} {count}" for answer, count in sorted(report.answers.items()))
@@ -144,11 +145,14 @@ def _print_notes(console: Console, report: Report) -> None:
 
 
 def _print_gaps(console: Console, camera: CameraReport) -> None:
-    if not camera.gaps:
+    if not camera.lost:
         return
     shown = ", ".join(map(_run, camera.gaps[:LISTED]))
     more = f" and {len(camera.gaps) - LISTED} more" if len(camera.gaps) > LISTED else ""
-    console.print(f"{camera.camera} never offered: {shown}{more} (triggers without a picture)")
+    console.print(
+        f"[yellow]{camera.camera} was triggered {camera.lost} times without a picture[/]: "
+        f"no verdict was due for seq {shown or '(outside what is checked)'}{more}"
+    )
 
 
 def _print_broken(console: Console, report: Report) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from engines.command import CommandSettings
+from engines.flags import Folder
 from pipeline.settings import default_state
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.embedded import embedded_url, is_running, stop
@@ -18,7 +19,7 @@ NOT_RUNNING_STATUS = 1
 class RedisSettings(CommandSettings):
     """Run the embedded Redis until Ctrl-C or SIGTERM, so that programs may come and go."""
 
-    state_dir: Path = Field(
+    state_dir: Folder = Field(
         default_factory=default_state, description="where the server keeps its data"
     )
     max_memory_mb: int = Field(

@@ -45,8 +45,13 @@ def ring_name(line: str, camera: str) -> str:
     return f"prn-{parts[0]}-{parts[1]}-{digest}"
 
 
+def is_ring_name(name: str) -> bool:
+    """Say whether a file of that name may be a ring."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not is_ring_name(name):
         raise UnreadableFrame(f"{name!r:.80} is no name of a frame ring")
 
 

@@ -102,7 +102,7 @@ def attach(path: Path) -> Segment:
         raise RingStale(f"no frame ring {path}: its camera is gone, or elsewhere") from error
     except OSError as error:
         raise UnreadableFrame(f"cannot open the frame ring {path}: {error.strerror}") from error
-    geometry = _read_geometry(descriptor)
+    geometry = read_geometry(descriptor)
     if geometry is None:
         os.close(descriptor)
         raise UnreadableFrame(f"{path} is no frame ring of version {_VERSION}")
@@ -116,7 +116,7 @@ def make_or_adopt(path: Path, slots: int, slot_bytes: int) -> Segment:
         SettingsError: another writer holds it, sizes out of bounds, or no room.
     """
     _check_sizes(slots, slot_bytes)
-    with _lock(path.parent):
+    with directory_locked(path.parent):
         return _adopt(path, slots, slot_bytes) or _make(path, slots, slot_bytes)
 
 
@@ -124,7 +124,7 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
-def _read_geometry(descriptor: int) -> tuple[int, int] | None:
+def read_geometry(descriptor: int) -> tuple[int, int] | None:
     """Give (slots, slot bytes), or None where the file is no whole ring of this version."""
     packed = os.pread(descriptor, _HEADER_WORDS * 8, 0)
     if len(packed) < _HEADER_WORDS * 8:
@@ -135,6 +135,13 @@ def _read_geometry(descriptor: int) -> tuple[int, int] | None:
     whole = ring_bytes(slots, slot_bytes)
     fits = whole <= MAX_RING_BYTES and os.fstat(descriptor).st_size == whole
     return (slots, slot_bytes) if fits else None
+
+
+def count_waiting(descriptor: int, slots: int) -> int:
+    """Count the frames of a ring that nobody has released, without mapping it."""
+    packed = os.pread(descriptor, slots * _SLOT_WORDS * 8, _HEADER_BYTES)
+    words = np.frombuffer(packed, np.uint64).reshape(slots, _SLOT_WORDS)
+    return int(np.count_nonzero(words[:, GENERATION] != words[:, RELEASED]))
 
 
 def _check_sizes(slots: int, slot_bytes: int) -> None:
@@ -148,8 +155,12 @@ def _check_sizes(slots: int, slot_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def _lock(directory: Path) -> Iterator[None]:
-    """Keep two cameras from making or taking over a ring at the same moment."""
+def directory_locked(directory: Path) -> Iterator[None]:
+    """Keep two processes from making, taking over or removing a ring at the same moment.
+
+    Raises:
+        SettingsError: no such directory.
+    """
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -179,7 +190,7 @@ def _adopt(path: Path, slots: int, slot_bytes: int) -> Segment | None:
             f"a camera process already writes the frame ring {path}: "
             "stop it, or give this camera another name"
         ) from None
-    if _read_geometry(descriptor) != (slots, slot_bytes):
+    if read_geometry(descriptor) != (slots, slot_bytes):
         path.unlink()
         os.close(descriptor)
         return None

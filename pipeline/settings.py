@@ -5,11 +5,12 @@ import re
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from engines.command import CommandSettings
+from engines.flags import File, Folder, Metavar, Name
 from pipeline.errors import SettingsError
 from pipeline.streams.connect import Access
 from pipeline.streams.keys import check_name
@@ -28,17 +29,17 @@ def default_state() -> Path:
 class LineSettings(CommandSettings):
     """Which line, and where its Redis is."""
 
-    line: str = Field(default="line-1", description="the line's name")
-    redis_url: str = Field(
+    line: Name = Field(default="line-1", description="the line's name")
+    redis_url: Annotated[str, Metavar("URL")] = Field(
         default="",
-        description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL; "
-        "empty: the embedded server. A password belongs into PRN_REDIS_PASSWORD",
+        description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; "
+        "default: the embedded server. A password belongs into PRN_REDIS_PASSWORD",
     )
-    redis_username: str | None = Field(default=None, description="ACL user")
-    redis_password_file: Path | None = Field(
+    redis_username: Name | None = Field(default=None, description="ACL user")
+    redis_password_file: File | None = Field(
         default=None, description="file whose first line is the password"
     )
-    state_dir: Path = Field(
+    state_dir: Folder = Field(
         default_factory=default_state, description="where the embedded Redis keeps its data"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -8,7 +8,7 @@ import contextlib
 import importlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.camera.colours import PIXEL_FORMATS, rgb_from_camera
 from pipeline.camera.pace import Wait
 from pipeline.camera.source import Shot, unreadable_shot
+from pipeline.camera.triggers import Stamp, Triggers
 from pipeline.errors import CameraLost, SettingsError, UnreadableFrame
 
 _LOOK_S = 0.2  # how often a silent camera is left to see whether to stop
@@ -105,7 +106,7 @@ class GenicamSource:
             SettingsError: a producer that is none, or a pixel format that is not read.
         """
         with contextlib.ExitStack() as stack:
-            acquirer = self._acquire(stack)
+            acquirer, triggers = self._acquire(stack), Triggers()
             heard_at = self._clock()
             while not self._wait(0):
                 try:
@@ -119,7 +120,8 @@ class GenicamSource:
                     continue
                 except self._library.errors as error:
                     raise CameraLost(f"GenICam camera {self._serial} failed: {error}") from error
-                yield _shot(buffer, self._clock_ns())
+                missed = triggers.missed(self._stamp(buffer))
+                yield replace(_shot(buffer, self._clock_ns()), missed=missed)
                 heard_at = self._clock()
 
     def _acquire(self, stack: contextlib.ExitStack) -> Any:  # noqa: ANN401  # harvesters has no types
@@ -147,6 +149,15 @@ class GenicamSource:
             raise CameraLost(f"GenICam camera {self._serial} does not start: {error}") from error
         stack.callback(self._calmly, acquirer.stop)
         return acquirer
+
+    def _stamp(self, buffer: Any) -> Stamp:  # noqa: ANN401  # harvesters has no types
+        """Read the device's number of a picture, and its clock, where it gives them."""
+        if buffer is None:
+            return Stamp(None)
+        try:
+            return Stamp(int(buffer.module.frame_id), int(buffer.timestamp))
+        except self._library.errors:
+            return Stamp(None)
 
     def _calmly(self, let_go: Callable[[], None]) -> None:
         """A camera that is unplugged cannot be stopped in order."""

@@ -15,6 +15,7 @@ from pipeline.codecs import Codec, encode_pixels
 from pipeline.errors import ConnectionLost, RedisFull, RefusedFrame, UnreadableFrame
 from pipeline.frames import FrameMeta
 from pipeline.ring import RingWriter, ring_name
+from pipeline.streams.charge import charge
 from pipeline.streams.intake import Intake, Offered, Status
 from pipeline.streams.ledger import Ledger
 from pipeline.streams.link import Link
@@ -136,8 +137,9 @@ class FrameOffer:
         Raises:
             RefusedFrame: another process offers frames in this camera's name.
         """
-        head, payload, charged = self._pack(shot, seq)
+        head, payload, held = self._pack(shot, seq)
         packed = encode_head(head)
+        charged = charge(packed, held)
         tries = 0
 
         def once() -> Offered:
@@ -187,6 +189,7 @@ class FrameOffer:
             _log.warning("frames.shed", extra={"camera": self._camera, "frames": shed})
 
     def _pack(self, shot: Shot, seq: int) -> tuple[Head, bytes, int]:
+        """Make head and payload; also the bytes of the pixels, wherever they lie."""
         size = self._preparation.size
         meta = self._meta(shot, seq)
         if shot.unreadable:

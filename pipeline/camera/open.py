@@ -19,13 +19,13 @@ from pipeline.camera.watch import WatchedFolderSource
 from pipeline.errors import SettingsError
 
 SOURCES = """\
-  DIR or folder:DIR      pictures of a folder in natural order, once (or --passes times)
-  watch:DIR              pictures as they are dropped into a folder
-  FILE or video:FILE     frames of a video file
-  synthetic:SEED         drawn parts
-  opencv:INDEX           a USB camera
-  rtsp://, http://...    a network camera's stream
-  genicam:SERIAL         a GenICam camera (extra `genicam`); genicam: alone takes the only one"""
+  DIR, folder:DIR     pictures of a folder in natural order, see --passes
+  watch:DIR           pictures as they are dropped into a folder
+  FILE, video:FILE    frames of a video file
+  synthetic:SEED      drawn parts
+  opencv:INDEX        a USB camera
+  rtsp://, http://    a network camera's stream
+  genicam:SERIAL      a GenICam camera; genicam: alone takes the only one"""
 _URL = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://.+")
 
 

@@ -1,4 +1,4 @@
-"""What a camera owes its line beside frames: deadlines where no worker is, and its name."""
+"""What a camera sees to beside frames: deadlines where no worker is, its name, a fit Redis."""
 
 import logging
 import threading
@@ -12,14 +12,15 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def kept_up(expire: Callable[[], int], keep: Callable[[], object]) -> Iterator[None]:
-    """Call both now and then while the context lasts; workers expire too, and sooner."""
+def kept_up(expire: Callable[[], int], *keep: Callable[[], object]) -> Iterator[None]:
+    """Call all now and then while the context lasts; workers expire too, and sooner."""
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(LOOK_S):
             try:
-                keep()
+                for duty in keep:
+                    duty()
                 if answered := expire():
                     _log.warning("frames.overdue", extra={"frames": answered})
             except (ConnectionLost, RedisFull):

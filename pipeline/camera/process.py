@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from engines.flags import Metavar, Name
 from pipeline.camera.hold import name_held
 from pipeline.camera.offer import FrameOffer, RingPost
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
@@ -18,7 +20,7 @@ from pipeline.camera.overdue import kept_up
 from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.reconnect import BackOff, reconnecting
 from pipeline.camera.source import Source
-from pipeline.codecs import Codec
+from pipeline.codecs import Codec, Transport
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
 from pipeline.progress import progress
@@ -37,16 +39,18 @@ _log = logging.getLogger(__name__)
 class CameraSettings(LineSettings):
     """Offer the pictures of a source to a line, one frame per part."""
 
-    source: str = Field(description="where pictures come from:\n" + SOURCES)
-    camera: str = Field(default="cam-1", description="the camera's name, one process each")
-    size: str = Field(default="256x256", description="HEIGHTxWIDTH that the engine takes, pixels")
-    roi: str | None = Field(
-        default=None, description="TOP,LEFT,HEIGHT,WIDTH of the full picture to keep, pixels"
+    source: str = Field(description="where pictures come from\n" + SOURCES)
+    camera: Name = Field(default="cam-1", description="the camera's name, one process each")
+    size: Annotated[str, Metavar("HEIGHTxWIDTH")] = Field(
+        default="256x256", description="pixels that the engine takes"
     )
-    mm_per_pixel: str | None = Field(
-        default=None, description="VERTICAL,HORIZONTAL millimetres per pixel of the full picture"
+    roi: Annotated[str, Metavar("TOP,LEFT,HEIGHT,WIDTH")] | None = Field(
+        default=None, description="what of the full picture to keep, pixels"
     )
-    codec: Codec = Field(
+    mm_per_pixel: Annotated[str, Metavar("VERTICAL,HORIZONTAL")] | None = Field(
+        default=None, description="millimetres per pixel of the full picture"
+    )
+    codec: Transport = Field(
         default=Codec.RAW, description="how pixels travel; ring: shared memory of this machine"
     )
     jpeg_quality: int = Field(default=95, ge=1, le=100, description="of JPEG frames")
@@ -62,7 +66,7 @@ class CameraSettings(LineSettings):
     results_kept: int = Field(default=100_000, ge=1, description="verdicts kept, about")
     rate: float | None = Field(default=None, gt=0, description="pictures per second")
     passes: int | None = Field(default=1, ge=0, description="of a folder; 0: without end")
-    part_pattern: str | None = Field(
+    part_pattern: Annotated[str, Metavar("PATTERN")] | None = Field(
         default=None, description="regular expression whose group is the part id in a file name"
     )
     count: int | None = Field(default=None, ge=1, description="end after so many pictures")
@@ -137,13 +141,13 @@ def run(settings: CameraSettings) -> int:
         overdue = Work(link.client, settings.line, settings.camera, limits).expire
         with (
             name_held(intake, settings.camera, stop.is_set) as keep,
-            kept_up(overdue, keep),
+            kept_up(overdue, keep, link.fitness.look),
             _ring(settings, offer, link),
         ):
-            return _offer_all(settings, source, offer, intake, link, stop)
+            return offer_all(settings, source, offer, intake, link, stop)
 
 
-def _offer_all(
+def offer_all(
     settings: CameraSettings,
     source: Source,
     offer: FrameOffer,
@@ -151,8 +155,9 @@ def _offer_all(
     link: Link,
     stop: threading.Event,
 ) -> int:
+    """Offer every shot of a source under the next seqs, passing over those of missed triggers."""
     last, cursor = link.persist(intake.position, stop.is_set)
-    seq = last + 1
+    seq, frames = last + 1, 0
     fields = {"camera": settings.camera, "line": settings.line, "redis": link.server}
     _log.info("camera.started", extra={**fields, "seq": seq, "cursor": cursor})
 
@@ -175,15 +180,25 @@ def _offer_all(
     most = None if synthetic else settings.count
     with progress(settings.camera, settings.count, shown=settings.show_progress) as advance:
         for shot in shots if most is None else islice(shots, most):
+            if shot.missed:
+                _say_lost(settings.camera, shot.missed)
+                seq += shot.missed
             if not offer.offer(shot, seq, live=source.live):
                 break
             seq += 1
+            frames += 1
             advance(1)
     if not stop.is_set():
         link.persist(intake.forget_cursor, stop.is_set)
     counts = {status.value: count for status, count in offer.counts.items()}
-    _log.info("camera.ended", extra={"frames": seq - last - 1, **counts})
+    _log.info("camera.ended", extra={"frames": frames, **counts})
     return 0
+
+
+def _say_lost(camera: str, frames: int) -> None:
+    """Say that parts passed of which no picture came: nothing can be judged, or published."""
+    why = "triggered, but no picture came: cable, switch and the camera's packet settings"
+    _log.error("frames.lost", extra={"camera": camera, "frames": frames, "why": why})
 
 
 @contextmanager

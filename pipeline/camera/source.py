@@ -17,6 +17,9 @@ class Shot:
     part_id: str  # "" where the source knows none: the camera makes one of its name and seq
     cursor: str  # where to go on after this shot if the camera process is killed; "" for live ones
     unreadable: str = ""  # why there is no picture (pixels are then black): the part still exists
+    missed: int = (
+        0  # triggers just before this one that gave no shot, where the device numbers them
+    )
 
 
 def unreadable_shot(reason: str, captured_ns: int, part_id: str = "", cursor: str = "") -> Shot:

@@ -4,6 +4,7 @@ redis://host:6379/0            rediss://host:6380/0 (TLS)       unix:///run/redi
 redis+sentinel://host1:26379,host2:26379/service-name           rediss+sentinel://... (TLS)
 redis+cluster://host:6379      rediss+cluster://host:6379 (TLS)
 Options of redis-py may follow as a query: rediss://host:6380/0?ssl_ca_certs=/etc/ssl/plant-ca.pem
+and, where the server wants a client's certificate, ssl_certfile and ssl_keyfile.
 """
 
 from collections.abc import Iterator
@@ -18,9 +19,10 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import PythonRespSerializer, parse_url
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit, SettingsError
+from pipeline.streams.tls import check_files, hint
 
 Client = Any  # redis.Redis or RedisCluster: redis-py's types mix all modes of all its clients
 
@@ -59,9 +61,11 @@ def open_client(access: Access) -> Client:
     """Make a client; it connects at its first command.
 
     Raises:
-        SettingsError: the URL is none of the forms above.
+        SettingsError: the URL is none of the forms above, or names a file that is not there.
     """
-    scheme = urlsplit(access.url).scheme
+    parts = urlsplit(access.url)
+    check_files(parts.query)
+    scheme = parts.scheme
     kind = scheme.removeprefix("rediss+").removeprefix("redis+")
     try:
         if kind == "sentinel":
@@ -103,8 +107,29 @@ def _sentinel_client(access: Access) -> Client:
     hosts = [_host_port(host, 26379) for host in parts.netloc.rpartition("@")[2].split(",")]
     tls = {name: query[name] for name in query if name.startswith("ssl")}
     sentinel_options = {"socket_timeout": CONNECT_TIMEOUT_S, "protocol": 2, **tls}
-    sentinel: Any = Sentinel(hosts, sentinel_kwargs=sentinel_options, **options)  # type: ignore[no-untyped-call]
+    sentinel: Any = _Sentinels(hosts, sentinel_kwargs=sentinel_options, **options)  # type: ignore[no-untyped-call]
     return sentinel.master_for(service)
+
+
+class _Sentinels(Sentinel):
+    """redis-py's, but says why none of them gave the master."""
+
+    def discover_master(self, service_name: str) -> Any:  # noqa: ANN401  # as redis-py has it
+        """Give (host, port) of the master."""
+        try:
+            return super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError as error:
+            reasons = "; ".join(map(_why_no_master, self.sentinels))
+            raise MasterNotFoundError(f"no master {service_name!r}: {reasons}") from error
+
+
+def _why_no_master(sentinel: Client) -> str:
+    try:
+        sentinel.ping()
+    except redis.RedisError as error:
+        return f"{error}{hint(error)}"
+    options = sentinel.connection_pool.connection_kwargs
+    return f"the Sentinel at {options['host']}:{options['port']} knows none that is up"
 
 
 def _cluster_client(access: Access) -> RedisCluster:
@@ -156,11 +181,11 @@ def translated() -> Iterator[None]:
     except redis.OutOfMemoryError as error:
         raise RedisFull(f"Redis is out of memory: {error}") from error
     except _PASSING as error:
-        raise ConnectionLost(f"Redis does not answer: {error}") from error
+        raise ConnectionLost(f"Redis does not answer: {error}{hint(error)}") from error
     except redis.ResponseError as error:
         raise _response_error(error) from error
-    except redis.RedisError as error:
-        raise ConnectionLost(f"Redis does not answer: {error}") from error
+    except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
+        raise ConnectionLost(f"Redis does not answer: {error}{hint(error)}") from error
 
 
 def _response_error(error: redis.ResponseError) -> Exception:

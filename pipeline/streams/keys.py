@@ -3,7 +3,7 @@
 All keys of a line share the hash tag `{line}`: each script touches one slot of a Redis Cluster.
 
 {line}:frames        stream   frames waiting or being judged. Fields: `m` head (wire), `d` payload
-                              (not for ring frames), `n` bytes charged to the budget, decimal.
+                              (not for ring frames), `n` bytes charged to the budget (`charge`).
                               Group `workers`, one consumer a worker process
 {line}:open          zset     the register: entry id of every unanswered frame -> deadline, ms. Who
                               removes an id publishes its verdict: so a part gets exactly one
@@ -14,11 +14,14 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
 {line}:bytes         string   bytes charged by the frames not yet answered
 {line}:cameras       set      names of all cameras that ever offered a frame
 {line}:camera:NAME   hash     last: highest seq admitted; from: where its run of seqs began;
-                              offered: frames admitted; cursor: where the source goes on after a
-                              restart; event, event_ms: lost or back, and since when
+                              offered: frames admitted; lost: seqs passed over, triggers whose
+                              picture the camera never delivered; cursor: where the source goes
+                              on after a restart; event, event_ms: lost or back, and since when
 {line}:holder:NAME   string   token of the process that has a camera's name, gone soon after it
 {line}:runs:NAME     list     closed runs of admitted seqs "first-last", oldest first: with
-                              from..last they say exactly which seqs were offered
+                              from..last they say exactly which seqs were offered. A gap between
+                              two is a trigger without a frame: it has no verdict, because nothing
+                              was ever offered, and the reader of verdicts sees seq jump
 {line}:control       stream   field `c`: control message (wire)
 {line}:dead          stream   dead letters. Fields: `why`, `e`, `m`, `d` (cut to its limit)
 {line}:worker:NAME   string   heartbeat of a worker (wire), gone a few seconds after it

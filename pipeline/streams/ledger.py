@@ -19,6 +19,7 @@ class CameraBook:
     camera: str
     offered: int
     runs: tuple[tuple[int, int], ...]  # (first, last) seq of each run without gaps, oldest first
+    lost: int = 0  # seqs between them, since the line began: triggers whose picture never came
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,4 +141,5 @@ def _camera_book(name: str, fields: dict[bytes, bytes], runs: list[Any]) -> Came
         camera=name,
         offered=int(fields[b"offered"]),
         runs=tuple((first, last) for first, last in [*closed, current]),
+        lost=int(fields.get(b"lost", 0)),
     )

@@ -4,7 +4,7 @@ import logging
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +12,7 @@ from typing import TypeVar
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit
 from pipeline.streams.connect import Access, Client, check_server, open_client
 from pipeline.streams.embedded import embedded_url, revive
+from pipeline.streams.fitness import Fitness
 
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 2.0
@@ -25,7 +26,8 @@ class Link:
 
     client: Client
     shown: str  # where the server is, without secrets
-    server: str  # its name and version
+    server: str  # its name and version, as it was at the start
+    fitness: Fitness
     _revive: Callable[[], None]
 
     def persist(
@@ -41,13 +43,15 @@ class Link:
         Raises:
             ConnectionLost, RedisFull: still no answer when `stopping` said true.
         """
-        wait_s = FIRST_WAIT_S
+        wait_s, lost = FIRST_WAIT_S, False
         while True:
             try:
-                return action()
+                answer = action()
+                break
             except (ConnectionLost, RedisFull) as error:
                 if stopping():
                     raise
+                lost = lost or isinstance(error, ConnectionLost)
                 _log.warning("redis.waiting", extra={"why": str(error), "wait_s": wait_s})
             pause(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
@@ -55,6 +59,10 @@ class Link:
                 self._revive()
             except (RedisUnfit, OSError, subprocess.TimeoutExpired) as error:
                 _log.error("redis.not_revived", extra={"why": str(error)})  # no bug
+        if lost:
+            with suppress(ConnectionLost, RedisFull):  # gone again: who asks next says so
+                self.fitness.ask()
+        return answer
 
 
 @contextmanager
@@ -79,6 +87,8 @@ def linked(access: Access, state: Path) -> Iterator[Link]:
 def _opened(access: Access, revive_server: Callable[[], None]) -> Iterator[Link]:
     client = open_client(access)
     try:
-        yield Link(client, access.shown, check_server(client), revive_server)
+        server = check_server(client)
+        fitness = Fitness(client, time.monotonic)
+        yield Link(client, access.shown, server, fitness, revive_server)
     finally:
         client.close()

@@ -1,8 +1,13 @@
 import itertools
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+import redis
 from servers import SERVERS
+from topology import Server, answers, free_port, wait_until
 
 from pipeline.streams.connect import Access, Client, open_client
 from pipeline.streams.embedded import embedded_url
@@ -28,3 +33,28 @@ def client(url: str) -> Iterator[Client]:
 def line() -> str:
     """A line that no other test uses."""
     return f"line-{next(_numbers)}"
+
+
+@pytest.fixture(params=SERVERS)
+def binary(request: pytest.FixtureRequest) -> Path:
+    return SERVERS[request.param]
+
+
+@pytest.fixture
+def server(binary: Path, tmp_path: Path) -> Iterator[Server]:
+    with ExitStack() as running:
+
+        def start(*flags: str, config: Path | None = None) -> int:
+            port = free_port()
+            words = [str(binary), *([str(config)] if config else []), "--port", str(port)]
+            words += ["--bind", "127.0.0.1", *flags]
+            process = running.enter_context(
+                subprocess.Popen(words, stdout=subprocess.DEVNULL, cwd=tmp_path)
+            )
+            running.callback(process.terminate)
+            plain = redis.Redis(port=port, protocol=2)
+            wait_until(lambda: answers(plain))
+            plain.close()
+            return port
+
+        yield start

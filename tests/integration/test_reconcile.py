@@ -46,6 +46,7 @@ def test_honest_line_keeps_every_promise(plant: Plant) -> None:
     cam, other = report.cameras
     assert (cam.offered, cam.checked, cam.answered, cam.open) == (7, 7, 5, 2)
     assert (cam.gaps, other.gaps) == (((4, 6),), ())
+    assert (cam.lost, other.lost) == (3, 0)
 
 
 def test_span_narrows_what_is_told_and_not_what_is_proven(plant: Plant) -> None:
@@ -175,6 +176,7 @@ def test_command_exits_with_one_when_a_promise_is_broken(
     quiet = {**os.environ, "COLUMNS": "120"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
     assert (done.returncode, done.stderr) == (0, "")
+    assert flags or "cam was triggered 3 times without a picture: no verdict was due" in done.stdout
     plant.judge(Reason.ENGINE, count=1)
     entry = plant.worker().read(1, 0)[0]
     plant.client.zrem(Keys(plant.name).open, entry.entry_id)

@@ -37,8 +37,23 @@ class FakePayload:
 
 
 @dataclass
+class FakeModule:
+    """What GenTL says of a buffer; a producer that does not number its pictures raises."""
+
+    number: int | None = None
+
+    @property
+    def frame_id(self) -> int:
+        if self.number is None:
+            raise Unplugged("not available")
+        return self.number
+
+
+@dataclass
 class FakeBuffer:
     payload: FakePayload
+    module: FakeModule = field(default_factory=FakeModule)
+    timestamp: int = 0
     queued: bool = False
 
     def __enter__(self) -> Self:
@@ -137,6 +152,25 @@ class Genicam:
 
 def buffer_of(data: NDArray[np.generic], pixel_format: str) -> FakeBuffer:
     return FakeBuffer(FakePayload([FakeComponent(data, pixel_format, 4, 4)]))
+
+
+def numbered(number: int | None, ticks: int = 0) -> FakeBuffer:
+    buffer = buffer_of(np.zeros(16, np.uint8), "Mono8")
+    return FakeBuffer(buffer.payload, FakeModule(number), ticks)
+
+
+def test_pictures_lost_on_the_way_are_seen_by_the_devices_numbers(tmp_path: Path) -> None:
+    buffers = [numbered(7), numbered(8), None, numbered(12), numbered(None), numbered(14)]
+    shots = list(islice(Genicam(tmp_path, [*buffers]).source().shots(""), 6))
+    assert [shot.missed for shot in shots] == [0, 0, 0, 2, 0, 0]
+
+
+def test_numbers_that_begin_again_with_an_acquisition_lose_nothing(tmp_path: Path) -> None:
+    genicam = Genicam(tmp_path, [numbered(41), Unplugged("cable"), numbered(1), numbered(3)])
+    source = genicam.source()
+    with pytest.raises(CameraLost):
+        list(source.shots(""))
+    assert [shot.missed for shot in islice(source.shots(""), 2)] == [0, 1]
 
 
 def test_a_genicam_camera_gives_rgb_and_gets_its_buffers_back(tmp_path: Path) -> None:

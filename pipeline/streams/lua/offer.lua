@@ -70,6 +70,7 @@ elseif seq ~= last + 1 then
     redis.call('RPUSH', KEYS[8], redis.call('HGET', KEYS[7], 'from') .. '-' .. last)
     redis.call('LTRIM', KEYS[8], -tonumber(ARGV[12]), -1)
     redis.call('HSET', KEYS[7], 'from', seq)
+    redis.call('HINCRBY', KEYS[7], 'lost', seq - last - 1)
 end
 redis.call('HSET', KEYS[7], 'last', seq, 'cursor', ARGV[7])
 redis.call('HINCRBY', KEYS[7], 'offered', 1)

@@ -1,0 +1,139 @@
+"""Flags as `--help` shows them: from a field's type, default and description.
+
+pydantic-settings shows Python's names for types, defaults and enumerations; this goes between it
+and argparse, by the `add_argument_method` that it offers for that.
+"""
+
+import shutil
+import textwrap
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from inspect import get_annotations
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+_HELP_COLUMN = 26  # argparse's, and its margin
+_LEAST_COLUMNS = 30
+_METAVARS = {int: "INT", float: "NUMBER", Path: "PATH"}
+_RENAMED = {"as_json": "json"}  # a field cannot be named json: pydantic has one
+AddArgument = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Metavar:
+    """What help calls a flag's value; stands in an Annotated type."""
+
+    text: str
+
+
+Name = Annotated[str, Metavar("NAME")]
+File = Annotated[Path, Metavar("FILE")]
+Folder = Annotated[Path, Metavar("DIR")]
+
+
+def flag_name(field: str) -> str:
+    """Give the one spelling of a field's flag."""
+    return "--" + _RENAMED.get(field, field).replace("_", "-")
+
+
+def add_flags(settings_type: type[BaseModel]) -> AddArgument:
+    """Give what adds a declaration's flags to a parser, worded for people.
+
+    Fields that it inherits from a class with a docstring stand in a group under that docstring.
+    """
+    groups: dict[str, Any] = {}
+
+    def add(parser: ArgumentParser, *names: str, **given: Any) -> Any:  # noqa: ANN401
+        name = given.get("dest", "")
+        if name not in settings_type.model_fields:
+            return ArgumentParser.add_argument(parser, *names, **given)  # --help
+        field = settings_type.model_fields[name]
+        given["help"] = _wrapped(help_text(field)).replace("%", "%%")
+        if "metavar" in given:
+            given["metavar"] = metavar(name, field)
+        title = _title(settings_type, name)
+        if title and title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        return groups.get(title, parser).add_argument(flag_name(name), **given)
+
+    return add
+
+
+def usage(prog: str, settings_type: type[BaseModel]) -> str:
+    """Give the line that shows what must be given."""
+    needed = [
+        f"{flag_name(name)} {metavar(name, field)}"
+        for name, field in settings_type.model_fields.items()
+        if field.is_required()
+    ]
+    return " ".join([prog, *needed, "[options]"])
+
+
+def metavar(name: str, field: FieldInfo) -> str:
+    """Name what a flag takes: what its type says of itself, its choices, or what argparse would."""
+    written = next((one.text for one in field.metadata if isinstance(one, Metavar)), "")
+    return written or _of_type(field.annotation) or _RENAMED.get(name, name).upper()
+
+
+def _of_type(annotation: Any) -> str:  # noqa: ANN401  # a type, or a form of typing
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        texts = [one.text for one in arguments[1:] if isinstance(one, Metavar)]
+        return texts[0] if texts else _of_type(arguments[0])
+    if get_origin(annotation) is Literal:
+        return "{" + ",".join(map(_shown, arguments)) + "}"
+    if get_origin(annotation) is list:
+        return f"{_of_type(arguments[0])},..."
+    if arguments:  # a union with None
+        return next(filter(None, map(_of_type, arguments)), "")
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return "{" + ",".join(map(_shown, annotation)) + "}"
+    return _METAVARS.get(annotation, "")
+
+
+def help_text(field: FieldInfo) -> str:
+    """Give a field's description, and its default where it is one that a reader can use."""
+    said = field.description or ""
+    if field.is_required():
+        first, *more = said.split("\n")
+        return "\n".join([f"{first} (required)", *more])
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if default is None or default is False or default in ("", []) or "default:" in said:
+        return said
+    return f"{said} (default: {_shown(default)})"
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, list):
+        return ",".join(map(_shown, default))
+    if isinstance(default, Enum):
+        return str(default.value)
+    if isinstance(default, float):
+        return f"{default:g}"
+    if isinstance(default, Path) and default.is_relative_to(Path.home()):
+        return f"~/{default.relative_to(Path.home())}"
+    return str(default)
+
+
+def _title(settings_type: type[BaseModel], name: str) -> str:
+    """Give the docstring of the class that a field is inherited from; "" for a class's own."""
+    owner = next(kind for kind in settings_type.__mro__ if name in get_annotations(kind))
+    if owner is settings_type or not owner.__doc__:
+        return ""
+    sentence = owner.__doc__.partition("\n")[0].rstrip(".")
+    return sentence[0].lower() + sentence[1:]
+
+
+def _wrapped(text: str) -> str:
+    """Break each line of a text where the terminal ends."""
+    columns = max(_LEAST_COLUMNS, shutil.get_terminal_size().columns - _HELP_COLUMN)
+    lines = [
+        textwrap.fill(line, columns, subsequent_indent=" " * (len(line) - len(line.lstrip())))
+        for line in text.split("\n")
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,43 @@
+"""Values <-> msgpack, and nowhere else. What comes in is checked field by field.
+
+A frame's head (field `m`):  v, camera, seq, part, captured_ns, deadline_ns, codec, shape [H, W],
+                             mm [vertical, horizontal] or nil, ring [name, slot, generation] or nil
+A judgement (field `j`):     v, judged, score, normalised, threshold, pixel_threshold, regions,
+                             mask, engine [model, version, sha256], timings, worker, nearest,
+                             distance
+A control message:           v, kind, and what the kind needs
+A key that is not listed is ignored, so a field may be added; `v` rises when a meaning changes.
+"""
+
+from pipeline.wire.fields import MAX_NAME_CHARS, WIRE_VERSION
+from pipeline.wire.head import (
+    Head,
+    Identity,
+    RingPlace,
+    decode_head,
+    decode_identity,
+    encode_head,
+)
+from pipeline.wire.judgement import MAX_REGIONS, decode_judgement, encode_judgement
+from pipeline.wire.mask import pack_mask, unpack_mask
+from pipeline.wire.message import decode_control, decode_report, encode_control, encode_report
+
+__all__ = [
+    "MAX_NAME_CHARS",
+    "MAX_REGIONS",
+    "WIRE_VERSION",
+    "Head",
+    "Identity",
+    "RingPlace",
+    "decode_control",
+    "decode_head",
+    "decode_identity",
+    "decode_judgement",
+    "decode_report",
+    "encode_control",
+    "encode_head",
+    "encode_judgement",
+    "encode_report",
+    "pack_mask",
+    "unpack_mask",
+]

@@ -1,0 +1,80 @@
+"""Maps of fields <-> msgpack, the only place that knows it; each field is checked when read."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+
+WIRE_VERSION = 1
+MAX_NAME_CHARS = 200
+_MAX_NS = 1 << 62
+
+
+def pack(fields: Mapping[str, Any]) -> bytes:
+    """Pack fields under this release's schema version."""
+    return bytes(msgpack.packb({"v": WIRE_VERSION, **fields}))
+
+
+class Fields:
+    """Checked reading of a foreign map."""
+
+    def __init__(self, packed: bytes, limit: int, foreign: type[Exception]) -> None:
+        self._foreign = foreign
+        if len(packed) > limit:
+            raise foreign(f"{len(packed)} bytes of fields, limit {limit}")
+        try:
+            fields = msgpack.unpackb(packed, strict_map_key=True)
+        except (ValueError, msgpack.UnpackException) as error:
+            raise foreign(f"not msgpack: {error or type(error).__name__}") from error
+        if not isinstance(fields, dict):
+            raise foreign(f"a map was expected, got {type(fields).__name__}")
+        self._fields: dict[str, Any] = fields
+        if (version := fields.get("v")) != WIRE_VERSION:
+            raise foreign(
+                f"schema version {version!r}, this program reads {WIRE_VERSION}: "
+                "bring camera, worker and consumer to the same release"
+            )
+
+    def take(self, key: str, kind: type | tuple[type, ...]) -> Any:  # noqa: ANN401
+        """Give a field of a kind; a truth value is no number."""
+        found = self._fields.get(key)
+        if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
+            raise self._foreign(f"field {key!r}: got {type(found).__name__}")
+        return found
+
+    def text(self, key: str) -> str:
+        """Give a text of at most `MAX_NAME_CHARS`."""
+        found = str(self.take(key, str))
+        if len(found) > MAX_NAME_CHARS:
+            raise self._foreign(f"field {key!r}: {len(found)} characters, limit {MAX_NAME_CHARS}")
+        return found
+
+    def whole(self, key: str, low: int = 0, high: int = _MAX_NS) -> int:
+        """Give a whole number from `low` to `high`."""
+        found = int(self.take(key, int))
+        if not low <= found <= high:
+            raise self._foreign(f"field {key!r}: {found} is outside {low}..{high}")
+        return found
+
+    def real(self, key: str) -> float:
+        """Give a finite number."""
+        found = float(self.take(key, (int, float)))
+        if not math.isfinite(found):
+            raise self._foreign(f"field {key!r}: {found} is no number")
+        return found
+
+    def many(self, key: str, kinds: tuple[type, ...]) -> list[Any] | None:
+        """A list with one value of each of `kinds`, or None where the field is nil."""
+        if self._fields.get(key) is None:
+            return None
+        found = self.take(key, list)
+        if len(found) != len(kinds) or not all(map(isinstance, found, kinds)):
+            raise self._foreign(f"field {key!r}: {found!r:.80}")
+        if not all(math.isfinite(value) for value in found if isinstance(value, float)):
+            raise self._foreign(f"field {key!r}: {found!r:.80} holds what is no number")
+        return list(found)
+
+    def everything(self) -> dict[str, Any]:
+        """All fields as they came; only the version is checked."""
+        return dict(self._fields)

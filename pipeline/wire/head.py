@@ -1,0 +1,109 @@
+"""A frame's head: everything that travels with a frame but its pixels."""
+
+import math
+from dataclasses import dataclass
+
+from pipeline.codecs import Codec, check_shape
+from pipeline.errors import UnreadableFrame
+from pipeline.frames import FrameMeta
+from pipeline.wire.fields import MAX_NAME_CHARS, Fields, pack
+
+MAX_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class RingPlace:
+    """Where in a shared-memory ring the pixels of a frame lie."""
+
+    name: str
+    slot: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which frame a head speaks of."""
+
+    camera: str
+    seq: int
+    deadline_ns: int  # UTC, nanoseconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Everything that travels with a frame but its pixels."""
+
+    meta: FrameMeta
+    codec: Codec
+    shape: tuple[int, int]  # (height, width)
+    ring: RingPlace | None = None
+
+
+def encode_head(head: Head) -> bytes:
+    """Pack a frame's head for the field `m`."""
+    meta = head.meta
+    ring = head.ring
+    return pack(
+        {
+            "camera": meta.camera,
+            "seq": meta.seq,
+            "part": meta.part_id,
+            "captured_ns": meta.captured_ns,
+            "deadline_ns": meta.deadline_ns,
+            "codec": head.codec.value,
+            "shape": head.shape,
+            "mm": meta.mm_per_pixel,
+            "ring": (ring.name, ring.slot, ring.generation) if ring else None,
+        }
+    )
+
+
+def decode_head(packed: bytes) -> Head:
+    """Read a frame's head.
+
+    Raises:
+        UnreadableFrame: truncated, foreign, of another schema version, or out of bounds.
+    """
+    fields = Fields(packed, MAX_HEAD_BYTES, UnreadableFrame)
+    codec = fields.text("codec")
+    if codec not in set(Codec):
+        raise UnreadableFrame(f"codec {codec!r:.40}: known are {', '.join(Codec)}")
+    shape = fields.many("shape", (int, int))
+    if shape is None:
+        raise UnreadableFrame("field 'shape' is missing")
+    check_shape((shape[0], shape[1]))
+    return Head(_decode_meta(fields), Codec(codec), (shape[0], shape[1]), _decode_ring(fields))
+
+
+def decode_identity(packed: bytes) -> Identity:
+    """Read which frame a head speaks of: a third of the time of `decode_head`.
+
+    Raises:
+        UnreadableFrame: truncated, foreign, of another schema version, or out of bounds.
+    """
+    fields = Fields(packed, MAX_HEAD_BYTES, UnreadableFrame)
+    return Identity(fields.text("camera"), fields.whole("seq"), fields.whole("deadline_ns"))
+
+
+def _decode_meta(fields: Fields) -> FrameMeta:
+    scale = fields.many("mm", (float, float))
+    if scale and not all(math.isfinite(mm) and mm > 0 for mm in scale):
+        raise UnreadableFrame(f"field 'mm': {scale} are no millimetres per pixel")
+    return FrameMeta(
+        camera=fields.text("camera"),
+        seq=fields.whole("seq"),
+        part_id=fields.text("part"),
+        captured_ns=fields.whole("captured_ns"),
+        deadline_ns=fields.whole("deadline_ns"),
+        mm_per_pixel=(scale[0], scale[1]) if scale else None,
+    )
+
+
+def _decode_ring(fields: Fields) -> RingPlace | None:
+    place = fields.many("ring", (str, int, int))
+    if place is None:
+        return None
+    name, slot, generation = place
+    if len(name) > MAX_NAME_CHARS or slot < 0 or generation < 0:
+        raise UnreadableFrame(f"field 'ring': {place!r:.80}")
+    return RingPlace(name, slot, generation)

@@ -1,0 +1,124 @@
+"""What an engine said of a frame; its mask is packed by `wire.mask`."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.codecs import MAX_PIXELS
+from pipeline.errors import ForeignVerdict
+from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
+from pipeline.wire.fields import Fields, pack
+from pipeline.wire.mask import pack_mask, unpack_mask
+
+MAX_JUDGEMENT_BYTES = 4 << 20
+MAX_REGIONS = 256
+
+
+def encode_judgement(judgement: Judgement) -> bytes:
+    """Pack what an engine said, for the field `j`."""
+    mask = judgement.mask
+    timings = judgement.timings
+    return pack(
+        {
+            "judged": judgement.judged.value,
+            "score": judgement.score,
+            "normalised": judgement.normalised,
+            "threshold": judgement.threshold,
+            "pixel_threshold": judgement.pixel_threshold,
+            "regions": [_pack_region(region) for region in judgement.regions],
+            "mask": None if mask is None else [*mask.shape, pack_mask(mask)],
+            "engine": (
+                judgement.engine.model,
+                judgement.engine.version,
+                judgement.engine.sha256,
+            ),
+            "timings": (
+                timings.transport_ms,
+                timings.queue_ms,
+                timings.inference_ms,
+                timings.batch,
+            ),
+            "worker": judgement.worker,
+            "nearest": judgement.nearest,
+            "distance": judgement.distance,
+        }
+    )
+
+
+def _pack_region(region: Region) -> dict[str, int | float | None]:
+    packed: dict[str, int | float | None] = {
+        "top": region.top,
+        "left": region.left,
+        "height": region.height,
+        "width": region.width,
+        "area_px": region.area_px,
+        "peak": region.peak,
+    }
+    if region.area_mm2 is not None:
+        packed |= {
+            "area_mm2": region.area_mm2,
+            "height_mm": region.height_mm,
+            "width_mm": region.width_mm,
+        }
+    return packed
+
+
+def decode_judgement(packed: bytes) -> Judgement:
+    """Read what an engine said.
+
+    Raises:
+        ForeignVerdict: truncated, foreign, of another schema version, or out of bounds.
+    """
+    fields = Fields(packed, MAX_JUDGEMENT_BYTES, ForeignVerdict)
+    judged = fields.text("judged")
+    if judged not in {Decision.OK, Decision.NG}:
+        raise ForeignVerdict(f"field 'judged': {judged!r:.40}")
+    engine = fields.many("engine", (str, str, str))
+    timings = fields.many("timings", (float, float, float, int))
+    if engine is None or timings is None:
+        raise ForeignVerdict("fields 'engine' and 'timings' are needed")
+    return Judgement(
+        judged=Decision(judged),
+        score=fields.real("score"),
+        normalised=fields.real("normalised"),
+        threshold=fields.real("threshold"),
+        pixel_threshold=fields.real("pixel_threshold"),
+        regions=tuple(_decode_region(region) for region in fields.take("regions", list)),
+        mask=_decode_mask(fields.many("mask", (int, int, bytes))),
+        engine=EngineName(*engine),
+        timings=Timings(*timings),
+        worker=fields.text("worker"),
+        nearest=tuple(_numbers(fields.take("nearest", list), (int,))),
+        distance=tuple(map(float, _numbers(fields.take("distance", list), (int, float)))),
+    )
+
+
+def _numbers(found: list[Any], kinds: tuple[type, ...]) -> list[Any]:
+    for number in found:
+        if type(number) not in kinds or not math.isfinite(number):
+            raise ForeignVerdict(f"a number was expected, got {number!r:.40}")
+    return found
+
+
+_WHOLE_FIELDS = ("top", "left", "height", "width", "area_px")
+_MM_FIELDS = ("area_mm2", "height_mm", "width_mm")
+
+
+def _decode_region(packed: object) -> Region:
+    if not isinstance(packed, dict):
+        raise ForeignVerdict(f"a region was expected, got {type(packed).__name__}")
+    sizes = _numbers([packed.get(name) for name in _WHOLE_FIELDS], (int,))
+    if min(sizes) < 0 or max(sizes) > MAX_PIXELS:
+        raise ForeignVerdict(f"region {sizes} lies in no picture")
+    top, left, height, width, area_px = sizes
+    peak = float(*_numbers([packed.get("peak")], (int, float)))
+    if "area_mm2" not in packed:
+        return Region(top, left, height, width, area_px, peak)
+    scaled = _numbers([packed.get(name) for name in _MM_FIELDS], (int, float))
+    return Region(top, left, height, width, area_px, peak, *map(float, scaled))
+
+
+def _decode_mask(found: list[Any] | None) -> NDArray[np.bool_] | None:
+    return None if found is None else unpack_mask(found[2], found[0], found[1])
