@@ -18,6 +18,7 @@ _BACKENDS: dict[str, tuple[Backend, ...]] = {
     ".onnx": ("openvino", "onnxruntime"),
     ".fixed": ("fixed",),
 }
+MOST_LANES = 8  # more threads would wait for the interpreter instead of for the network
 _DEVICE = re.compile(r"auto|cpu|cuda(?::(?P<index>\d{1,3}))?")
 
 
@@ -28,6 +29,7 @@ class OpenedEngine:
     engine: Engine
     manifest: Manifest
     backend: str  # library, version, device and precision that really run it
+    more_lanes: tuple[Engine, ...] = ()  # may score while `engine` does, each in its own thread
 
     def __enter__(self) -> Self:
         return self
@@ -38,7 +40,8 @@ class OpenedEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.engine.close()
+        for engine in (*self.more_lanes, self.engine):
+            engine.close()
 
 
 def open_engine(
@@ -107,11 +110,15 @@ def _open_openvino(
 ) -> OpenedEngine:
     del cuda_index
     try:
-        from engines.openvino_engine import OpenVinoEngine  # noqa: PLC0415  # only where it is used
+        from engines.openvino_engine import (  # noqa: PLC0415  # only where it is used
+            OpenVinoEngine,
+            load_network,
+        )
     except ImportError as error:
         raise _missing("openvino", error) from error
-    engine = OpenVinoEngine(path, manifest, threads)
-    return OpenedEngine(engine, manifest, engine.backend)
+    network = load_network(path, manifest, threads)
+    lanes = [OpenVinoEngine(network) for _ in range(min(network.streams, MOST_LANES))]
+    return OpenedEngine(lanes[0], manifest, network.backend, tuple(lanes[1:]))
 
 
 def _open_onnxruntime(

@@ -6,6 +6,7 @@ one request on two threads costs more CPU per frame than two requests on one thr
 (docs/experiments.md). So a frame's result cannot depend on its place in the batch.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +30,55 @@ from engines.manifest import Manifest
 _HINTS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
 
 
+@dataclass(frozen=True)
+class Network:
+    """A compiled file, shared by the engines that score with it."""
+
+    manifest: Manifest
+    scales: int  # of its prototypes; 0: none
+    streams: int  # frames computed at the same time, one core each
+    compiled: Any  # openvino has no types
+
+    @property
+    def backend(self) -> str:
+        """Library, device, streams and the precision that was really taken."""
+        taken = self.compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        streams = self.compiled.get_property("NUM_STREAMS")
+        version = openvino.__version__.split("-")[0]
+        return f"openvino {version} cpu, {streams} streams, {taken}"
+
+
+def load_network(path: Path, manifest: Manifest, threads: int) -> Network:
+    """Load and compile a file.
+
+    Args:
+        path: the `.onnx` file; its manifest is verified.
+        manifest: what the file is.
+        threads: frames computed at the same time; at least 1.
+
+    Raises:
+        ManifestError: the graph does not fit the contract or the manifest.
+        BackendError: OpenVINO cannot read or compile it.
+    """
+    model, scales = _read(path, manifest)
+    streams = min(threads, manifest.max_batch)
+    return Network(manifest, scales, streams, _compile(model, manifest, streams))
+
+
 class OpenVinoEngine:
-    """Scores batches of frames on the CPU, each frame by itself."""
+    """Scores batches of frames on the CPU, each frame by itself.
 
-    def __init__(self, path: Path, manifest: Manifest, threads: int) -> None:
-        """Load and compile the file.
+    Several engines on one network may score at the same time, each in a thread of its own: while
+    one hands its results on, the others keep the streams busy.
+    """
 
-        Args:
-            path: the `.onnx` file; its manifest is verified.
-            manifest: what the file is.
-            threads: frames computed at the same time, one core each; at least 1.
-
-        Raises:
-            ManifestError: the graph does not fit the contract or the manifest.
-            BackendError: OpenVINO cannot read or compile it.
-        """
+    def __init__(self, network: Network) -> None:
+        """Take a network from `load_network`."""
+        manifest = network.manifest
         self._size = (manifest.height, manifest.width)
-        model, scales = _read(path, manifest)
-        streams = min(threads, manifest.max_batch)
-        self._compiled: Any = _compile(model, manifest, streams)
+        self._compiled: Any = network.compiled
         self._max_batch = manifest.max_batch
-        self._scores: Scores | None = allocate_scores(manifest, scales)
+        self._scores: Scores | None = allocate_scores(manifest, network.scales)
         self._requests: list[Any] = []
 
     @property
@@ -61,14 +90,6 @@ class OpenVinoEngine:
     def input_size(self) -> tuple[int, int]:
         """(height, width) in pixels that every frame must have."""
         return self._size
-
-    @property
-    def backend(self) -> str:
-        """Library, device, streams and the precision that was really taken."""
-        taken = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        streams = self._compiled.get_property("NUM_STREAMS")
-        version = openvino.__version__.split("-")[0]
-        return f"openvino {version} cpu, {streams} streams, {taken}"
 
     def score(self, frames: Pixels) -> Scores:
         """Score `frames`, uint8 [N, H, W, 3]; the arrays returned are reused by the next call.

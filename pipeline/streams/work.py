@@ -51,8 +51,8 @@ class Work:
         self._worker = worker
         self._kept = limits.results_kept
         self._results_bytes = limits.results_bytes
-        self._reading = Lane(client)
-        self._answer = Script(Lane(client), "answer")
+        self._hot = Lane(client)
+        self._answer = Script(self._hot, "answer")
         self._expire = Script(client.execute_command, "expire")
         self._forget = Script(client.execute_command, "forget")
 
@@ -72,7 +72,7 @@ class Work:
         with translated():
             try:
                 found = read_group(
-                    self._reading, (GROUP, self._worker), self._keys.frames, after, count, block_ms
+                    self._hot, (GROUP, self._worker), self._keys.frames, after, count, block_ms
                 )
             except redis.ResponseError as error:
                 if "NOGROUP" not in str(error):

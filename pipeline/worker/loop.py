@@ -6,6 +6,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engines.cost import CostCurve
@@ -19,6 +20,7 @@ from pipeline.worker.keeper import Keeper
 from pipeline.worker.post import Post
 from pipeline.worker.reader import Intake, Reader
 from pipeline.worker.scorer import Scorer, worst_case_s
+from pipeline.worker.tray import Held
 from pipeline.worker.writer import Writer
 
 REDIS_UNSEEN_S = 5.0  # without an answer for so long a worker says that it is not ready
@@ -45,9 +47,9 @@ def worker_name(device: str) -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{device}:{secrets.token_hex(3)}"
 
 
-def capacity(max_batch: int) -> int:
-    """How many entries a worker holds: one batch on the engine, one ready, a few on their way."""
-    return 2 * max_batch + 2
+def capacity(max_batch: int, lanes: int) -> int:
+    """How many entries a worker holds: batches on the engine, one ready, a few on their way."""
+    return (lanes + 1) * max_batch + 2
 
 
 class Worker:
@@ -56,7 +58,7 @@ class Worker:
     def __init__(
         self,
         post: Post,
-        engine: Engine,
+        lanes: Sequence[Engine],
         curve: CostCurve,
         manifest: Manifest,
         options: Options,
@@ -66,25 +68,22 @@ class Worker:
         self._options = options
         self._started_ms = time.time_ns() // 1_000_000
         self._stuck_s = worst_case_s(curve, options.max_batch)
-        intake = Intake(post, engine.input_size, options.max_deliveries)
+        intake = Intake(post, lanes[0].input_size, options.max_deliveries)
         self._keeper = Keeper(post, intake, self._report)
         named = EngineName(manifest.model, manifest.version, manifest.sha256)
         self._writer = Writer(post, self.limits, named)
-        self._scorer = Scorer(
-            post,
-            engine,
-            curve,
-            options.max_batch,
-            options.batch_wait_ms,
-            self._writer,
-        )
+        self._scorers = [
+            Scorer(post, engine, curve, options.max_batch, options.batch_wait_ms, self._writer)
+            for engine in lanes
+        ]
         self._reader = Reader(
-            post, intake, self._scorer.score_at_once, lambda: self._keeper.standing.paused
+            post, intake, self._score_at_once, lambda: self._keeper.standing.paused
         )
         halt = post.halt
-        self._reading = halt.guard(self._reader.run, "reader")
+        readers = len(lanes) + 1  # so that one reads while the others score
+        self._reading = [halt.guard(self._reader.run, "reader") for _ in range(readers)]
         self._keeping = halt.guard(self._keeper.run, "keeper")
-        self._scoring = halt.guard(self._scorer.run, "scorer")
+        self._scoring = [halt.guard(scorer.run, "scorer") for scorer in self._scorers]
         self._writing = halt.guard(self._writer.run, "writer")
 
     def run(self, drain_s: float) -> None:
@@ -96,7 +95,7 @@ class Worker:
         stopping = self._post.halt.draining.is_set
         self._post.link.persist(self._post.work.join, stopping)
         self._post.link.persist(self._keeper.hear, stopping)
-        for thread in (self._reading, self._keeping, self._scoring, self._writing):
+        for thread in (*self._reading, self._keeping, *self._scoring, self._writing):
             thread.start()
         self._post.halt.draining.wait()
         _log.info("worker.draining", extra={"in_hand": self._post.tray.in_hand})
@@ -109,10 +108,12 @@ class Worker:
             self._post.rings.close()
 
     def _drain(self, drain_s: float) -> None:
-        self._reading.join(drain_s)
+        for reading in self._reading:
+            reading.join(drain_s)
         self._keeping.join(drain_s)
         self._post.tray.close()
-        self._scoring.join(drain_s)
+        for scoring in self._scoring:
+            scoring.join(drain_s)
         self._post.outbox.put(None)
         self._writing.join(drain_s)
         if self._post.tray.in_hand:
@@ -122,6 +123,10 @@ class Worker:
         except (ConnectionLost, RedisFull) as error:
             _log.warning("worker.left_unsaid", extra={"why": str(error)})  # others see it is gone
         _log.info("worker.drained", extra={"verdicts": self._writer.verdicts})
+
+    def _score_at_once(self, held: Held) -> bool:
+        """Score a frame in the reader's thread on the first lane that is free, if one is."""
+        return any(scorer.score_at_once(held) for scorer in self._scorers)
 
     def limits(self) -> Limits:
         """The thresholds in force: a control message's, else the flag's, else the manifest's."""
@@ -137,7 +142,7 @@ class Worker:
         """What is wrong with this process, or nothing."""
         if self._post.halt.failure:
             return self._post.halt.failure
-        if (busy_s := self._scorer.busy_s()) > self._stuck_s:
+        if (busy_s := max(scorer.busy_s() for scorer in self._scorers)) > self._stuck_s:
             return f"the engine has been at one batch for {busy_s:.0f} s"
         return ""
 

@@ -80,6 +80,7 @@ def run(settings: WorkerSettings) -> int:
         curve = _cost_curve(opened, settings.max_batch)
         max_batch = settings.max_batch or curve.best_batch()
         max_batch = min(max_batch, opened.engine.max_batch)
+        max_batch = -(-max_batch // (1 + len(opened.more_lanes)))  # lanes share what is worthwhile
         fields = {"backend": opened.backend, "max_batch": max_batch, "one_ms": curve.ms(1)}
         _log.info("engine.ready", extra=fields)
         return _serve(settings, opened, curve, max_batch)
@@ -97,6 +98,7 @@ def _cost_curve(opened: OpenedEngine, max_batch: int) -> CostCurve:
 
 def _serve(settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max_batch: int) -> int:
     manifest: Manifest = opened.manifest
+    lanes = (opened.engine, *opened.more_lanes)
     name = worker_name(settings.device)
     telemetry = Telemetry(settings.line)
     options = Options(
@@ -117,10 +119,10 @@ def _serve(settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max
             Work(link.client, settings.line, name, limits),
             Controls(link.client, settings.line),
             telemetry,
-            Tray(capacity(max_batch)),
+            Tray(capacity(max_batch, len(lanes))),
             Rings(RingReader.attach),
         )
-        worker = Worker(post, opened.engine, curve, manifest, options)
+        worker = Worker(post, lanes, curve, manifest, options)
         page = served(telemetry, settings.host, settings.port, worker.ailing, worker.not_ready)
         with page as port, stopped_by_signals(post.halt.draining.set):
             fields = {"worker": name, "line": settings.line, "redis": link.server, "port": port}

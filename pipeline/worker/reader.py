@@ -54,11 +54,11 @@ class Intake:
 
 
 class Reader:
-    """Reads while there is room.
+    """Reads while there is room, in one thread more than the engine has lanes.
 
-    A frame that comes alone while the engine is free is scored in this thread: handing it to the
-    scorer's would cost it 0.2 ms (docs/experiments.md). Meanwhile nobody reads; but where frames
-    queue up, more than one comes at a time, and each thread does its own work.
+    A frame that comes alone while a lane is free is scored in the thread that read it: handing it
+    to the scorer's would cost it 0.2 ms (docs/experiments.md). Where frames queue up, more than one
+    comes at a time, and each thread does its own work.
     """
 
     def __init__(

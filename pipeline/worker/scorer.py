@@ -53,27 +53,22 @@ class Scorer:
 
     def run(self) -> None:
         """Score until the tray is closed and empty."""
-        while (picked := self._tray.next_batch(self._decide)) is not None:
+        while (picked := self._tray.next_batch(self._take_turn)) is not None:
             batch, late = picked
             if late:
                 entries = [held.entry for held in late]
                 self._outbox.put(Refused(entries, Reason.LATE, "no time left to score it"))
-            with self._turn:
-                if batch:
-                    self._score(batch)
-                else:
-                    self._ease_pace()
+            if batch:
+                self._score_in_turn(batch)
+            else:
+                self._ease_pace()
 
     def score_at_once(self, held: Held) -> bool:
         """Score a frame in the caller's thread; False, and nothing done, if that cannot be now."""
-        if not self._turn.acquire(blocking=False):
+        if not self._take_turn([held.waiting], time.time_ns()).batch:
             return False
-        try:
-            if not self._decide([held.waiting], time.time_ns()).batch:
-                return False
-            self._score([held])
-        finally:
-            self._turn.release()
+        self._score_in_turn([held])
+        self._tray.look_again()
         return True
 
     def busy_s(self) -> float:
@@ -85,8 +80,20 @@ class Scorer:
         """How long a batch takes: the curve times how it went lately, and its publication."""
         return self._curve.ms(batch) * self._pace + self._writer.publish_ms()
 
-    def _decide(self, waiting: Sequence[Waiting], now_ns: int) -> Plan:
-        return plan_batch(waiting, now_ns, self.expected_ms, self._max_batch, self._batch_wait_ms)
+    def _take_turn(self, waiting: Sequence[Waiting], now_ns: int) -> Plan:
+        """Decide what to do now; with a batch comes the turn. Nothing while the engine is busy."""
+        if not self._turn.acquire(blocking=False):
+            return Plan((), (), None)
+        plan = plan_batch(waiting, now_ns, self.expected_ms, self._max_batch, self._batch_wait_ms)
+        if not plan.batch:
+            self._turn.release()
+        return plan
+
+    def _score_in_turn(self, batch: list[Held]) -> None:
+        try:
+            self._score(batch)
+        finally:
+            self._turn.release()
 
     def _score(self, batch: list[Held]) -> None:
         frames = self._gathered(batch)

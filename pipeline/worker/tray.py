@@ -56,6 +56,11 @@ class Tray:
             self._frames.append(held)
             self._changed.notify_all()
 
+    def look_again(self) -> None:
+        """Wake who waits for a batch: an engine is free."""
+        with self._changed:
+            self._changed.notify_all()
+
     def answered(self, entries: list[Entry]) -> None:
         """Entries have been answered and are no longer in hand."""
         ids = {entry.entry_id for entry in entries}

@@ -92,12 +92,12 @@ class Bench:
             Work(self.link.client, self.line, name, self.limits),
             Controls(self.link.client, self.line),
             Telemetry(self.line),
-            Tray(capacity(4)),
+            Tray(capacity(4, 1)),
             Rings(RingReader.attach),
         )
         cost = CostPoint(batch=1, median_ms=self.curve_ms, p99_ms=self.curve_ms)
         curve = CostCurve.through([cost])
-        worker = Worker(post, self.engine, curve, MANIFEST, Options(4, 0.0, 3, None, None))
+        worker = Worker(post, [self.engine], curve, MANIFEST, Options(4, 0.0, 3, None, None))
         thread = threading.Thread(target=worker.run, args=(WAIT_S,))
         thread.start()
         try:
