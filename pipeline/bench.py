@@ -29,10 +29,11 @@ from rich.table import Table
 from engines.command import CommandSettings
 from engines.cost import CostCurve, batch_sizes, measure_cost
 from engines.engine import Engine
+from engines.flags import File, Folder
 from engines.manifest import write_atomic
 from engines.open import Backend, open_engine
 from pipeline.bench_rig import Rig, Way, rigs
-from pipeline.codecs import Codec
+from pipeline.codecs import Codec, Transport
 from pipeline.crew import stopping_on_signals
 from pipeline.logs import start_logs
 from pipeline.progress import progress
@@ -46,18 +47,18 @@ Step = Callable[[int], None]
 class BenchSettings(CommandSettings):
     """Measure rate, added latency and memory of a worker against the bare engine."""
 
-    engine: Path = Field(description="engine file, its manifest beside it")
+    engine: File = Field(description="engine file, its manifest beside it")
     backend: Backend = Field(default="auto", description="what runs the engine")
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     threads: list[int] = Field(
         default=[1, 0], description="CPU cores for the engine, one after the other; 0: all"
     )
-    codecs: list[Codec] = Field(
+    codecs: list[Transport] = Field(
         default=[Codec.RING, Codec.RAW, Codec.JPEG], description="transports to measure"
     )
     rounds: int = Field(default=9, ge=1, description="turns of the line, for each transport")
     seconds: float = Field(default=2.0, gt=0, description="how long each turn lasts, seconds")
-    out: Path | None = Field(
+    out: Folder | None = Field(
         default=None, description="folder for bench.json and the logs of all processes"
     )
     as_json: bool = Field(default=False, description="print JSON instead of a table")

@@ -40,6 +40,7 @@ class Keeper:
             (self.hear, CONTROLS_EVERY_S),
             (self._count, COUNT_EVERY_S),
             (self._trim, COUNT_EVERY_S),
+            (post.link.fitness.look, COUNT_EVERY_S),
         ]
         self._due_s = [0.0] * len(self._duties)
 

@@ -3,12 +3,12 @@
 import gc
 import logging
 import sys
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from engines.cost import CostCurve, batch_sizes, measure_cost
+from engines.flags import File
 from engines.machine import machine_name
 from engines.manifest import Manifest
 from engines.open import OpenedEngine, open_engine
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 class WorkerSettings(LineSettings):
     """Judge the frames of a line with an engine; run one per GPU, or one per group of cores."""
 
-    engine: Path = Field(description="engine file, its manifest beside it: prn.onnx, prn.plan")
+    engine: File = Field(description="engine file, its manifest beside it: prn.onnx, prn.plan")
     backend: Literal["auto", "openvino", "onnxruntime", "fixed"] = Field(
         default="auto", description="what runs the engine; auto: OpenVINO on a CPU"
     )

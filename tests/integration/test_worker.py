@@ -80,6 +80,7 @@ class Bench:
     def __init__(self, link: Link, line: str, limits: Limits) -> None:
         self.link, self.line, self.limits = link, line, limits
         self.engine = ProbeEngine()
+        self.lanes = [self.engine]
         self.curve_ms = 1.0  # what the engine is believed to take for one frame
         self.intake = Intake(link.client, line, "cam", limits)
         self.intake.join()
@@ -92,18 +93,19 @@ class Bench:
             Work(self.link.client, self.line, name, self.limits),
             Controls(self.link.client, self.line),
             Telemetry(self.line),
-            Tray(capacity(4, 1)),
+            Tray(capacity(4, len(self.lanes))),
             Rings(RingReader.attach),
         )
         cost = CostPoint(batch=1, median_ms=self.curve_ms, p99_ms=self.curve_ms)
         curve = CostCurve.through([cost])
-        worker = Worker(post, [self.engine], curve, MANIFEST, Options(4, 0.0, 3, None, None))
+        worker = Worker(post, self.lanes, curve, MANIFEST, Options(4, 0.0, 3, None, None))
         thread = threading.Thread(target=worker.run, args=(WAIT_S,))
         thread.start()
         try:
             yield worker
         finally:
-            self.engine.free.set()
+            for engine in self.lanes:
+                engine.free.set()
             post.halt.draining.set()
             thread.join(2 * WAIT_S)
         assert not thread.is_alive()
@@ -228,6 +230,32 @@ def test_frame_that_the_engine_fails_on_does_not_take_its_batch_along(bench: Ben
         verdicts = bench.wait_for(4)
     assert 3 in bench.engine.batches
     assert [verdicts[seq].reason for seq in range(4)] == [None, None, Reason.ENGINE, None]
+
+
+def test_lanes_of_an_engine_score_side_by_side(bench: Bench) -> None:
+    bench.lanes.append(ProbeEngine())
+    for engine in bench.lanes:
+        engine.free.clear()
+    with bench.worker():
+        bench.offer(0)
+        until(lambda: any(engine.batches for engine in bench.lanes))
+        bench.offer(1)
+        until(lambda: all(engine.batches for engine in bench.lanes))
+        bench.lanes[1].free.set()  # the other one is still at it
+        until(lambda: len(bench.verdicts()) == 1)
+        bench.lanes[0].free.set()
+        assert len(bench.wait_for(2)) == 2
+
+
+def test_frame_that_waits_for_a_busy_engine_is_scored_when_it_is_free(bench: Bench) -> None:
+    bench.engine.free.clear()
+    with bench.worker() as worker:
+        bench.offer(0)
+        until(lambda: bool(bench.engine.batches))
+        bench.offer(1)
+        until(lambda: worker._post.tray.in_hand == 2)
+        bench.engine.free.set()
+        assert len(bench.wait_for(2)) == 2
 
 
 def test_score_that_is_no_number_is_never_ok(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,23 @@ def test_a_frame_scores_the_same_in_every_slot_and_batch_size(
                 order = (np.arange(count) + shift) % 8
                 together = opened.engine.score(frames[order]).score
                 np.testing.assert_allclose(together, np.take(alone, order), atol=SCORE_TOLERANCE)
+
+
+def test_lanes_that_score_at_the_same_time_do_not_mix_their_frames(onnx_file: Path) -> None:
+    frames = pictures(8)
+    with open_engine(onnx_file, "openvino", threads=2) as opened:
+        lanes = (opened.engine, *opened.more_lanes)
+        assert len(lanes) == 2
+        alone = [copied(opened.engine.score(frames[at : at + 4])) for at in (0, 4)]
+
+        def score(lane: int) -> Scores:
+            return lanes[lane].score(frames[4 * lane : 4 * lane + 4])
+
+        with ThreadPoolExecutor(2) as threads:
+            for _ in range(20):
+                at_once = threads.map(score, (0, 1))
+                for got, wanted in zip(at_once, alone, strict=True):
+                    np.testing.assert_array_equal(got.maps, wanted.maps)
 
 
 @pytest.mark.parametrize("backend", RUNNERS)
