@@ -1,0 +1,123 @@
+"""Simulated anomalies (SA): foreign textures (HEA) and the part's own, out of place (HOA)."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.augment import (
+    augment_source,
+    bend,
+    retone,
+    shift_picture,
+    shuffle_grid,
+    to_grey,
+)
+from trainer.blend import LEAST_PIXELS, Anomaly, Mask, Pixels, changed_pixels, is_visible, paste
+from trainer.perlin import NoiseBank
+from trainer.pose import Likeness
+from trainer.shapes import draw_shape
+from trainer.textures import Textures
+
+MOST_BETA = 0.8  # opacity of the normal picture under a simulated anomaly
+_TRIES = 12
+_ON_PART_SHARE = 0.8  # of objects' anomalies: only on the part
+_TONED_SHARE = 0.3  # of foreign textures: brought near the picture's own tone
+_HOMOLOGOUS = {"shuffled": 0.35, "moved": 0.2, "retoned": 0.3, "bent": 0.15}
+_LEAST_TONE = 14.0  # grey levels
+
+
+@dataclass(frozen=True, slots=True)
+class Normals:
+    """The normal pictures and what is known of them."""
+
+    pictures: NDArray[np.uint8]  # [N, H, W, 3]
+    foregrounds: NDArray[np.bool_] | None  # [N, H, W]; None: everywhere
+    likeness: Likeness
+
+    def foreground(self, index: int) -> Mask | None:
+        """Where the part is in a picture; None: everywhere."""
+        return None if self.foregrounds is None else self.foregrounds[index]
+
+
+def simulate(
+    rng: np.random.Generator,
+    normals: Normals,
+    index: int,
+    bank: NoiseBank,
+    textures: Textures | None,
+    transparent: bool,  # noqa: FBT001  # a switch of the user, passed on
+) -> Anomaly:
+    """Make an anomaly on a normal picture: of a foreign texture, or homologous without one.
+
+    Shapes and sources are drawn anew until the anomaly can be seen; the last try counts.
+    """
+    base, foreground = normals.pictures[index], normals.foreground(index)
+    anomaly = Anomaly(base, np.zeros(base.shape[:2], np.bool_))
+    for _ in range(_TRIES):
+        mask = draw_shape(rng, bank)
+        if foreground is not None and rng.random() < _ON_PART_SHARE:
+            mask &= foreground
+        if np.count_nonzero(mask) < LEAST_PIXELS:
+            continue
+        if textures is None:
+            source = homologous_source(rng, normals, index)
+        else:
+            source = heterologous_source(rng, textures, base, normals.likeness)
+        beta = rng.uniform(0, MOST_BETA) if transparent else 0.0
+        feather = float(rng.choice((0.0, 0.6, 1.0)))
+        frame = paste(base, source, mask, beta, feather)
+        anomaly = Anomaly(frame, changed_pixels(base, frame, mask))
+        if is_visible(base, frame, anomaly.mask, normals.likeness.roughness):
+            break
+    return anomaly
+
+
+def heterologous_source(
+    rng: np.random.Generator, textures: Textures, base: Pixels, likeness: Likeness
+) -> Pixels:
+    """Draw a foreign texture, augmented; without colours where the pictures have none."""
+    source = augment_source(rng, textures.draw(rng))
+    if likeness.grey:
+        source = to_grey(source)
+    if rng.random() < _TONED_SHARE:
+        toward = np.array(cv2.mean(base)[:3]) - np.array(cv2.mean(source)[:3])
+        toward = toward.mean() if likeness.grey else toward
+        shift = np.round(rng.uniform(0.5, 1) * np.broadcast_to(toward, 3))
+        moved = cv2.add(source, (*shift.tolist(), 0.0))
+        return np.asarray(moved, np.uint8)
+    return source
+
+
+def homologous_source(rng: np.random.Generator, normals: Normals, index: int) -> Pixels:
+    """Make an anomaly source of this normal picture or another one.
+
+    Shuffled: augmented and cut into a shuffled grid. Moved: shifted content, which over an object
+    is often background, as where a part is missing. Retoned: darker or brighter in place, as
+    scratches and stains. Bent: displaced in place, as dents.
+    """
+    own = normals.pictures[index]
+    other = normals.pictures[rng.integers(len(normals.pictures))]
+    kind = rng.choice(list(_HOMOLOGOUS), p=list(_HOMOLOGOUS.values()))
+    if kind == "shuffled":
+        source = shuffle_grid(rng, augment_source(rng, other if rng.random() < 0.5 else own))  # noqa: PLR2004
+    elif kind == "moved":
+        source = missing_source(rng, own, other, normals.foreground(index))
+    elif kind == "retoned":
+        source = retone(rng, own, _LEAST_TONE + normals.likeness.roughness)
+    else:
+        source = bend(rng, own, max(2.0, min(own.shape[:2]) * rng.uniform(0.02, 0.08)))
+    return to_grey(source) if normals.likeness.grey else source
+
+
+def missing_source(
+    rng: np.random.Generator, own: Pixels, other: Pixels, foreground: Mask | None
+) -> Pixels:
+    """Shift a picture, or, for objects in half of all cases, show what lies behind the part."""
+    if foreground is None or foreground.all() or rng.random() < 0.5:  # noqa: PLR2004
+        return shift_picture(rng, other)
+    background = (~foreground).view(np.uint8)
+    mean, spread = cv2.meanStdDev(own, mask=background)
+    grain = rng.normal(0, 1, (*own.shape[:2], 1)) * min(2.0, float(spread.mean()))
+    return np.clip(mean.reshape(3) + grain, 0, 255).astype(np.uint8)
