@@ -5,7 +5,6 @@ it is pasted on turns every anomaly into a dark patch.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -180,22 +179,6 @@ def warp(picture: Pixels, matrix: Matrix, border: int) -> Pixels:
         picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border
     )
     return np.asarray(moved, np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
-class Freedom:
-    """How far a seen anomaly may be moved and still be one that the line could see."""
-
-    turns: bool  # in any direction; else by small angles only
-    scale: tuple[float, float] = (0.7, 1.4)
-    small_deg: float = 15.0
-
-
-def draw_turn(rng: np.random.Generator, freedom: Freedom) -> float:
-    """Draw an angle in degrees."""
-    if freedom.turns:
-        return float(90 * rng.integers(4) + rng.uniform(-45, 45))
-    return float(rng.uniform(-freedom.small_deg, freedom.small_deg))
 
 
 def place(

@@ -1,4 +1,4 @@
-"""Pasting: an anomaly source over a picture, and which pixels that really changed."""
+"""Pasting: an anomaly source over a picture, and which pixels really changed."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+Box = tuple[slice, slice]  # rows, columns
 
 LEAST_CHANGE = 8  # grey levels: a smaller change is none
-LEAST_PIXELS = 16  # a smaller anomaly is drawn anew
-_NEAR = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+HOLES = 7  # pixels: unchanged gaps of an anomaly up to so wide are part of it
+_LEAST_SHOWN = 0.5  # share of a pasted mask that must have changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +40,41 @@ def paste(base: Pixels, source: Pixels, mask: Mask, beta: float, feather: float)
     return np.asarray(cv2.blendLinear(source, base, weight, 1 - weight), np.uint8)
 
 
+def box_around(mask: Mask, padding: int) -> Box:
+    """Rows and columns that hold a mask and `padding` pixels around it."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    rows = slice(max(0, top - padding), min(mask.shape[0], top + height + padding))
+    return rows, slice(max(0, left - padding), min(mask.shape[1], left + width + padding))
+
+
 def change(base: Pixels, frame: Pixels) -> Pixels:
     """Largest difference of a colour at each pixel; uint8 [H, W]."""
-    apart = cv2.absdiff(base, frame)
-    first, second, third = cv2.split(apart)
+    first, second, third = cv2.split(cv2.absdiff(base, frame))
     return np.asarray(cv2.max(cv2.max(first, second), third), np.uint8)
 
 
-def changed_pixels(base: Pixels, frame: Pixels, mask: Mask) -> Mask:
-    """Mark pixels that changed, and those under the mask with changed ones close around them.
+def changed_pixels(base: Pixels, frame: Pixels, mask: Mask, holes: int = HOLES) -> Mask:
+    """Mark pixels that changed, and unchanged gaps between them that the mask covers.
 
     A texture crosses the tone of the picture in places: such pixels belong to the anomaly.
     """
-    apart = change(base, frame)
-    changed = (apart >= LEAST_CHANGE).view(np.uint8)
-    closed = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, _NEAR)
+    changed = (change(base, frame) >= LEAST_CHANGE).view(np.uint8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (holes, holes))
+    closed = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, kernel)
     return np.asarray((closed.view(np.bool_) & mask) | changed.view(np.bool_), np.bool_)
 
 
-def is_visible(base: Pixels, frame: Pixels, mask: Mask, roughness: float) -> bool:
+def shown_enough(shown: Mask, mask: Mask, least_pixels: int) -> bool:
+    """Tell whether an anomaly is large enough and most of its mask has changed."""
+    covered = int(np.count_nonzero(shown & mask))
+    return covered >= max(least_pixels, _LEAST_SHOWN * np.count_nonzero(mask))
+
+
+def stands_out(base: Pixels, frame: Pixels, shown: Mask, roughness: float) -> bool:
     """Tell whether an anomaly differs by more than normal pictures do from each other.
 
     Without this, a piece of a rough surface pasted onto another one would be called an anomaly.
     """
-    if np.count_nonzero(mask) < LEAST_PIXELS:
-        return False
-    apart = change(cv2.blur(base, (3, 3)), cv2.blur(frame, (3, 3)))
-    mean = cv2.mean(apart, mask.view(np.uint8))[0]
-    return bool(mean >= LEAST_CHANGE + 1.5 * roughness)
+    apart = change(cv2.blur(base, (5, 5)), cv2.blur(frame, (5, 5)))
+    mean = cv2.mean(apart, shown.view(np.uint8))[0]
+    return bool(mean >= LEAST_CHANGE / 2 + 2 * roughness)

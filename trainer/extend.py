@@ -6,58 +6,34 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.augment import Freedom, apply_tones, bend_field, draw_turn, place, warp
-from trainer.blend import Anomaly, Mask, Pixels, changed_pixels, paste
-from trainer.foreground import split_picture
+from trainer.augment import Matrix, apply_tones, bend_field, place
+from trainer.blend import Anomaly, Box, Mask, Pixels, changed_pixels, paste, shown_enough
+from trainer.regions import LEAST_PIXELS, Region, middle, tone_around
 
 MOST_BETA = 0.7  # opacity of the normal picture under an extended anomaly
-LEAST_PIXELS = 8  # of a pasted region: seen anomalies may be small themselves
-_TRIES = 6
-_OPAQUE_SHARE = 0.5
+_TRIES = 4
 _REGIONS_P = (0.65, 0.25, 0.1)  # of one, two, three regions in a picture
-_INSIDE = 0.9  # share of a region on the part from which on it stays on parts
+_OPAQUE_SHARE = 0.5
+_ROUGH = 10.0  # grey levels of roughness that halve the transparency: thin cracks would drown
+_ABOUT_MIDDLE_SHARE = 0.5  # of regions of freely turning objects: turned with the whole part
+_IN_PLACE_SHARE = 0.4  # of the others: near their old place
 _BENT_SHARE = 0.3
-_MATCHED_SHARE = 0.7  # pasted with the tone of its surroundings matched to the new ones
-_PIECES_MOST = 6
+_MATCHED_SHARE = 0.7  # the tone of its surroundings is matched to the new ones
+_MOST_SHIFT = 40.0  # grey levels of this matching
 _KEPT_LEVEL = 90  # of a warped mask in 0..255: below one half, so that thin lines stay whole
-_RING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11))
-_MARGIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+_PADDING = 4  # pixels around the box of a region
+_HOLES = 15  # pixels: unchanged gaps of a region up to so wide are part of it
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
-    """A seen anomaly, or one connected piece of it, in its own picture."""
+class Freedom:
+    """How a seen anomaly may be varied and still be one that the line could see."""
 
-    picture: Pixels  # [H, W, 3], borrowed
-    mask: Pixels  # [H, W], 0 or 255
-    centre: tuple[float, float]  # of its bounding box, (x, y)
-    pivot: tuple[float, float]  # middle of the part in its picture, (x, y)
-    on_part: bool  # lies on the part, so it stays on parts
-
-
-def find_regions(
-    seen: NDArray[np.uint8],
-    masks: NDArray[np.bool_],
-    objects: bool,  # noqa: FBT001
-) -> tuple[Region, ...]:
-    """Cut seen anomalies into regions: each whole, and piece by piece where it has a few.
-
-    Args:
-        seen: uint8 [S, H, W, 3].
-        masks: bool [S, H, W].
-        objects: the pictures show parts on a background.
-    """
-    regions: list[Region] = []
-    for picture, mask in zip(seen, masks, strict=True):
-        if not mask.any():
-            continue
-        part = split_picture(picture).mask if objects else np.ones(mask.shape, np.bool_)
-        regions.append(_region(picture, mask, part))
-        count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-        if 2 < count <= 1 + _PIECES_MOST:  # noqa: PLR2004  # more than one piece
-            pieces = (labels == label for label in range(1, count))
-            regions += [_region(picture, p, part) for p in pieces if p.sum() >= LEAST_PIXELS]
-    return tuple(regions)
+    turns: bool  # in any direction; else by small angles only
+    roughness: float  # of the normal pictures, grey levels
+    transparent: bool  # the normal picture may shine through
+    scale: tuple[float, float] = (0.7, 1.4)
+    small_deg: float = 15.0
 
 
 def extend(
@@ -66,7 +42,6 @@ def extend(
     foreground: Mask | None,
     regions: tuple[Region, ...],
     freedom: Freedom,
-    transparent: bool,  # noqa: FBT001
 ) -> Anomaly:
     """Paste one to three varied regions into a normal picture.
 
@@ -75,111 +50,129 @@ def extend(
         base: uint8 [H, W, 3].
         foreground: bool [H, W], where the part is; None: everywhere.
         regions: of seen anomalies.
-        freedom: how far they may be varied.
-        transparent: let the normal picture shine through half of them.
+        freedom: how they may be varied.
     """
-    frame, mask = base, np.zeros(base.shape[:2], np.bool_)
+    frame, mask = base.copy(), np.zeros(base.shape[:2], np.bool_)
     for _ in range(1 + int(rng.choice(len(_REGIONS_P), p=_REGIONS_P))):
-        region = regions[rng.integers(len(regions))]
-        source, put = _placed(rng, region, base, foreground, freedom)
-        source = _recoloured(rng, source, put, frame)
-        beta = 0.0
-        if transparent and rng.random() > _OPAQUE_SHARE:
-            beta = rng.uniform(0, MOST_BETA)
-        wide = cv2.dilate(put.view(np.uint8), _MARGIN).view(np.bool_)
-        frame = paste(frame, source, wide, beta, rng.uniform(0.6, 1.2))
-        mask |= put
-    return Anomaly(frame, changed_pixels(base, frame, mask) & mask)
+        for _ in range(_TRIES):
+            region = regions[rng.integers(len(regions))]
+            matrix = _draw_place(rng, region, foreground, mask.shape, freedom)
+            box = _reach(region, matrix, mask.shape)
+            if box is None:
+                continue
+            part = None if foreground is None else foreground[box]
+            pasted, put = _pasted(rng, region, _within(matrix, box), frame[box], part, freedom)
+            shown = changed_pixels(base[box], pasted, put, _HOLES) & put
+            if shown_enough(shown, put, max(LEAST_PIXELS, region.pixels // 5)):
+                frame[box] = pasted
+                mask[box] |= shown
+                break
+    return Anomaly(frame, mask)
 
 
-def _region(picture: Pixels, mask: Mask, part: Mask) -> Region:
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    return Region(
-        picture,
-        255 * mask.astype(np.uint8),
-        (left + width / 2, top + height / 2),
-        middle(part),
-        bool(part[mask].mean() >= _INSIDE),
-    )
-
-
-def middle(part: Mask | None, size: tuple[int, int] = (0, 0)) -> tuple[float, float]:
-    """Centre of the box around the part, (x, y); of a picture of `size` where there is none."""
-    if part is None or not part.any():
-        height, width = size if part is None else part.shape
-        return width / 2, height / 2
-    left, top, width, height = cv2.boundingRect(part.view(np.uint8))
-    return left + width / 2, top + height / 2
-
-
-def _placed(
+def _pasted(
     rng: np.random.Generator,
     region: Region,
-    base: Pixels,
-    foreground: Mask | None,
+    matrix: Matrix,
+    frame: Pixels,
+    part: Mask | None,
     freedom: Freedom,
 ) -> tuple[Pixels, Mask]:
-    """Move a region into the picture until enough of it lies where it may; the last try counts."""
-    source, put = region.picture, region.mask > 0
-    for _ in range(_TRIES):
-        matrix = _draw_place(rng, region, foreground, (base.shape[0], base.shape[1]), freedom)
-        moved = warp(region.mask, matrix, cv2.BORDER_CONSTANT)
-        source = warp(region.picture, matrix, cv2.BORDER_REFLECT_101)
-        if rng.random() < _BENT_SHARE:
-            across, down = bend_field(rng, (base.shape[0], base.shape[1]), 0.015 * min(moved.shape))
-            moved = cv2.remap(moved, across, down, cv2.INTER_LINEAR)
-            source = cv2.remap(source, across, down, cv2.INTER_LINEAR)
-        put = np.asarray(moved > _KEPT_LEVEL, np.bool_)
-        if foreground is not None and region.on_part:
-            put &= foreground
-        if np.count_nonzero(put) >= max(LEAST_PIXELS, np.count_nonzero(region.mask) // 4):
-            break
-    return np.asarray(source, np.uint8), put
+    """Paste a region into the cut-out `frame`; gives the new pixels and where the region lies."""
+    size = (frame.shape[1], frame.shape[0])
+    layers = cv2.warpAffine(region.layers, matrix, size)
+    source = cv2.warpAffine(region.picture, matrix, size, borderMode=cv2.BORDER_REFLECT_101)
+    if rng.random() < _BENT_SHARE:
+        strength = 0.015 * min(region.picture.shape[:2])
+        across, down = bend_field(rng, (frame.shape[0], frame.shape[1]), strength)
+        layers = cv2.remap(layers, across, down, cv2.INTER_LINEAR)
+        source = cv2.remap(
+            source, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+    put, wide = layers[..., 0] > _KEPT_LEVEL, layers[..., 1] > _KEPT_LEVEL
+    if part is not None and region.on_part:
+        put, wide = put & part, wide & part
+    source = _recoloured(rng, np.asarray(source, np.uint8), region, put, frame, part)
+    pasted = paste(frame, source, wide | put, _draw_beta(rng, freedom), rng.uniform(0.6, 1.2))
+    return pasted, np.asarray(put, np.bool_)
+
+
+def _draw_beta(rng: np.random.Generator, freedom: Freedom) -> float:
+    if not freedom.transparent or rng.random() < _OPAQUE_SHARE:
+        return 0.0
+    return float(rng.uniform(0, MOST_BETA / (1 + freedom.roughness / _ROUGH)))
 
 
 def _draw_place(
     rng: np.random.Generator,
     region: Region,
     foreground: Mask | None,
-    size: tuple[int, int],
+    size: tuple[int, ...],
     freedom: Freedom,
-) -> NDArray[np.float64]:
-    """Draw where a region goes: near its old place, turned about the part's middle, or anywhere."""
-    angle = draw_turn(rng, freedom)
-    flip = rng.choice((-1, 1), 2) if freedom.turns else (rng.choice((-1, 1)), 1)
+) -> Matrix:
+    """Draw where a region goes: turned about the part's middle, near its old place, anywhere."""
+    angle = rng.uniform(-freedom.small_deg, freedom.small_deg)
+    flip = rng.choice((-1, 1), 2)
+    if freedom.turns:
+        angle = 90 * rng.integers(4) + rng.uniform(-45, 45)
     scale = np.exp(rng.uniform(*np.log(freedom.scale)))
     zoom = (float(scale * flip[0]), float(scale * flip[1]))
-    fate = rng.random()
-    if foreground is not None and freedom.turns and fate < 0.5:  # noqa: PLR2004
+    if foreground is not None and freedom.turns and rng.random() < _ABOUT_MIDDLE_SHARE:
         return place(region.pivot, middle(foreground), angle, zoom)
-    if fate < 0.4:  # noqa: PLR2004
+    if rng.random() < _IN_PLACE_SHARE:
         near = np.array(region.centre) + rng.uniform(-0.04, 0.04, 2) * size[::-1]
         return place(region.centre, (float(near[0]), float(near[1])), angle, zoom)
     return place(region.centre, _draw_point(rng, foreground, size), angle, zoom)
 
 
 def _draw_point(
-    rng: np.random.Generator, foreground: Mask | None, size: tuple[int, int]
+    rng: np.random.Generator, foreground: Mask | None, size: tuple[int, ...]
 ) -> tuple[float, float]:
     """Draw a point on the part, (x, y)."""
     points = (rng.random((64, 2)) * size).astype(int)
-    if foreground is None:
-        return float(points[0, 1]), float(points[0, 0])
-    on_part = points[foreground[points[:, 0], points[:, 1]]]
-    chosen = on_part[0] if len(on_part) else points[0]
-    return float(chosen[1]), float(chosen[0])
+    if foreground is not None:
+        on_part = points[foreground[points[:, 0], points[:, 1]]]
+        points = on_part if len(on_part) else points
+    return float(points[0, 1]), float(points[0, 0])
 
 
-def _recoloured(rng: np.random.Generator, source: Pixels, put: Mask, frame: Pixels) -> Pixels:
+def _reach(region: Region, matrix: Matrix, size: tuple[int, ...]) -> Box | None:
+    """Box of a picture of `size` that a moved region reaches; None where it lies outside."""
+    left, top, width, height = region.box
+    corners = np.array(
+        [[left, left + width, left, left + width], [top, top, top + height, top + height], [1] * 4]
+    )
+    moved = matrix @ corners
+    low = np.maximum(np.floor(moved.min(axis=1)).astype(int) - _PADDING, 0)
+    high = np.minimum(np.ceil(moved.max(axis=1)).astype(int) + _PADDING, size[::-1])
+    if (low >= high).any():
+        return None
+    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+
+
+def _within(matrix: Matrix, box: Box) -> Matrix:
+    """Move into the coordinates of a box."""
+    inner = matrix.copy()
+    inner[:, 2] -= (box[1].start, box[0].start)
+    return inner
+
+
+def _recoloured(
+    rng: np.random.Generator,
+    source: Pixels,
+    region: Region,
+    put: NDArray[np.bool_],
+    frame: Pixels,
+    part: Mask | None,
+) -> Pixels:
     """Jitter contrast and brightness; mostly match the tone around the region to its new place."""
-    shift = np.zeros(3)
-    if rng.random() < _MATCHED_SHARE:
-        inner = put.view(np.uint8)
-        ring = cv2.dilate(inner, _RING) - inner
-        if ring.any():
-            shift = np.subtract(cv2.mean(frame, ring)[:3], cv2.mean(source, ring)[:3])
+    shift = float(rng.uniform(-8, 8))
+    inner = put.view(np.uint8)
+    if region.tone is not None and rng.random() < _MATCHED_SHARE:
+        tone = tone_around(frame, inner, part)
+        if tone is not None:
+            shift += float(np.clip(tone - region.tone, -_MOST_SHIFT, _MOST_SHIFT))
     levels = np.arange(256, dtype=np.float64)[:, None]
-    gain = rng.uniform(0.85, 1.15)
-    middle_level = np.array(cv2.mean(source, put.view(np.uint8))[:3])
-    table = middle_level + (levels - middle_level) * gain + shift + rng.uniform(-8, 8)
+    average = np.array(cv2.mean(source, inner)[:3])
+    table: NDArray[np.float64] = average + (levels - average) * rng.uniform(0.85, 1.15) + shift
     return apply_tones(source, table)

@@ -14,14 +14,26 @@ from trainer.augment import (
     shuffle_grid,
     to_grey,
 )
-from trainer.blend import LEAST_PIXELS, Anomaly, Mask, Pixels, changed_pixels, is_visible, paste
+from trainer.blend import (
+    Anomaly,
+    Mask,
+    Pixels,
+    box_around,
+    changed_pixels,
+    paste,
+    shown_enough,
+    stands_out,
+)
 from trainer.perlin import NoiseBank
 from trainer.pose import Likeness
 from trainer.shapes import draw_shape
 from trainer.textures import Textures
 
 MOST_BETA = 0.8  # opacity of the normal picture under a simulated anomaly
+LEAST_PIXELS = 16  # a smaller anomaly is drawn anew
 _TRIES = 12
+_PADDING = 4  # pixels around the box of a mask: the feather ends within
+_LEAST_LEFT = 0.2  # share of a shape that must lie on the part
 _ON_PART_SHARE = 0.8  # of objects' anomalies: only on the part
 _TONED_SHARE = 0.3  # of foreign textures: brought near the picture's own tone
 _HOMOLOGOUS = {"shuffled": 0.35, "moved": 0.2, "retoned": 0.3, "bent": 0.15}
@@ -47,31 +59,65 @@ def simulate(
     index: int,
     bank: NoiseBank,
     textures: Textures | None,
-    transparent: bool,  # noqa: FBT001  # a switch of the user, passed on
+    most_beta: float = MOST_BETA,
 ) -> Anomaly:
     """Make an anomaly on a normal picture: of a foreign texture, or homologous without one.
 
-    Shapes and sources are drawn anew until the anomaly can be seen; the last try counts.
+    Shape and source are drawn anew, less transparent each time, until the anomaly can be seen;
+    the last try counts.
+
+    Args:
+        rng: draws everything.
+        normals: the normal pictures.
+        index: of the one to change.
+        bank: of Perlin fields for shapes.
+        textures: source of foreign textures; None: use the part's own.
+        most_beta: largest opacity of the normal picture under the anomaly, 0..1.
     """
-    base, foreground = normals.pictures[index], normals.foreground(index)
+    base = normals.pictures[index]
     anomaly = Anomaly(base, np.zeros(base.shape[:2], np.bool_))
-    for _ in range(_TRIES):
-        mask = draw_shape(rng, bank)
-        if foreground is not None and rng.random() < _ON_PART_SHARE:
-            mask &= foreground
-        if np.count_nonzero(mask) < LEAST_PIXELS:
+    for trial in range(_TRIES):
+        mask = _draw_mask(rng, bank, normals.foreground(index))
+        if mask is None:
             continue
         if textures is None:
             source = homologous_source(rng, normals, index)
         else:
             source = heterologous_source(rng, textures, base, normals.likeness)
-        beta = rng.uniform(0, MOST_BETA) if transparent else 0.0
-        feather = float(rng.choice((0.0, 0.6, 1.0)))
-        frame = paste(base, source, mask, beta, feather)
-        anomaly = Anomaly(frame, changed_pixels(base, frame, mask))
-        if is_visible(base, frame, anomaly.mask, normals.likeness.roughness):
+        beta = rng.uniform(0, most_beta) * (1 - trial / _TRIES)
+        anomaly, visible = _pasted(rng, base, source, mask, beta, normals.likeness.roughness)
+        if visible:
             break
     return anomaly
+
+
+def _draw_mask(rng: np.random.Generator, bank: NoiseBank, foreground: Mask | None) -> Mask | None:
+    """Draw a shape, mostly cut to the part; None where that leaves too little of it."""
+    mask = draw_shape(rng, bank)
+    drawn = np.count_nonzero(mask)
+    if foreground is not None and rng.random() < _ON_PART_SHARE:
+        mask = mask & foreground
+    left = np.count_nonzero(mask)
+    return mask if left >= max(LEAST_PIXELS, _LEAST_LEFT * drawn) else None
+
+
+def _pasted(
+    rng: np.random.Generator,
+    base: Pixels,
+    source: Pixels,
+    mask: Mask,
+    beta: float,
+    roughness: float,
+) -> tuple[Anomaly, bool]:
+    """Paste within the box of the mask; gives the anomaly and whether it can be seen."""
+    box = box_around(mask, _PADDING)
+    feather = float(rng.choice((0.0, 0.6, 1.0)))
+    pasted = paste(base[box], source[box], mask[box], beta, feather)
+    shown = changed_pixels(base[box], pasted, mask[box])
+    frame, whole = base.copy(), np.zeros(mask.shape, np.bool_)
+    frame[box], whole[box] = pasted, shown
+    visible = shown_enough(shown, mask[box], LEAST_PIXELS)
+    return Anomaly(frame, whole), visible and stands_out(base[box], pasted, shown, roughness)
 
 
 def heterologous_source(

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.augment import Freedom
 from trainer.blend import Anomaly
 from trainer.errors import DatasetError
-from trainer.extend import extend, find_regions
+from trainer.extend import Freedom, extend
 from trainer.foreground import find_foregrounds
 from trainer.perlin import make_noise_bank
 from trainer.pose import find_likeness
 from trainer.raw_seen import vary_seen
-from trainer.simulate import Normals, simulate
+from trainer.regions import find_regions
+from trainer.simulate import MOST_BETA, Normals, simulate
 from trainer.textures import Textures
 
 _RAW_SHARE = 0.2  # of extended anomalies: the seen picture itself
@@ -78,7 +78,9 @@ class Synthesis:
         self._regions = find_regions(seen, seen_masks, foregrounds is not None)
         self._bank = make_noise_bank(np.random.default_rng(seed), size)
         self._sources = (textures,) * switches.heterologous + (None,) * switches.homologous
-        self._switches, self._seed = switches, seed
+        likeness = self._normals.likeness
+        self._freedom = Freedom(likeness.turns, likeness.roughness, switches.transparent)
+        self._seed = seed
         self._counts = _counts(batch_size, switches, len(self._regions))
 
     def batch(self, step: int) -> Batch:
@@ -97,23 +99,17 @@ class Synthesis:
         return Batch(frames, masks, np.concatenate([plain, bases]).astype(np.intp))
 
     def _extended(self, rng: np.random.Generator, base: int) -> Anomaly:
-        freedom = Freedom(self._normals.likeness.turns)
         if base < 0:
             which = rng.integers(len(self._seen))
             return vary_seen(rng, self._seen[which], self._seen_masks[which])
-        return extend(
-            rng,
-            self._normals.pictures[base],
-            self._normals.foreground(base),
-            self._regions,
-            freedom,
-            self._switches.transparent,
-        )
+        normals = self._normals
+        foreground = normals.foreground(base)
+        return extend(rng, normals.pictures[base], foreground, self._regions, self._freedom)
 
     def _simulated(self, rng: np.random.Generator, base: int) -> Anomaly:
         source = self._sources[rng.integers(len(self._sources))]
-        transparent = self._switches.transparent
-        return simulate(rng, self._normals, base, self._bank, source, transparent)
+        most_beta = MOST_BETA if self._freedom.transparent else 0.0
+        return simulate(rng, self._normals, base, self._bank, source, most_beta)
 
 
 def _counts(batch_size: int, switches: Switches, regions: int) -> tuple[int, int, int]:
