@@ -165,6 +165,11 @@ def apply_tones(picture: Pixels, table: Table) -> Pixels:
     return np.asarray(cv2.LUT(picture, levels[:, None]), np.uint8)
 
 
+def shift_tones(picture: Pixels, shift: NDArray[np.float64]) -> Pixels:
+    """Add grey levels to each channel, `shift` [3]; clipped to 0..255."""
+    return apply_tones(picture, _LEVELS + shift)
+
+
 def to_grey(picture: Pixels) -> Pixels:
     """Take the colours out of a picture."""
     return np.asarray(

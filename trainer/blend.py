@@ -75,6 +75,7 @@ def stands_out(base: Pixels, frame: Pixels, shown: Mask, roughness: float) -> bo
 
     Without this, a piece of a rough surface pasted onto another one would be called an anomaly.
     """
-    apart = change(cv2.blur(base, (5, 5)), cv2.blur(frame, (5, 5)))
+    smooth, changed = (np.asarray(cv2.blur(each, (5, 5)), np.uint8) for each in (base, frame))
+    apart = change(smooth, changed)
     mean = cv2.mean(apart, shown.view(np.uint8))[0]
     return bool(mean >= LEAST_CHANGE / 2 + 2 * roughness)

@@ -87,7 +87,7 @@ def _cleaned(raw: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Smooth the outline, keep the large pieces, fill small holes."""
     width = 2 * max(1, min(raw.shape) // 96) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-    opened = cv2.morphologyEx(raw, cv2.MORPH_OPEN, kernel)
+    opened = np.asarray(cv2.morphologyEx(raw, cv2.MORPH_OPEN, kernel), np.uint8)
     areas, labels = _pieces(opened)
     large = areas >= _SMALL_PIECE * areas.max(initial=1)
     mask = np.concatenate([[False], large])[labels]

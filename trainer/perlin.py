@@ -45,7 +45,8 @@ def perlin_noise(
 
     def ramp(below: int, beside: int) -> NDArray[np.float32]:
         corner = np.ix_(row + below, column + beside)
-        return sine[corner] * (down[:, None] - below) + cosine[corner] * (right - beside)
+        slope = sine[corner] * (down[:, None] - below) + cosine[corner] * (right - beside)
+        return np.asarray(slope, np.float32)
 
     fade_down, fade_right = _fade(down)[:, None], _fade(right)
     top = ramp(0, 0) * (1 - fade_right) + ramp(0, 1) * fade_right

@@ -71,7 +71,7 @@ def tone_around(picture: Pixels, inner: Pixels, part: Mask | None) -> float | No
     """Mean grey level of the part in a ring around a mask (uint8 [H, W], 0 or 1)."""
     ring = cv2.dilate(inner, _RING) - inner
     if part is not None:
-        ring &= part.view(np.uint8)
+        ring = cv2.bitwise_and(ring, part.view(np.uint8))
     if np.count_nonzero(ring) < LEAST_PIXELS:
         return None
     return float(np.mean(cv2.mean(picture, ring)[:3]))
@@ -88,7 +88,7 @@ def _cut(picture: Pixels, mask: Mask, part: Mask | None) -> Region | None:
     inner = mask.astype(np.uint8)
     wide = cv2.dilate(inner, _MARGIN)
     if on_part:
-        wide &= cv2.erode(whole.view(np.uint8), _MARGIN, borderValue=1)
+        wide = cv2.bitwise_and(wide, cv2.erode(whole.view(np.uint8), _MARGIN))
     left, top, width, height = cv2.boundingRect(wide)
     return Region(
         picture,

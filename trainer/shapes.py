@@ -54,10 +54,10 @@ def draw_strokes(rng: np.random.Generator, size: tuple[int, int]) -> Mask:
 def draw_spots(rng: np.random.Generator, size: tuple[int, int]) -> Mask:
     """Draw one to four small ellipses, as pores and dirt are."""
     canvas = np.zeros(size, np.uint8)
-    largest = max(3.0, min(size) / 24)
+    largest = max(3.0, min(size) / 20)
     for _ in range(int(rng.integers(1, 5))):
         centre = _fixed(rng.uniform(0, 1, 2) * (size[1], size[0]))
-        radius = np.exp(rng.uniform(np.log(1.5), np.log(largest)))
+        radius = np.exp(rng.uniform(np.log(2.0), np.log(largest)))
         axes = _fixed(radius * np.array((1.0, rng.uniform(0.5, 1))))
         angle = rng.uniform(0, 180)
         cv2.ellipse(canvas, centre, axes, angle, 0, 360, 1, cv2.FILLED, cv2.LINE_8, _SHIFT)
@@ -66,17 +66,18 @@ def draw_spots(rng: np.random.Generator, size: tuple[int, int]) -> Mask:
 
 def draw_band(rng: np.random.Generator, size: tuple[int, int]) -> Mask:
     """Draw a straight band across the picture, or one side of it, with a wavy border."""
-    y, x = np.ogrid[: size[0], : size[1]]
+    y = np.arange(size[0], dtype=np.float32)[:, None]
+    x = np.arange(size[1], dtype=np.float32)
     angle = float(rng.choice((0, np.pi / 2)) + rng.normal(0, 0.15))
     if rng.random() < 0.5:  # noqa: PLR2004
         angle = rng.uniform(0, np.pi)
     side = min(size)
-    centre = rng.uniform(0.1, 0.9, 2) * size
-    across = (y - centre[0]) * np.cos(angle) + (x - centre[1]) * np.sin(angle)
-    along = (x - centre[1]) * np.cos(angle) - (y - centre[0]) * np.sin(angle)
-    waves = rng.uniform(0, 0.03) * side * np.sin(along * rng.uniform(2, 9) / side)
-    half = side * rng.uniform(0.03, 0.3)
-    return np.asarray(np.abs(across + waves) < half, np.bool_)
+    y, x = y - rng.uniform(0.1, 0.9) * size[0], x - rng.uniform(0.1, 0.9) * size[1]
+    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    across, along = y * cosine + x * sine, x * cosine - y * sine
+    waves = np.sin(along * np.float32(rng.uniform(2, 9) / side))
+    across += np.float32(rng.uniform(0, 0.03) * side) * waves
+    return np.asarray(np.abs(across) < side * rng.uniform(0.03, 0.3), np.bool_)
 
 
 def _draw_stroke(rng: np.random.Generator, canvas: NDArray[np.uint8]) -> None:

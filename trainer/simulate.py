@@ -10,6 +10,7 @@ from trainer.augment import (
     augment_source,
     bend,
     retone,
+    shift_tones,
     shift_picture,
     shuffle_grid,
     to_grey,
@@ -31,7 +32,8 @@ from trainer.textures import Textures
 
 MOST_BETA = 0.8  # opacity of the normal picture under a simulated anomaly
 LEAST_PIXELS = 16  # a smaller anomaly is drawn anew
-_TRIES = 12
+_TRIES = 10
+_OPAQUE_FROM = 4  # the try from which on nothing shines through
 _PADDING = 4  # pixels around the box of a mask: the feather ends within
 _LEAST_LEFT = 0.2  # share of a shape that must lie on the part
 _ON_PART_SHARE = 0.8  # of objects' anomalies: only on the part
@@ -75,30 +77,38 @@ def simulate(
         most_beta: largest opacity of the normal picture under the anomaly, 0..1.
     """
     base = normals.pictures[index]
+    part = normals.foreground(index) if rng.random() < _ON_PART_SHARE else None
     anomaly = Anomaly(base, np.zeros(base.shape[:2], np.bool_))
     for trial in range(_TRIES):
-        mask = _draw_mask(rng, bank, normals.foreground(index))
+        mask = _draw_mask(rng, bank, part)
         if mask is None:
             continue
         if textures is None:
             source = homologous_source(rng, normals, index)
         else:
             source = heterologous_source(rng, textures, base, normals.likeness)
-        beta = rng.uniform(0, most_beta) * (1 - trial / _TRIES)
+        beta = rng.uniform(0, most_beta) * max(0.0, 1 - trial / _OPAQUE_FROM)
         anomaly, visible = _pasted(rng, base, source, mask, beta, normals.likeness.roughness)
         if visible:
-            break
+            return anomaly
     return anomaly
 
 
-def _draw_mask(rng: np.random.Generator, bank: NoiseBank, foreground: Mask | None) -> Mask | None:
-    """Draw a shape, mostly cut to the part; None where that leaves too little of it."""
+def _draw_mask(rng: np.random.Generator, bank: NoiseBank, part: Mask | None) -> Mask | None:
+    """Draw a shape, moved onto the part and cut to it; None where too little of it is left."""
     mask = draw_shape(rng, bank)
     drawn = np.count_nonzero(mask)
-    if foreground is not None and rng.random() < _ON_PART_SHARE:
-        mask = mask & foreground
-    left = np.count_nonzero(mask)
-    return mask if left >= max(LEAST_PIXELS, _LEAST_LEFT * drawn) else None
+    if part is not None and drawn and part.any():
+        start, end = _draw_pixel(rng, mask), _draw_pixel(rng, part)
+        mask = np.roll(mask, (end[0] - start[0], end[1] - start[1]), axis=(0, 1)) & part
+    return mask if np.count_nonzero(mask) >= max(LEAST_PIXELS, _LEAST_LEFT * drawn) else None
+
+
+def _draw_pixel(rng: np.random.Generator, mask: Mask) -> tuple[int, int]:
+    """Row and column of a pixel of a mask that is not empty."""
+    inside = np.flatnonzero(mask)
+    row, column = divmod(int(inside[rng.integers(len(inside))]), mask.shape[1])
+    return row, column
 
 
 def _pasted(
@@ -128,11 +138,10 @@ def heterologous_source(
     if likeness.grey:
         source = to_grey(source)
     if rng.random() < _TONED_SHARE:
-        toward = np.array(cv2.mean(base)[:3]) - np.array(cv2.mean(source)[:3])
-        toward = toward.mean() if likeness.grey else toward
-        shift = np.round(rng.uniform(0.5, 1) * np.broadcast_to(toward, 3))
-        moved = cv2.add(source, (*shift.tolist(), 0.0))
-        return np.asarray(moved, np.uint8)
+        toward = np.subtract(cv2.mean(base)[:3], cv2.mean(source)[:3])
+        if likeness.grey:
+            toward = np.full(3, toward.mean())
+        return shift_tones(source, rng.uniform(0.5, 1) * toward)
     return source
 
 

@@ -112,4 +112,5 @@ def _read_tile(path: Path, side: int) -> Pixels | None:
         return None
     short = min(pixels.shape[:2])
     top, left = (pixels.shape[0] - short) // 2, (pixels.shape[1] - short) // 2
-    return resize_picture(pixels[top : top + short, left : left + short], (side, side))
+    square: Pixels = pixels[top : top + short, left : left + short]
+    return resize_picture(square, (side, side))
