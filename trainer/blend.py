@@ -47,6 +47,14 @@ def box_around(mask: Mask, padding: int) -> Box:
     return rows, slice(max(0, left - padding), min(mask.shape[1], left + width + padding))
 
 
+def move_mask(mask: Mask, down: int, right: int) -> Mask:
+    """Move a mask by whole pixels; what leaves the picture is gone."""
+    matrix = np.array([[1, 0, right], [0, 1, down]], np.float32)
+    size = (mask.shape[1], mask.shape[0])
+    moved = cv2.warpAffine(mask.view(np.uint8), matrix, size, flags=cv2.INTER_NEAREST)
+    return np.asarray(moved, np.uint8).view(np.bool_)
+
+
 def change(base: Pixels, frame: Pixels) -> Pixels:
     """Largest difference of a colour at each pixel; uint8 [H, W]."""
     first, second, third = cv2.split(cv2.absdiff(base, frame))

@@ -12,6 +12,7 @@ from trainer.foreground import split_picture
 LEAST_PIXELS = 8  # of a region: seen anomalies may be small themselves
 _INSIDE = 0.9  # share of a region on the part from which on it stays on parts
 _PIECES_MOST = 6
+_PIECE_SHARE = 0.1  # of all pixels of the anomaly: smaller pieces are crumbs of the drawing
 _RING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11))
 _MARGIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 
@@ -53,7 +54,8 @@ def find_regions(
         count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
         pieces = [mask]
         if 2 < count <= 1 + _PIECES_MOST:  # noqa: PLR2004  # more than one piece
-            pieces += [labels == label for label in range(1, count)]
+            found = [labels == label for label in range(1, count)]
+            pieces += [each for each in found if each.sum() >= _PIECE_SHARE * mask.sum()]
         cut = (_cut(picture, piece, part) for piece in pieces)
         regions += [region for region in cut if region is not None]
     return tuple(regions)
@@ -71,7 +73,7 @@ def tone_around(picture: Pixels, inner: Pixels, part: Mask | None) -> float | No
     """Mean grey level of the part in a ring around a mask (uint8 [H, W], 0 or 1)."""
     ring = cv2.dilate(inner, _RING) - inner
     if part is not None:
-        ring = cv2.bitwise_and(ring, part.view(np.uint8))
+        ring = np.where(part, ring, 0)
     if np.count_nonzero(ring) < LEAST_PIXELS:
         return None
     return float(np.mean(cv2.mean(picture, ring)[:3]))

@@ -10,8 +10,8 @@ from trainer.augment import (
     augment_source,
     bend,
     retone,
-    shift_tones,
     shift_picture,
+    shift_tones,
     shuffle_grid,
     to_grey,
 )
@@ -21,6 +21,7 @@ from trainer.blend import (
     Pixels,
     box_around,
     changed_pixels,
+    move_mask,
     paste,
     shown_enough,
     stands_out,
@@ -100,7 +101,7 @@ def _draw_mask(rng: np.random.Generator, bank: NoiseBank, part: Mask | None) -> 
     drawn = np.count_nonzero(mask)
     if part is not None and drawn and part.any():
         start, end = _draw_pixel(rng, mask), _draw_pixel(rng, part)
-        mask = np.roll(mask, (end[0] - start[0], end[1] - start[1]), axis=(0, 1)) & part
+        mask = move_mask(mask, end[0] - start[0], end[1] - start[1]) & part
     return mask if np.count_nonzero(mask) >= max(LEAST_PIXELS, _LEAST_LEFT * drawn) else None
 
 

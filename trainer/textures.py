@@ -31,6 +31,17 @@ class Textures(Protocol):
         ...
 
 
+def open_textures(folder: Path | None, size: tuple[int, int], seed: int) -> Textures:
+    """Read textures from a folder, or draw them by formula where there is none.
+
+    Raises:
+        DatasetError: a folder without readable pictures.
+    """
+    if folder is None:
+        return ProceduralTextures(size, seed)
+    return FolderTextures(folder, size, seed)
+
+
 class ProceduralTextures:
     """Patterns drawn by formula, coloured anew at each draw; read-only once made."""
 
@@ -112,5 +123,6 @@ def _read_tile(path: Path, side: int) -> Pixels | None:
         return None
     short = min(pixels.shape[:2])
     top, left = (pixels.shape[0] - short) // 2, (pixels.shape[1] - short) // 2
-    square: Pixels = pixels[top : top + short, left : left + short]
-    return resize_picture(square, (side, side))
+    square = pixels[top : top + short, left : left + short]
+    resized: Pixels = resize_picture(square, (side, side))
+    return resized
