@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 _GRID = 16  # cells a side in which pictures are compared
 _JUDGED = 40  # pictures that decide, spread over all
+_ALIKE = 2.0  # grey levels: a smaller distance is none
 _FREE_RATIO = 2.0  # distance after a quarter turn by distance as they lie
 _GRAINED = 0.4  # log2 of edges across by edges down: a third more of one than of the other
 _GREY_LEVELS = 2.0  # mean difference of the colours of grey pictures, JPEG included
@@ -41,7 +42,7 @@ def turn_ratio(normals: NDArray[np.uint8]) -> float:
     turned = np.stack([_layout(np.rot90(picture)) for picture in normals])
     apart = ~np.eye(count, dtype=np.bool_) if count > 1 else np.ones((1, 1), np.bool_)
     plain = float(np.median(_distances(upright, upright)[apart]))
-    return float(np.median(_distances(turned, upright)[apart])) / max(plain, 1.0)
+    return float(np.median(_distances(turned, upright)[apart])) / max(plain, _ALIKE)
 
 
 def grain(normals: NDArray[np.uint8]) -> float:

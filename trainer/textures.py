@@ -101,7 +101,7 @@ def draw_palette(rng: np.random.Generator) -> Pixels:
 def _as_levels(field: Field) -> Pixels:
     """Stretch a field to 0..255, cutting the outermost percent on each side."""
     low, high = np.percentile(field, (1, 99))
-    scaled = 255 * (field - low) / max(float(high - low), 1e-6)
+    scaled: Field = 255 * (field - low) / max(float(high - low), 1e-6)
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
