@@ -78,12 +78,22 @@ def shown_enough(shown: Mask, mask: Mask, least_pixels: int) -> bool:
     return covered >= max(least_pixels, _LEAST_SHOWN * np.count_nonzero(mask))
 
 
-def stands_out(base: Pixels, frame: Pixels, shown: Mask, roughness: float) -> bool:
-    """Tell whether an anomaly differs by more than normal pictures do from each other.
+def standing_out(base: Pixels, frame: Pixels, mask: Mask, roughness: float) -> Mask:
+    """Keep the connected pieces of a mask that differ by more than normal pictures do.
 
     Without this, a piece of a rough surface pasted onto another one would be called an anomaly.
+
+    Args:
+        base: uint8 [H, W, 3], without the anomaly.
+        frame: uint8 [H, W, 3], with it.
+        mask: bool [H, W].
+        roughness: grey levels by which 5 x 5 patches of normal pictures differ.
     """
     smooth, changed = (np.asarray(cv2.blur(each, (5, 5)), np.uint8) for each in (base, frame))
-    apart = change(smooth, changed)
-    mean = cv2.mean(apart, shown.view(np.uint8))[0]
-    return bool(mean >= LEAST_CHANGE / 2 + 2 * roughness)
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    flat = labels.ravel()
+    pixels = np.bincount(flat, minlength=count)
+    change_sum = np.bincount(flat, weights=change(smooth, changed).ravel(), minlength=count)
+    kept = change_sum >= (LEAST_CHANGE / 2 + 2 * roughness) * pixels
+    kept[0] = False
+    return np.asarray(kept[labels], np.bool_)

@@ -10,7 +10,7 @@ from trainer.blend import Mask, Pixels
 from trainer.foreground import split_picture
 
 LEAST_PIXELS = 8  # of a region: seen anomalies may be small themselves
-_INSIDE = 0.9  # share of a region on the part from which on it stays on parts
+_INSIDE = 0.75  # share of a region on the part from which on it stays on parts
 _PIECES_MOST = 6
 _PIECE_SHARE = 0.1  # of all pixels of the anomaly: smaller pieces are crumbs of the drawing
 _RING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11))

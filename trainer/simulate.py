@@ -24,7 +24,7 @@ from trainer.blend import (
     move_mask,
     paste,
     shown_enough,
-    stands_out,
+    standing_out,
 )
 from trainer.perlin import NoiseBank
 from trainer.pose import Likeness
@@ -120,15 +120,19 @@ def _pasted(
     beta: float,
     roughness: float,
 ) -> tuple[Anomaly, bool]:
-    """Paste within the box of the mask; gives the anomaly and whether it can be seen."""
+    """Paste what stands out, within the mask's box; gives the anomaly and if it can be seen."""
     box = box_around(mask, _PADDING)
+    below, above, mask = base[box], source[box], mask[box]
     feather = float(rng.choice((0.0, 0.6, 1.0)))
-    pasted = paste(base[box], source[box], mask[box], beta, feather)
-    shown = changed_pixels(base[box], pasted, mask[box])
-    frame, whole = base.copy(), np.zeros(mask.shape, np.bool_)
+    pasted = paste(below, above, mask, beta, feather)
+    kept = standing_out(below, pasted, mask, roughness)
+    visible = bool(kept.any())
+    if visible and not np.array_equal(kept, mask):
+        mask, pasted = kept, paste(below, above, kept, beta, feather)
+    shown = changed_pixels(below, pasted, mask)
+    frame, whole = base.copy(), np.zeros(base.shape[:2], np.bool_)
     frame[box], whole[box] = pasted, shown
-    visible = shown_enough(shown, mask[box], LEAST_PIXELS)
-    return Anomaly(frame, whole), visible and stands_out(base[box], pasted, shown, roughness)
+    return Anomaly(frame, whole), visible and shown_enough(shown, mask, LEAST_PIXELS)
 
 
 def heterologous_source(

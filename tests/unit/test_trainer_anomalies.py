@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trainer.anomaly_sheet import draw_anomalies
 from trainer.augment import augment_source, bend, place, retone, shuffle_grid, to_grey
-from trainer.blend import changed_pixels, move_mask, paste, stands_out
+from trainer.blend import changed_pixels, move_mask, paste, standing_out
 from trainer.dataset import GOOD, Dataset, Sample
 from trainer.errors import DatasetError
 from trainer.foreground import find_foregrounds
@@ -136,8 +136,18 @@ def test_another_piece_of_a_rough_surface_does_not_stand_out(rng: np.random.Gene
     roughness = find_likeness(rough).roughness
     swapped = paste(rough[0], rough[1], mask, 0.0, 0.0)
     darker = paste(rough[0], retone(rng, rough[0], 40.0), mask, 0.0, 0.0)
-    assert not stands_out(rough[0], swapped, mask, roughness)
-    assert stands_out(rough[0], darker, mask, roughness)
+    assert not standing_out(rough[0], swapped, mask, roughness).any()
+    assert np.array_equal(standing_out(rough[0], darker, mask, roughness), mask)
+
+
+def test_only_the_pieces_that_stand_out_are_kept() -> None:
+    base = np.full((40, 40, 3), 100, np.uint8)
+    frame, mask = base.copy(), np.zeros((40, 40), np.bool_)
+    mask[4:12, 4:12] = mask[20:30, 20:30] = True
+    frame[4:12, 4:12], frame[20:30, 20:30] = 160, 101
+    kept = standing_out(base, frame, mask, 1.0)
+    assert kept[4:12, 4:12].all()
+    assert kept.sum() == 64
 
 
 @given(seed=seeds)
