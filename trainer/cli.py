@@ -1,4 +1,4 @@
-"""The commands of this room: trainer-train, trainer-evaluate."""
+"""The commands of this room: trainer-train, trainer-evaluate, trainer-anomalies."""
 
 import sys
 
@@ -9,16 +9,19 @@ from engines.command import run_command
 from engines.engine import Engine
 from engines.errors import EngineError
 from engines.open import open_engine
+from trainer.anomaly_sheet import draw_anomalies
 from trainer.backbones import load_backbone
 from trainer.dataset import GOOD, Dataset, find_samples, load_pictures
 from trainer.errors import DatasetError, TrainerError
 from trainer.evaluation import Judged, evaluation_json, judge
 from trainer.evaluation import evaluate as figures_of
-from trainer.learning import ENGINE_NAME, Recipe, learn, set_determinism, write_learned
+from trainer.learning import ENGINE_NAME, Recipe, drawn, learn, set_determinism, write_learned
 from trainer.progress import TerminalSteps
 from trainer.report import evaluation_tables, training_lines
-from trainer.settings import EvaluateSettings, TrainSettings
+from trainer.seen import draw_seen, load_seen
+from trainer.settings import AnomaliesSettings, EvaluateSettings, TrainSettings
 from trainer.sheets import contact_sheet, save_picture, score_histogram
+from trainer.textures import open_textures
 
 _EXPECTED = (EngineError, TrainerError)
 _SHOWN_OF_KIND = 3  # examples of each kind on the sheet of a training run
@@ -32,6 +35,11 @@ def train() -> None:
 def evaluate() -> None:
     """Run trainer-evaluate."""
     run_command("trainer-evaluate", EvaluateSettings, _evaluate, _EXPECTED)
+
+
+def anomalies() -> None:
+    """Run trainer-anomalies."""
+    run_command("trainer-anomalies", AnomaliesSettings, _anomalies, _EXPECTED)
 
 
 def _train(settings: TrainSettings) -> None:
@@ -100,6 +108,25 @@ def _evaluate(settings: EvaluateSettings) -> None:
         return
     for renderable in evaluation_tables(evaluation):
         console.print(renderable, soft_wrap=True)
+
+
+def _anomalies(settings: AnomaliesSettings) -> None:
+    console = Console(highlight=False)
+    size = (settings.size, settings.size)
+    dataset = find_samples(settings.data)
+    seen, _ = draw_seen(dataset, settings.seen, settings.seed)
+    normals = drawn(dataset.normals, settings.max_normals, settings.seed)
+    with TerminalSteps(console) as steps:
+        with steps.step("reading pictures", len(normals)) as advance:
+            pictures = load_pictures(normals, size, lambda: advance(1))
+        with steps.step("drawing textures", None):
+            textures = open_textures(settings.textures, size, settings.seed)
+        with steps.step("drawing anomalies", None):
+            regions = load_seen(seen, size)
+            sheet = draw_anomalies(pictures.pixels, regions, textures, settings.rows, settings.seed)
+    save_picture(settings.out, sheet)
+    names = ", ".join(sample.name for sample in seen) or "no defects with a mask: none are extended"
+    console.print(f"wrote {settings.out}; seen: {names}", soft_wrap=True, markup=False)
 
 
 def _judged(engine: Engine, dataset: Dataset, steps: TerminalSteps) -> Judged:

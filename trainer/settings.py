@@ -46,6 +46,25 @@ class TrainSettings(CommandSettings):
         return size
 
 
+class AnomaliesSettings(CommandSettings):
+    """Draw a sheet of the anomalies that a network would be trained with."""
+
+    data: Path = Field(
+        description="folder in MVTec layout (train/good, ...) or with normal, abnormal, mask"
+    )
+    out: Path = Field(description="picture to write, .png or .jpg")
+    seen: int = Field(default=10, ge=0, description="defects with a mask to extend, drawn by seed")
+    seed: int = Field(default=1, ge=0, description="of every random choice")
+    textures: Path | None = Field(
+        default=None, description="folder with pictures of textures; drawn by formula without it"
+    )
+    size: int = Field(default=256, ge=64, le=1024, description="side of the pictures, pixels")
+    rows: int = Field(default=8, ge=1, le=50, description="examples of each kind")
+    max_normals: int = Field(
+        default=200, ge=1, description="pictures of normal parts to use at most, drawn by seed"
+    )
+
+
 class EvaluateSettings(CommandSettings):
     """Judge labelled pictures with an engine file and say how good it is."""
 

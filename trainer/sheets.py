@@ -11,8 +11,8 @@ from engines.errors import PictureError
 from engines.manifest import write_atomic
 from trainer.evaluation import Judged
 
-_CAPTION = 20  # height of the line under a row, pixels
-_TRUTH = (60, 220, 60)
+CAPTION = 20  # height of the line under a row, pixels
+TRUTH = (60, 220, 60)
 _FOUND = (255, 40, 40)
 _INK = (30, 30, 30)
 _BARS = 40
@@ -45,7 +45,7 @@ def score_histogram(scores: NDArray[np.floating], threshold: float) -> NDArray[n
     line = _MARGIN + round(width * (threshold - low) / span)
     cv2.line(sheet, (line, _MARGIN), (line, _MARGIN + height), _FOUND, 2)
     text = f"{len(scores)} held-out normals, score {low:.3f} to {high:.3f}; red: threshold"
-    _write(sheet, f"{text} {threshold:.3f}", (_MARGIN, _MARGIN + height + 20))
+    write_text(sheet, f"{text} {threshold:.3f}", (_MARGIN, _MARGIN + height + 20))
     return sheet
 
 
@@ -65,13 +65,15 @@ def _row(judged: Judged, index: int, threshold: float, pixel_threshold: float) -
     outlined = picture.copy()
     mask = judged.masks[index]
     if mask is not None:
-        _outline(outlined, mask, _TRUTH)
-    _outline(outlined, judged.maps[index] > pixel_threshold, _FOUND)
+        outline(outlined, mask, TRUTH)
+    outline(outlined, judged.maps[index] > pixel_threshold, _FOUND)
     heat = _heat(picture, judged.maps[index], pixel_threshold)
     drawn = np.concatenate([picture, heat, outlined], axis=1)
-    caption = np.full((_CAPTION, drawn.shape[1], 3), 255, np.uint8)
+    caption = np.full((CAPTION, drawn.shape[1], 3), 255, np.uint8)
     decision = "NG" if score > threshold else "OK"
-    _write(caption, f"{sample.name}: {score:.3f} {decision}; threshold {threshold:.3f}", (4, 14))
+    write_text(
+        caption, f"{sample.name}: {score:.3f} {decision}; threshold {threshold:.3f}", (4, 14)
+    )
     return np.concatenate([drawn, caption])
 
 
@@ -85,12 +87,14 @@ def _heat(
     return np.asarray(mixed, np.uint8)
 
 
-def _outline(
+def outline(
     picture: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int]
 ) -> None:
+    """Draw the outer outline of a mask onto a picture, in place."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, contours, -1, colour, 1)
 
 
-def _write(picture: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
+def write_text(picture: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
+    """Write dark letters onto a picture, in place; `place` is the lower left (x, y)."""
     cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA)

@@ -93,6 +93,17 @@ def test_engine_file_finds_the_defects(trained: tuple[Path, str], parts: Path) -
         assert cv2.imread(str(out / name)) is not None
 
 
+def test_sheet_of_anomalies_is_drawn_and_names_the_seen_defects(
+    parts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "sheet.png"
+    flags = ["--data", str(parts), "--out", str(out), "--size", "96", "--rows", "3", "--seen", "2"]
+    done = run("anomalies", *flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test/scratch/") == 2
+    assert cv2.imread(str(out)).shape == (20 + 3 * 96, 7 * 96, 3)
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "sentence"),
     [

@@ -1,0 +1,127 @@
+"""Batches to train PRN with: normal pictures, extended and simulated anomalies in fixed shares."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.blend import Anomaly
+from trainer.errors import DatasetError
+from trainer.extend import Freedom, extend
+from trainer.foreground import find_foregrounds
+from trainer.perlin import make_noise_bank
+from trainer.pose import find_likeness
+from trainer.raw_seen import vary_seen
+from trainer.regions import find_regions
+from trainer.simulate import MOST_BETA, Normals, simulate
+from trainer.textures import Textures
+
+_RAW_SHARE = 0.2  # of extended anomalies: the seen picture itself
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one training step sees: normal pictures, then extended, then simulated anomalies."""
+
+    frames: NDArray[np.uint8]  # [B, H, W, 3], RGB, 0..255
+    masks: NDArray[np.float32]  # [B, H, W], 0 or 1: the pixels that show the anomaly
+    normals: NDArray[np.intp]  # [B], the normal picture each was made from; -1: a seen anomaly
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """Which anomalies are made (PRN, table 5)."""
+
+    extended: bool = True  # EA
+    heterologous: bool = True  # HEA, foreign textures
+    homologous: bool = True  # HOA, the part's own texture
+    transparent: bool = True  # TA, the normal picture shines through
+
+
+class Synthesis:
+    """Makes batches; a step's batch depends on seed and step alone. Thread-safe: only read."""
+
+    def __init__(
+        self,
+        normals: NDArray[np.uint8],
+        seen: NDArray[np.uint8],
+        seen_masks: NDArray[np.bool_],
+        textures: Textures,
+        switches: Switches,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        """Look at the pictures and compute the stock of shapes.
+
+        Args:
+            normals: uint8 [N, H, W, 3], kept, not copied.
+            seen: uint8 [S, H, W, 3], seen anomalies; S may be 0.
+            seen_masks: bool [S, H, W].
+            textures: source of foreign textures, of the pictures' size.
+            switches: which anomalies to make.
+            batch_size: a multiple of 4.
+            seed: of every random choice.
+
+        Raises:
+            DatasetError: no normal pictures, a batch size that does not divide into quarters, or
+                nothing left to make anomalies of.
+        """
+        if not len(normals) or batch_size < 1 or batch_size % 4:
+            raise DatasetError(
+                f"{len(normals)} normal pictures in batches of {batch_size}: at least one picture "
+                "and batches of a multiple of 4 are needed"
+            )
+        size = (normals.shape[1], normals.shape[2])
+        foregrounds = find_foregrounds(normals)
+        self._normals = Normals(normals, foregrounds, find_likeness(normals))
+        self._seen, self._seen_masks = seen, seen_masks
+        self._regions = find_regions(seen, seen_masks, foregrounds is not None)
+        self._bank = make_noise_bank(np.random.default_rng(seed), size)
+        self._sources = (textures,) * switches.heterologous + (None,) * switches.homologous
+        likeness = self._normals.likeness
+        self._freedom = Freedom(likeness.turns, likeness.roughness, switches.transparent)
+        self._seed = seed
+        self._counts = _counts(batch_size, switches, len(self._regions))
+
+    def batch(self, step: int) -> Batch:
+        """Make the batch of a step: half normal, a quarter EA, a quarter SA, in this order."""
+        rng = np.random.default_rng([self._seed, step])
+        normal, extended, simulated = self._counts
+        count, pictures = len(self._normals.pictures), self._normals.pictures
+        plain = rng.choice(count, normal, replace=count < normal)
+        bases = rng.integers(0, count, extended + simulated)
+        bases[:extended][rng.random(extended) < _RAW_SHARE] = -1
+        anomalies = [self._extended(rng, int(base)) for base in bases[:extended]]
+        anomalies += [self._simulated(rng, int(base)) for base in bases[extended:]]
+        frames = np.concatenate([pictures[plain], [anomaly.frame for anomaly in anomalies]])
+        masks = np.zeros(frames.shape[:3], np.float32)
+        masks[normal:] = [anomaly.mask for anomaly in anomalies]
+        return Batch(frames, masks, np.concatenate([plain, bases]).astype(np.intp))
+
+    def _extended(self, rng: np.random.Generator, base: int) -> Anomaly:
+        if base < 0:
+            which = rng.integers(len(self._seen))
+            return vary_seen(rng, self._seen[which], self._seen_masks[which])
+        normals = self._normals
+        foreground = normals.foreground(base)
+        return extend(rng, normals.pictures[base], foreground, self._regions, self._freedom)
+
+    def _simulated(self, rng: np.random.Generator, base: int) -> Anomaly:
+        source = self._sources[rng.integers(len(self._sources))]
+        most_beta = MOST_BETA if self._freedom.transparent else 0.0
+        return simulate(rng, self._normals, base, self._bank, source, most_beta)
+
+
+def _counts(batch_size: int, switches: Switches, regions: int) -> tuple[int, int, int]:
+    """Pictures of each group: normal, EA, SA; a group that is off leaves its share to the other."""
+    extends = switches.extended and regions > 0
+    simulates = switches.heterologous or switches.homologous
+    if not (extends or simulates):
+        raise DatasetError(
+            "nothing to make anomalies of: no seen anomalies with a mask, and simulated ones are "
+            "switched off"
+        )
+    half, quarter = batch_size // 2, batch_size // 4
+    if not extends:
+        return half, 0, half
+    return (half, quarter, quarter) if simulates else (half, half, 0)
