@@ -1,0 +1,91 @@
+"""Multi-size self-attention: patches of four sizes look at each other (PRN, section 3.3).
+
+The channels are split into four chunks, one a patch size: the whole map, a half, a quarter and an
+eighth of its side (1, 4, 16, 64 tokens). A token is a flattened patch of its chunk. The whole map
+is one token, whose softmax is 1: that chunk is its values, and has neither queries nor keys.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainer.fusion import convolution
+
+Comparison = Literal["scaled", "cosine"]
+GRIDS = (1, 2, 4, 8)  # patches a side, for each chunk
+_SLOPE = 0.2
+_TEMPERATURE = 10.0  # that the cosine form starts from: logits of -10..10
+
+
+class MultiSizeAttention(nn.Module):
+    """One block: attention at four patch sizes, 3x3 convolution, skip; channels stay."""
+
+    def __init__(self, channels: int, comparison: Comparison) -> None:
+        """Take `channels`, a multiple of 4, and how queries and keys are compared.
+
+        `scaled` divides the product by the root of the token's length, as the paper does: with
+        tokens of up to 131,072 numbers that is nearly one-hot. `cosine` compares directions and
+        learns a temperature for each patch size.
+        """
+        super().__init__()
+        self.chunk = channels // len(GRIDS)
+        seeing = 3 * self.chunk  # chunks with more than one token
+        self.split = (seeing, seeing, channels)
+        self.project = nn.Conv2d(channels, sum(self.split), 1)
+        self.mix = nn.Sequential(
+            *convolution(channels, channels, 3), nn.LeakyReLU(_SLOPE, inplace=True)
+        )
+        self.temperature = (
+            nn.Parameter(torch.full((3,), _TEMPERATURE)) if comparison == "cosine" else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend within float32 [N, C, h, w]."""
+        queries, keys, values = self.project(x).split(self.split, dim=1)
+        whole, *parts = values.split(self.chunk, dim=1)
+        seen = [whole]
+        for size, (query, key, value) in enumerate(
+            zip(queries.split(self.chunk, 1), keys.split(self.chunk, 1), parts, strict=True)
+        ):
+            seen.append(self._attended(size, query, key, value))
+        mixed: Tensor = self.mix(torch.cat(seen, dim=1))
+        return x + mixed
+
+    def _attended(self, size: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend within a chunk [N, C/4, h, w] at patch size `size` + 1."""
+        height, width = value.shape[2:]
+        grid = fitting_grid(height, width, GRIDS[size + 1])
+        tokens = [_patches(each, grid) for each in (query, key, value)]  # [N, grid^2, length]
+        weights = self._logits(size, tokens[0], tokens[1]).softmax(dim=2)  # [N, grid^2, grid^2]
+        return _unpatched(weights @ tokens[2], value.shape[1], height, width, grid)
+
+    def _logits(self, size: int, query: Tensor, key: Tensor) -> Tensor:
+        if self.temperature is None:
+            scaled = query * query.shape[2] ** -0.5  # before the product, which may overflow fp16
+            return scaled @ key.transpose(1, 2)
+        unit = functional.normalize(query, dim=2) * self.temperature[size]
+        return unit @ functional.normalize(key, dim=2).transpose(1, 2)
+
+
+def fitting_grid(height: int, width: int, most: int) -> int:
+    """Halve `most`, a power of two, until it divides both sides."""
+    grid = most
+    while height % grid or width % grid:
+        grid //= 2
+    return grid
+
+
+def _patches(x: Tensor, grid: int) -> Tensor:
+    """Cut [N, C, h, w] into tokens [N, grid^2, C * h/grid * w/grid]."""
+    _, channels, height, width = x.shape
+    cut = x.reshape(-1, channels, grid, height // grid, grid, width // grid)
+    ordered = cut.permute(0, 2, 4, 1, 3, 5)  # [N, grid, grid, C, h/grid, w/grid]
+    return ordered.reshape(-1, grid * grid, channels * height * width // (grid * grid))
+
+
+def _unpatched(tokens: Tensor, channels: int, height: int, width: int, grid: int) -> Tensor:
+    """Undo `_patches`."""
+    cut = tokens.reshape(-1, grid, grid, channels, height // grid, width // grid)
+    return cut.permute(0, 3, 1, 4, 2, 5).reshape(-1, channels, height, width)
