@@ -4,6 +4,7 @@
     -> fusion of features, fusion of residuals -> joined -> attention -> fusion -> decoder -> map
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -183,15 +184,30 @@ class PRN(nn.Module):
         of the nearest prototype int32 [N, 3] and its squared distance float32 [N, 3], where 1 is
         the mean of normal pictures.
         """
+        logits, nearest, distance = self._compared(frames)
+        maps = logits.sigmoid()
+        return image_score(maps), maps, nearest, distance / self.usual_distances
+
+    def logits(self, frames: Tensor) -> Tensor:
+        """Logit of each pixel, float32 [N, H, W], of uint8 [N, H, W, 3]."""
+        return self._compared(frames)[0]
+
+    def with_head(self, head: Head) -> "PRN":
+        """Share all but the head with another network."""
+        other = copy.copy(self)
+        other._modules = dict(self._modules) | {"head": head}  # noqa: SLF001  # as nn.Module copies
+        return other
+
+    def _compared(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [N, H, W], nearest prototypes [N, 3], squared distances [N, 3]."""
         stem, features = self.encoder(frames)
         compared = [
             residual(feature) for residual, feature in zip(self.residuals, features, strict=True)
         ]
         fine, middle, coarse = (residual for residual, _, _ in compared)
-        maps = self.head(stem, features, (fine, middle, coarse)).sigmoid()[:, 0]  # [N, H, W]
+        logits = self.head(stem, features, (fine, middle, coarse))[:, 0]
         nearest = torch.stack([index for _, index, _ in compared], dim=1)
-        distance = torch.stack([distance for _, _, distance in compared], dim=1)
-        return image_score(maps), maps, nearest, distance / self.usual_distances
+        return logits, nearest, torch.stack([far for _, _, far in compared], dim=1)
 
 
 def _entered(entries: nn.ModuleList, scales: Scales) -> Scales:
