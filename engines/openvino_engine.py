@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.inliner
 import openvino
 
 from engines.contract import (
@@ -130,7 +132,7 @@ def _wait(requests: list[Any]) -> None:
 def _read(path: Path, manifest: Manifest) -> tuple[Any, int]:
     graph = read_graph(path)
     try:
-        model = openvino.Core().read_model(graph)
+        model = openvino.Core().read_model(_without_functions(graph))
     except RuntimeError as error:
         raise BackendError(
             f"OpenVINO {openvino.__version__} cannot read {path}: {_last_line(error)}; "
@@ -146,6 +148,18 @@ def _read(path: Path, manifest: Manifest) -> tuple[Any, int]:
         ) from error
     check_contract(_ports(model.inputs), _ports(model.outputs), manifest)
     return model, scales
+
+
+def _without_functions(graph: bytes) -> bytes:
+    """Write the body of every function where it is called: OpenVINO does not look functions up."""
+    try:
+        model = onnx.load_model_from_string(graph)
+    except Exception:  # noqa: BLE001  # its decoder is not typed
+        return graph  # OpenVINO says what is wrong with it
+    if not model.functions:
+        return graph
+    inlined: bytes = onnx.inliner.inline_local_functions(model).SerializeToString()
+    return inlined
 
 
 def _ports(ports: list[Any]) -> list[Port]:

@@ -5,6 +5,7 @@ eighth of its side (1, 4, 16, 64 tokens). A token is a flattened patch of its ch
 is one token, whose softmax is 1: that chunk is its values, and has neither queries nor keys.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -63,10 +64,13 @@ class MultiSizeAttention(nn.Module):
 
     def _logits(self, size: int, query: Tensor, key: Tensor) -> Tensor:
         if self.temperature is None:
-            scaled = query * query.shape[2] ** -0.5  # before the product, which may overflow fp16
+            scaled = query / math.sqrt(
+                query.shape[2]
+            )  # before the product, which may overflow fp16
             return scaled @ key.transpose(1, 2)
         unit = functional.normalize(query, dim=2) * self.temperature[size]
-        return unit @ functional.normalize(key, dim=2).transpose(1, 2)
+        cosines: Tensor = unit @ functional.normalize(key, dim=2).transpose(1, 2)
+        return cosines
 
 
 def fitting_grid(height: int, width: int, most: int) -> int:

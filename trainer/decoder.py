@@ -36,7 +36,8 @@ class Decoder(nn.Module):
             for inputs, skip, width in zip((fine, *tail[:-1]), joined, tail, strict=True)
         )
         self.logit = nn.Conv2d(tail[-1], 1, 3, padding=1)
-        nn.init.constant_(_bias_of(self.logit), _PRIOR_LOGIT)
+        assert self.logit.bias is not None  # noqa: S101  # made with one
+        nn.init.constant_(self.logit.bias, _PRIOR_LOGIT)
         left = 4 >> len(tail)  # stride that the levels leave
         self.enlarge = Enlarge(left) if left > 1 else nn.Identity()
 
@@ -90,11 +91,4 @@ def compact_bottleneck(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _active(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        *convolution(inputs, outputs, kernel, stride), nn.ReLU(inplace=True)
-    )
-
-
-def _bias_of(conv: nn.Conv2d) -> nn.Parameter:
-    assert conv.bias is not None  # noqa: S101  # made with one
-    return conv.bias
+    return nn.Sequential(*convolution(inputs, outputs, kernel, stride), nn.ReLU(inplace=True))

@@ -20,7 +20,7 @@ class Average:
         """Move towards the state of `module` after its update number `step`, from 0."""
         share = 1 - min(self.decay, (1 + step) / (_WARM_UP + step))
         now = _floats(module)
-        torch._foreach_lerp_(  # noqa: SLF001  # one call for hundreds of small tensors
+        torch._foreach_lerp_(  # one call for hundreds of small tensors
             list(self.state.values()), [now[name] for name in self.state], share
         )
 
@@ -32,6 +32,4 @@ class Average:
 
 
 def _floats(module: nn.Module) -> Mapping[str, Tensor]:
-    return {
-        name: each for name, each in module.state_dict().items() if each.is_floating_point()
-    }
+    return {name: each for name, each in module.state_dict().items() if each.is_floating_point()}

@@ -54,13 +54,19 @@ def _start(gram: Grams, count: int, rng: np.random.Generator) -> Labels:
         chosen.append(int(rng.choice(len(gram), p=nearest / nearest.sum())))
         nearest = np.minimum(nearest, _from_vector(gram, chosen[-1]))
     distances = np.stack([_from_vector(gram, index) for index in chosen], axis=1)
-    return distances.argmin(axis=1)
+    return _nearest(distances)
 
 
 def _from_vector(gram: Grams, index: int) -> NDArray[np.float64]:
     """Squared distance of every vector to vector `index`, [N]."""
     square = np.diag(gram)
-    return np.maximum(square + square[index] - 2 * gram[:, index], 0)
+    distances: NDArray[np.float64] = np.maximum(square + square[index] - 2 * gram[:, index], 0)
+    return distances
+
+
+def _nearest(distances: NDArray[np.float64]) -> Labels:
+    labels: Labels = distances.argmin(axis=1)
+    return labels
 
 
 def _lloyd(gram: Grams, start: Labels) -> _Run:
@@ -68,7 +74,7 @@ def _lloyd(gram: Grams, start: Labels) -> _Run:
     labels = start
     for _ in range(ROUNDS):
         distances = mean_distances(gram, labels, count)
-        moved = _filled(distances.argmin(axis=1), distances, count)
+        moved = _filled(_nearest(distances), distances, count)
         if np.array_equal(moved, labels):
             break
         labels = moved
@@ -84,7 +90,7 @@ def mean_distances(gram: Grams, labels: Labels, count: int) -> NDArray[np.float6
     share = member / np.maximum(sizes, 1)
     products = gram @ share  # [N, count]: <x_i, mean_a>
     squares = np.einsum("ia,ia->a", share, products)
-    distances = np.maximum(np.diag(gram)[:, None] - 2 * products + squares, 0)
+    distances: NDArray[np.float64] = np.maximum(np.diag(gram)[:, None] - 2 * products + squares, 0)
     distances[:, sizes == 0] = np.inf
     return distances
 

@@ -105,7 +105,7 @@ def usual_residuals(normals: Normals) -> Usual:
         fine, middle, coarse = (normals.cache.take(scale, pictures) for scale in range(3))
         residuals, far = residuals_of(normals, (fine, middle, coarse), pictures)
         for total, residual in zip(channels, residuals, strict=True):
-            total += residual.mean(dim=(2, 3)).sum(dim=0)
+            total.add_(residual.mean(dim=(2, 3)).sum(dim=0))
         distances += far.sum(dim=0)
     fine, middle, coarse = (_positive(total / count) for total in channels)
     return Usual((fine, middle, coarse), _positive(distances / count))

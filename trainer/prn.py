@@ -1,7 +1,8 @@
 """Prototypical Residual Network (arXiv 2212.02031): frozen encoder, residuals, trainable head.
 
-    frames -> stem, features at strides 4, 8, 16 -> residual to the nearest whole-map prototype
-    -> fusion of features, fusion of residuals -> joined -> attention -> fusion -> decoder -> map
+Frames become a stem and features at strides 4, 8, 16. The features, and their residuals to the
+nearest whole-map prototypes, are each fused over the scales and joined; attention, a second fusion
+and a U-Net decoder make the map of them.
 """
 
 import copy
@@ -102,7 +103,8 @@ class Encoder(nn.Module):
     def stem(self, frames: Tensor) -> Tensor:
         """Encode up to the stem only."""
         images = frames.permute(0, 3, 1, 2).float()  # [N, 3, H, W]
-        return self.backbone.stem((images - self.mean) * self.scale)
+        stem: Tensor = self.backbone.stem((images - self.mean) * self.scale)
+        return stem
 
 
 class _Entry(nn.Module):
@@ -132,7 +134,9 @@ class Head(nn.Module):
         branches = 2 if switches.prototypes else 1
         joined: Widths = (width[0] * branches, width[1] * branches, width[2] * branches)
         blocks = plan.attention_blocks if switches.attention else 0
-        self.features = nn.ModuleList(_feature_entry(c, plan.widths, j) for j, c in enumerate(channels))
+        self.features = nn.ModuleList(
+            _feature_entry(c, plan.widths, j) for j, c in enumerate(channels)
+        )
         self.fuse_features = _fusion(width, switches)
         self.residuals = (
             nn.ModuleList(_residual_entry(usual.channels[j], plan, j) for j in range(3))
@@ -223,7 +227,11 @@ def _feature_entry(channels: int, widths: Widths | None, scale: int) -> nn.Modul
 
 def _residual_entry(usual: Tensor, plan: Plan, scale: int) -> nn.Module:
     channels = len(usual)
-    body = nn.BatchNorm2d(channels) if plan.widths is None else _projection(channels, plan.widths[scale])
+    body = (
+        nn.BatchNorm2d(channels)
+        if plan.widths is None
+        else _projection(channels, plan.widths[scale])
+    )
     return _Entry(usual if plan.compressed else None, body)
 
 

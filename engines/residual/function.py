@@ -1,4 +1,4 @@
-"""`prn::PrototypeResidual` as an ONNX function: one node a scale, with a body of standard operators.
+"""`prn::PrototypeResidual` as an ONNX function, with a body of standard operators.
 
     features [N, C, H, W], prototypes [K, C, H, W] -> residual [N, C, H, W], index int32 [N],
     distance float32 [N]
@@ -8,6 +8,8 @@ The body finds the nearest prototype by the product form |P_k|^2 - 2 <P_k, F>, w
 it has none of the product form's cancellation. ONNX Runtime runs the body as it is, OpenVINO after
 it is inlined; TensorRT looks for a plugin of the namespace that the node names.
 """
+
+from typing import Any
 
 import numpy as np
 import onnx
@@ -92,7 +94,7 @@ def _squares() -> list[NodeProto]:
     ]
 
 
-def _node(kind: str, inputs: list[str], output: str, **attributes: int | list[int]) -> NodeProto:
+def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:  # noqa: ANN401
     node: NodeProto = helper.make_node(kind, inputs, [output], **attributes)
     return node
 

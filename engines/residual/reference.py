@@ -38,4 +38,5 @@ def prototype_residual(features: Floats, prototypes: Floats) -> tuple[Floats, In
 
 
 def _squared_distance(feature: Floats, prototype: Floats) -> np.float32:
-    return np.square(feature - prototype).sum(dtype=np.float32)
+    squared: np.float32 = np.square(feature - prototype).sum(dtype=np.float32)
+    return squared
