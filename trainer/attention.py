@@ -10,13 +10,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trainer.fusion import convolution
 
 Comparison = Literal["scaled", "cosine"]
 GRIDS = (1, 2, 4, 8)  # patches a side, for each chunk
 _SLOPE = 0.2
+_EPS = 1e-12
 _TEMPERATURE = 10.0  # that the cosine form starts from: logits of -10..10
 
 
@@ -68,9 +68,15 @@ class MultiSizeAttention(nn.Module):
                 query.shape[2]
             )  # before the product, which may overflow fp16
             return scaled @ key.transpose(1, 2)
-        unit = functional.normalize(query, dim=2) * self.temperature[size]
-        cosines: Tensor = unit @ functional.normalize(key, dim=2).transpose(1, 2)
+        # Rows of tokens are long, the logits are few: the keys' lengths are divided out of these.
+        unit = query * (self.temperature[size] * _inverse_length(query))
+        cosines: Tensor = (unit @ key.transpose(1, 2)) * _inverse_length(key).transpose(1, 2)
         return cosines
+
+
+def _inverse_length(tokens: Tensor) -> Tensor:
+    """1 / |token|, [N, T, length] -> [N, T, 1]."""
+    return tokens.square().sum(dim=2, keepdim=True).clamp_min(_EPS).rsqrt()
 
 
 def fitting_grid(height: int, width: int, most: int) -> int:
@@ -82,14 +88,15 @@ def fitting_grid(height: int, width: int, most: int) -> int:
 
 
 def _patches(x: Tensor, grid: int) -> Tensor:
-    """Cut [N, C, h, w] into tokens [N, grid^2, C * h/grid * w/grid]."""
+    """Cut [N, C, h, w] into tokens [N, grid^2, h/grid * w/grid * C], channels last as in memory."""
     _, channels, height, width = x.shape
-    cut = x.reshape(-1, channels, grid, height // grid, grid, width // grid)
-    ordered = cut.permute(0, 2, 4, 1, 3, 5)  # [N, grid, grid, C, h/grid, w/grid]
+    cut = x.unflatten(2, (grid, height // grid)).unflatten(4, (grid, width // grid))
+    ordered = cut.permute(0, 2, 4, 3, 5, 1)  # [N, grid, grid, h/grid, w/grid, C]
     return ordered.reshape(-1, grid * grid, channels * height * width // (grid * grid))
 
 
 def _unpatched(tokens: Tensor, channels: int, height: int, width: int, grid: int) -> Tensor:
     """Undo `_patches`."""
-    cut = tokens.reshape(-1, grid, grid, channels, height // grid, width // grid)
-    return cut.permute(0, 3, 1, 4, 2, 5).reshape(-1, channels, height, width)
+    cut = tokens.reshape(-1, grid, grid, height // grid, width // grid, channels)
+    rows = cut.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, channels)
+    return rows.permute(0, 3, 1, 2)

@@ -75,9 +75,7 @@ def learn_normals(
     return Normals(pixels, cache, (fine, middle, coarse))
 
 
-def residuals_of(
-    normals: Normals, features: Features, pictures: NDArray[np.intp]
-) -> tuple[Scales, Tensor]:
+def residuals_of(normals: Normals, features: Features, pictures: NDArray[np.intp]) -> Scales:
     """Residuals of a batch with the normal picture under each left out.
 
     Args:
@@ -85,14 +83,13 @@ def residuals_of(
         features: of the batch, [B, C_j, h_j, w_j].
         pictures: which normal picture is under each, [B]; -1 where there is none.
 
-    Returns: residuals at the three scales, squared distances float32 [B, 3].
+    Returns: residuals of the same shapes.
     """
-    compared = [
-        left_out_residual(feature, maps.prototypes, normals.left_out(pictures, scale))
+    fine, middle, coarse = (
+        left_out_residual(feature, maps.prototypes, normals.left_out(pictures, scale))[0]
         for scale, (feature, maps) in enumerate(zip(features, normals.maps, strict=True))
-    ]
-    fine, middle, coarse = (residual for residual, _, _ in compared)
-    return (fine, middle, coarse), torch.stack([far for _, _, far in compared], dim=1)
+    )
+    return fine, middle, coarse
 
 
 def usual_residuals(normals: Normals) -> Usual:
@@ -103,10 +100,10 @@ def usual_residuals(normals: Normals) -> Usual:
     for start in range(0, count, _BATCH):
         pictures = np.arange(start, min(start + _BATCH, count))
         fine, middle, coarse = (normals.cache.take(scale, pictures) for scale in range(3))
-        residuals, far = residuals_of(normals, (fine, middle, coarse), pictures)
-        for total, residual in zip(channels, residuals, strict=True):
-            total.add_(residual.mean(dim=(2, 3)).sum(dim=0))
-        distances += far.sum(dim=0)
+        residuals = residuals_of(normals, (fine, middle, coarse), pictures)
+        for scale, residual in enumerate(residuals):
+            channels[scale] += residual.mean(dim=(2, 3)).sum(dim=0)
+            distances[scale] += residual.sum()
     fine, middle, coarse = (_positive(total / count) for total in channels)
     return Usual((fine, middle, coarse), _positive(distances / count))
 

@@ -45,29 +45,40 @@ class PrototypeResidual(nn.Module):
         return _squared(features, self.prototypes[index], index)
 
 
-def left_out_residual(features: Tensor, prototypes: Tensor, left: LeftOut) -> Residual:
+def left_out_residual(features: Tensor, prototypes: Tensor, left: LeftOut) -> tuple[Tensor, Tensor]:
     """Compare features with the prototypes made without the normal picture under each.
 
     Args:
         features: float32 [N, C, h, w].
         prototypes: float32 [K, C, h, w]; K >= 2 where a cluster of one picture is left out.
         left: which normal picture is under each.
+
+    Returns: residual float32 [N, C, h, w], index int64 [N].
     """
-    own = (left.labels >= 0).nonzero()[:, 0]
-    labels, others = left.labels[own], left.sizes[own] - 1
-    centres = prototypes[labels]
-    step = (centres - left.maps[own]) / others.clamp_min(1)[:, None, None, None]
-    without = centres + step  # [own, C, h, w]
     gaps = _gaps(features, prototypes)
-    moved = (features[own] - without).square().sum((1, 2, 3)) - features[own].square().sum(
-        (1, 2, 3)
-    )
-    gaps[own, labels] = torch.where(others > 0, moved, torch.inf)
+    own = left.labels.tolist()
+    without: dict[int, Tensor] = {}
+    for picture, label in enumerate(own):
+        size = int(left.sizes[picture])
+        if label >= 0 and size > 1:
+            mean, member = prototypes[label], left.maps[picture]
+            without[picture] = torch.lerp(member, mean, size / (size - 1))  # [C, h, w]
+            gaps[picture, label] = _gap(features[picture], without[picture])
+        elif label >= 0:
+            gaps[picture, label] = torch.inf
     index = gaps.argmin(dim=1)
-    chosen = prototypes[index]
-    kept = index[own] == labels
-    chosen[own[kept]] = without[kept]
-    return _squared(features, chosen, index)
+    residual = torch.empty_like(features)
+    # Picture by picture: a map stays in the processor's cache, a batch of them does not.
+    for picture, chosen in enumerate(index.tolist()):
+        nearest = without[picture] if chosen == own[picture] else prototypes[chosen]
+        torch.sub(features[picture], nearest, out=residual[picture]).square_()
+    return residual, index
+
+
+def _gap(feature: Tensor, other: Tensor) -> Tensor:
+    """Squared distance of a map to another, [C, h, w], less the square of the first."""
+    rows, kernel = _rows(feature[None])[0], _rows(other[None])[0]
+    return torch.dot(kernel, kernel) - 2 * torch.dot(kernel, rows)
 
 
 def _gaps(features: Tensor, prototypes: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ class Trainee:
         with torch.no_grad():
             stem, features = encode_batch(self.network, self._normals, batch)
             under = batch.normals if self._method.leave_one_out else np.full_like(batch.normals, -1)
-            residuals, _ = residuals_of(self._normals, features, under)
+            residuals = residuals_of(self._normals, features, under)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._method.precision == "bf16"):
             logits = self.network.head(stem, features, residuals)
         return map_loss(logits[:, 0], torch.from_numpy(batch.masks))
