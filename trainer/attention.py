@@ -23,20 +23,20 @@ _TEMPERATURE = 10.0  # that the cosine form starts from: logits of -10..10
 class MultiSizeAttention(nn.Module):
     """One block: attention at four patch sizes, 3x3 convolution, skip; channels stay."""
 
-    def __init__(self, channels: int, comparison: Comparison) -> None:
-        """Take `channels`, a multiple of 4, and how queries and keys are compared.
+    def __init__(self, channels: int, inner: int, comparison: Comparison) -> None:
+        """Take channels, those within (a multiple of 4), and how queries and keys are compared.
 
         `scaled` divides the product by the root of the token's length, as the paper does: with
         tokens of up to 131,072 numbers that is nearly one-hot. `cosine` compares directions and
         learns a temperature for each patch size.
         """
         super().__init__()
-        self.chunk = channels // len(GRIDS)
+        self.chunk = inner // len(GRIDS)
         seeing = 3 * self.chunk  # chunks with more than one token
-        self.split = (seeing, seeing, channels)
+        self.split = (seeing, seeing, inner)
         self.project = nn.Conv2d(channels, sum(self.split), 1)
         self.mix = nn.Sequential(
-            *convolution(channels, channels, 3), nn.LeakyReLU(_SLOPE, inplace=True)
+            *convolution(inner, channels, 3), nn.LeakyReLU(_SLOPE, inplace=True)
         )
         self.temperature = (
             nn.Parameter(torch.full((3,), _TEMPERATURE)) if comparison == "cosine" else None
@@ -55,7 +55,7 @@ class MultiSizeAttention(nn.Module):
         return x + mixed
 
     def _attended(self, size: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend within a chunk [N, C/4, h, w] at patch size `size` + 1."""
+        """Attend within a chunk [N, inner/4, h, w] at patch size `size` + 1."""
         height, width = value.shape[2:]
         grid = fitting_grid(height, width, GRIDS[size + 1])
         tokens = [_patches(each, grid) for each in (query, key, value)]  # [N, grid^2, length]

@@ -22,7 +22,7 @@ class Decoder(nn.Module):
             skips: channels of the scales, fine first.
             widths: channels of the levels at strides 4, 8, 16.
             tail: channels of the levels above, each of half the stride.
-            stem: channels of the encoder's stem, which joins the first level of `tail`; 0 for none.
+            stem: channels of the encoder's stem, added to the first level of `tail`; 0 for none.
         """
         super().__init__()
         fine, middle, coarse = widths
@@ -30,10 +30,9 @@ class Decoder(nn.Module):
         self.middle = _Level(coarse, skips[1], middle, convolutions=2)
         self.fine = _Level(middle, skips[0], fine, convolutions=2)
         self.stem = _active(stem, tail[0], 1) if stem else None
-        joined = [tail[0] if stem else 0] + [0] * (len(tail) - 1)
         self.tail = nn.ModuleList(
-            _Level(inputs, skip, width, convolutions=1)
-            for inputs, skip, width in zip((fine, *tail[:-1]), joined, tail, strict=True)
+            _Level(inputs, 0, width, convolutions=1)
+            for inputs, width in zip((fine, *tail[:-1]), tail, strict=True)
         )
         self.logit = nn.Conv2d(tail[-1], 1, 3, padding=1)
         assert self.logit.bias is not None  # noqa: S101  # made with one
@@ -52,8 +51,10 @@ class Decoder(nn.Module):
         x = self.middle(self.coarse(bottom, scales[2]), scales[1])
         x = self.fine(x, scales[0])
         for depth, level in enumerate(self.tail):
-            skip = self.stem(stem) if depth == 0 and self.stem is not None else None
-            x = level(x, skip)
+            grown = level.grown(x)
+            if depth == 0 and self.stem is not None:
+                grown = grown + self.stem(stem)
+            x = level.blend(grown)
         logits: Tensor = self.enlarge(self.logit(x))
         return logits
 
@@ -73,11 +74,14 @@ class _Level(nn.Module):
             *(_active(width, width, 3) for _ in range(convolutions - 1)),
         )
 
-    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
-        grown = self.enlarge(self.narrow(x))
-        joined = grown if skip is None else torch.cat([grown, skip], dim=1)
-        blended: Tensor = self.blend(joined)
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        blended: Tensor = self.blend(torch.cat([self.grown(x), skip], dim=1))
         return blended
+
+    def grown(self, x: Tensor) -> Tensor:
+        """[N, inputs, h, w] -> [N, width, 2 h, 2 w]."""
+        enlarged: Tensor = self.enlarge(self.narrow(x))
+        return enlarged
 
 
 def layer4(inputs: int, outputs: int) -> nn.Sequential:

@@ -29,6 +29,7 @@ class Plan:
     widths: Widths | None  # of features and of residuals, each; None: as the encoder gives them
     compressed: bool  # log1p of the residual over its usual size, instead of the plain square
     attention_blocks: int
+    attention_share: float  # of the channels, that attention works with
     comparison: Comparison
     bottleneck: Literal["layer4", "compact"]
     bottom: int  # channels at stride 32
@@ -51,6 +52,7 @@ PLANS: dict[PlanName, Plan] = {
         widths=None,
         compressed=False,
         attention_blocks=2,
+        attention_share=1,
         comparison="scaled",
         bottleneck="layer4",
         bottom=512,
@@ -62,6 +64,7 @@ PLANS: dict[PlanName, Plan] = {
         widths=(24, 48, 96),
         compressed=True,
         attention_blocks=1,
+        attention_share=0.5,
         comparison="cosine",
         bottleneck="compact",
         bottom=128,
@@ -145,8 +148,7 @@ class Head(nn.Module):
         )
         self.fuse_residuals = _fusion(width, switches)
         self.attend = nn.ModuleList(
-            nn.Sequential(*(MultiSizeAttention(c, plan.comparison) for _ in range(blocks)))
-            for c in joined
+            nn.Sequential(*(_attention(width, plan) for _ in range(blocks))) for width in joined
         )
         self.fuse_joined = _fusion(joined, switches)
         make_bottom = layer4 if plan.bottleneck == "layer4" else compact_bottleneck
@@ -237,6 +239,10 @@ def _residual_entry(usual: Tensor, plan: Plan, scale: int) -> nn.Module:
 
 def _projection(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(*convolution(inputs, outputs, 1), nn.ReLU(inplace=True))
+
+
+def _attention(channels: int, plan: Plan) -> MultiSizeAttention:
+    return MultiSizeAttention(channels, int(plan.attention_share * channels), plan.comparison)
 
 
 def _fusion(widths: Widths, switches: Switches) -> nn.Module:
