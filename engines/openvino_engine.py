@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnx.inliner
 import openvino
 
 from engines.contract import (
@@ -26,6 +24,7 @@ from engines.contract import (
 from engines.engine import Pixels, Scores, check_frames
 from engines.errors import BackendError, ManifestError, ScoringError
 from engines.manifest import Manifest
+from engines.residual.operator import OPERATOR
 
 # Left alone, OpenVINO takes bf16 wherever the CPU has it. The float parts of int8 graphs stay f32.
 _HINTS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
@@ -151,14 +150,16 @@ def _read(path: Path, manifest: Manifest) -> tuple[Any, int]:
 
 
 def _without_functions(graph: bytes) -> bytes:
-    """Write the body of every function where it is called: OpenVINO does not look functions up."""
+    """Write the body of our operator where it is called: OpenVINO does not look functions up."""
+    if OPERATOR.encode() not in graph:
+        return graph
+    import onnx.inliner  # noqa: PLC0415  # costs time and memory that other files do not need
+
     try:
         model = onnx.load_model_from_string(graph)
-    except Exception:  # noqa: BLE001  # its decoder is not typed
+        inlined: bytes = onnx.inliner.inline_local_functions(model).SerializeToString()
+    except Exception:  # noqa: BLE001  # whatever foreign bytes make it raise
         return graph  # OpenVINO says what is wrong with it
-    if not model.functions:
-        return graph
-    inlined: bytes = onnx.inliner.inline_local_functions(model).SerializeToString()
     return inlined
 
 

@@ -24,7 +24,7 @@ class MultiSizeAttention(nn.Module):
     """One block: attention at four patch sizes, 3x3 convolution, skip; channels stay."""
 
     def __init__(self, channels: int, inner: int, comparison: Comparison) -> None:
-        """Take channels, those within (a multiple of 4), and how queries and keys are compared.
+        """Take channels, those to attend with (a multiple of 4), and how tokens are compared.
 
         `scaled` divides the product by the root of the token's length, as the paper does: with
         tokens of up to 131,072 numbers that is nearly one-hot. `cosine` compares directions and
@@ -90,7 +90,7 @@ def fitting_grid(height: int, width: int, most: int) -> int:
 def _patches(x: Tensor, grid: int) -> Tensor:
     """Cut [N, C, h, w] into tokens [N, grid^2, h/grid * w/grid * C], channels last as in memory."""
     _, channels, height, width = x.shape
-    cut = x.unflatten(2, (grid, height // grid)).unflatten(4, (grid, width // grid))
+    cut = x.reshape(-1, channels, grid, height // grid, grid, width // grid)
     ordered = cut.permute(0, 2, 4, 3, 5, 1)  # [N, grid, grid, h/grid, w/grid, C]
     return ordered.reshape(-1, grid * grid, channels * height * width // (grid * grid))
 

@@ -218,7 +218,7 @@ def load_weights(backbone: Backbone, path: Path) -> Backbone:
     Raises:
         WeightsError: unreadable, or a key is missing or of another shape.
     """
-    found = _read_tensors(path)
+    found = read_tensors(path)
     wanted = backbone.state_dict()
     for key, tensor in wanted.items():
         got = list(found[key].shape) if key in found else None
@@ -244,7 +244,12 @@ def _fold_batch_norm(backbone: Backbone) -> None:
             conv_name, conv = name, child if isinstance(child, nn.Conv2d) else None
 
 
-def _read_tensors(path: Path) -> Mapping[str, Tensor]:
+def read_tensors(path: Path) -> Mapping[str, Tensor]:
+    """Read a table of tensors from a .pth or .safetensors file, without running what is in it.
+
+    Raises:
+        WeightsError: it holds none that can be read.
+    """
     if not path.is_file():
         raise WeightsError(f"no weights file {path}")
     if path.stat().st_size > MAX_WEIGHTS_BYTES:

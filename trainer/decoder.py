@@ -51,6 +51,7 @@ class Decoder(nn.Module):
         x = self.middle(self.coarse(bottom, scales[2]), scales[1])
         x = self.fine(x, scales[0])
         for depth, level in enumerate(self.tail):
+            assert isinstance(level, _Level)  # noqa: S101  # which torch's list forgets
             grown = level.grown(x)
             if depth == 0 and self.stem is not None:
                 grown = grown + self.stem(stem)

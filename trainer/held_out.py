@@ -7,11 +7,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainer.batches import Batch
 from trainer.checkpoint import Check
 from trainer.loss import map_loss
 from trainer.prn import PRN
 
+NORMAL_SHARE = 0.12  # of the normal pictures, held out
+SEEN_SHARE = 0.15  # of the seen defects
+LEAST_SEEN = 5  # of fewer, none is held out: each is worth more to learn from
 _BATCH = 8
+
+NORMAL, DRAWN, SEEN = range(3)  # groups
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Which of a number of pictures are learned and which are held out; both sorted."""
+
+    learned: NDArray[np.intp]
+    held: NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +35,42 @@ class HeldOut:
     frames: NDArray[np.uint8]  # [N, H, W, 3]
     masks: NDArray[np.float32]  # [N, H, W]
     groups: NDArray[np.intp]  # [N], 0..G-1
+
+
+def divide_normals(count: int, seed: int) -> Division:
+    """Draw normal pictures to hold out: at least one, and never so many that two do not remain."""
+    return _division(count, min(max(1, round(NORMAL_SHARE * count)), max(0, count - 2)), seed)
+
+
+def divide_seen(count: int, seed: int) -> Division:
+    """Draw seen defects to hold out, at least one of five."""
+    held = max(1, round(SEEN_SHARE * count)) if count >= LEAST_SEEN else 0
+    return _division(count, held, seed)
+
+
+def hold_out(
+    normals: NDArray[np.uint8],
+    drawn: Batch,
+    seen: NDArray[np.uint8],
+    seen_masks: NDArray[np.bool_],
+) -> HeldOut:
+    """Join what is held out.
+
+    Args:
+        normals: uint8 [N, H, W, 3].
+        drawn: of synthetic anomalies on these by a fixed seed; its pictures with an empty mask
+            are left away.
+        seen: defects, uint8 [S, H, W, 3]; S may be 0.
+        seen_masks: bool [S, H, W].
+    """
+    marked = drawn.masks.any(axis=(1, 2))
+    counts = {NORMAL: len(normals), DRAWN: int(marked.sum()), SEEN: len(seen)}
+    empty = np.zeros(normals.shape[:3], np.float32)
+    return HeldOut(
+        frames=np.concatenate([normals, drawn.frames[marked], seen]),
+        masks=np.concatenate([empty, drawn.masks[marked], seen_masks.astype(np.float32)]),
+        groups=np.repeat(list(counts), list(counts.values())),
+    )
 
 
 def held_out_loss(network: PRN, held: HeldOut) -> float:
@@ -43,3 +93,8 @@ def says_stop(checks: Sequence[Check], patience: int) -> bool:
         return False
     best_before = min(check.loss for check in checks[:-patience])
     return all(check.loss >= best_before for check in checks[-patience:])
+
+
+def _division(count: int, held: int, seed: int) -> Division:
+    order = np.random.default_rng(seed).permutation(count)
+    return Division(np.sort(order[held:]), np.sort(order[:held]))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.backbones import Backbone
+from trainer.backbones import Backbone, read_tensors
 from trainer.normals import Normals, learn_normals, usual_residuals
 from trainer.prn import PRN, Encoder, Head, Plan, Switches
 
@@ -51,3 +51,28 @@ def make_prn(
     head = Head(plan, switches, backbone, usual)
     head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Untrained(PRN(encoder, normals.prototypes, head, usual), normals)
+
+
+def load_layer4(head: Head, weights: Path) -> bool:
+    """Begin the paper's bottleneck from ImageNet weights, where a file has them.
+
+    Args:
+        head: of the plan `prn`, on ResNet-18.
+        weights: torchvision's resnet18, .pth or .safetensors.
+
+    Returns: whether the file holds a fourth stage.
+
+    Raises:
+        WeightsError: the file is unreadable.
+    """
+    start = "layer4."
+    found = {
+        name.removeprefix(start): tensor
+        for name, tensor in read_tensors(weights).items()
+        if name.startswith(start)
+    }
+    wanted = {name for name in head.bottom.state_dict() if not name.endswith("tracked")}
+    if not wanted <= set(found):
+        return False
+    head.bottom.load_state_dict(found, strict=False)
+    return True

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trainer.attention import Comparison, MultiSizeAttention
+from trainer.attention import GRIDS, Comparison, MultiSizeAttention
 from trainer.backbones import Backbone, Features
 from trainer.decoder import Decoder, compact_bottleneck, layer4
 from trainer.fusion import Fusion, Scales, Unfused, Widths, convolution
@@ -146,7 +146,7 @@ class Head(nn.Module):
             if switches.prototypes
             else None
         )
-        self.fuse_residuals = _fusion(width, switches)
+        self.fuse_residuals = _fusion(width, switches) if switches.prototypes else None
         self.attend = nn.ModuleList(
             nn.Sequential(*(_attention(width, plan) for _ in range(blocks))) for width in joined
         )
@@ -159,7 +159,7 @@ class Head(nn.Module):
     def forward(self, stem: Tensor, features: Features, residuals: Scales) -> Tensor:
         """Give logits, float32 [N, 1, H, W]."""
         seen: Scales = self.fuse_features(_entered(self.features, features))
-        if self.residuals is not None:
+        if self.residuals is not None and self.fuse_residuals is not None:
             odd: Scales = self.fuse_residuals(_entered(self.residuals, residuals))
             fine, middle, coarse = (torch.cat(pair, dim=1) for pair in zip(seen, odd, strict=True))
             seen = fine, middle, coarse
@@ -242,7 +242,8 @@ def _projection(inputs: int, outputs: int) -> nn.Module:
 
 
 def _attention(channels: int, plan: Plan) -> MultiSizeAttention:
-    return MultiSizeAttention(channels, int(plan.attention_share * channels), plan.comparison)
+    chunk = max(1, round(plan.attention_share * channels / len(GRIDS)))
+    return MultiSizeAttention(channels, chunk * len(GRIDS), plan.comparison)
 
 
 def _fusion(widths: Widths, switches: Switches) -> nn.Module:

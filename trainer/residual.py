@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engines.residual.function import ATTRIBUTES, DOMAIN, OPERATOR, VERSION
+from engines.residual.operator import ATTRIBUTES, DOMAIN, OPERATOR, VERSION
 
 Residual = tuple[Tensor, Tensor, Tensor]
 """Residual float32 [N, C, h, w], index int32 [N], squared distance float32 [N]."""

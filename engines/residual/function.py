@@ -16,12 +16,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-DOMAIN = "prn"
-OPERATOR = "PrototypeResidual"
-VERSION = 1  # of the operator set `prn`
+from engines.residual.operator import ATTRIBUTES, DOMAIN, OPERATOR, VERSION
+
 OPSET = 18  # of the standard operators in the body
-# TensorRT takes a local function before a plugin, unless the node says where its plugin is.
-ATTRIBUTES = {"plugin_namespace": DOMAIN, "plugin_version": "1"}
 
 
 def residual_function() -> FunctionProto:
