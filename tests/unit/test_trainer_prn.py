@@ -115,9 +115,7 @@ def test_patches_can_be_put_together_again(grid: int) -> None:
     assert torch.equal(tokens, _patches(x.contiguous(), grid))
 
 
-@pytest.mark.parametrize(
-    ("side", "grid"), [((16, 16), 8), ((14, 14), 2), ((12, 16), 4), ((1, 1), 1)]
-)
+@pytest.mark.parametrize(("side", "grid"), [((16, 16), 8), ((14, 14), 2), ((12, 16), 4)])
 def test_grid_fits_the_map(side: tuple[int, int], grid: int) -> None:
     assert fitting_grid(*side, 8) == grid
 
@@ -133,6 +131,7 @@ def test_attention_is_softmax_of_patches_written_out(comparison: str) -> None:
     got = block(x) - x
     assert torch.allclose(got[:, :2], value[:, :2], atol=1e-6)  # one token: its own value
     query, key = projected[:, 2:4], projected[:, 8:10]  # chunk of 4 x 4 tokens, 2 channels
+    corners = [(row, column) for row in range(0, 8, 2) for column in range(0, 8, 2)]
     rows = [
         torch.stack(
             [
@@ -205,4 +204,4 @@ def test_bottleneck_begins_from_a_published_fourth_stage(tmp_path: Path) -> None
     assert not load_layer4(head, tmp_path / "no4.safetensors")
     assert load_layer4(head, tmp_path / "full.safetensors")
     x = torch.rand(2, 12, 4, 4)
-    assert torch.equal(head.bottom.eval()(x), published.eval()(x))
+    assert torch.allclose(head.bottom.eval()(x), published.eval()(x), atol=1e-6)
