@@ -25,6 +25,7 @@ from engines.contract import (
 from engines.engine import Pixels, Scores, check_frames
 from engines.errors import BackendError, ManifestError, ScoringError
 from engines.manifest import Manifest
+from engines.residual.operator import OPERATOR
 
 # Left alone, OpenVINO takes bf16 wherever the CPU has it. The float parts of int8 graphs stay f32.
 _HINTS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
@@ -152,7 +153,7 @@ def _wait(requests: list[Any]) -> None:
 def _read(path: Path, manifest: Manifest) -> tuple[Any, int]:
     graph = read_graph(path)
     try:
-        model = openvino.Core().read_model(graph)
+        model = openvino.Core().read_model(_without_functions(graph))
     except RuntimeError as error:
         raise BackendError(
             f"OpenVINO {openvino.__version__} cannot read {path}: {_last_line(error)}; "
@@ -168,6 +169,20 @@ def _read(path: Path, manifest: Manifest) -> tuple[Any, int]:
         ) from error
     check_contract(_ports(model.inputs), _ports(model.outputs), manifest)
     return model, scales
+
+
+def _without_functions(graph: bytes) -> bytes:
+    """Write the body of our operator where it is called: OpenVINO does not look functions up."""
+    if OPERATOR.encode() not in graph:
+        return graph
+    import onnx.inliner  # noqa: PLC0415  # costs time and memory that other files do not need
+
+    try:
+        model = onnx.load_model_from_string(graph)
+        inlined: bytes = onnx.inliner.inline_local_functions(model).SerializeToString()
+    except Exception:  # noqa: BLE001  # whatever foreign bytes make it raise
+        return graph  # OpenVINO says what is wrong with it
+    return inlined
 
 
 def _ports(ports: list[Any]) -> list[Port]:

@@ -35,6 +35,7 @@ _RESNET_WAYS = (
 class Backbone(nn.Module):
     """A frozen encoder: normalised RGB in, features of three scales out."""
 
+    stem_channels: int  # of the first convolution, at stride 2
     channels: tuple[int, int, int]
     mean: tuple[float, float, float]  # of RGB in 0..255
     std: tuple[float, float, float]
@@ -46,6 +47,14 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """Encode float32 [N, 3, H, W], normalised by `mean` and `std`; H, W multiples of 16."""
+        return self.scales(self.stem(images))
+
+    def stem(self, images: Tensor) -> Tensor:
+        """First convolution: float32 [N, 3, H, W] -> float32 [N, stem_channels, H/2, W/2]."""
+        raise NotImplementedError
+
+    def scales(self, stem: Tensor) -> Features:
+        """Encode what `stem` gave."""
         raise NotImplementedError
 
 
@@ -71,7 +80,8 @@ class _ResidualBlock(nn.Module):
         return functional.relu(self.bn2(self.conv2(y)) + self.downsample(x), inplace=True)
 
 
-def _residual_stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+def residual_stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """One of ResNet-18's four stages: two residual blocks."""
     return nn.Sequential(
         _ResidualBlock(inputs, outputs, stride), _ResidualBlock(outputs, outputs, 1)
     )
@@ -80,6 +90,7 @@ def _residual_stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 class ResNet18(Backbone):
     """ResNet-18 up to layer 3, with torchvision's key names."""
 
+    stem_channels = 64
     channels = (64, 128, 256)
     mean = (123.675, 116.28, 103.53)
     std = (58.395, 57.12, 57.375)
@@ -88,13 +99,16 @@ class ResNet18(Backbone):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = _residual_stage(64, 64, 1)
-        self.layer2 = _residual_stage(64, 128, 2)
-        self.layer3 = _residual_stage(128, 256, 2)
+        self.layer1 = residual_stage(64, 64, 1)
+        self.layer2 = residual_stage(64, 128, 2)
+        self.layer3 = residual_stage(128, 256, 2)
 
-    def forward(self, images: Tensor) -> Features:
-        """Encode; see `Backbone.forward`."""
-        stem = functional.relu(self.bn1(self.conv1(images)), inplace=True)  # [N, 64, H/2, W/2]
+    def stem(self, images: Tensor) -> Tensor:
+        """See `Backbone.stem`."""
+        return functional.relu(self.bn1(self.conv1(images)), inplace=True)
+
+    def scales(self, stem: Tensor) -> Features:
+        """See `Backbone.scales`."""
         fine = self.layer1(functional.max_pool2d(stem, 3, 2, 1))  # [N, 64, H/4, W/4]
         middle = self.layer2(fine)  # [N, 128, H/8, W/8]
         return fine, middle, self.layer3(middle)  # [N, 256, H/16, W/16]
@@ -138,6 +152,7 @@ class _InvertedBlock(nn.Module):
 class EfficientNetLite0(Backbone):
     """EfficientNet-Lite0 up to block 10, with the key names of its PyPI package."""
 
+    stem_channels = 32
     channels = (24, 40, 112)
     mean = ResNet18.mean  # under which it classifies best; TensorFlow's 127 +- 128 does worse
     std = ResNet18.std
@@ -163,9 +178,13 @@ class EfficientNetLite0(Backbone):
             ]
         )
 
-    def forward(self, images: Tensor) -> Features:
-        """Encode; see `Backbone.forward`."""
-        x: Tensor = functional.relu6(self._bn0(_same_conv(images, self._conv_stem)))
+    def stem(self, images: Tensor) -> Tensor:
+        """See `Backbone.stem`."""
+        return functional.relu6(self._bn0(_same_conv(images, self._conv_stem)))
+
+    def scales(self, stem: Tensor) -> Features:
+        """See `Backbone.scales`."""
+        x = stem
         taps = []
         for index, block in enumerate(self._blocks):
             x = block(x)
@@ -199,7 +218,7 @@ def load_weights(backbone: Backbone, path: Path) -> Backbone:
     Raises:
         WeightsError: unreadable, or a key is missing or of another shape.
     """
-    found = _read_tensors(path)
+    found = read_tensors(path)
     wanted = backbone.state_dict()
     for key, tensor in wanted.items():
         got = list(found[key].shape) if key in found else None
@@ -225,7 +244,12 @@ def _fold_batch_norm(backbone: Backbone) -> None:
             conv_name, conv = name, child if isinstance(child, nn.Conv2d) else None
 
 
-def _read_tensors(path: Path) -> Mapping[str, Tensor]:
+def read_tensors(path: Path) -> Mapping[str, Tensor]:
+    """Read a table of tensors from a .pth or .safetensors file, without running what is in it.
+
+    Raises:
+        WeightsError: it holds none that can be read.
+    """
     if not path.is_file():
         raise WeightsError(f"no weights file {path}")
     if path.stat().st_size > MAX_WEIGHTS_BYTES:

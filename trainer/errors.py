@@ -1,9 +1,10 @@
 """The errors of this room, one class for each reaction of the caller.
 
 TrainerError
-├── WeightsError   the backbone has no weights that fit: exit, say how to get them
-├── DatasetError   these folders give nothing to learn from or to judge by: exit
-└── ExportError    the file that was written does not compute what was learned: exit, do not ship
+├── WeightsError     the backbone has no weights that fit: exit, say how to get them
+├── DatasetError     these folders give nothing to learn from or to judge by: exit
+├── CheckpointError  this training cannot go on from what it left: exit, say what differs
+└── ExportError      the file does not compute what was learned: exit, do not ship it
 """
 
 
@@ -17,6 +18,10 @@ class WeightsError(TrainerError):
 
 class DatasetError(TrainerError):
     """These folders give nothing to learn from or to judge by: exit with the reason."""
+
+
+class CheckpointError(TrainerError):
+    """A training cannot go on from this checkpoint: exit and say what differs."""
 
 
 class ExportError(TrainerError):

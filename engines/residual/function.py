@@ -1,0 +1,103 @@
+"""`prn::PrototypeResidual` as an ONNX function, with a body of standard operators.
+
+    features [N, C, H, W], prototypes [K, C, H, W] -> residual [N, C, H, W], index int32 [N],
+    distance float32 [N]
+
+The body finds the nearest prototype by the product form |P_k|^2 - 2 <P_k, F>, which needs no
+[N, K, C, H, W] tensor; |F|^2 is the same for all k. The distance is summed from the residual, so
+it has none of the product form's cancellation. ONNX Runtime runs the body as it is, OpenVINO after
+it is inlined; TensorRT looks for a plugin of the namespace that the node names.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from engines.residual.operator import ATTRIBUTES, DOMAIN, OPERATOR, VERSION
+
+OPSET = 18  # of the standard operators in the body
+
+
+def residual_function() -> FunctionProto:
+    """Make the function, the same for every scale."""
+    function: FunctionProto = helper.make_function(
+        DOMAIN,
+        OPERATOR,
+        inputs=["features", "prototypes"],
+        outputs=["residual", "index", "distance"],
+        nodes=[*_nearest(), *_squares()],
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        attributes=list(ATTRIBUTES),
+    )
+    return function
+
+
+def with_function(model: ModelProto) -> ModelProto:
+    """Add the function to a copy of a model whose graph has nodes of it.
+
+    Raises:
+        onnx.checker.ValidationError: the model is then no valid ONNX.
+    """
+    complete = ModelProto()
+    complete.CopyFrom(model)
+    domains = {opset.domain for opset in complete.opset_import}
+    if DOMAIN not in domains:
+        complete.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+    complete.functions.append(residual_function())
+    onnx.checker.check_model(complete)
+    return complete
+
+
+def residual_nodes(model: ModelProto) -> list[NodeProto]:
+    """Find the nodes that call the operator."""
+    return [node for node in model.graph.node if (node.domain, node.op_type) == (DOMAIN, OPERATOR)]
+
+
+def _nearest() -> list[NodeProto]:
+    """From features and prototypes to `place` int64 [N] and `index` int32 [N], all in float32."""
+    return [
+        _node("Flatten", ["features"], "flat_features", axis=1),  # [N, D]
+        _node("Flatten", ["prototypes"], "flat_prototypes", axis=1),  # [K, D]
+        _node("Cast", ["flat_features"], "rows", to=TensorProto.FLOAT),
+        _node("Cast", ["flat_prototypes"], "kernels", to=TensorProto.FLOAT),
+        # The features are turned, not the prototypes, which would be kept a second time.
+        _node("Transpose", ["rows"], "columns", perm=[1, 0]),  # [D, N]
+        _node("MatMul", ["kernels", "columns"], "products"),  # [K, N]
+        _node("Add", ["products", "products"], "twice"),
+        _constant("elements", np.array([1], np.int64)),
+        _node("ReduceSumSquare", ["kernels", "elements"], "norms", keepdims=1),  # [K, 1]
+        _node("Sub", ["norms", "twice"], "gaps"),  # distance less |F|^2, [K, N]
+        # Runtimes disagree about the place of the least NaN: the reference says 0.
+        _node("IsNaN", ["gaps"], "unknown"),
+        _constant("nothing", np.array(0, np.float32)),
+        _node("Where", ["unknown", "nothing", "gaps"], "comparable"),
+        _node("ArgMin", ["comparable"], "place", axis=0, keepdims=0, select_last_index=0),
+        _node("Cast", ["place"], "index", to=TensorProto.INT32),
+    ]
+
+
+def _squares() -> list[NodeProto]:
+    """From `place` to `residual` and `distance`."""
+    return [
+        _node("Gather", ["prototypes", "place"], "chosen", axis=0),  # [N, C, H, W]
+        _node("Sub", ["features", "chosen"], "difference"),
+        _node("Mul", ["difference", "difference"], "residual"),
+        _node("Flatten", ["residual"], "flat_residual", axis=1),
+        _node("Cast", ["flat_residual"], "summands", to=TensorProto.FLOAT),
+        _node("ReduceSum", ["summands", "elements"], "distance", keepdims=0),
+    ]
+
+
+def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:  # noqa: ANN401
+    node: NodeProto = helper.make_node(kind, inputs, [output], **attributes)
+    return node
+
+
+def _constant(name: str, values: NDArray[np.generic]) -> NodeProto:
+    node: NodeProto = helper.make_node(
+        "Constant", [], [name], value=numpy_helper.from_array(values, name)
+    )
+    return node

@@ -1,0 +1,165 @@
+"""The training loop of PRN, which can be killed at any time and goes on where it was.
+
+Everything that a step depends on is either made anew from (seed, step), as batches and learning
+rates are, or lies in the checkpoint: so a training that was killed ends with the same weights as
+one that was not.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trainer.batches import Generator, made_ahead
+from trainer.checkpoint import Check, Configuration, Progress, read_checkpoint, write_checkpoint
+from trainer.held_out import HeldOut, held_out_loss, says_stop
+from trainer.loss import Losses
+from trainer.normals import Normals
+from trainer.prn import PRN
+from trainer.schedule import Budget, Schedule, time_steps
+from trainer.trainee import Method, Trainee
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """What happens every so many steps."""
+
+    save_every: int = 100
+    check_every: int = 100
+    patience: int = 5  # checks without a better one, after which the training ends
+    cool_down_share: float = 0.1  # of all steps, to end with once it was decided to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a network is trained."""
+
+    method: Method
+    budget: Budget
+    rhythm: Rhythm = Rhythm()
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Where a training leaves its checkpoint, and what must be the same to go on from it."""
+
+    path: Path
+    configuration: Configuration  # all that decides the result
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a training tells about a step that it did."""
+
+    done: int  # steps
+    end: int  # steps
+    loss: float
+    focal: float
+    smooth_l1: float
+    seconds_left: float  # by the steps since this process began
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """How a training went; the network itself holds the averaged weights."""
+
+    steps: int
+    planned: int
+    stopped_early: bool
+    checks: tuple[Check, ...]
+
+
+def fit(
+    network: PRN,
+    normals: Normals,
+    generator: Generator,
+    held: HeldOut | None,
+    course: Course,
+    keep: Keep,
+    clock: Callable[[], float],
+    on_step: Callable[[Step], None] = lambda _: None,
+) -> Fitted:
+    """Train `network` in place; it ends in evaluation mode with its averaged weights.
+
+    Args:
+        network: with prototypes of `normals`.
+        normals: what each of a batch's pictures was made from.
+        generator: makes batches.
+        held: says when to stop; None: the budget alone does.
+        course: how.
+        keep: checkpoint to go on from, if it is there, and to leave behind.
+        clock: monotonic seconds.
+        on_step: told of each step.
+
+    Raises:
+        CheckpointError: the checkpoint is of another configuration, or unreadable.
+    """
+    trainee, progress = _begun(network, normals, generator, course, keep, clock)
+    schedule = _schedule(progress, course.rhythm)
+    first, started = progress.step, clock()
+    with made_ahead(generator, first, schedule.end) as batches:
+        for batch in batches:
+            losses = trainee.step(batch, schedule.share(progress.step), progress.step)
+            progress = replace(progress, step=progress.step + 1)
+            if held is not None and progress.step % course.rhythm.check_every == 0:
+                progress = _checked(progress, trainee, held, course.rhythm)
+                schedule = _schedule(progress, course.rhythm)
+            if progress.step % course.rhythm.save_every == 0 or progress.step >= schedule.end:
+                write_checkpoint(keep.path, trainee.tensors(), progress)
+            pace = (clock() - started) / (progress.step - first)
+            on_step(_told(progress.step, schedule.end, losses, pace))
+            if progress.step >= schedule.end:
+                break
+    trainee.write_average(network.head)
+    network.eval()
+    return Fitted(progress.step, progress.total, progress.cut is not None, progress.checks)
+
+
+def _begun(
+    network: PRN,
+    normals: Normals,
+    generator: Generator,
+    course: Course,
+    keep: Keep,
+    clock: Callable[[], float],
+) -> tuple[Trainee, Progress]:
+    """Go on from the checkpoint, or plan a new training."""
+    found = read_checkpoint(keep.path, keep.configuration)
+    if found is not None:
+        trainee = Trainee(network, normals, course.method)
+        trainee.restore(found[0])
+        return trainee, found[1]
+
+    def seconds_per_step() -> float:
+        thrown_away = Trainee(copy.deepcopy(network), normals, course.method)
+        return time_steps(lambda step: thrown_away.step(generator.batch(step), 1.0, step), clock)
+
+    total = course.budget.steps(seconds_per_step)
+    progress = Progress(dict(keep.configuration), step=0, total=total, cut=None, checks=())
+    trainee = Trainee(network, normals, course.method)
+    write_checkpoint(keep.path, trainee.tensors(), progress)  # so that the plan outlives a kill
+    return trainee, progress
+
+
+def _checked(progress: Progress, trainee: Trainee, held: HeldOut, rhythm: Rhythm) -> Progress:
+    """Ask the held-out pictures; decide to stop where they say so."""
+    check = Check(progress.step, held_out_loss(trainee.averaged(), held))
+    checks = (*progress.checks, check)
+    stops = progress.cut is None and says_stop(checks, rhythm.patience)
+    return replace(progress, checks=checks, cut=progress.step if stops else progress.cut)
+
+
+def _schedule(progress: Progress, rhythm: Rhythm) -> Schedule:
+    cool_down = max(1, round(rhythm.cool_down_share * progress.total))
+    return Schedule(progress.total, cool_down, progress.cut)
+
+
+def _told(done: int, end: int, losses: Losses, pace_s: float) -> Step:
+    return Step(
+        done=done,
+        end=end,
+        loss=float(losses.total.detach()),
+        focal=float(losses.focal.detach()),
+        smooth_l1=float(losses.smooth_l1.detach()),
+        seconds_left=(end - done) * pace_s,
+    )

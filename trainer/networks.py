@@ -1,0 +1,78 @@
+"""From normal pictures to an untrained PRN and what its training remembers of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.backbones import Backbone, read_tensors
+from trainer.normals import Normals, learn_normals, usual_residuals
+from trainer.prn import PRN, Encoder, Head, Plan, Switches
+
+
+@dataclass(frozen=True, slots=True)
+class Untrained:
+    """A network with prototypes and fresh weights."""
+
+    network: PRN
+    normals: Normals
+
+
+def make_prn(
+    backbone: Backbone,
+    pixels: NDArray[np.uint8],
+    plan: Plan,
+    switches: Switches,
+    folder: Path,
+    seed: int,
+    on_pictures: Callable[[int], None] = lambda _: None,
+) -> Untrained:
+    """Make prototypes of normal pictures, and a head with weights drawn by `seed`.
+
+    Args:
+        backbone: frozen, with its weights.
+        pixels: uint8 [N, H, W, 3], H and W multiples of 32, N >= 2.
+        plan: sizes of the head.
+        switches: parts of the head.
+        folder: takes the unnamed files of the normal pictures' features.
+        seed: of the prototypes and the weights.
+        on_pictures: called with a number of pictures that were encoded.
+
+    Raises:
+        DatasetError: fewer than two pictures, or features out of range.
+    """
+    encoder = Encoder(backbone).eval()
+    normals = learn_normals(encoder, pixels, folder, seed, on_pictures)
+    usual = usual_residuals(normals)
+    torch.manual_seed(seed)
+    head = Head(plan, switches, backbone, usual)
+    head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Untrained(PRN(encoder, normals.prototypes, head, usual), normals)
+
+
+def load_layer4(head: Head, weights: Path) -> bool:
+    """Begin the paper's bottleneck from ImageNet weights, where a file has them.
+
+    Args:
+        head: of the plan `prn`, on ResNet-18.
+        weights: torchvision's resnet18, .pth or .safetensors.
+
+    Returns: whether the file holds a fourth stage.
+
+    Raises:
+        WeightsError: the file is unreadable.
+    """
+    start = "layer4."
+    found = {
+        name.removeprefix(start): tensor
+        for name, tensor in read_tensors(weights).items()
+        if name.startswith(start)
+    }
+    wanted = {name for name in head.bottom.state_dict() if not name.endswith("tracked")}
+    if not wanted <= set(found):
+        return False
+    head.bottom.load_state_dict(found, strict=False)
+    return True

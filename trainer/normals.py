@@ -1,0 +1,113 @@
+"""What training remembers of the normal pictures: their features, and their share in prototypes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.backbones import Features
+from trainer.fusion import Scales
+from trainer.prn import Encoder, Usual
+from trainer.residual import LeftOut, left_out_residual
+from trainer.whole_maps import (
+    MapCache,
+    WholeMaps,
+    cache_maps,
+    learn_whole_maps,
+    prototype_count,
+)
+
+_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Normals:
+    """Normal pictures that prototypes were made from."""
+
+    pixels: NDArray[np.uint8]  # [N, H, W, 3]
+    cache: MapCache
+    maps: tuple[WholeMaps, WholeMaps, WholeMaps]
+
+    @property
+    def prototypes(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Those of the three scales, float32 [K_j, C_j, h_j, w_j]."""
+        fine, middle, coarse = (each.prototypes for each in self.maps)
+        return fine, middle, coarse
+
+    def left_out(self, pictures: NDArray[np.intp], scale: int) -> LeftOut:
+        """Say which normal picture is under each of a batch, [B]; -1: none."""
+        there = torch.from_numpy(pictures >= 0)
+        under = np.maximum(pictures, 0)
+        labels = self.maps[scale].labels[under]
+        return LeftOut(
+            maps=self.cache.take(scale, under),
+            labels=torch.where(there, labels, -1),
+            sizes=self.maps[scale].sizes[labels],
+        )
+
+
+def learn_normals(
+    encoder: Encoder,
+    pixels: NDArray[np.uint8],
+    folder: Path,
+    seed: int,
+    on_pictures: Callable[[int], None] = lambda _: None,
+) -> Normals:
+    """Encode normal pictures, uint8 [N, H, W, 3], and make prototypes of them at each scale.
+
+    Args:
+        encoder: the frozen one.
+        pixels: at least two pictures.
+        folder: takes unnamed files of 0.9 MB a picture (at 256 x 256 with ResNet-18).
+        seed: of the clustering.
+        on_pictures: called with a number of pictures that were encoded.
+
+    Raises:
+        DatasetError: fewer than two pictures, or features out of range.
+    """
+    count = prototype_count(len(pixels))
+    cache = cache_maps(lambda frames: encoder(frames)[1], pixels, folder, on_pictures)
+    fine, middle, coarse = (learn_whole_maps(each, count, seed) for each in cache.scales)
+    return Normals(pixels, cache, (fine, middle, coarse))
+
+
+def residuals_of(normals: Normals, features: Features, pictures: NDArray[np.intp]) -> Scales:
+    """Residuals of a batch with the normal picture under each left out.
+
+    Args:
+        normals: what prototypes were made from.
+        features: of the batch, [B, C_j, h_j, w_j].
+        pictures: which normal picture is under each, [B]; -1 where there is none.
+
+    Returns: residuals of the same shapes.
+    """
+    fine, middle, coarse = (
+        left_out_residual(feature, maps.prototypes, normals.left_out(pictures, scale))[0]
+        for scale, (feature, maps) in enumerate(zip(features, normals.maps, strict=True))
+    )
+    return fine, middle, coarse
+
+
+def usual_residuals(normals: Normals) -> Usual:
+    """Measure how far normal pictures are from the nearest prototype that they are no part of."""
+    count = len(normals.pixels)
+    channels = [torch.zeros(maps.prototypes.shape[1]) for maps in normals.maps]
+    distances = torch.zeros(3)
+    for start in range(0, count, _BATCH):
+        pictures = np.arange(start, min(start + _BATCH, count))
+        fine, middle, coarse = (normals.cache.take(scale, pictures) for scale in range(3))
+        residuals = residuals_of(normals, (fine, middle, coarse), pictures)
+        for scale, residual in enumerate(residuals):
+            channels[scale] += residual.mean(dim=(2, 3)).sum(dim=0)
+            distances[scale] += residual.sum()
+    fine, middle, coarse = (_positive(total / count) for total in channels)
+    return Usual((fine, middle, coarse), _positive(distances / count))
+
+
+def _positive(usual: Tensor) -> Tensor:
+    """Keep a channel that is always the same from dividing by zero."""
+    return usual.clamp_min(1e-3 * float(usual.mean())).clamp_min(1e-12)

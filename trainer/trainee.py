@@ -1,0 +1,152 @@
+"""One training step of PRN: a batch in, losses out, weights moved."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainer.backbones import Features
+from trainer.batches import Batch
+from trainer.ema import Average
+from trainer.loss import Losses, map_loss
+from trainer.normals import Normals, residuals_of
+from trainer.prn import PRN
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How weights are moved; `optimiser="adam"` is the paper's, whose decay joins the gradient."""
+
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    clip_norm: float = 1.0
+    ema_decay: float = 0.995
+    leave_one_out: bool = True
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the head's convolutions
+
+
+class Trainee:
+    """A network in training, with its optimiser and its moving average."""
+
+    def __init__(self, network: PRN, normals: Normals, method: Method) -> None:
+        self.network = network
+        self._normals = normals
+        self._method = method
+        self._parameters = list(network.head.parameters())
+        self._optimiser = _optimiser(network.head, method)
+        self._average = Average(network.head, method.ema_decay)
+        network.head.train()
+
+    def step(self, batch: Batch, rate_share: float, step: int) -> Losses:
+        """Learn `batch` at a share of the learning rate, as update number `step`, from 0."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate_share * self._method.learning_rate
+        losses = self._losses(batch)
+        self._optimiser.zero_grad(set_to_none=True)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._parameters, self._method.clip_norm)
+        self._optimiser.step()
+        self._average.update(self.network.head, step)
+        return losses
+
+    def write_average(self, head: nn.Module) -> None:
+        """Give `head` the averaged weights and batch statistics."""
+        self._average.write_to(head)
+
+    def averaged(self) -> PRN:
+        """Copy the network with its averaged weights, in evaluation mode."""
+        head = copy.deepcopy(self.network.head)
+        self._average.write_to(head)
+        return self.network.with_head(head).eval()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint must hold."""
+        optimiser = {
+            f"{index}.{name}": tensor
+            for index, state in self._optimiser.state_dict()["state"].items()
+            for name, tensor in state.items()
+        }
+        prototypes = dict(self.network.residuals.named_buffers())
+        return (
+            _prefixed("head", self.network.head.state_dict())
+            | _prefixed("average", self._average.state)
+            | _prefixed("optimiser", optimiser)
+            | _prefixed("residuals", prototypes)
+        )
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what `tensors` gave."""
+        self.network.head.load_state_dict(_under("head", tensors))
+        self.network.residuals.load_state_dict(_under("residuals", tensors))
+        for name, tensor in _under("average", tensors).items():
+            self._average.state[name].copy_(tensor)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("optimiser", tensors).items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+        groups = self._optimiser.state_dict()["param_groups"]
+        self._optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+    def _losses(self, batch: Batch) -> Losses:
+        with torch.no_grad():
+            stem, features = encode_batch(self.network, self._normals, batch)
+            under = batch.normals if self._method.leave_one_out else np.full_like(batch.normals, -1)
+            residuals = residuals_of(self._normals, features, under)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._method.precision == "bf16"):
+            logits = self.network.head(stem, features, residuals)
+        return map_loss(logits[:, 0], torch.from_numpy(batch.masks))
+
+
+def encode_batch(network: PRN, normals: Normals, batch: Batch) -> tuple[Tensor, Features]:
+    """Encode a batch; the features of a normal picture as it stands are read, not computed."""
+    frames = torch.from_numpy(batch.frames)
+    known = np.array(
+        [
+            number >= 0 and np.array_equal(frame, normals.pixels[number])
+            for frame, number in zip(batch.frames, batch.normals, strict=True)
+        ]
+    )
+    stem = network.encoder.stem(frames)
+    if not known.any():
+        return stem, network.encoder.backbone.scales(stem)
+    new = torch.from_numpy(np.flatnonzero(~known))
+    computed = network.encoder.backbone.scales(stem[new]) if len(new) else None
+    joined = []
+    for scale in range(3):
+        features = normals.cache.take(scale, np.maximum(batch.normals, 0))
+        if computed is not None:
+            features[new] = computed[scale]
+        joined.append(features)
+    fine, middle, coarse = joined
+    return stem, (fine, middle, coarse)
+
+
+def _optimiser(head: nn.Module, method: Method) -> torch.optim.Optimizer:
+    """Decay convolutions only: batch norms and biases, one number a channel, are left alone."""
+    decayed = [each for each in head.parameters() if each.ndim > 1]
+    plain = [each for each in head.parameters() if each.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": method.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    if method.optimiser == "adam":
+        return torch.optim.Adam(groups, lr=method.learning_rate)
+    return torch.optim.AdamW(groups, lr=method.learning_rate)
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}/"
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(start)
+    }
