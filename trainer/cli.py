@@ -10,10 +10,11 @@ from engines.engine import Engine
 from engines.errors import EngineError
 from engines.open import open_engine
 from trainer.backbones import load_backbone
-from trainer.dataset import GOOD, Dataset, find_samples, load_pictures
+from trainer.dataset import GOOD, Dataset, load_pictures
 from trainer.errors import DatasetError, TrainerError
 from trainer.evaluation import Judged, evaluation_json, judge
 from trainer.evaluation import evaluate as figures_of
+from trainer.layouts import find_samples
 from trainer.learning import ENGINE_NAME, Recipe, learn, set_determinism, write_learned
 from trainer.progress import TerminalSteps
 from trainer.report import evaluation_tables, training_lines

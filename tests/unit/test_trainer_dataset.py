@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.calibrate import calibrate, conformal_threshold, normals_needed
-from trainer.dataset import GOOD, find_samples, load_mask, load_pictures, snapshot, split
+from trainer.dataset import GOOD, load_mask, load_pictures, snapshot, split
 from trainer.errors import DatasetError
+from trainer.layouts import find_samples
 
 
 def draw(path: Path, grey: int = 90, side: int = 20) -> None:
