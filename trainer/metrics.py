@@ -72,10 +72,10 @@ def pixel_figures(
         block_pixels: pixels outside the masks that are sorted at once; at least one picture's.
     """
     chosen = np.arange(len(maps)) if which is None else which
-    marked = chosen[[bool(masks[index].any()) for index in chosen]]
+    marked = [index for index in chosen if masks[index].any()]
     found = _joined([maps[index][masks[index]] for index in marked])
     weights = _joined([_region_weights(masks[index]) for index in marked]).astype(np.float64)
-    pictures = max(1, block_pixels // max(1, masks[0].size))
+    pictures = max(1, block_pixels // max(1, masks.shape[1] * masks.shape[2]))
     steps = _steps(found, weights, _normal_blocks(maps, masks, chosen, pictures))
     each_pixel = replace(steps, hits=steps.flagged.astype(np.float64))
     return PixelFigures(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import PictureError
-from engines.manifest import write_atomic
+from engines.manifest import file_sha256, write_atomic
 from engines.pictures import read_picture
 from trainer.dataset import GOOD, Dataset, Sample, load_pictures, read_mask, resize_mask
 from trainer.errors import DatasetError
@@ -32,7 +32,9 @@ class SeenRecord(BaseModel):
     dataset: str
     seed: int
     leave_out: tuple[str, ...] = Field(default=(), description="kinds that were never drawn")
-    names: tuple[str, ...] = Field(description="of the pictures, in the data folder")
+    pictures: dict[str, str] = Field(
+        description="SHA-256 by name in the data folder: other folders hold other pictures of it"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,22 @@ def without(dataset: Dataset, names: Collection[str]) -> Dataset:
     )
 
 
-def named(dataset: Dataset, names: Collection[str]) -> tuple[Sample, ...]:
-    """Find the defects of these names in either part; those that are not there are left out."""
-    wanted = frozenset(names)
-    return tuple(each for each in (*dataset.defects, *dataset.test) if each.name in wanted)
+def seen_record(
+    dataset: str, seed: int, leave_out: Collection[str], samples: Sequence[Sample]
+) -> SeenRecord:
+    """Make the record of a draw."""
+    pictures = {sample.name: file_sha256(sample.path) for sample in samples}
+    return SeenRecord(dataset=dataset, seed=seed, leave_out=tuple(leave_out), pictures=pictures)
+
+
+def recognise(dataset: Dataset, record: SeenRecord) -> tuple[Sample, ...]:
+    """Find the recorded pictures among a dataset's defects, by name and content."""
+    return tuple(
+        sample
+        for sample in (*dataset.defects, *dataset.test)
+        if sample.name in record.pictures
+        and file_sha256(sample.path) == record.pictures[sample.name]
+    )
 
 
 def load_seen(samples: Sequence[Sample], size: tuple[int, int]) -> SeenPictures:
@@ -110,12 +124,23 @@ def load_seen(samples: Sequence[Sample], size: tuple[int, int]) -> SeenPictures:
         DatasetError: one is not readable any more.
     """
     if not samples:
-        return SeenPictures(np.empty((0, *size, 3), np.uint8), np.empty((0, *size), np.bool_))
+        return SeenPictures(np.empty((0, *size, 3), np.uint8), load_seen_masks((), size))
     pictures = load_pictures(samples, size)
     if pictures.unreadable:
         raise DatasetError(f"seen defect {pictures.unreadable[0]}: draw again")
-    masks = [resize_mask(_mask_of(sample), size) for sample in samples]
-    return SeenPictures(pictures.pixels, np.stack(masks))
+    return SeenPictures(pictures.pixels, load_seen_masks(samples, size))
+
+
+def load_seen_masks(samples: Sequence[Sample], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Read the masks of defects that `draw_seen` gave: bool [S, H, W] at `size`.
+
+    Raises:
+        DatasetError: one is not readable any more.
+    """
+    masks = np.empty((len(samples), *size), np.bool_)
+    for index, sample in enumerate(samples):
+        masks[index] = resize_mask(_mask_of(sample), size)
+    return masks
 
 
 def write_seen(folder: Path, record: SeenRecord) -> None:

@@ -12,12 +12,12 @@ from trainer.errors import DatasetError
 from trainer.layouts import find_samples
 from trainer.seen import (
     SEEN_NAME,
-    SeenRecord,
     _in_turns,
     draw_seen,
     load_seen,
-    named,
     read_seen,
+    recognise,
+    seen_record,
     without,
     write_seen,
 )
@@ -135,14 +135,22 @@ def test_pixels_and_masks_come_at_the_size_wanted(parts: Path) -> None:
 def test_record_survives_the_file_and_finds_its_pictures(parts: Path, tmp_path: Path) -> None:
     dataset = find_samples(parts)
     seen, _ = draw_seen(dataset, 4, 1)
-    record = SeenRecord(dataset=dataset.name, seed=1, names=tuple(s.name for s in seen))
+    record = seen_record(dataset.name, 1, ["stain"], seen)
     assert read_seen(tmp_path) is None
     write_seen(tmp_path, record)
     assert read_seen(tmp_path) == record
-    assert set(named(dataset, record.names)) == set(seen)
+    assert set(recognise(dataset, record)) == set(seen)
 
 
-@pytest.mark.parametrize("content", [b"", b"[1, 2]", b'{"names": 3}', b"\xff"])
+def test_another_picture_of_a_recorded_name_is_not_taken_for_it(parts: Path) -> None:
+    dataset = find_samples(parts)
+    seen, _ = draw_seen(dataset, 4, 1)
+    record = seen_record(dataset.name, 1, (), seen)
+    write(seen[2].path, np.full((20, 30, 3), 7, np.uint8))
+    assert set(recognise(dataset, record)) == {seen[0], seen[1], seen[3]}
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b'{"pictures": 3}', b"\xff"])
 def test_foreign_record_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / SEEN_NAME).write_bytes(content)
     with pytest.raises(DatasetError, match="no list of seen defects"):
