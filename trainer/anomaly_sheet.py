@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.seen import Seen
+from trainer.seen import SeenPictures
 from trainer.sheets import CAPTION, TRUTH, outline, write_text
 from trainer.synthesis import Batch, Switches, Synthesis
 from trainer.textures import Textures
@@ -17,7 +17,9 @@ _KINDS = {
 }
 
 
-def draw_anomalies(normals: Pixels, seen: Seen, textures: Textures, rows: int, seed: int) -> Pixels:
+def draw_anomalies(
+    normals: Pixels, seen: SeenPictures, textures: Textures, rows: int, seed: int
+) -> Pixels:
     """Draw `rows` normal pictures and as many anomalies of each kind, plain and outlined.
 
     Args:

@@ -1,11 +1,37 @@
-"""Thresholds from normal pictures that the prototypes have not seen."""
+"""Thresholds from pictures that training has not seen: normal ones, and defects if there are any.
+
+Normals alone give a threshold that keeps false rejects under a rate. Labelled defects and what an
+error costs give the threshold of least cost, and a mask that covers defects as people mark them.
+"""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.manifest import Thresholds
+from trainer.errors import DatasetError
+
+_LEVELS = 512  # pixel thresholds tried at most
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a wrong verdict costs, in any unit, and how often parts are defective."""
+
+    escape: float  # of a defect let pass
+    false_reject: float  # of a good part rejected
+    defect_share: float  # of all parts, above 0 and below 1
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutDefects:
+    """Defects that training has not seen, as the network judges them."""
+
+    scores: NDArray[np.float32]  # [m]
+    maps: NDArray[np.float32]  # [m, H, W]
+    masks: NDArray[np.bool_]  # [m, H, W], none of them empty
 
 
 def conformal_threshold(scores: NDArray[np.floating], rate: float) -> tuple[float, float]:
@@ -42,27 +68,120 @@ def pixel_threshold(maps: NDArray[np.float32]) -> float:
     return float(np.median(maps.max(axis=(1, 2))))
 
 
-def calibrate(scores: NDArray[np.float32], maps: NDArray[np.float32], rate: float) -> Thresholds:
-    """Calibrate on held-out normals: scores [n] and maps [n, H, W] in 0..1."""
-    image, supported = conformal_threshold(scores, rate)
+def cost_threshold(
+    normals: NDArray[np.floating], defects: NDArray[np.floating], costs: Costs
+) -> tuple[float, float]:
+    """Find the threshold of least expected cost per part; of equal ones the lowest.
+
+    Between two neighbouring scores the cost is the same: their middle is taken.
+
+    Args:
+        normals: scores [n] of held-out normal frames, n >= 1.
+        defects: scores [m] of held-out defects, m >= 1.
+        costs: of the two errors.
+
+    Returns: the threshold, and the expected cost of a part at it.
+    """
+    levels = np.unique(np.concatenate([normals, defects]).astype(np.float32))
+    middles = levels[:-1] + (levels[1:] - levels[:-1]) / 2
+    middles = np.minimum(middles, np.nextafter(levels[1:], levels[:-1]))  # if rounded up
+    lowest = np.nextafter(levels[:1], np.float32(-np.inf))
+    tried = np.concatenate((lowest, middles, levels[-1:]))
+    escapes = np.searchsorted(np.sort(defects), tried, side="right") / len(defects)
+    rejects = 1 - np.searchsorted(np.sort(normals), tried, side="right") / len(normals)
+    expected = (
+        costs.defect_share * costs.escape * escapes
+        + (1 - costs.defect_share) * costs.false_reject * rejects
+    )
+    best = int(np.argmin(expected))
+    return float(tried[best]), float(expected[best])
+
+
+def overlap_threshold(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> float:
+    """Find the pixel threshold with the highest mean overlap (IoU) of found and true masks.
+
+    Overlap can only gain where the threshold passes a pixel of a defect, so those values are tried.
+
+    Args:
+        maps: [m, H, W] in 0..1, m >= 1.
+        masks: [m, H, W], none of them empty.
+    """
+    values = np.unique(maps[masks])
+    which = np.linspace(0, values.size - 1, min(_LEVELS, values.size)).round().astype(np.intp)
+    tried = np.maximum(np.nextafter(values[which], np.float32(-1)), 0)  # a pixel must lie above
+    overlap = np.zeros(tried.size)
+    for anomaly_map, mask in zip(maps, masks, strict=True):
+        hits = _above(anomaly_map[mask], tried)
+        overlap += hits / (_above(anomaly_map.ravel(), tried) + mask.sum() - hits)
+    return float(tried[np.argmax(overlap)])
+
+
+def calibrate(
+    scores: NDArray[np.float32],
+    maps: NDArray[np.float32],
+    rate: float,
+    defects: HeldOutDefects | None = None,
+    costs: Costs | None = None,
+) -> Thresholds:
+    """Calibrate on held-out normals, and on held-out defects where there are any.
+
+    Args:
+        scores: [n] of held-out normals.
+        maps: [n, H, W] of them, in 0..1.
+        rate: of false rejects that the image threshold may cause, unless `costs` decide it.
+        defects: held-out ones; they decide the pixel threshold.
+        costs: of errors; they need defects.
+
+    Raises:
+        DatasetError: costs without defects.
+    """
+    pixel, pixel_method = _pixel(maps, defects)
+    if costs is None:
+        image, supported = conformal_threshold(scores, rate)
+        method = _rate_method(len(scores), rate, supported)
+        promised: float | None = supported
+    elif defects is None or not len(defects.scores):
+        raise DatasetError(
+            "costs of errors need held-out defects to weigh them on: give more labelled defects, "
+            "or a false-reject rate instead of costs"
+        )
+    else:
+        image, expected = cost_threshold(scores, defects.scores, costs)
+        method = _cost_method(len(scores), len(defects.scores), costs, expected)
+        promised = None  # chosen on the same frames: an estimate, no promise
     return Thresholds(
         image=image,
-        pixel=pixel_threshold(maps),
-        method=_method(len(scores), rate, supported),
+        pixel=pixel,
+        method=f"image: {method}; pixel: {pixel_method}",
         normals=len(scores),
-        false_reject_rate=supported,
+        false_reject_rate=promised,
     )
 
 
-def _method(count: int, rate: float, supported: float) -> str:
-    """Say it in one sentence, with what more pictures would support."""
-    pixel = "pixel: median of their highest map values"
+def _pixel(maps: NDArray[np.float32], defects: HeldOutDefects | None) -> tuple[float, str]:
+    if defects is None or not len(defects.maps):
+        return pixel_threshold(maps), "median of their highest map values"
+    chosen = overlap_threshold(defects.maps, defects.masks)
+    return chosen, f"best mean overlap with the masks of {len(defects.maps)} held-out defects"
+
+
+def _above(values: NDArray[np.float32], levels: NDArray[np.float32]) -> NDArray[np.intp]:
+    return values.size - np.searchsorted(np.sort(values), levels, side="right")
+
+
+def _rate_method(count: int, rate: float, supported: float) -> str:
+    """Say how it was found, with what more pictures would support."""
     if supported > rate:
         return (
-            f"image: highest of {count} held-out normals, which supports {supported:.2%} false "
-            f"rejects ({rate:.2%} needs {normals_needed(rate)} held-out normals); {pixel}"
+            f"highest of {count} held-out normals, which supports {supported:.2%} false "
+            f"rejects ({rate:.2%} needs {normals_needed(rate)} held-out normals)"
         )
+    return f"conformal quantile of {count} held-out normals for {rate:.2%} false rejects"
+
+
+def _cost_method(normals: int, defects: int, costs: Costs, expected: float) -> str:
     return (
-        f"image: conformal quantile of {count} held-out normals for {rate:.2%} false rejects; "
-        f"{pixel}"
+        f"least expected cost over {normals} held-out normals and {defects} held-out defects, "
+        f"{costs.escape:g} an escape, {costs.false_reject:g} a false reject, "
+        f"{costs.defect_share:.2%} of parts defective: {expected:.4g} a part"
     )

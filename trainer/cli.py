@@ -1,6 +1,7 @@
 """The commands of this room: trainer-train, trainer-evaluate, trainer-anomalies."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 from rich.console import Console
@@ -11,14 +12,15 @@ from engines.errors import EngineError
 from engines.open import open_engine
 from trainer.anomaly_sheet import draw_anomalies
 from trainer.backbones import load_backbone
-from trainer.dataset import GOOD, Dataset, find_samples, load_pictures
+from trainer.dataset import GOOD, Dataset, Sample, load_pictures
 from trainer.errors import DatasetError, TrainerError
 from trainer.evaluation import Judged, evaluation_json, judge
 from trainer.evaluation import evaluate as figures_of
+from trainer.layouts import find_samples
 from trainer.learning import ENGINE_NAME, Recipe, drawn, learn, set_determinism, write_learned
 from trainer.progress import TerminalSteps
-from trainer.report import evaluation_tables, training_lines
-from trainer.seen import draw_seen, load_seen
+from trainer.report import evaluation_tables, seen_lines, training_lines
+from trainer.seen import draw_seen, load_seen, load_seen_masks, read_seen, recognise, without
 from trainer.settings import AnomaliesSettings, EvaluateSettings, TrainSettings
 from trainer.sheets import contact_sheet, save_picture, score_histogram
 from trainer.textures import open_textures
@@ -91,16 +93,17 @@ def _write_examples(settings: TrainSettings, dataset: Dataset, steps: TerminalSt
 
 def _evaluate(settings: EvaluateSettings) -> None:
     console = Console(highlight=False, stderr=settings.as_json)
-    dataset = find_samples(settings.data)
+    dataset, seen = _unseen(settings, find_samples(settings.data), console)
     if not dataset.test:
-        raise DatasetError(f"{settings.data} holds no test pictures (test or abnormal)")
+        raise DatasetError(f"{settings.data} holds no test pictures")
     with (
         open_engine(settings.engine, settings.backend, settings.device) as opened,
         TerminalSteps(console) as steps,
     ):
         judged = _judged(opened.engine, dataset, steps)
+        seen_masks = load_seen_masks(seen, opened.engine.input_size)
     thresholds = opened.manifest.thresholds
-    evaluation = figures_of(judged, thresholds.image, thresholds.pixel)
+    evaluation = figures_of(judged, thresholds.image, thresholds.pixel, seen_masks)
     if settings.out:
         _write_worst(settings, judged, thresholds.image, thresholds.pixel)
     if settings.as_json:
@@ -129,11 +132,25 @@ def _anomalies(settings: AnomaliesSettings) -> None:
     console.print(f"wrote {settings.out}; seen: {names}", soft_wrap=True, markup=False)
 
 
+def _unseen(
+    settings: EvaluateSettings, dataset: Dataset, console: Console
+) -> tuple[Dataset, tuple[Sample, ...]]:
+    """Take the defects that the engine learned from out of the dataset, and say so."""
+    record = None if settings.with_seen else read_seen(settings.engine.parent)
+    if record is None:
+        return dataset, ()
+    seen = recognise(dataset, record)
+    for line in seen_lines(record, len(seen)):
+        console.print(line, soft_wrap=True, markup=False)
+    return without(dataset, [sample.name for sample in seen]), seen
+
+
 def _judged(engine: Engine, dataset: Dataset, steps: TerminalSteps) -> Judged:
     with steps.step("reading pictures", len(dataset.test)) as advance:
         pictures = load_pictures(dataset.test, engine.input_size, lambda: advance(1))
+    unreadable = (*dataset.unreadable, *pictures.unreadable)
     with steps.step("judging", len(pictures.samples)) as advance:
-        return judge(engine, pictures, advance)
+        return judge(engine, replace(pictures, unreadable=unreadable), advance)
 
 
 def _write_worst(

@@ -1,10 +1,4 @@
-"""Pictures to learn from and to judge by: MVTec layout, or folders normal / abnormal / mask.
-
-MVTec layout: `train/good`, `test/good`, `test/KIND`, `ground_truth/KIND/NAME_mask.png`.
-Plain layout: `normal`, and where there are defects `abnormal` and `mask` (`NAME` or `NAME_mask`).
-A plain folder has no test pictures of normal parts: with an `abnormal` folder, every fifth normal
-picture by name is kept from training and tests.
-"""
+"""Labelled pictures, and their pixels and masks at the size that a network takes."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -17,11 +11,10 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.manifest import Snapshot, file_sha256
-from engines.pictures import PICTURE_SUFFIXES, read_picture, resize_picture
+from engines.pictures import read_picture, resize_picture
 from trainer.errors import DatasetError
 
 GOOD = "good"  # the kind of a normal picture
-_PLAIN_TEST_STEP = 5
 _HALF = 127
 
 
@@ -42,6 +35,8 @@ class Dataset:
     name: str
     normals: tuple[Sample, ...]  # to learn from
     test: tuple[Sample, ...]  # to judge by, normal and defective; may be empty
+    defects: tuple[Sample, ...] = ()  # to learn from, of layouts with defects in the training part
+    unreadable: tuple[str, ...] = ()  # one sentence for each picture whose label is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +46,6 @@ class Pictures:
     samples: tuple[Sample, ...]
     pixels: NDArray[np.uint8]  # [N, H, W, 3], RGB
     unreadable: tuple[str, ...]  # one sentence for each picture that was left out
-
-
-def find_samples(folder: Path) -> Dataset:
-    """Find the pictures of a folder in either layout.
-
-    Raises:
-        DatasetError: neither layout, or no normal pictures.
-    """
-    if (folder / "train" / GOOD).is_dir():
-        normals, test = _listed(folder, "train/good", GOOD), _mvtec_test(folder)
-    elif (folder / "normal").is_dir():
-        normals, test = _plain(folder)
-    else:
-        raise DatasetError(
-            f"{folder} holds neither train/good (MVTec layout) nor normal "
-            "(normal, abnormal, mask): put the pictures of good parts into one of them"
-        )
-    if not normals:
-        raise DatasetError(f"{folder} holds no pictures of normal parts to learn from")
-    return Dataset(folder.resolve().name, tuple(normals), tuple(test))
 
 
 def load_pictures(
@@ -103,6 +78,30 @@ def load_pictures(
     return Pictures(tuple(read), pixels[: len(read)], tuple(unreadable))
 
 
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask file at its own size, bool [H, W]: 0/255, 0/1 and grey ones, cut in the middle.
+
+    Raises:
+        PictureError: unreadable.
+    """
+    grey = read_picture(path).max(axis=2)
+    return np.asarray(grey > (_HALF if grey.max() > 1 else 0))
+
+
+def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Resize bool [H, W] to `size` by the nearest pixel.
+
+    A thin defect that falls between the pixels taken would be lost: then every pixel of `size` that
+    the defect touches is marked.
+    """
+    marked, (height, width) = mask.astype(np.uint8), size
+    resized = cv2.resize(marked, (width, height), interpolation=cv2.INTER_NEAREST)
+    if mask.any() and not resized.any():
+        share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        return np.asarray(share > 0)
+    return np.asarray(resized, np.bool_)
+
+
 def load_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_] | None:
     """Read the mask of a sample as bool [H, W] of `size`: empty for normal ones, None if unknown.
 
@@ -111,12 +110,7 @@ def load_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_] | None
     """
     if sample.kind == GOOD:
         return np.zeros(size, np.bool_)
-    if sample.mask is None:
-        return None
-    grey = read_picture(sample.mask).max(axis=2)
-    marked = (grey > (_HALF if grey.max() > 1 else 0)).astype(np.uint8)
-    resized = cv2.resize(marked, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(resized, np.bool_)
+    return None if sample.mask is None else resize_mask(read_mask(sample.mask), size)
 
 
 def snapshot(name: str, samples: Sequence[Sample]) -> Snapshot:
@@ -147,45 +141,3 @@ def split(
     held = min(max(1, round(count * held_share)), count - 1)
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[held:]), np.sort(order[:held])
-
-
-def _listed(
-    folder: Path, inner: str, kind: str, masks: dict[str, Path] | None = None
-) -> list[Sample]:
-    found = [path for path in (folder / inner).glob("*") if _is_picture(path)]
-    return [
-        Sample(f"{inner}/{path.name}", path, kind, _mask_of(path, masks or {}))
-        for path in sorted(found)
-    ]
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-
-
-def _mask_of(path: Path, masks: dict[str, Path]) -> Path | None:
-    return masks.get(f"{path.stem}_mask") or masks.get(path.stem)
-
-
-def _masks(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*")) if _is_picture(path)}
-
-
-def _mvtec_test(folder: Path) -> list[Sample]:
-    kinds = sorted(path.name for path in (folder / "test").glob("*") if path.is_dir())
-    kinds.sort(key=lambda kind: kind != GOOD)
-    return [
-        sample
-        for kind in kinds
-        for sample in _listed(folder, f"test/{kind}", kind, _masks(folder / "ground_truth" / kind))
-    ]
-
-
-def _plain(folder: Path) -> tuple[list[Sample], list[Sample]]:
-    normals = _listed(folder, "normal", GOOD)
-    defects = _listed(folder, "abnormal", "abnormal", _masks(folder / "mask"))
-    if not defects:
-        return normals, []
-    tested = normals[_PLAIN_TEST_STEP - 1 :: _PLAIN_TEST_STEP]
-    learned = [sample for sample in normals if sample not in tested]
-    return learned, tested + defects

@@ -12,7 +12,10 @@ from engines.engine import Engine
 from engines.errors import PictureError
 from trainer.dataset import GOOD, Pictures, Sample, load_mask
 from trainer.metrics import KindCount, PixelFigures, auroc, counts_by_kind, pixel_figures
+from trainer.near_duplicates import near_duplicates
+from trainer.plant_figures import PlantFigures, Share, plant_figures, share
 
+UNLIKE_SEEN = "unlike seen"  # the defects that no seen one resembles
 _BATCH = 8
 
 
@@ -27,6 +30,18 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class DefectFigures:
+    """How well some of the defects are found among all normal pictures."""
+
+    name: str
+    pictures: int  # defective ones
+    image_auroc: float
+    pixel: PixelFigures  # of those whose mask is known
+    overlap: float  # mean intersection over union of predicted and true mask
+    escapes: Share
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """How good that is. Fractions, 0..1; NaN where a class is absent."""
 
@@ -37,8 +52,24 @@ class Evaluation:
     threshold: float
     pixel_threshold: float
     kinds: tuple[KindCount, ...]
+    plant: PlantFigures
+    defects: tuple[DefectFigures, ...]  # by kind
+    apart: DefectFigures | None  # defects unlike every seen one; None if none were seen
+    seen: int  # defects that the engine learned from and that were not judged
     without_mask: int  # defects that the pixel figures leave out
     unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """What the figures of any subset need."""
+
+    scores: NDArray[np.float32]  # [N]
+    maps: NDArray[np.float32]  # [N, H, W]
+    masks: NDArray[np.bool_]  # [N, H, W], empty where it is not known
+    known: NDArray[np.bool_]  # [N], whether the mask is
+    defective: NDArray[np.bool_]  # [N]
+    overlaps: NDArray[np.float64]  # [N], NaN where no mask is known or there is no defect
 
 
 def judge(
@@ -61,41 +92,56 @@ def judge(
         answer = engine.score(pictures.pixels[some])
         scores[some], maps[some] = answer.score, answer.maps
         on_picture(some.stop - start)
-    masks = tuple(_mask_or_none(sample, size) for sample in pictures.samples)
-    return Judged(pictures, scores, maps, masks)
+    return Judged(pictures, scores, maps, known_masks(pictures, size))
 
 
-def evaluate(judged: Judged, threshold: float, pixel_threshold: float) -> Evaluation:
-    """Compute all figures at the given thresholds."""
-    kinds = [sample.kind for sample in judged.pictures.samples]
-    defective = np.array([kind != GOOD for kind in kinds])
-    known = np.array([mask is not None for mask in judged.masks])
-    masks = np.stack([mask for mask in judged.masks if mask is not None])
-    maps = judged.maps[known]
+def known_masks(pictures: Pictures, size: tuple[int, int]) -> tuple[NDArray[np.bool_] | None, ...]:
+    """Read the mask of each picture at `size`; None for a defect whose mask is of no use."""
+    return tuple(_mask_or_none(sample, size) for sample in pictures.samples)
+
+
+def evaluate(
+    judged: Judged,
+    threshold: float,
+    pixel_threshold: float,
+    seen_masks: NDArray[np.bool_] | None = None,
+) -> Evaluation:
+    """Compute all figures at the given thresholds.
+
+    Args:
+        judged: pictures that the engine has not learned from.
+        threshold: of the scores.
+        pixel_threshold: of the maps.
+        seen_masks: [S, H, W] of the defects that it has learned from.
+    """
+    kinds = np.array([sample.kind for sample in judged.pictures.samples])
+    labelled = _labelled(judged, kinds != GOOD, pixel_threshold)
+    everything = _defect_figures("all", labelled, labelled.defective, threshold)
+    areas = labelled.masks.sum(axis=(1, 2))
+    seen = np.empty((0, *judged.maps.shape[1:]), np.bool_) if seen_masks is None else seen_masks
     return Evaluation(
         pictures=len(kinds),
-        image_auroc=auroc(judged.scores, defective),
-        pixel=pixel_figures(maps, masks),
-        overlap=_mean_overlap(maps > pixel_threshold, masks),
+        image_auroc=everything.image_auroc,
+        pixel=everything.pixel,
+        overlap=everything.overlap,
         threshold=threshold,
         pixel_threshold=pixel_threshold,
-        kinds=tuple(counts_by_kind(judged.scores, kinds, threshold)),
-        without_mask=int((~known).sum()),
+        kinds=tuple(counts_by_kind(judged.scores, kinds.tolist(), threshold)),
+        plant=plant_figures(labelled.scores, labelled.defective, areas, threshold),
+        defects=tuple(
+            _defect_figures(str(kind), labelled, kinds == kind, threshold)
+            for kind in dict.fromkeys(kinds[labelled.defective].tolist())
+        ),
+        apart=_apart(labelled, seen, threshold) if len(seen) else None,
+        seen=len(seen),
+        without_mask=int((~labelled.known).sum()),
         unreadable=judged.pictures.unreadable,
     )
 
 
 def evaluation_json(evaluation: Evaluation) -> str:
     """Write one JSON object; a figure that does not exist is null."""
-    return json.dumps(_without_nan(asdict(evaluation)), indent=2) + "\n"
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
+    return json.dumps(_finite(asdict(evaluation)), indent=2, allow_nan=False) + "\n"
 
 
 def overlaps(predicted: NDArray[np.bool_], masks: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -107,15 +153,55 @@ def overlaps(predicted: NDArray[np.bool_], masks: NDArray[np.bool_]) -> NDArray[
     return overlap
 
 
-def _mean_overlap(predicted: NDArray[np.bool_], masks: NDArray[np.bool_]) -> float:
-    marked = masks.any(axis=(1, 2))
-    if not marked.any():
-        return float("nan")
-    return float(overlaps(predicted[marked], masks[marked]).mean())
+def _labelled(judged: Judged, defective: NDArray[np.bool_], pixel_threshold: float) -> _Labelled:
+    known = np.array([mask is not None for mask in judged.masks])
+    masks = np.zeros(judged.maps.shape, np.bool_)
+    for index, mask in enumerate(judged.masks):
+        if mask is not None:
+            masks[index] = mask
+    overlap = np.full(len(known), np.nan)
+    for which in np.flatnonzero(known & defective):
+        found = judged.maps[which] > pixel_threshold
+        overlap[which] = overlaps(found[None], masks[which][None])[0]
+    return _Labelled(judged.scores, judged.maps, masks, known, defective, overlap)
+
+
+def _defect_figures(
+    name: str, labelled: _Labelled, chosen: NDArray[np.bool_], threshold: float
+) -> DefectFigures:
+    """Judge the defects that are `chosen` [N] among all normal pictures."""
+    among = chosen | ~labelled.defective
+    found = labelled.overlaps[chosen & labelled.known]
+    return DefectFigures(
+        name=name,
+        pictures=int(chosen.sum()),
+        image_auroc=auroc(labelled.scores[among], chosen[among]),
+        pixel=pixel_figures(labelled.maps, labelled.masks, np.flatnonzero(among & labelled.known)),
+        overlap=float(found.mean()) if found.size else float("nan"),
+        escapes=share(labelled.scores[chosen] <= threshold),
+    )
+
+
+def _apart(labelled: _Labelled, seen: NDArray[np.bool_], threshold: float) -> DefectFigures:
+    near = near_duplicates(labelled.masks, seen)
+    unlike = labelled.defective & labelled.known & ~near
+    return _defect_figures(UNLIKE_SEEN, labelled, unlike, threshold)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _mask_or_none(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_] | None:
     try:
-        return load_mask(sample, size)
+        mask = load_mask(sample, size)
     except PictureError:
         return None  # counted as a defect without mask
+    marks_nothing = mask is not None and sample.kind != GOOD and not mask.any()
+    return None if marks_nothing else mask

@@ -1,11 +1,14 @@
 """How well scores rank pictures and maps find defects: AUROC, PRO, AP, escapes, false rejects.
 
-All curves come from one sort and cumulative sums, ties taken as one step: no grid of thresholds.
+Every curve bends only where the threshold passes the score of a positive (a defective picture, a
+pixel of a defect), so only those are kept and sorted as a whole; the many negatives are sorted
+block by block and counted above each of them. That is exact, without a grid of thresholds, and
+takes memory for the pixels of defects and one block. Ties are one step.
 Figures are fractions, 0..1, and NaN where a class is absent.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,7 +16,10 @@ from numpy.typing import NDArray
 
 PRO_LIMIT = 0.3  # false-positive rate up to which PRO integrates (Bergmann et al. 2020)
 
+BLOCK_PIXELS = 16 << 20  # sorted at once: 64 MiB
+
 _Real = NDArray[np.float64]
+_Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +40,48 @@ class KindCount:
     rejected: int  # score above the threshold
 
 
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What lies above the threshold as it falls to each of D distinct scores of positives."""
+
+    hits: _Real  # [D], weight of positives at or above
+    flagged: _Counts  # [D], their number
+    passed: _Counts  # [D], negatives above
+    alarms: _Counts  # [D], negatives at or above
+    negatives: int
+
+
 def auroc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     """Area under the ROC curve of scores [N] against labels [N]."""
-    hits, alarms = _cumulated(scores, positive.astype(np.float64), (~positive).astype(np.float64))
-    return _area(alarms, hits, 1.0)
+    found = scores[positive]
+    return _area(_steps(found, np.ones(found.size), [scores[~positive]]), 1.0)
 
 
-def pixel_figures(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> PixelFigures:
-    """Judge maps [N, H, W] against masks [N, H, W]; every normal picture has an empty mask."""
-    defect = masks.ravel()
-    order = np.argsort(maps.ravel())[::-1]
-    ends = _step_ends(maps.ravel()[order])
-    hit = np.cumsum(defect[order], dtype=np.float64)[ends]
-    alarm = ends + 1 - hit
-    covered = np.cumsum(_region_weights(masks).ravel()[order])[ends]
+def pixel_figures(
+    maps: NDArray[np.float32],
+    masks: NDArray[np.bool_],
+    which: NDArray[np.intp] | None = None,
+    block_pixels: int = BLOCK_PIXELS,
+) -> PixelFigures:
+    """Judge maps [N, H, W] against masks [N, H, W]; every normal picture has an empty mask.
+
+    Args:
+        maps: any real values, higher is more anomalous.
+        masks: of the same shape.
+        which: pictures to judge, all without it.
+        block_pixels: pixels outside the masks that are sorted at once; at least one picture's.
+    """
+    chosen = np.arange(len(maps)) if which is None else which
+    marked = [index for index in chosen if masks[index].any()]
+    found = _joined([maps[index][masks[index]] for index in marked])
+    weights = _joined([_region_weights(masks[index]) for index in marked]).astype(np.float64)
+    pictures = max(1, block_pixels // max(1, masks.shape[1] * masks.shape[2]))
+    steps = _steps(found, weights, _normal_blocks(maps, masks, chosen, pictures))
+    each_pixel = replace(steps, hits=steps.flagged.astype(np.float64))
     return PixelFigures(
-        auroc=_area(_from_zero(alarm), _from_zero(hit), 1.0),
-        pro=_area(_from_zero(alarm), _from_zero(covered), PRO_LIMIT),
-        ap=_average_precision(hit, ends + 1),
+        auroc=_area(each_pixel, 1.0),
+        pro=_area(steps, PRO_LIMIT),
+        ap=_average_precision(steps),
     )
 
 
@@ -65,47 +95,63 @@ def counts_by_kind(
     return [KindCount(kind, len(each), sum(each)) for kind, each in rejected.items()]
 
 
-def _cumulated(scores: NDArray[np.floating], *weights: _Real) -> list[_Real]:
-    """Sum each weight over everything at or above each distinct score, falling; starts at 0."""
-    order = np.argsort(scores)[::-1]
-    ends = _step_ends(scores[order])
-    return [_from_zero(np.cumsum(weight[order])[ends]) for weight in weights]
+def _steps(
+    found: NDArray[np.floating], weights: _Real, blocks: Iterable[NDArray[np.floating]]
+) -> _Steps:
+    """Count at the scores of positives `found` [P] with `weights` [P]; `blocks` are negatives."""
+    order = np.argsort(found)[::-1]
+    falling = found[order]
+    ends = np.append(np.flatnonzero(np.diff(falling)), falling.size - 1)[: falling.size]
+    levels = falling[ends]
+    passed, alarms, negatives = np.zeros(levels.size, np.int64), np.zeros(levels.size, np.int64), 0
+    for block in blocks:
+        rising = np.sort(block)
+        passed += rising.size - np.searchsorted(rising, levels, side="right")
+        alarms += rising.size - np.searchsorted(rising, levels, side="left")
+        negatives += rising.size
+    return _Steps(np.cumsum(weights[order])[ends], ends + 1, passed, alarms, negatives)
 
 
-def _step_ends(falling: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Index of the last of each run of equal values."""
-    return np.append(np.flatnonzero(np.diff(falling)), falling.size - 1)
+def _normal_blocks(
+    maps: NDArray[np.float32], masks: NDArray[np.bool_], chosen: NDArray[np.intp], pictures: int
+) -> Iterator[NDArray[np.float32]]:
+    """Values of the pixels outside the masks, so many pictures at a time."""
+    for start in range(0, len(chosen), pictures):
+        some = chosen[start : start + pictures]
+        yield maps[some][~masks[some]]
 
 
-def _from_zero(curve: _Real) -> _Real:
-    return np.concatenate(([0.0], curve))
-
-
-def _area(x: _Real, y: _Real, limit: float) -> float:
-    """Area under y(x), both scaled to end at 1, from x = 0 to `limit`, divided by `limit`."""
-    if x[-1] == 0 or y[-1] == 0:
+def _area(steps: _Steps, limit: float) -> float:
+    """Area under hits over alarms, both as shares, from no alarm to `limit`, divided by it."""
+    if steps.hits.size == 0 or steps.negatives == 0:
         return float("nan")
-    x, y = x / x[-1], y / y[-1]
+    before = np.concatenate(([0.0], steps.hits[:-1]))
+    x = np.stack([steps.passed, steps.alarms], axis=1).ravel() / steps.negatives
+    y = np.stack([before, steps.hits], axis=1).ravel() / steps.hits[-1]
+    x, y = np.concatenate(([0.0], x, [1.0])), np.concatenate(([0.0], y, [1.0]))
     inside = int(np.searchsorted(x, limit, side="right"))
-    at_limit = np.interp(limit, x, y)
     clipped_x = np.append(x[:inside], limit)
-    clipped_y = np.append(y[:inside], at_limit)
+    clipped_y = np.append(y[:inside], np.interp(limit, x, y))
     return float(np.trapezoid(clipped_y, clipped_x) / limit)
 
 
-def _average_precision(hit: _Real, flagged: NDArray[np.intp]) -> float:
+def _average_precision(steps: _Steps) -> float:
     """Sum of precision x rise of recall over the steps (scikit-learn's definition)."""
-    if hit[-1] == 0:
+    if steps.flagged.size == 0:
         return float("nan")
-    recall = _from_zero(hit / hit[-1])
-    return float(np.sum(np.diff(recall) * hit / flagged))
+    recall = np.concatenate(([0.0], steps.flagged / steps.flagged[-1]))
+    return float(np.sum(np.diff(recall) * steps.flagged / (steps.flagged + steps.alarms)))
 
 
-def _region_weights(masks: NDArray[np.bool_]) -> _Real:
-    """Give each defect pixel 1 / area of its 8-connected region, so each region weighs 1."""
-    weights = np.zeros(masks.shape, np.float64)
-    for mask, weight in zip(masks, weights, strict=True):
-        if mask.any():
-            _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-            weight[mask] = 1.0 / np.bincount(labels.ravel())[labels[mask]]
-    return weights
+def _region_weights(mask: NDArray[np.bool_]) -> _Real:
+    """Give each pixel of a mask [H, W] 1 / area of its 8-connected region: regions weigh 1 each.
+
+    Returns: float64 [P], in the order of `mask`'s pixels.
+    """
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    found = labels[mask]
+    return np.asarray(1.0 / np.bincount(found)[found])
+
+
+def _joined(parts: list[NDArray[np.floating]]) -> NDArray[np.floating]:
+    return np.concatenate(parts) if parts else np.empty(0)

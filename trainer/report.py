@@ -7,12 +7,16 @@ from pathlib import Path
 from rich.table import Table
 
 from trainer.dataset import GOOD, Dataset
-from trainer.evaluation import Evaluation
+from trainer.evaluation import UNLIKE_SEEN, Evaluation
 from trainer.learning import ENGINE_NAME, Learned
-from trainer.metrics import KindCount
+from trainer.metrics import KindCount, PixelFigures
+from trainer.near_duplicates import NEAR_OVERLAP
+from trainer.plant_figures import PlantFigures, Share
+from trainer.seen import SeenRecord
 
 _FEW_NORMALS = 20
 _NAMED_UNREADABLE = 10
+_FIGURES = ("image AUROC", "pixel AUROC", "PRO 30 %", "pixel AP", "mask IoU")
 
 
 def training_lines(
@@ -20,7 +24,7 @@ def training_lines(
 ) -> Iterator[str]:
     """Say what was learned, what it rests on and where it lies."""
     held = len(learned.held_out_scores)
-    yield from _unreadable_lines(learned.pictures.unreadable)
+    yield from _unreadable_lines((*dataset.unreadable, *learned.pictures.unreadable))
     yield f"learned from {learned.learned_from} normal pictures of {dataset.name}, {held} held out"
     if learned.learned_from < _FEW_NORMALS:
         yield (
@@ -36,29 +40,99 @@ def training_lines(
     yield f"took {sum(seconds.values()):.1f} s: {steps}"
 
 
+def seen_lines(record: SeenRecord, recognised: int) -> Iterator[str]:
+    """Say which pictures are left out of the test because the engine learned from them."""
+    recorded = len(record.pictures)
+    yield (
+        f"{recognised} of the {recorded} defects that the engine learned from lie in this folder; "
+        "they are not tested with (--with-seen tests with them too)"
+    )
+    if record.leave_out:
+        yield f"kinds of defects that it never saw: {', '.join(record.leave_out)}"
+
+
 def evaluation_tables(evaluation: Evaluation) -> Iterator[Table | str]:
-    """Show the figures overall and what the threshold did to each kind."""
+    """Show the figures of all defects and of each kind, and what the threshold does to parts."""
     yield from _unreadable_lines(evaluation.unreadable)
     yield _figures(evaluation)
-    yield _kinds(evaluation)
+    if evaluation.apart:
+        yield f"{UNLIKE_SEEN}: overlap with every mask learned from is under {NEAR_OVERLAP} IoU"
     if evaluation.without_mask:
         yield f"{evaluation.without_mask} defects have no mask: pixel figures leave them out"
+    yield _kinds(evaluation)
+    yield from plant_lines(evaluation.plant)
+    if evaluation.plant.sizes:
+        yield _sizes(evaluation.plant)
+
+
+def plant_lines(plant: PlantFigures) -> Iterator[str]:
+    """Say what the threshold does to good and to defective parts, and what could be caught."""
+    yield f"good parts rejected: {_share(plant.false_rejects)}"
+    yield f"defects that escape: {_share(plant.escapes)}"
+    at = plant.at_rate
+    if at.resolved:
+        yield (
+            f"recall at {at.rate:.1%} false rejects ({at.rejected} of {at.normals} good parts, "
+            f"score above {at.threshold:.4f}): {_of(at.recall)}"
+        )
+        return
+    yield (
+        f"recall at {at.rate:.1%} false rejects: {at.normals} good test pictures are too few to "
+        f"tell, that takes {math.ceil(1 / at.rate):,}; at the highest score of theirs "
+        f"({at.threshold:.4f}) it is {_of(at.recall)}"
+    )
 
 
 def _figures(evaluation: Evaluation) -> Table:
     table = Table(title=f"{evaluation.pictures} pictures", title_justify="left")
-    pixel = evaluation.pixel
-    figures = {
-        "image AUROC": evaluation.image_auroc,
-        "pixel AUROC": pixel.auroc,
-        "PRO (to 30 % FPR)": pixel.pro,
-        "pixel AP": pixel.ap,
-        "mask overlap (IoU)": evaluation.overlap,
-    }
-    for name in figures:
+    table.add_column("defects")
+    for name in (
+        "n",
+        "image AUROC",
+        "pixel AUROC",
+        "PRO (to 30 % FPR)",
+        "pixel AP",
+        "overlap (IoU)",
+    ):
         table.add_column(name, justify="right")
-    table.add_row(*(_percent(value) for value in figures.values()))
+    normals = evaluation.plant.false_rejects.of
+    row = _four(evaluation.image_auroc, evaluation.pixel, evaluation.overlap)
+    table.add_row("all", str(evaluation.pictures - normals), *row)
+    parts = evaluation.defects if len(evaluation.defects) > 1 else ()
+    for part in (*parts, *([evaluation.apart] if evaluation.apart else [])):
+        row = _four(part.image_auroc, part.pixel, part.overlap)
+        table.add_row(part.name, str(part.pictures), *row)
     return table
+
+
+def _four(image_auroc: float, pixel: PixelFigures, overlap: float) -> tuple[str, ...]:
+    values = (image_auroc, pixel.auroc, pixel.pro, pixel.ap, overlap)
+    return tuple(_percent(value) for value in values)
+
+
+def _sizes(plant: PlantFigures) -> Table:
+    """Show what happens to small, middling and large defects."""
+    table = Table(title="by area of the defect, thirds", title_justify="left")
+    table.add_column("pixels")
+    names = ("defects", "escapes at the threshold", f"missed at {plant.at_rate.rate:.1%}")
+    for name in names if plant.at_rate.resolved else (*names[:2], "below the highest good part"):
+        table.add_column(name, justify="right")
+    for size in plant.sizes:
+        table.add_row(
+            f"{size.smallest} to {size.largest}",
+            str(size.escapes.of),
+            _of(size.escapes),
+            _of(size.missed_at_rate),
+        )
+    return table
+
+
+def _share(share: Share) -> str:
+    return f"{_of(share)}, with 95 % confidence at most {share.at_most:.1%}" if share.of else "-"
+
+
+def _of(share: Share) -> str:
+    return f"{share.count} of {share.of} ({share.count / share.of:.1%})" if share.of else "-"
 
 
 def _kinds(evaluation: Evaluation) -> Table:

@@ -1,50 +1,213 @@
-"""The few defects that a network may learn from: drawn by seed, gone from the test."""
+"""The few defects that training may see: drawn by seed, fairly over the kinds, not tested with.
 
-from collections.abc import Sequence
+PRN's setting is ten of them (section 4.1). What was drawn is written beside the engine file, so
+that `trainer-evaluate` never judges an engine by a picture that it learned from.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trainer.dataset import GOOD, Dataset, Sample, load_mask, load_pictures
+from engines.errors import PictureError
+from engines.manifest import file_sha256, write_atomic
+from engines.pictures import read_picture
+from trainer.dataset import GOOD, Dataset, Sample, load_pictures, read_mask, resize_mask
+from trainer.errors import DatasetError
+
+SEEN_NAME = "seen.json"
+MAX_SEEN_BYTES = 4 << 20
+
+
+class SeenRecord(BaseModel):
+    """Which defects an engine learned from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    dataset: str
+    seed: int
+    leave_out: tuple[str, ...] = Field(default=(), description="kinds that were never drawn")
+    pictures: dict[str, str] = Field(
+        description="SHA-256 by name in the data folder: other folders hold other pictures of it"
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Pictures of seen defects with their masks."""
+class SeenPictures:
+    """Seen defects with their pixels."""
 
     pixels: NDArray[np.uint8]  # [S, H, W, 3], RGB
-    masks: NDArray[np.bool_]  # [S, H, W]
+    masks: NDArray[np.bool_]  # [S, H, W], none of them empty
 
 
-def draw_seen(dataset: Dataset, count: int, seed: int) -> tuple[tuple[Sample, ...], Dataset]:
-    """Draw `count` defects with a mask, the kinds in turn, and take them from the test pictures.
+def draw_seen(
+    dataset: Dataset, count: int, seed: int, leave_out: Collection[str] = ()
+) -> tuple[tuple[Sample, ...], Dataset]:
+    """Draw `count` defects in turns over their kinds, and take them out of the dataset.
 
-    Returns: the drawn samples, fewer where there are not so many; the dataset without them.
-    """
-    rng = np.random.default_rng(seed)
-    defects = [sample for sample in dataset.test if sample.kind != GOOD and sample.mask]
-    queues = []
-    for kind in sorted({sample.kind for sample in defects}):
-        of_kind = [sample for sample in defects if sample.kind == kind]
-        queues.append([of_kind[index] for index in rng.permutation(len(of_kind))])
-    longest = max((len(queue) for queue in queues), default=0)
-    in_turn = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
-    seen = tuple(in_turn[:count])
-    rest = tuple(sample for sample in dataset.test if sample not in seen)
-    return seen, replace(dataset, test=rest)
+    They come from the training part where that holds defects, else from the test part, which loses
+    them. One whose picture does not decode is named in `Dataset.unreadable`, and the next is drawn.
 
+    Args:
+        dataset: to draw from.
+        count: how many; 0 draws none.
+        seed: of the draw: the same one and the same files give the same pictures.
+        leave_out: kinds of defects never to draw, to see how unknown kinds fare.
 
-def load_seen(samples: Sequence[Sample], size: tuple[int, int]) -> Seen:
-    """Read seen defects and their masks at `size` (height, width); unreadable ones are left out.
+    Returns: the drawn samples and the dataset without them.
 
     Raises:
-        DatasetError: there are some, and none is readable.
-        PictureError: a mask is unreadable.
+        DatasetError: too few defects, or one drawn has no mask, an empty one or one of another
+            size.
+    """
+    if count == 0:
+        return (), dataset
+    pool = dataset.defects or tuple(sample for sample in dataset.test if sample.kind != GOOD)
+    pool = tuple(sample for sample in pool if sample.kind not in leave_out)
+    seen: list[Sample] = []
+    unreadable: list[str] = []
+    refused: list[Sample] = []
+    for sample in _in_turns(pool, np.random.default_rng(seed)):
+        if len(seen) == count:
+            break
+        try:
+            height, width = read_picture(sample.path).shape[:2]
+        except PictureError as error:
+            unreadable.append(str(error))
+            refused.append(sample)
+            continue
+        _check_mask(sample, (height, width))
+        seen.append(sample)
+    if len(seen) < count:
+        raise DatasetError(_too_few(dataset.name, count, len(seen), leave_out))
+    rest = without(dataset, [sample.name for sample in (*seen, *refused)])
+    return tuple(seen), replace(rest, unreadable=(*dataset.unreadable, *unreadable))
+
+
+def without(dataset: Dataset, names: Collection[str]) -> Dataset:
+    """Take the samples of these names out of the test and the defects of a dataset."""
+    gone = frozenset(names)
+    return replace(
+        dataset,
+        test=tuple(sample for sample in dataset.test if sample.name not in gone),
+        defects=tuple(sample for sample in dataset.defects if sample.name not in gone),
+    )
+
+
+def seen_record(
+    dataset: str, seed: int, leave_out: Collection[str], samples: Sequence[Sample]
+) -> SeenRecord:
+    """Make the record of a draw."""
+    pictures = {sample.name: file_sha256(sample.path) for sample in samples}
+    return SeenRecord(dataset=dataset, seed=seed, leave_out=tuple(leave_out), pictures=pictures)
+
+
+def recognise(dataset: Dataset, record: SeenRecord) -> tuple[Sample, ...]:
+    """Find the recorded pictures among a dataset's defects, by name and content."""
+    return tuple(
+        sample
+        for sample in (*dataset.defects, *dataset.test)
+        if sample.name in record.pictures
+        and file_sha256(sample.path) == record.pictures[sample.name]
+    )
+
+
+def load_seen(samples: Sequence[Sample], size: tuple[int, int]) -> SeenPictures:
+    """Read defects that `draw_seen` gave, with their masks, at `size` (height, width).
+
+    Raises:
+        DatasetError: one is not readable any more.
     """
     if not samples:
-        return Seen(np.empty((0, *size, 3), np.uint8), np.empty((0, *size), np.bool_))
+        return SeenPictures(np.empty((0, *size, 3), np.uint8), load_seen_masks((), size))
     pictures = load_pictures(samples, size)
-    masks = [load_mask(sample, size) for sample in pictures.samples]
-    known = [index for index, mask in enumerate(masks) if mask is not None]
-    return Seen(pictures.pixels[known], np.stack([m for m in masks if m is not None]))
+    if pictures.unreadable:
+        raise DatasetError(f"seen defect {pictures.unreadable[0]}: draw again")
+    return SeenPictures(pictures.pixels, load_seen_masks(samples, size))
+
+
+def load_seen_masks(samples: Sequence[Sample], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Read the masks of defects that `draw_seen` gave: bool [S, H, W] at `size`.
+
+    Raises:
+        DatasetError: one is not readable any more.
+    """
+    masks = np.empty((len(samples), *size), np.bool_)
+    for index, sample in enumerate(samples):
+        masks[index] = resize_mask(_mask_of(sample), size)
+    return masks
+
+
+def write_seen(folder: Path, record: SeenRecord) -> None:
+    """Write `folder`/seen.json, whole or not at all."""
+    write_atomic(folder / SEEN_NAME, (record.model_dump_json(indent=2) + "\n").encode())
+
+
+def read_seen(folder: Path) -> SeenRecord | None:
+    """Read `folder`/seen.json; None where there is none.
+
+    Raises:
+        DatasetError: it is no such record.
+    """
+    path = folder / SEEN_NAME
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > MAX_SEEN_BYTES:
+            raise DatasetError(f"{path} is larger than {MAX_SEEN_BYTES} bytes: no list of names")
+        return SeenRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DatasetError(f"{path} is no list of seen defects ({error}): train again") from error
+
+
+def _in_turns(pool: Sequence[Sample], rng: np.random.Generator) -> Iterator[Sample]:
+    """All of them in random order, one of each kind in turn; the turns' order is random too."""
+    kinds: dict[str, list[Sample]] = {}
+    for sample in sorted(pool, key=lambda sample: (sample.kind, sample.name)):
+        kinds.setdefault(sample.kind, []).append(sample)
+    queues = [[each[index] for index in rng.permutation(len(each))] for each in kinds.values()]
+    queues = [queues[index] for index in rng.permutation(len(queues))]
+    for turn in range(max((len(queue) for queue in queues), default=0)):
+        yield from (queue[turn] for queue in queues if turn < len(queue))
+
+
+def _check_mask(sample: Sample, size: tuple[int, int]) -> None:
+    mask = _mask_of(sample)
+    if mask.shape != size:
+        raise DatasetError(
+            f"mask {sample.mask} is {mask.shape[0]} x {mask.shape[1]}, its picture {size[0]} x "
+            f"{size[1]}: a mask must have its picture's size"
+        )
+    if not mask.any():
+        raise DatasetError(
+            f"mask {sample.mask} marks no pixel, yet {sample.name} is kept as defective: mark the "
+            "defect, or move the picture to the good parts"
+        )
+
+
+def _mask_of(sample: Sample) -> NDArray[np.bool_]:
+    if sample.mask is None:
+        raise DatasetError(
+            f"{sample.name} has no mask, and a seen defect needs one: let an engine judge it, let "
+            "a person accept or correct the mask that it predicts, and save that as "
+            f"ground_truth/{sample.kind}/{sample.path.stem}_mask.png (layouts differ in the folder)"
+        )
+    try:
+        return read_mask(sample.mask)
+    except PictureError as error:
+        raise DatasetError(f"mask of {sample.name}: {error}: save it again") from error
+
+
+def _too_few(name: str, wanted: int, found: int, leave_out: Collection[str]) -> str:
+    but = f" (kinds left out: {', '.join(sorted(leave_out))})" if leave_out else ""
+    if not found:
+        return (
+            f"{name} holds no defects to learn from{but}: put pictures into test/KIND and masks "
+            "into ground_truth/KIND, or train without seen defects"
+        )
+    return f"{name} holds {found} readable defects{but}, {wanted} are wanted: ask for fewer"

@@ -15,7 +15,7 @@ class TrainSettings(CommandSettings):
 
     model: Literal["protoad"] = Field(default="protoad", description="which network")
     data: Path = Field(
-        description="folder in MVTec layout (train/good, ...) or with normal, abnormal, mask"
+        description="folder of pictures: MVTec, BTAD, DAGM, KolektorSDD2, or normal, abnormal, mask"
     )
     out: Path = Field(description="run folder: gets the engine file, its manifest and pictures")
     backbone: BackboneName = Field(
@@ -70,7 +70,7 @@ class EvaluateSettings(CommandSettings):
 
     engine: Path = Field(description="engine file, with its manifest beside it")
     data: Path = Field(
-        description="folder in MVTec layout (test/good, ...) or with normal, abnormal, mask"
+        description="folder of pictures: MVTec, BTAD, DAGM, KolektorSDD2, or normal, abnormal, mask"
     )
     backend: Backend = Field(default="auto", description="what runs the engine")
     device: str = Field(default="auto", description="auto (the CPU), cpu, cuda or cuda:1")
@@ -78,4 +78,8 @@ class EvaluateSettings(CommandSettings):
         default=None, description="folder for pictures of the worst cases; none without it"
     )
     as_json: bool = Field(default=False, description="print JSON instead of tables")
+    with_seen: bool = Field(
+        default=False,
+        description="test with the defects that the engine learned from too (seen.json beside it)",
+    )
     worst: int = Field(default=8, ge=1, le=100, description="pictures on each sheet of worst cases")

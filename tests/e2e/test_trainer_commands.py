@@ -1,6 +1,7 @@
 """The trainer's commands as a person runs them, on parts drawn here."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from engines.manifest import read_manifest
+from trainer.layouts import find_samples
+from trainer.seen import draw_seen, seen_record, write_seen
 
 SIDE = 96
 NORMALS = 30
@@ -89,6 +92,10 @@ def test_engine_file_finds_the_defects(trained: tuple[Path, str], parts: Path) -
     assert figures["pixel"]["auroc"] > 0.95
     scratches = next(kind for kind in figures["kinds"] if kind["kind"] == "scratch")
     assert scratches == {"kind": "scratch", "pictures": 6, "rejected": 6}
+    assert figures["plant"]["escapes"]["count"] == 0
+    assert figures["plant"]["at_rate"]["resolved"] is False
+    assert sum(size["escapes"]["of"] for size in figures["plant"]["sizes"]) == 6
+    assert (figures["apart"], figures["seen"]) == (None, 0)
     for name in ("normal_highest.jpg", "defects_lowest.jpg"):
         assert cv2.imread(str(out / name)) is not None
 
@@ -102,6 +109,25 @@ def test_sheet_of_anomalies_is_drawn_and_names_the_seen_defects(
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test/scratch/") == 2
     assert cv2.imread(str(out)).shape == (20 + 3 * 96, 7 * 96, 3)
+
+
+def test_defects_that_the_engine_learned_from_are_not_tested_with(
+    trained: tuple[Path, str], parts: Path, tmp_path: Path
+) -> None:
+    for path in trained[0].glob("protoad.onnx*"):
+        shutil.copy(path, tmp_path)
+    seen, _ = draw_seen(find_samples(parts), 2, 1)
+    write_seen(tmp_path, seen_record("parts", 1, ["dent"], seen))
+    arguments = ["--engine", str(tmp_path / "protoad.onnx"), "--data", str(parts)]
+    done = run("evaluate", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "2 of the 2 defects that the engine learned from lie in this folder" in done.stdout
+    assert "it never saw: dent" in done.stdout
+    assert "defects that escape: 0 of 4 (0.0%), with 95 % confidence at most 52.7%" in done.stdout
+    assert "6 good test pictures are too few to tell, that takes 1,000" in done.stdout
+    assert "unlike seen: overlap with every mask learned from" in done.stdout
+    done = run("evaluate", *arguments, "--with-seen", "--json")
+    assert json.loads(done.stdout)["plant"]["escapes"]["of"] == 6
 
 
 @pytest.mark.parametrize(

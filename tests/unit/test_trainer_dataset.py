@@ -3,12 +3,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from trainer.calibrate import calibrate, conformal_threshold, normals_needed
-from trainer.dataset import GOOD, find_samples, load_mask, load_pictures, snapshot, split
+from trainer.dataset import GOOD, load_mask, load_pictures, snapshot, split
 from trainer.errors import DatasetError
+from trainer.layouts import find_samples
 
 
 def draw(path: Path, grey: int = 90, side: int = 20) -> None:
@@ -112,29 +110,3 @@ def test_a_single_picture_cannot_be_split(mvtec: Path) -> None:
     pictures = load_pictures(find_samples(mvtec).normals[:1], (16, 16))
     with pytest.raises(DatasetError, match="at least 2"):
         split(pictures, 0.3, 7)
-
-
-@given(st.integers(1, 300), st.sampled_from([0.001, 0.01, 0.02, 0.05, 0.1, 0.3]))
-def test_conformal_threshold_keeps_its_promise(count: int, rate: float) -> None:
-    """The next score is equally likely at every rank among count + 1: count what lies above."""
-    scores = np.arange(count, dtype=np.float32)
-    threshold, supported = conformal_threshold(scores, rate)
-    above = count - int((scores <= threshold).sum()) + 1  # ranks that the next score may take
-    assert above / (count + 1) <= supported + 1e-9
-    assert supported == pytest.approx(max(rate, 1 / (count + 1)))
-
-
-def test_as_many_normals_as_needed_support_the_rate() -> None:
-    for rate in (0.01, 0.02, 0.05, 0.3):
-        needed = normals_needed(rate)
-        assert conformal_threshold(np.arange(needed), rate)[1] == rate
-        assert conformal_threshold(np.arange(needed - 1), rate)[1] > rate
-
-
-def test_method_says_when_there_are_too_few_normals(rng: np.random.Generator) -> None:
-    maps = rng.random((10, 4, 4), np.float32)
-    few = calibrate(maps.max(axis=(1, 2)), maps, 0.01)
-    assert few.image == maps.max()
-    assert few.pixel == pytest.approx(float(np.median(maps.max(axis=(1, 2)))))
-    assert few.false_reject_rate == pytest.approx(1 / 11)
-    assert "needs 99 held-out normals" in few.method

@@ -47,6 +47,28 @@ def test_pixel_figures_agree_with_scikit_learn_and_the_slow_definition(
     assert figures.pro == pytest.approx(slow_pro(maps, masks), abs=1e-4)
 
 
+@pytest.mark.parametrize("step", [1e-6, 0.05])
+def test_figures_do_not_depend_on_how_many_pictures_are_sorted_at_once(
+    rng: np.random.Generator, step: float
+) -> None:
+    maps, masks = marked(rng, step)
+    assert pixel_figures(maps, masks, block_pixels=1) == pixel_figures(maps, masks)
+
+
+def test_figures_of_some_pictures_are_those_of_a_set_without_the_others(
+    rng: np.random.Generator,
+) -> None:
+    maps, masks = marked(rng, 0.05)
+    some = np.array([0, 3])
+    assert pixel_figures(maps, masks, some) == pixel_figures(maps[some], masks[some])
+
+
+def test_figures_do_not_exist_where_every_pixel_is_defective(rng: np.random.Generator) -> None:
+    figures = pixel_figures(rng.random((2, 8, 8), np.float32), np.ones((2, 8, 8), bool))
+    assert np.isnan([figures.auroc, figures.pro]).all()
+    assert figures.ap == 1.0
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
 def test_image_auroc_agrees_with_scikit_learn(pairs: list[tuple[int, bool]]) -> None:
     scores = np.array([score for score, _ in pairs], np.float32)

@@ -1,0 +1,146 @@
+"""PatchCore (Roth et al., CVPR 2022) on our backbones, to compare with; for measurements only.
+
+Patches are the features of strides 8 and 16, each averaged over 3 x 3 neighbours and joined on the
+finer grid (section 3.1). The memory bank is a greedy coreset of the normal patches (section 3.2),
+chosen on all dimensions, without the random projection that the paper speeds it up with. A patch's
+anomaly is the distance to its nearest in the bank; the picture's is its worst patch's, weighted by
+how usual that neighbour is (section 3.3, equations 6 and 7).
+"""
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from engines.engine import Pixels, Scores, check_frames
+from trainer.backbones import Backbone, Features
+from trainer.baselines import MAX_BATCH, encode, encoded, grown
+
+BANK_SHARE = 0.01  # of the normal patches
+NEIGHBOURS = 9  # of the nearest in the bank, whose distances weigh the picture's score
+_SIGMA = 4.0  # pixels, smoothing of the map
+_TAPS = 33
+_CANDIDATES = 1024  # patches among which centres are chosen before all others are looked at
+_ROWS = 16_384  # patches compared at once
+
+
+class PatchCore:
+    """A memory bank of normal patches, and the distance to it."""
+
+    max_batch = MAX_BATCH
+
+    def __init__(self, backbone: Backbone, bank: Tensor, input_size: tuple[int, int]) -> None:
+        """Take a bank of patches, float32 [M, C_2 + C_3]."""
+        self.input_size = input_size
+        self._backbone = backbone
+        self._bank = bank
+
+    def score(self, frames: Pixels) -> Scores:
+        """Score frames; maps are distances, not in 0..1."""
+        check_frames(frames, self.input_size, self.max_batch)
+        with torch.inference_mode():
+            patches = patches_of(encode(self._backbone, frames))  # [N, C, h, w]
+            count, channels, height, width = patches.shape
+            flat = patches.permute(0, 2, 3, 1).reshape(-1, channels)
+            distance, nearest = torch.cdist(flat, self._bank).min(dim=1)
+            distance, nearest = distance.view(count, -1), nearest.view(count, -1)
+            worst = distance.argmax(dim=1)  # [N]
+            rows = torch.arange(count)
+            patch = flat.view(count, -1, channels)[rows, worst]
+            scores = self._weighted(patch, distance[rows, worst], nearest[rows, worst])
+            maps = grown(distance.view(count, height, width), self.input_size)
+        return Scores(scores.numpy(), smoothed(maps.numpy()))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _weighted(self, patch: Tensor, distance: Tensor, nearest: Tensor) -> Tensor:
+        """Weigh the worst patch's distance [N]: far from all its neighbour's neighbours, it counts.
+
+        Equation 7: 1 - exp(d) / sum of exp(d_b) over the neighbours b of the nearest in the bank.
+        """
+        around = torch.cdist(self._bank[nearest], self._bank)  # [N, M]
+        neighbours = around.topk(min(NEIGHBOURS, len(self._bank)), dim=1, largest=False).indices
+        far = torch.linalg.vector_norm(patch[:, None] - self._bank[neighbours], dim=2)  # [N, b]
+        weight = 1 - torch.exp(distance - torch.logsumexp(far, dim=1))
+        return weight * distance
+
+
+def learn_bank(
+    backbone: Backbone, pixels: NDArray[np.uint8], share: float = BANK_SHARE, seed: int = 0
+) -> Tensor:
+    """Keep a share of all patches of normal pictures uint8 [N, H, W, 3]: float32 [M, C_2 + C_3]."""
+    parts = [
+        patches_of(features).permute(0, 2, 3, 1).flatten(0, 2)
+        for features in encoded(backbone, pixels)
+    ]
+    every = torch.cat(parts)
+    return every[coreset(every, max(1, int(share * len(every))), seed)]
+
+
+def patches_of(features: Features) -> Tensor:
+    """Join neighbourhood means of strides 8 and 16: float32 [N, C_2 + C_3, H/8, W/8]."""
+    middle, coarse = (functional.avg_pool2d(each, 3, 1, 1) for each in features[1:])
+    size = middle.shape[2:]
+    coarse = functional.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+    return torch.cat([middle, coarse], dim=1)
+
+
+def coreset(points: Tensor, count: int, seed: int) -> Tensor:
+    """Choose points one by one, each the farthest from all chosen before; the first by seed.
+
+    Distances to the chosen only fall. So among the `_CANDIDATES` farthest points, choosing may go
+    on until all of them are nearer than every other point was: the others are looked at once for
+    many choices, and the result is the same.
+
+    Args:
+        points: float32 [N, C].
+        count: how many, 1..N.
+        seed: of the first.
+
+    Returns: int64 [count], indices in the order of choice.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    fresh = [int(torch.randint(len(points), (1,), generator=generator))]
+    chosen = list(fresh)
+    nearest = torch.full((len(points),), torch.inf)
+    lengths = points.square().sum(dim=1)
+    while len(chosen) < count:
+        _approach(points, lengths, torch.tensor(fresh), nearest)
+        fresh = _farthest(points, nearest, count - len(chosen))
+        chosen += fresh
+    return torch.tensor(chosen)
+
+
+def _approach(points: Tensor, lengths: Tensor, fresh: Tensor, nearest: Tensor) -> None:
+    """Lower `nearest` [N], squared distances, in place by the points `fresh`; theirs become 0."""
+    for start in range(0, len(points), _ROWS):
+        rows = slice(start, start + _ROWS)
+        product = points[rows] @ points[fresh].T
+        squared = lengths[rows, None] - 2 * product + lengths[fresh]
+        torch.minimum(nearest[rows], squared.min(dim=1).values.clamp_min(0), out=nearest[rows])
+    nearest[fresh] = -1.0  # never chosen twice, not even among copies
+
+
+def _farthest(points: Tensor, nearest: Tensor, most: int) -> list[int]:
+    """Choose up to `most`, at least one, as long as no point outside the candidates can be next."""
+    farthest = nearest.topk(min(_CANDIDATES + 1, len(points)))
+    limit = float(farthest.values[-1]) if len(farthest.values) > _CANDIDATES else -1.0
+    candidates = farthest.indices[:_CANDIDATES]
+    among, left = points[candidates], farthest.values[:_CANDIDATES].clone()
+    chosen: list[int] = []
+    while len(chosen) < min(most, len(candidates)):
+        best = int(left.argmax())
+        if left[best] < 0 or (chosen and left[best] < limit):
+            break
+        chosen.append(int(candidates[best]))
+        torch.minimum(left, (among - among[best]).square().sum(dim=1), out=left)
+        left[best] = -1.0
+    return chosen
+
+
+def smoothed(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Smooth maps [N, H, W] by a Gaussian of 4 pixels."""
+    return np.stack([np.asarray(cv2.GaussianBlur(each, (_TAPS, _TAPS), _SIGMA)) for each in maps])

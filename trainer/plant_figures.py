@@ -1,0 +1,131 @@
+"""What a plant asks of an engine: how many good parts it loses, how many defects it lets pass.
+
+Shares come with the most that they may truly be, because 0 of 20 is not 0 %.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+REJECT_RATE = 0.001  # share of good parts that a plant gives up gladly
+_CONFIDENCE = 0.95
+_CLASSES = 3
+
+_Flags = NDArray[np.bool_]
+_Scores = NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of so many."""
+
+    count: int
+    of: int
+    at_most: float  # the true share lies below with 95 % confidence (Clopper and Pearson 1934)
+
+
+@dataclass(frozen=True, slots=True)
+class RateFigures:
+    """What is caught when a rate of the tested normals may be rejected."""
+
+    rate: float
+    normals: int
+    rejected: int  # of them, by `threshold`: the most that the rate allows
+    threshold: float
+    recall: Share  # defects above the threshold
+    resolved: bool  # False: fewer than 1 / rate normals, which can't show so small a rate
+
+
+@dataclass(frozen=True, slots=True)
+class SizeFigures:
+    """What happens to defects of one class of area: a third of all, small to large."""
+
+    smallest: int  # area of their masks in pixels, from
+    largest: int  # to
+    escapes: Share  # at the threshold
+    missed_at_rate: Share
+
+
+@dataclass(frozen=True, slots=True)
+class PlantFigures:
+    """What a threshold does to the parts of a line."""
+
+    threshold: float
+    false_rejects: Share  # normal, score above
+    escapes: Share  # defective, score not above
+    at_rate: RateFigures
+    sizes: tuple[SizeFigures, ...]  # of the defects whose mask is known
+
+
+def plant_figures(
+    scores: _Scores,
+    defective: _Flags,
+    areas: NDArray[np.integer],
+    threshold: float,
+    rate: float = REJECT_RATE,
+) -> PlantFigures:
+    """Count what is wrongly rejected and what escapes.
+
+    Args:
+        scores: [N].
+        defective: bool [N].
+        areas: [N], pixels of the defect's mask; 0 for normal pictures and where it is unknown.
+        threshold: scores above it are rejected.
+        rate: share of normals that `PlantFigures.at_rate` may reject.
+    """
+    at_rate = rate_figures(scores, defective, rate)
+    return PlantFigures(
+        threshold=threshold,
+        false_rejects=share(scores[~defective] > threshold),
+        escapes=share(scores[defective] <= threshold),
+        at_rate=at_rate,
+        sizes=_by_size(scores[areas > 0], areas[areas > 0], threshold, at_rate.threshold),
+    )
+
+
+def rate_figures(scores: _Scores, defective: _Flags, rate: float) -> RateFigures:
+    """Recall at the lowest threshold that at most a share `rate` of the normals [N] exceeds."""
+    falling = np.sort(scores[~defective])[::-1]
+    allowed = math.floor(rate * falling.size + 1e-9)
+    threshold = float(falling[allowed]) if allowed < falling.size else float("-inf")
+    return RateFigures(
+        rate=rate,
+        normals=falling.size,
+        rejected=int((falling > threshold).sum()),
+        threshold=threshold,
+        recall=share(scores[defective] > threshold),
+        resolved=allowed > 0,
+    )
+
+
+def share(flags: _Flags) -> Share:
+    """Count the true ones, with the upper bound of their share; 1 where there are none at all."""
+    count, of = int(flags.sum()), int(flags.size)
+    at_most = 1.0 if count == of else float(beta.ppf(_CONFIDENCE, count + 1, of - count))
+    return Share(count, of, at_most)
+
+
+def size_classes(areas: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Sort areas [N] into thirds, 0 the smallest; equal ones share a class, one may be empty."""
+    shares = np.arange(1, _CLASSES) / _CLASSES
+    return np.searchsorted(np.quantile(areas, shares, method="inverted_cdf"), areas, side="left")
+
+
+def _by_size(
+    scores: _Scores, areas: NDArray[np.integer], threshold: float, rate_threshold: float
+) -> tuple[SizeFigures, ...]:
+    if not areas.size:
+        return ()
+    classes = size_classes(areas)
+    return tuple(
+        SizeFigures(
+            smallest=int(areas[classes == number].min()),
+            largest=int(areas[classes == number].max()),
+            escapes=share(scores[classes == number] <= threshold),
+            missed_at_rate=share(scores[classes == number] <= rate_threshold),
+        )
+        for number in np.unique(classes)
+    )
