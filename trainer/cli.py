@@ -16,6 +16,7 @@ from trainer.dataset import GOOD, Dataset, Sample, load_pictures
 from trainer.errors import DatasetError, TrainerError
 from trainer.evaluation import Judged, evaluation_json, judge
 from trainer.evaluation import evaluate as figures_of
+from trainer.examples import write_examples
 from trainer.layouts import find_samples
 from trainer.learning import ENGINE_NAME, Recipe, drawn, learn, set_determinism, write_learned
 from trainer.progress import TerminalSteps
@@ -24,9 +25,9 @@ from trainer.seen import draw_seen, load_seen, load_seen_masks, read_seen, recog
 from trainer.settings import AnomaliesSettings, EvaluateSettings, TrainSettings
 from trainer.sheets import contact_sheet, save_picture, score_histogram
 from trainer.textures import open_textures
+from trainer.train_prn import train_prn
 
 _EXPECTED = (EngineError, TrainerError)
-_SHOWN_OF_KIND = 3  # examples of each kind on the sheet of a training run
 
 
 def train() -> None:
@@ -45,6 +46,13 @@ def anomalies() -> None:
 
 
 def _train(settings: TrainSettings) -> None:
+    if settings.model == "protoad":
+        _train_protoad(settings)
+    else:
+        train_prn(settings, settings.model)
+
+
+def _train_protoad(settings: TrainSettings) -> None:
     console = Console(highlight=False)
     set_determinism(settings.seed)
     dataset = find_samples(settings.data)
@@ -57,7 +65,7 @@ def _train(settings: TrainSettings) -> None:
         histogram = score_histogram(learned.held_out_scores, learned.thresholds.image)
         save_picture(settings.out / "held_out_scores.png", histogram)
         if dataset.test:
-            _write_examples(settings, dataset, steps)
+            write_examples(settings.out / ENGINE_NAME, dataset, steps)
     for line in training_lines(dataset, learned, settings.out, steps.seconds):
         console.print(line, soft_wrap=True, markup=False)
 
@@ -70,25 +78,6 @@ def _recipe(settings: TrainSettings) -> Recipe:
         held_out_share=settings.held_out_share,
         max_normals=settings.max_normals,
     )
-
-
-def _write_examples(settings: TrainSettings, dataset: Dataset, steps: TerminalSteps) -> None:
-    """Show the first test pictures of each kind, judged by the engine file just written."""
-    shown: dict[str, int] = {}
-    samples = []
-    for sample in dataset.test:
-        shown[sample.kind] = shown.get(sample.kind, 0) + 1
-        if shown[sample.kind] <= _SHOWN_OF_KIND:
-            samples.append(sample)
-    with (
-        open_engine(settings.out / ENGINE_NAME) as opened,
-        steps.step("drawing examples", len(samples)) as advance,
-    ):
-        thresholds = opened.manifest.thresholds
-        judged = judge(opened.engine, load_pictures(samples, opened.engine.input_size), advance)
-    which = range(len(judged.scores))
-    sheet = contact_sheet(judged, which, thresholds.image, thresholds.pixel)
-    save_picture(settings.out / "examples.jpg", sheet)
 
 
 def _evaluate(settings: EvaluateSettings) -> None:

@@ -13,7 +13,7 @@ from trainer.loss import map_loss
 from trainer.prn import PRN
 
 NORMAL_SHARE = 0.12  # of the normal pictures, held out
-SEEN_SHARE = 0.15  # of the seen defects
+SEEN_SHARE = 0.1  # of the seen defects
 LEAST_SEEN = 5  # of fewer, none is held out: each is worth more to learn from
 _BATCH = 8
 

@@ -6,7 +6,14 @@ from contextlib import contextmanager
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 
 class TerminalSteps:
@@ -28,6 +35,21 @@ class TerminalSteps:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+
+    def training(self) -> Callable[[int, int, str, float], None]:
+        """Give what shows a training: steps done and in all, the loss, seconds left."""
+        task: TaskID | None = None
+        started = time.monotonic()
+
+        def show(done: int, end: int, loss: str, seconds_left: float) -> None:
+            nonlocal task
+            if task is None:
+                task = self._progress.add_task("training", total=end)
+            text = f"training, {loss}, {seconds_left / 60:.1f} min left"
+            self._progress.update(task, completed=done, total=end, description=text)
+            self.seconds["training"] = time.monotonic() - started
+
+        return show
 
     @contextmanager
     def step(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:

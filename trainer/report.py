@@ -23,21 +23,32 @@ def training_lines(
     dataset: Dataset, learned: Learned, out: Path, seconds: Mapping[str, float]
 ) -> Iterator[str]:
     """Say what was learned, what it rests on and where it lies."""
+    unreadable = (*dataset.unreadable, *learned.pictures.unreadable)
     held = len(learned.held_out_scores)
-    yield from _unreadable_lines((*dataset.unreadable, *learned.pictures.unreadable))
-    yield f"learned from {learned.learned_from} normal pictures of {dataset.name}, {held} held out"
-    if learned.learned_from < _FEW_NORMALS:
-        yield (
-            f"warning: {learned.learned_from} pictures show little of what normal parts look "
-            "like: add more before trusting the verdicts"
-        )
+    yield from common_lines(dataset.name, learned.learned_from, held, unreadable)
     yield f"image threshold {learned.thresholds.image:.4f}, pixel {learned.thresholds.pixel:.4f}"
     yield learned.thresholds.method
     yield f"wrote {out / ENGINE_NAME}, its manifest, held_out_scores.png" + (
         " and examples.jpg" if dataset.test else ""
     )
+    yield seconds_line(seconds)
+
+
+def common_lines(name: str, learned: int, held: int, unreadable: tuple[str, ...]) -> Iterator[str]:
+    """Say which pictures of normal parts a network rests on."""
+    yield from _unreadable_lines(unreadable)
+    yield f"learned from {learned} normal pictures of {name}, {held} held out"
+    if learned < _FEW_NORMALS:
+        yield (
+            f"warning: {learned} pictures show little of what normal parts look like: add more "
+            "before trusting the verdicts"
+        )
+
+
+def seconds_line(seconds: Mapping[str, float]) -> str:
+    """Say how long each step took."""
     steps = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())
-    yield f"took {sum(seconds.values()):.1f} s: {steps}"
+    return f"took {sum(seconds.values()):.1f} s: {steps}"
 
 
 def seen_lines(record: SeenRecord, recognised: int) -> Iterator[str]:

@@ -6,22 +6,29 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from engines.command import CommandSettings
+from engines.flags import File, Folder
 from engines.open import Backend
 from trainer.backbones import STRIDES, BackboneName
+
+Part = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo"]
 
 
 class TrainSettings(CommandSettings):
     """Learn a network from pictures of normal parts and write its engine file."""
 
-    model: Literal["protoad"] = Field(default="protoad", description="which network")
-    data: Path = Field(
+    model: Literal["protoad", "prn", "prn-s"] = Field(
+        default="protoad",
+        description="protoad: minutes, from normal parts alone; prn: the paper's network, wants a "
+        "GPU; prn-s: the same parts, slimmer, a quarter of an hour on two cores",
+    )
+    data: Folder = Field(
         description="folder of pictures: MVTec, BTAD, DAGM, KolektorSDD2, or normal, abnormal, mask"
     )
-    out: Path = Field(description="run folder: gets the engine file, its manifest and pictures")
+    out: Folder = Field(description="run folder: gets the engine file, its manifest and pictures")
     backbone: BackboneName = Field(
         default="efficientnet_lite0", description="ImageNet encoder; resnet18 needs --weights"
     )
-    weights: Path | None = Field(
+    weights: File | None = Field(
         default=None, description="the backbone's weights, .pth or .safetensors"
     )
     seed: int = Field(default=1, ge=0, description="of every random choice")
@@ -36,6 +43,33 @@ class TrainSettings(CommandSettings):
     )
     max_normals: int = Field(
         default=2000, ge=2, description="pictures of normal parts to use at most, drawn by seed"
+    )
+    seen: int = Field(
+        default=10, ge=0, description="prn: defects to learn from, drawn by seed; 0: none is known"
+    )
+    leave_out: list[str] = Field(
+        default=[], description="prn: kinds of defects never to learn from"
+    )
+    textures: Folder | None = Field(
+        default=None, description="prn: folder with pictures of textures; drawn without it"
+    )
+    minutes: float = Field(default=15.0, gt=0, description="prn: how long to train")
+    steps: int | None = Field(
+        default=None, ge=1, description="prn: how long to train, instead of minutes"
+    )
+    batch_size: int | None = Field(
+        default=None,
+        ge=4,
+        description="prn: pictures in a step, a multiple of 4; default: 64, prn-s: 16",
+    )
+    optimiser: Literal["adamw", "adam"] = Field(
+        default="adamw", description="prn: adam is the paper's"
+    )
+    without: list[Part] = Field(
+        default=[],
+        description="prn: parts to leave out, to see what they are worth: prototypes (mp), fusion "
+        "(mf), attention (msa), extended (ea), heterologous (hea) and homologous (hoa) "
+        "anomalies, transparency (ta), leave-one-out residuals (loo)",
     )
 
     @field_validator("size")

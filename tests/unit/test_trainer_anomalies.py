@@ -17,7 +17,7 @@ from trainer.foreground import find_foregrounds
 from trainer.perlin import draw_noise_mask, make_noise_bank, perlin_noise
 from trainer.pose import find_likeness
 from trainer.regions import find_regions
-from trainer.seen import Seen, draw_seen
+from trainer.seen import SeenPictures, draw_seen
 from trainer.shapes import draw_band, draw_blobs, draw_spots, draw_strokes
 from trainer.texture_fields import KINDS
 from trainer.textures import FolderTextures, ProceduralTextures
@@ -251,5 +251,5 @@ def test_sheet_has_a_column_for_each_kind_there_is(count: int) -> None:
     masks[:, 20:28, 20:28] = True
     seen[masks] = 250
     textures = ProceduralTextures((48, 48), 1, tiles=4)
-    sheet = draw_anomalies(discs(6), Seen(seen, masks), textures, 3, 1)
+    sheet = draw_anomalies(discs(6), SeenPictures(seen, masks), textures, 3, 1)
     assert sheet.shape == (20 + 3 * 48, (5 + 2 * bool(count)) * 48, 3)

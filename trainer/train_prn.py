@@ -1,0 +1,104 @@
+"""`trainer-train --model prn|prn-s`: from flags to a run folder."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import cv2
+from rich.console import Console
+
+from trainer.backbones import load_backbone
+from trainer.curves import Losses, draw_curves
+from trainer.errors import DatasetError
+from trainer.examples import SHEET_NAME, write_examples
+from trainer.fit import Step
+from trainer.layouts import find_samples
+from trainer.learning import set_determinism
+from trainer.prn import PlanName
+from trainer.prn import Switches as Parts
+from trainer.progress import TerminalSteps
+from trainer.report import common_lines, seconds_line
+from trainer.schedule import Budget
+from trainer.settings import TrainSettings
+from trainer.sheets import save_picture, score_histogram
+from trainer.supervised import LearnedPrn, SupervisedRecipe, engine_path, learn_prn, write_prn
+from trainer.synthesis import Switches
+from trainer.trainee import Method
+
+_BATCH_SIZES: dict[PlanName, int] = {"prn": 64, "prn-s": 16}
+_LEARNING_RATES: dict[PlanName, float] = {"prn": 1e-4, "prn-s": 1e-3}
+
+
+def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
+    """Train, write the engine file and what a person wants to see of the training."""
+    console = Console(highlight=False)
+    set_determinism(settings.seed)
+    cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
+    dataset = find_samples(settings.data)
+    backbone = load_backbone(settings.backbone, settings.weights)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    recipe = _recipe(settings, plan)
+    losses = Losses()
+    with TerminalSteps(console) as steps:
+        show = steps.training()
+
+        def on_step(step: Step) -> None:
+            losses.add(step)
+            show(step.done, step.end, f"loss {losses.curve[-1][1]:.4f}", step.seconds_left)
+
+        learned = learn_prn(dataset, backbone, recipe, settings.out, steps, on_step)
+        write_prn(settings.out, dataset, learned, recipe, steps)
+        histogram = score_histogram(learned.held_out_scores, learned.thresholds.image)
+        save_picture(settings.out / "held_out_scores.png", histogram)
+        save_picture(settings.out / "losses.png", draw_curves(losses.curve, learned.fitted.checks))
+        if learned.rest.test:
+            write_examples(engine_path(settings.out, plan), learned.rest, steps)
+    for line in _lines(settings, plan, learned):
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(seconds_line(steps.seconds), soft_wrap=True, markup=False)
+
+
+def _recipe(settings: TrainSettings, plan: PlanName) -> SupervisedRecipe:
+    if settings.size % 32:
+        raise DatasetError(f"--size {settings.size}: {settings.model} takes a multiple of 32")
+    off = set(settings.without)
+    budget = Budget(settings.minutes, "minutes")
+    if settings.steps is not None:
+        budget = Budget(settings.steps, "steps")
+    return SupervisedRecipe(
+        plan=plan,
+        backbone=settings.backbone,
+        size=(settings.size, settings.size),
+        seed=settings.seed,
+        seen=settings.seen,
+        leave_out=tuple(sorted(settings.leave_out)),
+        parts=Parts("mp" not in off, "mf" not in off, "msa" not in off),
+        anomalies=Switches("ea" not in off, "hea" not in off, "hoa" not in off, "ta" not in off),
+        textures=settings.textures,
+        batch_size=settings.batch_size or _BATCH_SIZES[plan],
+        method=Method(
+            optimiser=settings.optimiser,
+            learning_rate=_LEARNING_RATES[plan],
+            leave_one_out="loo" not in off,
+        ),
+        budget=budget,
+        false_reject_rate=settings.false_reject_rate,
+        max_normals=settings.max_normals,
+    )
+
+
+def _lines(settings: TrainSettings, plan: PlanName, learned: LearnedPrn) -> Iterator[str]:
+    material, fitted = learned.material, learned.fitted
+    unreadable = (*learned.rest.unreadable, *material.pictures.unreadable)
+    yield from common_lines(
+        learned.rest.name, len(material.learned), len(material.held), unreadable
+    )
+    seen = ", ".join(sample.name for sample in material.samples) or "none"
+    yield f"defects learned from: {seen}"
+    why = ", stopped by the held-out pictures" if fitted.stopped_early else ""
+    yield f"{fitted.steps} of {fitted.planned} steps{why}"
+    yield f"image threshold {learned.thresholds.image:.4f}, pixel {learned.thresholds.pixel:.4f}"
+    yield learned.thresholds.method
+    yield (
+        f"wrote {engine_path(settings.out, plan)}, its manifest, seen.json, the checkpoint, "
+        f"losses.png, held_out_scores.png, {SHEET_NAME}"
+    )
