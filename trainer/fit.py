@@ -158,8 +158,8 @@ def _told(done: int, end: int, losses: Losses, pace_s: float) -> Step:
     return Step(
         done=done,
         end=end,
-        loss=float(losses.total.detach()),
-        focal=float(losses.focal.detach()),
-        smooth_l1=float(losses.smooth_l1.detach()),
+        loss=float(losses.total),
+        focal=float(losses.focal),
+        smooth_l1=float(losses.smooth_l1),
         seconds_left=(end - done) * pace_s,
     )

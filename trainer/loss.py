@@ -18,6 +18,10 @@ class Losses:
     focal: Tensor
     smooth_l1: Tensor
 
+    def detached(self) -> "Losses":
+        """Leave the gradient away."""
+        return Losses(self.total.detach(), self.focal.detach(), self.smooth_l1.detach())
+
 
 def map_loss(logits: Tensor, masks: Tensor) -> Losses:
     """Compare logits with masks, both [N, H, W], masks 0..1.

@@ -1,7 +1,7 @@
 """One training step of PRN: a batch in, losses out, weights moved."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,16 @@ from trainer.batches import Batch
 from trainer.ema import Average
 from trainer.loss import Losses, map_loss
 from trainer.normals import Normals, residuals_of
-from trainer.prn import PRN
+from trainer.prn import PRN, Head
+from trainer.shards import (
+    Shard,
+    average_statistics,
+    copy_statistics,
+    mean_of,
+    single_cores,
+    split_batch,
+    twins,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,13 @@ class Method:
     ema_decay: float = 0.995
     leave_one_out: bool = True
     precision: Literal["fp32", "bf16"] = "fp32"  # of the head's convolutions
+    shards: int = 2  # parts of a batch, each with batch statistics and a core of its own
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    losses: Losses
+    gradients: tuple[Tensor, ...]  # one for each parameter
 
 
 class Trainee:
@@ -38,21 +54,23 @@ class Trainee:
         self._normals = normals
         self._method = method
         self._parameters = list(network.head.parameters())
+        self._heads = twins(network.head, method.shards)
         self._optimiser = _optimiser(network.head, method)
         self._average = Average(network.head, method.ema_decay)
-        network.head.train()
+        for head in self._heads:
+            head.train()
 
     def step(self, batch: Batch, rate_share: float, step: int) -> Losses:
         """Learn `batch` at a share of the learning rate, as update number `step`, from 0."""
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate_share * self._method.learning_rate
-        losses = self._losses(batch)
-        self._optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._parameters, self._method.clip_norm)
-        self._optimiser.step()
-        self._average.update(self.network.head, step)
-        return losses
+        with single_cores(len(self._heads)) as threads:
+            shards = split_batch(batch, len(self._heads))
+            parts = list(threads.map(self._part, self._heads, shards))
+            threads.submit(self._move, parts, rate_share, step).result()
+        return Losses(
+            total=mean_of([part.losses.total for part in parts]),
+            focal=mean_of([part.losses.focal for part in parts]),
+            smooth_l1=mean_of([part.losses.smooth_l1 for part in parts]),
+        )
 
     def write_average(self, head: nn.Module) -> None:
         """Give `head` the averaged weights and batch statistics."""
@@ -91,15 +109,30 @@ class Trainee:
             state.setdefault(int(index), {})[key] = tensor
         groups = self._optimiser.state_dict()["param_groups"]
         self._optimiser.load_state_dict({"state": state, "param_groups": groups})
+        copy_statistics(self._heads)
 
-    def _losses(self, batch: Batch) -> Losses:
+    def _part(self, head: Head, shard: Shard) -> _Part:
+        """Losses and gradients of a part of the batch."""
         with torch.no_grad():
-            stem, features = encode_batch(self.network, self._normals, batch)
-            under = batch.normals if self._method.leave_one_out else np.full_like(batch.normals, -1)
+            stem, features = encode_batch(self.network, self._normals, shard)
+            under = shard.normals if self._method.leave_one_out else np.full_like(shard.normals, -1)
             residuals = residuals_of(self._normals, features, under)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._method.precision == "bf16"):
-            logits = self.network.head(stem, features, residuals)
-        return map_loss(logits[:, 0], torch.from_numpy(batch.masks))
+            logits = head(stem, features, residuals)
+        losses = map_loss(logits[:, 0], torch.from_numpy(shard.masks))
+        gradients = torch.autograd.grad(losses.total, list(head.parameters()))
+        return _Part(losses.detached(), gradients)
+
+    def _move(self, parts: Sequence[_Part], rate_share: float, step: int) -> None:
+        """Move weights, batch statistics and averages."""
+        average_statistics(self._heads)
+        for place, parameter in enumerate(self._parameters):
+            parameter.grad = mean_of([part.gradients[place] for part in parts])
+        nn.utils.clip_grad_norm_(self._parameters, self._method.clip_norm)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate_share * self._method.learning_rate
+        self._optimiser.step()
+        self._average.update(self.network.head, step)
 
 
 def encode_batch(network: PRN, normals: Normals, batch: Batch) -> tuple[Tensor, Features]:

@@ -100,9 +100,7 @@ def test_loss_falls(tmp_path: Path, plan: str) -> None:
     made = tiny_prn(tmp_path, TINY_PLANS[plan])
     trainee = Trainee(made.network, made.normals, Method(learning_rate=3e-3))
     squares = Squares(made.normals.pixels, size=8)
-    losses = [
-        float(trainee.step(squares.batch(step), 1.0, step).total.detach()) for step in range(60)
-    ]
+    losses = [float(trainee.step(squares.batch(step), 1.0, step).total) for step in range(60)]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
 
 
@@ -132,13 +130,7 @@ def test_attention_is_softmax_of_patches_written_out(comparison: str) -> None:
     assert torch.allclose(got[:, :2], value[:, :2], atol=1e-6)  # one token: its own value
     query, key = projected[:, 2:4], projected[:, 8:10]  # chunk of 4 x 4 tokens, 2 channels
     rows = [
-        torch.stack(
-            [
-                each[0, :, r : r + 2, c : c + 2].ravel()
-                for r in range(0, 8, 2)
-                for c in range(0, 8, 2)
-            ]
-        )
+        torch.stack([each[0, :, r : r + 2, c : c + 2].ravel() for r, c in corners])
         for each in (query, key, value[:, 4:6])
     ]
     if comparison == "cosine":
