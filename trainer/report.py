@@ -90,9 +90,9 @@ def _figures(evaluation: Evaluation) -> Table:
         "n",
         "image AUROC",
         "pixel AUROC",
-        "PRO (to 30 % FPR)",
+        "PRO 30 %",
         "pixel AP",
-        "overlap (IoU)",
+        "mask IoU",
     ):
         table.add_column(name, justify="right")
     normals = evaluation.plant.false_rejects.of
