@@ -97,14 +97,7 @@ def plant_lines(plant: PlantFigures) -> Iterator[str]:
 def _figures(evaluation: Evaluation) -> Table:
     table = Table(title=f"{evaluation.pictures} pictures", title_justify="left")
     table.add_column("defects")
-    for name in (
-        "n",
-        "image AUROC",
-        "pixel AUROC",
-        "PRO (to 30 % FPR)",
-        "pixel AP",
-        "overlap (IoU)",
-    ):
+    for name in ("n", *_FIGURES):
         table.add_column(name, justify="right")
     normals = evaluation.plant.false_rejects.of
     row = _four(evaluation.image_auroc, evaluation.pixel, evaluation.overlap)
