@@ -89,7 +89,8 @@ def measures(evaluation: dict[str, Any]) -> dict[str, float]:
     found = {"image AUROC": float(evaluation["image_auroc"])}
     if pixel := evaluation["pixel"]:  # there were masks
         named = {"pixel AUROC": "auroc", "PRO": "pro", "pixel AP": "ap"}
-        found |= {name: float(pixel[key]) for name, key in named.items()}
+        known = {name: pixel[key] for name, key in named.items() if pixel[key] is not None}
+        found |= {name: float(value) for name, value in known.items()}
     return found
 
 
