@@ -129,6 +129,7 @@ def test_attention_is_softmax_of_patches_written_out(comparison: str) -> None:
     got = block(x) - x
     assert torch.allclose(got[:, :2], value[:, :2], atol=1e-6)  # one token: its own value
     query, key = projected[:, 2:4], projected[:, 8:10]  # chunk of 4 x 4 tokens, 2 channels
+    corners = [(row, column) for row in range(0, 8, 2) for column in range(0, 8, 2)]
     rows = [
         torch.stack([each[0, :, r : r + 2, c : c + 2].ravel() for r, c in corners])
         for each in (query, key, value[:, 4:6])
