@@ -2,8 +2,8 @@
 
 The other way, two threads for every operation, costs the same on two free cores, but there the
 threads wait for each other thousands of times a step: where other work takes a core away, a step
-takes six to twelve times as long instead of twice (docs/experiments.md). The parts are fixed by the settings, not by the machine: with fewer cores
-they take turns, and the weights come out the same.
+takes six to twelve times as long instead of twice (docs/experiments.md). The parts are fixed by
+the settings, not by the machine: with fewer cores they take turns, and the weights are the same.
 """
 
 import copy
