@@ -7,7 +7,7 @@ one that was not.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from trainer.batches import Generator, made_ahead
@@ -44,7 +44,7 @@ class Keep:
     """Where a training leaves its checkpoint, and what must be the same to go on from it."""
 
     path: Path
-    configuration: Configuration  # all that decides the result
+    configuration: Configuration  # all that decides the result besides the course, which is added
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,13 @@ def _begun(
     clock: Callable[[], float],
 ) -> tuple[Trainee, Progress]:
     """Go on from the checkpoint, or plan a new training."""
-    found = read_checkpoint(keep.path, keep.configuration)
+    configuration = {
+        **keep.configuration,
+        **asdict(course.method),
+        **asdict(course.budget),
+        **asdict(course.rhythm),
+    }
+    found = read_checkpoint(keep.path, configuration)
     if found is not None:
         trainee = Trainee(network, normals, course.method)
         trainee.restore(found[0])
@@ -135,7 +141,7 @@ def _begun(
         return time_steps(lambda step: thrown_away.step(generator.batch(step), 1.0, step), clock)
 
     total = course.budget.steps(seconds_per_step)
-    progress = Progress(dict(keep.configuration), step=0, total=total, cut=None, checks=())
+    progress = Progress(configuration, step=0, total=total, cut=None, checks=())
     trainee = Trainee(network, normals, course.method)
     write_checkpoint(keep.path, trainee.tensors(), progress)  # so that the plan outlives a kill
     return trainee, progress

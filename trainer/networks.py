@@ -9,8 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.backbones import Backbone, read_tensors
+from trainer.errors import DatasetError
 from trainer.normals import Normals, learn_normals, usual_residuals
 from trainer.prn import PRN, Encoder, Head, Plan, Switches
+
+STRIDE = 32  # of the bottleneck, in pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,15 @@ def make_prn(
         on_pictures: called with a number of pictures that were encoded.
 
     Raises:
-        DatasetError: fewer than two pictures, or features out of range.
+        DatasetError: fewer than two pictures, of a size that does not fit, or features out of
+            range.
     """
+    height, width = pixels.shape[1:3]
+    if height % STRIDE or width % STRIDE:
+        raise DatasetError(
+            f"pictures of {height}x{width} (height x width) do not fit PRN: take sides that "
+            f"{STRIDE} divides, such as 256"
+        )
     encoder = Encoder(backbone).eval()
     normals = learn_normals(encoder, pixels, folder, seed, on_pictures)
     usual = usual_residuals(normals)

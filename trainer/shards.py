@@ -1,9 +1,9 @@
 """A batch in parts, one thread and one core for each, whose gradients are averaged.
 
-On two cores this takes a fifth less time than operations on two threads each, which wait for each
-other thousands of times a step; where other work takes a core away, they wait ten times longer
-(docs/experiments.md). The parts are fixed by the settings, not by the machine: with fewer cores
-they take turns, and the weights come out the same.
+The other way, two threads for every operation, costs the same on two free cores, but there the
+threads wait for each other thousands of times a step: where other work takes a core away, a step
+takes six to twelve times as long instead of twice (docs/experiments.md). The parts are fixed by
+the settings, not by the machine: with fewer cores they take turns, and the weights are the same.
 """
 
 import copy

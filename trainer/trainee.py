@@ -14,6 +14,7 @@ from trainer.batches import Batch
 from trainer.ema import Average
 from trainer.loss import Losses, map_loss
 from trainer.normals import Normals, residuals_of
+from trainer.precision import Precision
 from trainer.prn import PRN, Head
 from trainer.shards import (
     Shard,
@@ -36,7 +37,7 @@ class Method:
     clip_norm: float = 1.0
     ema_decay: float = 0.995
     leave_one_out: bool = True
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the head's convolutions
+    precision: Precision = "fp32"  # of the head's convolutions
     shards: int = 2  # parts of a batch, each with batch statistics and a core of its own
 
 
@@ -100,6 +101,7 @@ class Trainee:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `tensors` gave."""
         self.network.head.load_state_dict(_under("head", tensors))
+        # In place: they are the prototypes that `normals` holds, too.
         self.network.residuals.load_state_dict(_under("residuals", tensors))
         for name, tensor in _under("average", tensors).items():
             self._average.state[name].copy_(tensor)

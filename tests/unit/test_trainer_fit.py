@@ -24,6 +24,7 @@ from trainer.held_out import (
     says_stop,
 )
 from trainer.loss import map_loss
+from trainer.precision import faster_precision
 from trainer.prn import Plan
 from trainer.schedule import Budget, Schedule, time_steps
 from trainer.trainee import Method, Trainee, encode_batch
@@ -36,8 +37,8 @@ class KilledError(Exception):
     """Stands for SIGKILL: nothing after it runs."""
 
 
-def counting() -> Callable[[], float]:
-    ticks = itertools.count()
+def counting(seconds: float = 1) -> Callable[[], float]:
+    ticks = itertools.count(step=seconds)
     return lambda: float(next(ticks))
 
 
@@ -62,11 +63,14 @@ def run(
     on_step: Callable[[Step], None] = lambda _: None,
     plan: Plan | None = None,
     configuration: dict[str, str | int] = CONFIGURATION,
+    clock: Callable[[], float] | None = None,
 ) -> tuple[dict[str, torch.Tensor], Fitted]:
     made = tiny_prn(folder, plan) if plan else tiny_prn(folder)
     keep = Keep(folder / "last.safetensors", configuration)
     squares = Squares(made.normals.pixels)
-    fitted = fit(made.network, made.normals, squares, held, course, keep, counting(), on_step)
+    fitted = fit(
+        made.network, made.normals, squares, held, course, keep, clock or counting(), on_step
+    )
     return made.network.state_dict(), fitted
 
 
@@ -114,6 +118,10 @@ def test_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
         run(tmp_path, configuration={"seed": 2, "plan": "tiny"})
     with pytest.raises(CheckpointError, match=r"its size is None, wanted is 64"):
         run(tmp_path, configuration=CONFIGURATION | {"size": 64})
+    with pytest.raises(CheckpointError, match=r"its amount is 9, wanted is 30"):
+        run(tmp_path, replace(COURSE, budget=Budget(30, "steps")))
+    with pytest.raises(CheckpointError, match=r"its leave_one_out is True, wanted is False"):
+        run(tmp_path, replace(COURSE, method=Method(leave_one_out=False)))
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"\x08\0\0\0\0\0\0\0{}      "])
@@ -138,8 +146,7 @@ def test_minutes_become_steps_once_and_outlive_a_kill(tmp_path: Path) -> None:
     course = replace(COURSE, budget=Budget(0.2, "minutes"))  # 12 ticks; a timed step takes one
     with pytest.raises(KilledError):
         run(tmp_path, course, on_step=dying(3))
-    slower = replace(course, budget=Budget(10, "minutes"))
-    assert run(tmp_path, slower)[1].planned == 12
+    assert run(tmp_path, course, clock=counting(3))[1].planned == 12  # on a slower machine
 
 
 def test_timing_leaves_no_trace_in_the_weights(folders: Iterator[Path]) -> None:
@@ -304,3 +311,17 @@ def test_held_out_pictures_are_joined_in_groups() -> None:
     assert list(held.groups) == [0, 0, 0, 1, 1, 1, 2, 2]  # half of what was drawn has a mask
     assert list(held.masks.max(axis=(1, 2))) == [0, 0, 0, 1, 1, 1, 1, 1]
     assert held.frames.shape == (8, 32, 32, 3)
+
+
+@pytest.mark.parametrize(("bf16_seconds", "wanted"), [(5, "bf16"), (9, "fp32"), (20, "fp32")])
+def test_bf16_is_taken_where_it_is_clearly_faster(bf16_seconds: int, wanted: str) -> None:
+    readings = [reading for _ in range(5) for reading in (0, 10)]
+    readings += [reading for _ in range(5) for reading in (0, bf16_seconds)]
+    clock = iter(readings)
+    assert faster_precision(lambda: float(next(clock))) == wanted
+
+
+def test_training_in_bf16_runs_and_stays_in_float32_outside(tmp_path: Path) -> None:
+    state, _ = run(tmp_path, replace(COURSE, method=Method(precision="bf16")))
+    assert all(each.isfinite().all() for each in state.values())
+    assert {each.dtype for each in state.values()} == {torch.float32, torch.int64}

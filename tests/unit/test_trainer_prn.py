@@ -13,6 +13,7 @@ from engines.residual.function import residual_nodes
 from trainer.attention import MultiSizeAttention, _patches, _unpatched, fitting_grid
 from trainer.backbones import EfficientNetLite0, ResNet18, residual_stage
 from trainer.dataset import Snapshot
+from trainer.errors import DatasetError
 from trainer.export import export_onnx, run_torch, write_engine
 from trainer.fusion import Fusion
 from trainer.networks import load_layer4, make_prn
@@ -197,3 +198,8 @@ def test_bottleneck_begins_from_a_published_fourth_stage(tmp_path: Path) -> None
     assert load_layer4(head, tmp_path / "full.safetensors")
     x = torch.rand(2, 12, 4, 4)
     assert torch.allclose(head.bottom.eval()(x), published.eval()(x), atol=1e-6)
+
+
+def test_size_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="48x48"):
+        make_prn(TinyBackbone(), normal_pictures(size=48), TINY, Switches(), tmp_path, 1)
