@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.backbones import Backbone, Features
+from trainer.image_score import share_score
 
-PEAK_SHARE = 0.0015  # of the map's pixels: the score is the mean of that many highest ones
 _CHUNK = 256  # prototypes compared at once: bounds memory to [N, _CHUNK, H/4, W/4]
 _SMOOTH = 0.75  # sigma of the map's smoothing, in patches of 4 pixels
 _EPS = 1e-12
@@ -92,7 +92,7 @@ class ProtoAD(nn.Module):
         maps = self._grown(distance, (height, width))[:, 0].clamp(0, 1)  # [N, H, W]
         peak = distance.flatten(1).argmax(dim=1)  # [N]
         index, nearest = self._evidence(features, peak)
-        return peak_mean(maps), maps, index, nearest
+        return share_score(maps), maps, index, nearest
 
     def _best(self, features: Features) -> Tensor:
         best: Tensor = self.chunks[0](features)
@@ -118,13 +118,6 @@ class ProtoAD(nn.Module):
             parts.append(feature.flatten(2).gather(2, index)[:, :, 0])  # [N, C_j]
         best, nearest = (torch.cat(parts, dim=1) @ self.prototypes).max(dim=1, keepdim=True)
         return nearest.int(), 1 - best
-
-
-def peak_mean(maps: Tensor) -> Tensor:
-    """Mean of the highest `PEAK_SHARE` of the pixels: float32 [N, H, W] -> float32 [N]."""
-    flat = maps.flatten(1)
-    count = max(1, round(PEAK_SHARE * flat.shape[1]))
-    return flat.topk(count, dim=1).values.mean(dim=1)
 
 
 def patches(features: Features) -> Tensor:

@@ -17,7 +17,8 @@ from trainer.backbones import (
 )
 from trainer.errors import ExportError, WeightsError
 from trainer.export import OUTPUTS, export_onnx
-from trainer.proto_ad import PatchEncoder, ProtoAD, patches, peak_mean
+from trainer.image_score import share_score
+from trainer.proto_ad import PatchEncoder, ProtoAD, patches
 
 SIZES = [(64, 64), (96, 160)]
 
@@ -154,7 +155,7 @@ def test_a_frame_scores_the_same_alone_and_in_a_batch(network: ProtoAD, frames: 
 def test_score_is_the_mean_of_the_highest_pixels() -> None:
     maps = torch.zeros(1, 100, 100)
     maps[0, 0, :10] = 1.0
-    assert peak_mean(maps)[0] == pytest.approx(10 / 15)  # 0.15 % of 10,000 are 15
+    assert share_score(maps)[0] == pytest.approx(10 / 15)  # 0.15 % of 10,000 are 15
 
 
 class Brightness(torch.nn.Module):
