@@ -34,7 +34,7 @@ from engines.manifest import write_atomic
 from engines.open import Backend, open_engine
 from pipeline.bench_rig import Rig, Way, rigs
 from pipeline.codecs import Codec, Transport
-from pipeline.crew import stopping_on_signals
+from pipeline.crew import MemberFailed, stopping_on_signals
 from pipeline.logs import start_logs
 from pipeline.progress import progress
 
@@ -102,9 +102,9 @@ def _measure(settings: BenchSettings, way: Way, open_rig: Opener, step: Step) ->
             with open_rig(way, codec) as rig:
                 rate = HALF * statistics.median(beside)
                 rig.start_camera("--rate", f"{rate:.2f}", "--live")
-                added_ms = rig.added_ms(settings.rounds * settings.seconds)
+                added_ms, others = rig.added_ms(settings.rounds * settings.seconds)
             step(1)
-            transports[codec.value] = found | {"added_ms": _added(added_ms)}
+            transports[codec.value] = found | {"added_ms": _added(added_ms, others)}
     return {
         "threads": way.threads,
         "batch": way.max_batch,
@@ -137,9 +137,12 @@ def _turns(
     return figures, bare
 
 
-def _added(added_ms: list[float]) -> dict[str, float]:
+def _added(added_ms: list[float], others: int) -> dict[str, float]:
+    if not added_ms:
+        raise MemberFailed(f"half load: no frame was judged in time, {others} were shed or late")
     p50, p99 = np.percentile(added_ms, [50, 99])
-    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "frames": len(added_ms)}
+    figures = {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
+    return figures | {"frames": len(added_ms), "shed_or_late": others}
 
 
 def _spread(figures: list[float]) -> dict[str, float]:

@@ -80,23 +80,28 @@ class Rig:
                 member.resume()
             time.sleep(SETTLE_S)
 
-    def added_ms(self, seconds: float) -> list[float]:
+    def added_ms(self, seconds: float) -> tuple[list[float], int]:
         """For so long, what the line adds to each frame's inference, milliseconds.
 
         From its capture until its verdict is in this program's hands.
+
+        Returns: that of each frame judged; how many others were shed or late.
         """
         outcomes = Outcomes(self._link.client, self._line)
         outcomes.join(PROGRAM, from_start=False)
         until_s = time.monotonic() + seconds
         added: list[float] = []
+        others = 0
         while time.monotonic() < until_s:
             for result in outcomes.read(PROGRAM, _PAGE, 100, again=False):
                 now_ns = time.time_ns()
-                if result.judgement is not None:
+                if result.judgement is None:
+                    others += 1
+                else:
                     captured_ns = decode_head(result.head).meta.captured_ns
                     inference_ms = decode_judgement(result.judgement).timings.inference_ms
                     added.append((now_ns - captured_ns) / 1e6 - inference_ms)
-        return added
+        return added, others
 
     def worker_peak_mb(self) -> float:
         """Largest resident memory of the worker so far."""

@@ -23,6 +23,7 @@ from pipeline.wire import Head, RingPlace, decode_identity, encode_head
 
 FULL_WAIT_S = 0.002  # first wait of a patient camera when the line is full, then doubled
 FULL_LONGEST_WAIT_S = 0.05
+FULL_TRY_AFTER_S = 0.5  # offer again even if there is hardly room
 SAY_FULL_EVERY_S = 10.0
 RING_SPARE_SLOTS = 4
 RECLAIM_EVERY_S = 0.1
@@ -166,7 +167,10 @@ class FrameOffer:
     def _wait_for_room(self, charged: int) -> bool:
         """Wait until a few frames have room, so that not every offer is made twice; False: stop."""
         wait_s = FULL_WAIT_S
+        until_s = time.monotonic() + FULL_TRY_AFTER_S
         while not self._stop.wait(wait_s):
+            if time.monotonic() > until_s:
+                return True  # a live camera beside this one may never leave so much room
             if self._link.persist(lambda: self._intake.has_room(charged), self._stop.is_set):
                 return True
             wait_s = min(2 * wait_s, FULL_LONGEST_WAIT_S)

@@ -106,7 +106,8 @@ def _sentinel_client(access: Access) -> Client:
     options.pop("command_packer")
     hosts = [_host_port(host, 26379) for host in parts.netloc.rpartition("@")[2].split(",")]
     tls = {name: query[name] for name in query if name.startswith("ssl")}
-    sentinel_options = {"socket_timeout": CONNECT_TIMEOUT_S, "protocol": 2, **tls}
+    sentinel_options: dict[str, Any] = {"socket_timeout": CONNECT_TIMEOUT_S, "protocol": 2}
+    sentinel_options |= {"retry": Retry(NoBackoff(), 0), **tls}
     sentinel: Any = _Sentinels(hosts, sentinel_kwargs=sentinel_options, **options)  # type: ignore[no-untyped-call]
     return sentinel.master_for(service)
 
@@ -206,10 +207,13 @@ def check_server(client: Client) -> str:
 
     Raises:
         RedisUnfit: older than Redis 7.0, or it evicts keys when full.
+        ConnectionLost: no answer, or a cluster that is changing.
     """
     with translated():
-        nodes = list(zip(ask_nodes(client, "server"), ask_nodes(client, "memory"), strict=True))
-    names = [_check_node(about, memory) for about, memory in nodes]
+        servers, memories = ask_nodes(client, "server"), ask_nodes(client, "memory")
+    if not servers or len(servers) != len(memories):
+        raise ConnectionLost("the primaries of the Redis cluster are changing")
+    names = [_check_node(*node) for node in zip(servers, memories, strict=True)]
     return names[0]
 
 
@@ -219,7 +223,8 @@ def ask_nodes(client: Client, section: str) -> list[dict[str, Any]]:
         return [client.info(section)]
     found: dict[str, Any] = client.info(section, target_nodes=RedisCluster.PRIMARIES)
     nodes = list(found.values())
-    return nodes if isinstance(nodes[0], dict) else [found]  # a single node answers for itself
+    by_node = all(isinstance(node, dict) for node in nodes)
+    return nodes if by_node else [found]  # a single node answers for itself
 
 
 def _check_node(about: dict[str, Any], memory: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ class Fitness:
         self._client = client
         self._clock = clock
         self._asked_s = clock()
+        self._answered_s = self._asked_s
         self._why = ""
         self._asking = threading.Lock()
 
@@ -47,7 +48,10 @@ class Fitness:
         Raises:
             ConnectionLost, RedisFull: no answer.
         """
+        failed_s = self._clock()
         with self._asking:
+            if self._answered_s > failed_s:
+                return self._why  # another thread asked while this one waited
             self._asked_s = self._clock()
             try:
                 server = check_server(self._client)
@@ -58,4 +62,5 @@ class Fitness:
                 if self._why:
                     _log.warning("redis.fit", extra={"server": server})
                 self._why = ""
+            self._answered_s = self._clock()
             return self._why

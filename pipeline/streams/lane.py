@@ -4,14 +4,21 @@ redis-py takes a connection from its pool for each call, looks whether it is ali
 metrics and gives it back: 0.25 ms where other work has emptied the processor's caches in between,
 as an engine does (docs/experiments.md). A lane keeps a connection for each thread. A cluster's
 client must choose a node for each call: there a lane calls the ordinary way.
+
+A connection goes back to its pool whenever a call may not have read its whole answer: the next call
+would take that answer for its own. And only the pool asks Sentinel where the primary is now.
 """
 
 import threading
+import time
 from typing import Any
 
+import redis
 from redis.cluster import RedisCluster
 
 from pipeline.streams.connect import Client
+
+LOOK_AFTER_S = 1.0  # a connection that was idle for longer may be dead: look before using it
 
 
 class Lane:
@@ -25,16 +32,45 @@ class Lane:
     def __call__(self, *command: Any) -> Any:  # noqa: ANN401  # whatever Redis answers
         """Send a command, return its answer as the client would; errors are redis-py's.
 
-        After a lost connection the next call connects anew.
+        After a lost connection the next call takes a new one.
         """
         if self._many_nodes:
             return self._client.execute_command(*command)
         connection = self._connection()
-        connection.send_command(*command)
-        return self._client.parse_response(connection, command[0])
+        try:
+            connection.send_command(*command)
+            answer = self._client.parse_response(connection, command[0])
+        except redis.ReadOnlyError:
+            self._drop(connection)  # it leads to what is no longer the primary
+            raise
+        except redis.ResponseError:
+            raise  # the answer was read whole
+        except BaseException:
+            self._drop(connection)
+            raise
+        self._kept.used_s = time.monotonic()
+        return answer
 
     def _connection(self) -> Any:  # noqa: ANN401  # redis-py has several kinds
         connection = getattr(self._kept, "connection", None)
+        if connection is not None and time.monotonic() - self._kept.used_s > LOOK_AFTER_S:
+            connection = self._looked_at(connection)
         if connection is None:
-            connection = self._kept.connection = self._client.connection_pool.get_connection()
+            connection = self._client.connection_pool.get_connection()
+            self._kept.connection, self._kept.used_s = connection, time.monotonic()
         return connection
+
+    def _looked_at(self, connection: Any) -> Any:  # noqa: ANN401
+        """Give the connection, or None after dropping one that is closed or holds an old answer."""
+        try:
+            if not connection.can_read():
+                return connection
+        except (redis.ConnectionError, redis.TimeoutError, OSError):
+            pass
+        self._drop(connection)
+        return None
+
+    def _drop(self, connection: Any) -> None:  # noqa: ANN401
+        self._kept.connection = None
+        connection.disconnect()
+        self._client.connection_pool.release(connection)

@@ -6,7 +6,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from engines.cost import CostCurve
@@ -23,6 +23,7 @@ from pipeline.worker.scorer import Scorer, worst_case_s
 from pipeline.worker.tray import Held
 from pipeline.worker.writer import Writer
 
+_LEAST_JOIN_S = 0.2  # for a thread that has nothing left to do, after drain_s
 REDIS_UNSEEN_S = 5.0  # without an answer for so long a worker says that it is not ready
 _log = logging.getLogger(__name__)
 
@@ -50,6 +51,11 @@ def worker_name(device: str) -> str:
 def capacity(max_batch: int, lanes: int) -> int:
     """How many entries a worker holds: batches on the engine, one ready, a few on their way."""
     return (lanes + 1) * max_batch + 2
+
+
+def _join(threads: Iterable[threading.Thread], until_s: float) -> None:
+    for thread in threads:
+        thread.join(max(_LEAST_JOIN_S, until_s - time.monotonic()))
 
 
 class Worker:
@@ -108,14 +114,12 @@ class Worker:
             self._post.rings.close()
 
     def _drain(self, drain_s: float) -> None:
-        for reading in self._reading:
-            reading.join(drain_s)
-        self._keeping.join(drain_s)
+        until_s = time.monotonic() + drain_s
+        _join([*self._reading, self._keeping], until_s)
         self._post.tray.close()
-        for scoring in self._scoring:
-            scoring.join(drain_s)
+        _join(self._scoring, until_s)
         self._post.outbox.put(None)
-        self._writing.join(drain_s)
+        _join([self._writing], until_s)
         if self._post.tray.in_hand:
             _log.error("worker.left_frames", extra={"in_hand": self._post.tray.in_hand})
         try:

@@ -1,6 +1,7 @@
 """The reader: entries of the stream -> decoded frames on the tray."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -30,12 +31,12 @@ class Intake:
 
     def take(self, entries: list[Entry]) -> None:
         """Take in what is not in hand already."""
-        for held in self.open(entries):
+        for held in self.open(self._tray.take_in(entries)):
             self._tray.put(held)
 
     def open(self, entries: list[Entry]) -> Iterator[Held]:
-        """Give the frames among the entries that are not in hand already; refuse the others."""
-        for entry in self._tray.take_in(entries):
+        """Give the frames of entries that are in hand; refuse those that are none."""
+        for entry in entries:
             if held := self._open(entry):
                 yield held
 
@@ -72,6 +73,8 @@ class Reader:
         self._intake = intake
         self._score_at_once = score_at_once
         self._paused = paused
+        self._recovering = threading.Lock()
+        self._recovered_s = 0.0
 
     def run(self) -> None:
         """Read until the worker drains."""
@@ -79,28 +82,39 @@ class Reader:
             if self._paused():
                 self._post.halt.draining.wait(_WAIT_S)
                 continue
-            room = self._post.tray.wait_for_room(_WAIT_S)
-            if room:
-                self._read(room)
+            try:
+                entries = self._read()
+            except (ConnectionLost, RedisFull) as error:
+                _log.warning("redis.lost", extra={"why": str(error)})
+                self._recover(time.monotonic())
+                continue
+            alone = len(entries) == 1 and self._post.tray.is_empty()
+            for held in self._intake.open(entries):
+                if not (alone and self._score_at_once(held)):
+                    self._post.tray.put(held)
 
-    def _read(self, room: int) -> None:
-        try:
-            entries = self._post.work.read(room, READ_BLOCK_MS)
-        except (ConnectionLost, RedisFull) as error:
-            _log.warning("redis.lost", extra={"why": str(error)})
-            self._recover()
-            return
-        alone = len(entries) == 1 and self._post.tray.is_empty()
-        for held in self._intake.open(entries):
-            if not (alone and self._score_at_once(held)):
-                self._post.tray.put(held)
+    def _read(self) -> list[Entry]:
+        """Read what there is room for; those that were not in hand already."""
+        with self._post.tray.reserved(_WAIT_S) as places:
+            if not places:
+                return []
+            return self._post.tray.take_in(self._post.work.read(places, READ_BLOCK_MS))
 
-    def _recover(self) -> None:
-        """Wait for Redis, then take what was delivered to us but never arrived."""
-        draining = self._post.halt.draining.is_set
-        try:
-            mine = self._post.link.persist(self._post.work.mine, draining)
-        except (ConnectionLost, RedisFull):
-            return  # draining: whoever lives takes these entries over
-        _log.info("redis.back", extra={"undelivered": len(mine)})
-        self._intake.take(mine)
+    def _recover(self, lost_s: float) -> None:
+        """Wait for Redis, then take what was delivered to us but never arrived.
+
+        One thread does it for all that lost their connections before.
+        """
+        with self._recovering:
+            if self._recovered_s > lost_s:
+                return
+            draining = self._post.halt.draining.is_set
+            began_s = time.monotonic()
+            with self._post.tray.noting_answers() as answered:
+                try:
+                    mine = self._post.link.persist(self._post.work.mine, draining)
+                except (ConnectionLost, RedisFull):
+                    return  # draining: whoever lives takes these entries over
+                self._intake.take([entry for entry in mine if entry.entry_id not in answered])
+            self._recovered_s = began_s
+            _log.info("redis.back", extra={"undelivered": len(mine)})

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,14 +34,40 @@ class Tray:
         self._changed = threading.Condition()
         self._frames: list[Held] = []
         self._in_hand: set[str] = set()
+        self._reserved = 0  # places of entries that may be on their way
+        self._answered_since: set[str] | None = None
         self._suspects: set[str] = set()
         self._closed = False
 
-    def wait_for_room(self, timeout_s: float) -> int:
-        """How many more entries may be read; waits until there is room for one."""
+    @contextmanager
+    def reserved(self, timeout_s: float) -> Iterator[int]:
+        """Reserve places for entries to be read; yields how many, 0 where none came free in time.
+
+        Half of what is free, so that another thread can read meanwhile.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: len(self._in_hand) < self._capacity, timeout_s)
-            return max(0, self._capacity - len(self._in_hand))
+            self._changed.wait_for(lambda: self._room() > 0, timeout_s)
+            places = -(-max(0, self._room()) // 2)
+            self._reserved += places
+        try:
+            yield places
+        finally:
+            with self._changed:
+                self._reserved -= places
+                self._changed.notify_all()
+
+    def _room(self) -> int:
+        return self._capacity - len(self._in_hand) - self._reserved
+
+    @contextmanager
+    def noting_answers(self) -> Iterator[set[str]]:
+        """Note the ids of entries answered meanwhile; for one caller at a time."""
+        answered: set[str] = set()
+        self._answered_since = answered
+        try:
+            yield answered
+        finally:
+            self._answered_since = None
 
     def take_in(self, entries: list[Entry]) -> list[Entry]:
         """Count entries as in hand; gives back those that were not in hand already."""
@@ -67,6 +94,8 @@ class Tray:
         with self._changed:
             self._in_hand -= ids
             self._suspects -= ids
+            if self._answered_since is not None:
+                self._answered_since |= ids
             self._changed.notify_all()
 
     def wait_for_suspects(self, timeout_s: float) -> bool:

@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 FIRST_PUBLISH_MS = 2.0  # a guess, until it is measured
 PUBLISH_WEIGHT = 0.1  # of the newest measurement in the running mean
 PUBLISH_RESERVE = 2.0  # times the mean
+PUBLISH_CREDIBLE = 4.0  # times the mean
+Send = Callable[[list[Answer]], list[str]]
 _NS_PER_S = 1e9
 _NS_PER_MS = 1e6
 
@@ -39,16 +41,18 @@ class Writer:
         while (message := self._post.outbox.get()) is not None:
             with self._turn:
                 if isinstance(message, Scored):
-                    self._publish_scored(message)
+                    self._publish_scored(message, self._patiently)
                 else:
                     self._publish_refused(message)
 
     def publish_at_once(self, scored: Scored) -> bool:
-        """Publish in the caller's thread; False, and nothing done, while the writer is busy."""
+        """Publish in the caller's thread; False while the writer is busy or Redis is away."""
         if not self._turn.acquire(blocking=False):
             return False
         try:
-            self._publish_scored(scored)
+            self._publish_scored(scored, self._once)
+        except (ConnectionLost, RedisFull):
+            return False  # the writer repeats it: a frame's first answer counts
         finally:
             self._turn.release()
         return True
@@ -57,13 +61,13 @@ class Writer:
         """How long after its scores a verdict is out, with what chance may add to it."""
         return PUBLISH_RESERVE * self._published_ms
 
-    def _publish_scored(self, scored: Scored) -> None:
+    def _publish_scored(self, scored: Scored, send: Send) -> None:
         limits = self._limits()
         answers = [
             self._judged(held, row, scored, limits)
             for held, row in zip(scored.batch, scored.rows, strict=True)
         ]
-        self._publish(answers)
+        self._publish(answers, send)
         done_ns = time.time_ns()
         self._learn((done_ns - scored.started_ns) / _NS_PER_MS - scored.inference_ms)
         telemetry = self._telemetry
@@ -99,12 +103,15 @@ class Writer:
             for entry in refused.entries:
                 self._bury(entry, refused.why)
         began_s = time.monotonic()
-        self._publish([Answer(entry, refused.reason) for entry in refused.entries])
+        answers = [Answer(entry, refused.reason) for entry in refused.entries]
+        self._publish(answers, self._patiently)
         # else an outage, once measured, would leave no time to score any frame ever after
         self._learn((time.monotonic() - began_s) * 1e3)
 
     def _learn(self, took_ms: float) -> None:
-        self._published_ms += PUBLISH_WEIGHT * (took_ms - self._published_ms)
+        """An outage is no publication: learn little of what took far longer than the others."""
+        credible_ms = min(took_ms, PUBLISH_CREDIBLE * self._published_ms + FIRST_PUBLISH_MS)
+        self._published_ms += PUBLISH_WEIGHT * (credible_ms - self._published_ms)
 
     def _bury(self, entry: Entry, why: str) -> None:
         try:
@@ -112,9 +119,15 @@ class Writer:
         except (ConnectionLost, RedisFull) as error:
             _log.warning("dead_letter.lost", extra={"entry": entry.entry_id, "why": str(error)})
 
-    def _publish(self, answers: list[Answer]) -> None:
+    def _once(self, answers: list[Answer]) -> list[str]:
+        return self._post.work.answer(answers)
+
+    def _patiently(self, answers: list[Answer]) -> list[str]:
         giving_up = self._post.halt.giving_up.is_set
-        said = self._post.link.persist(lambda: self._post.work.answer(answers), giving_up)
+        return self._post.link.persist(lambda: self._post.work.answer(answers), giving_up)
+
+    def _publish(self, answers: list[Answer], send: Send) -> None:
+        said = send(answers)
         self._post.tray.answered([answer.entry for answer in answers])
         for word in said:
             if word:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import redis
-from line import Plant, head_of
+from line import SOON_NS, Plant, head_of, say
 from topology import Server, free_port, prove_line, raw_info, wait_until
 
 from pipeline.consumer import Consumer
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit, SettingsError
+from pipeline.frames import Decision
 from pipeline.reconcile import reconcile
 from pipeline.settings import PASSWORD_VARIABLE, LineSettings
 from pipeline.streams.connect import Access, check_server, open_client
@@ -57,6 +58,45 @@ def sentinel(server: Server, tmp_path: Path) -> tuple[int, int]:
 
 def test_line_runs_behind_sentinel(sentinel: tuple[int, int], tmp_path: Path) -> None:
     prove_line(Access(f"redis+sentinel://127.0.0.1:{sentinel[1]}/line-redis"), tmp_path)
+
+
+def test_kept_connections_follow_a_failover(server: Server, tmp_path: Path) -> None:
+    """The same camera and worker go on with the replica that Sentinel promoted."""
+    first = server("--save", "")
+    second = server("--save", "", "--replicaof", f"127.0.0.1 {first}")
+    config = tmp_path / "sentinel.conf"
+    config.write_text(
+        f"sentinel monitor line-redis 127.0.0.1 {first} 1\n"
+        "sentinel down-after-milliseconds line-redis 500\n"
+        "sentinel failover-timeout line-redis 3000\n"
+    )
+    watcher = server("--sentinel", config=config)
+    with (
+        redis.Redis(port=first, protocol=2) as primary,
+        redis.Redis(port=second, protocol=2) as replica,
+        redis.Redis(port=watcher, protocol=2) as watching,
+        linked(Access(f"redis+sentinel://127.0.0.1:{watcher}/line-redis"), tmp_path) as link,
+    ):
+        plant = Plant(link.client, "line")
+        camera, worker = plant.camera(), plant.worker()
+
+        def offer(seq: int) -> Status:
+            due = time.time_ns() + SOON_NS
+            head = head_of("cam", seq, due)
+            return camera.offer(seq, head, b"x" * 100, 100, due, "", shed=False).status
+
+        assert offer(1) is Status.ADMITTED
+        assert worker.answer([say(entry, Decision.OK) for entry in worker.read(9, 0)]) == ["OK"]
+        wait_until(lambda: bool(watching.sentinel_slaves("line-redis")))
+        wait_until(lambda: replica.hget("{line}:counts", "OK") == b"1")
+        primary.shutdown(nosave=True)
+        never = bool
+        assert link.persist(lambda: offer(2), never) is Status.ADMITTED
+        entries = link.persist(lambda: worker.read(9, 0), never)
+        assert len(entries) == 1
+        said = [say(entry, Decision.OK) for entry in entries]
+        assert link.persist(lambda: worker.answer(said), never) == ["OK"]
+        assert replica.hget("{line}:counts", "OK") == b"2"
 
 
 def test_sentinel_that_does_not_know_the_service_is_named(

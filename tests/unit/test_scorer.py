@@ -1,0 +1,77 @@
+"""A scorer between tray and writer, all in this process."""
+
+import queue
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from engines.cost import CostCurve
+from engines.engine import Pixels, Scores
+from engines.manifest import CostPoint
+from pipeline.batching import Waiting
+from pipeline.streams.work import Entry
+from pipeline.worker.halt import Halt
+from pipeline.worker.outbox import Outbox, Scored
+from pipeline.worker.scorer import Scorer
+from pipeline.worker.tray import Held, Tray
+
+WAIT_S = 10.0
+
+
+class QuickEngine:
+    max_batch = 4
+    input_size = (2, 2)
+
+    def score(self, frames: Pixels) -> Scores:
+        return Scores(np.zeros(len(frames), np.float32), np.zeros((len(frames), 2, 2), np.float32))
+
+
+class SlowWriter:
+    """Publishes in the caller's thread, and takes its time over it."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.published: list[str] = []
+
+    def publish_ms(self) -> float:
+        return 1.0
+
+    def publish_at_once(self, scored: Scored) -> bool:
+        self.begun.set()
+        assert self.go_on.wait(WAIT_S)
+        self.published += [held.entry.entry_id for held in scored.batch]
+        return True
+
+
+def held(entry_id: str) -> Held:
+    now = time.time_ns()
+    waiting = Waiting(now + 60_000_000_000, now)
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    return Held(Entry(entry_id, b"", None, 0), None, pixels, waiting)  # type: ignore[arg-type]
+
+
+def test_frame_that_comes_while_another_is_published_at_once_is_scored_after_it() -> None:
+    tray, writer = Tray(4), SlowWriter()
+    outbox: Outbox = queue.SimpleQueue()
+    post: Any = SimpleNamespace(tray=tray, outbox=outbox, halt=Halt())
+    curve = CostCurve.through([CostPoint(batch=1, median_ms=1, p99_ms=1)])
+    scorer = Scorer(post, QuickEngine(), curve, 4, 0.0, writer)  # type: ignore[arg-type]
+    scoring = threading.Thread(target=scorer.run)
+    scoring.start()
+    reading = threading.Thread(target=scorer.score_at_once, args=(held("1-0"),))
+    reading.start()
+    assert writer.begun.wait(WAIT_S)
+    tray.put(held("2-0"))
+    time.sleep(0.1)  # the scorer finds the engine busy
+    writer.go_on.set()
+    deadline = time.monotonic() + WAIT_S
+    while len(writer.published) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    published = list(writer.published)
+    tray.close()
+    scoring.join(WAIT_S)
+    reading.join(WAIT_S)
+    assert published == ["1-0", "2-0"]
