@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from engines.command import CommandSettings
 from engines.cost import CostCurve, batch_sizes, measure_cost
@@ -195,12 +195,12 @@ def _show(figures: dict[str, Any]) -> None:
     console.print(f"{figures['engine']} on {figures['machine']}")
     table = Table(
         "cores",
-        "transport",
+        "by",
         "frames/s",
         "÷ bare",
-        "range",
-        "added p50",
-        "p99, ms",
+        Column("range", no_wrap=True),
+        "added ms, p50",
+        "p99",
         "MB",
     )
     for way in figures["ways"]:

@@ -10,7 +10,8 @@ from engines.command import run_command
 from engines.engine import Engine
 from engines.errors import EngineError
 from engines.open import open_engine
-from trainer.anomaly_sheet import draw_anomalies
+from trainer.anomalies.sheet import draw_anomalies
+from trainer.anomalies.textures import open_textures
 from trainer.backbones import load_backbone
 from trainer.dataset import GOOD, Dataset, Sample, load_pictures
 from trainer.errors import DatasetError, TrainerError
@@ -24,7 +25,6 @@ from trainer.report import evaluation_tables, seen_lines, training_lines
 from trainer.seen import draw_seen, load_seen, load_seen_masks, read_seen, recognise, without
 from trainer.settings import AnomaliesSettings, EvaluateSettings, TrainSettings
 from trainer.sheets import contact_sheet, save_picture, score_histogram
-from trainer.textures import open_textures
 from trainer.train_prn import train_prn
 
 _EXPECTED = (EngineError, TrainerError)

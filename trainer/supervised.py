@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from engines.engine import Scores
 from engines.manifest import Manifest, Thresholds
+from trainer.anomalies.synthesis import Batch, Switches, Synthesis
+from trainer.anomalies.textures import Textures, open_textures
 from trainer.backbones import Backbone
 from trainer.calibrate import HeldOutDefects, calibrate
 from trainer.dataset import Dataset, Pictures, Sample, load_pictures, snapshot
@@ -28,8 +30,6 @@ from trainer.prn import PLANS, PRN, PlanName
 from trainer.prn import Switches as Parts
 from trainer.schedule import Budget
 from trainer.seen import SeenPictures, draw_seen, load_seen, seen_record, write_seen
-from trainer.synthesis import Batch, Switches, Synthesis
-from trainer.textures import Textures, open_textures
 from trainer.trainee import Method
 
 CHECKPOINT_NAME = "checkpoint.safetensors"

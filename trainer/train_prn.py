@@ -6,6 +6,7 @@ from typing import Literal
 import cv2
 from rich.console import Console
 
+from trainer.anomalies.synthesis import Switches
 from trainer.backbones import load_backbone
 from trainer.curves import Losses, draw_curves
 from trainer.errors import DatasetError
@@ -21,7 +22,6 @@ from trainer.schedule import Budget
 from trainer.settings import TrainSettings
 from trainer.sheets import save_picture, score_histogram
 from trainer.supervised import LearnedPrn, SupervisedRecipe, engine_path, learn_prn, write_prn
-from trainer.synthesis import Switches
 from trainer.trainee import Method
 
 _BATCH_SIZES: dict[PlanName, int] = {"prn": 64, "prn-s": 16}

@@ -153,6 +153,8 @@ def _arguments(server: Path, state: Path, path: Path, max_memory_mb: int) -> lis
         "appendonly": "yes",
         # `everysec` answers before it writes while the disk is busy: a kill then loses frames
         "appendfsync": "no",
+        # raw frames fill the default of 64 MB in seconds, and each rewrite takes a core for a while
+        "auto-aof-rewrite-min-size": "512mb",
         "save": "",
         "hz": "100",  # BLOCK is rounded up to the server's tick
         "maxmemory": f"{max_memory_mb}mb",

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.anomaly_sheet import draw_anomalies
-from trainer.augment import augment_source, bend, place, retone, shuffle_grid, to_grey
-from trainer.blend import changed_pixels, move_mask, paste, standing_out
+from trainer.anomalies.augment import augment_source, bend, place, retone, shuffle_grid, to_grey
+from trainer.anomalies.blend import changed_pixels, move_mask, paste, standing_out
+from trainer.anomalies.foreground import find_foregrounds
+from trainer.anomalies.perlin import draw_noise_mask, make_noise_bank, perlin_noise
+from trainer.anomalies.pose import find_likeness
+from trainer.anomalies.regions import find_regions
+from trainer.anomalies.shapes import draw_band, draw_blobs, draw_spots, draw_strokes
+from trainer.anomalies.sheet import draw_anomalies
+from trainer.anomalies.texture_fields import KINDS
+from trainer.anomalies.textures import FolderTextures, ProceduralTextures
 from trainer.dataset import GOOD, Dataset, Sample
 from trainer.errors import DatasetError
-from trainer.foreground import find_foregrounds
-from trainer.perlin import draw_noise_mask, make_noise_bank, perlin_noise
-from trainer.pose import find_likeness
-from trainer.regions import find_regions
 from trainer.seen import SeenPictures, draw_seen
-from trainer.shapes import draw_band, draw_blobs, draw_spots, draw_strokes
-from trainer.texture_fields import KINDS
-from trainer.textures import FolderTextures, ProceduralTextures
 
 seeds = st.integers(0, 2**32)
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.blend import LEAST_CHANGE
+from trainer.anomalies.blend import LEAST_CHANGE
+from trainer.anomalies.synthesis import Batch, Switches, Synthesis
+from trainer.anomalies.textures import ProceduralTextures
 from trainer.errors import DatasetError
-from trainer.synthesis import Batch, Switches, Synthesis
-from trainer.textures import ProceduralTextures
 
 SIDE = 32
 NORMALS = 12

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.blend import Mask, Pixels
-from trainer.foreground import split_picture
+from trainer.anomalies.blend import Mask, Pixels
+from trainer.anomalies.foreground import split_picture
 
 LEAST_PIXELS = 8  # of a region: seen anomalies may be small themselves
 _INSIDE = 0.75  # share of a region on the part from which on it stays on parts

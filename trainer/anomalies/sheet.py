@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.anomalies.synthesis import Batch, Switches, Synthesis
+from trainer.anomalies.textures import Textures
 from trainer.seen import SeenPictures
 from trainer.sheets import CAPTION, TRUTH, outline, write_text
-from trainer.synthesis import Batch, Switches, Synthesis
-from trainer.textures import Textures
 
 Pixels = NDArray[np.uint8]
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.augment import (
+from trainer.anomalies.augment import (
     augment_source,
     bend,
     retone,
@@ -15,7 +15,7 @@ from trainer.augment import (
     shuffle_grid,
     to_grey,
 )
-from trainer.blend import (
+from trainer.anomalies.blend import (
     Anomaly,
     Mask,
     Pixels,
@@ -26,10 +26,10 @@ from trainer.blend import (
     shown_enough,
     standing_out,
 )
-from trainer.perlin import NoiseBank
-from trainer.pose import Likeness
-from trainer.shapes import draw_shape
-from trainer.textures import Textures
+from trainer.anomalies.perlin import NoiseBank
+from trainer.anomalies.pose import Likeness
+from trainer.anomalies.shapes import draw_shape
+from trainer.anomalies.textures import Textures
 
 MOST_BETA = 0.8  # opacity of the normal picture under a simulated anomaly
 LEAST_PIXELS = 16  # a smaller anomaly is drawn anew

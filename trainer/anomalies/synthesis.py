@@ -5,16 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.blend import Anomaly
+from trainer.anomalies.blend import Anomaly
+from trainer.anomalies.extend import Freedom, extend
+from trainer.anomalies.foreground import find_foregrounds
+from trainer.anomalies.perlin import make_noise_bank
+from trainer.anomalies.pose import find_likeness
+from trainer.anomalies.raw_seen import vary_seen
+from trainer.anomalies.regions import find_regions
+from trainer.anomalies.simulate import MOST_BETA, Normals, simulate
+from trainer.anomalies.textures import Textures
 from trainer.errors import DatasetError
-from trainer.extend import Freedom, extend
-from trainer.foreground import find_foregrounds
-from trainer.perlin import make_noise_bank
-from trainer.pose import find_likeness
-from trainer.raw_seen import vary_seen
-from trainer.regions import find_regions
-from trainer.simulate import MOST_BETA, Normals, simulate
-from trainer.textures import Textures
 
 _RAW_SHARE = 0.2  # of extended anomalies: the seen picture itself
 

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from trainer.augment import Matrix, apply_tones, warp
-from trainer.blend import Anomaly, Mask, Pixels
+from trainer.anomalies.augment import Matrix, apply_tones, warp
+from trainer.anomalies.blend import Anomaly, Mask, Pixels
 
 _SHIFT = 0.01  # of the side
 _TURN_DEG = 2.0

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.pictures import PICTURE_SUFFIXES, read_picture, resize_picture
+from trainer.anomalies.texture_fields import KINDS, Field
 from trainer.errors import DatasetError
-from trainer.texture_fields import KINDS, Field
 
 Pixels = NDArray[np.uint8]
 

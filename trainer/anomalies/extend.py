@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.augment import Matrix, apply_tones, bend_field, place
-from trainer.blend import Anomaly, Box, Mask, Pixels, changed_pixels, paste, shown_enough
-from trainer.regions import LEAST_PIXELS, Region, middle, tone_around
+from trainer.anomalies.augment import Matrix, apply_tones, bend_field, place
+from trainer.anomalies.blend import Anomaly, Box, Mask, Pixels, changed_pixels, paste, shown_enough
+from trainer.anomalies.regions import LEAST_PIXELS, Region, middle, tone_around
 
 MOST_BETA = 0.7  # opacity of the normal picture under an extended anomaly
 _TRIES = 4

@@ -1,0 +1,1 @@
+"""Anomalies made for training: cut from seen defects, drawn by formula, blended into good parts."""
