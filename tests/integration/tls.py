@@ -93,7 +93,7 @@ class Front:
             threading.Thread(target=self._serve, args=(accepted, context), daemon=True).start()
 
     def _serve(self, accepted: socket.socket, context: ssl.SSLContext) -> None:
-        with suppress(OSError), accepted:
+        with suppress(OSError, ValueError), accepted:  # ValueError: closed while select waited
             if accepted.recv(1, socket.MSG_PEEK) != TLS_HANDSHAKE:
                 self._pass_on(accepted)
                 return

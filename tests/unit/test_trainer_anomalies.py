@@ -18,9 +18,8 @@ from trainer.anomalies.shapes import draw_band, draw_blobs, draw_spots, draw_str
 from trainer.anomalies.sheet import draw_anomalies
 from trainer.anomalies.texture_fields import KINDS
 from trainer.anomalies.textures import FolderTextures, ProceduralTextures
-from trainer.dataset import GOOD, Dataset, Sample
 from trainer.errors import DatasetError
-from trainer.seen import SeenPictures, draw_seen
+from trainer.seen import SeenPictures
 
 seeds = st.integers(0, 2**32)
 
@@ -227,21 +226,6 @@ def test_region_on_a_part_takes_no_background_along() -> None:
     masks[0, 22:27, 24:40] = True
     (region,) = find_regions(discs(1), masks, objects=True)
     assert region.on_part == (region.pixels < masks.sum())
-
-
-def test_seen_defects_are_drawn_by_kind_in_turn_and_leave_the_test() -> None:
-    mask = Path("mask.png")
-    test = [Sample(f"good{n}", Path(), GOOD) for n in range(3)]
-    test += [Sample(f"{kind}{n}", Path(), kind, mask) for kind in "abc" for n in range(4)]
-    test.append(Sample("unmasked", Path(), "a"))
-    dataset = Dataset("parts", (), tuple(test))
-    seen, rest = draw_seen(dataset, 5, 1)
-    assert [sample.kind for sample in seen] == ["a", "b", "c", "a", "b"]
-    assert len(rest.test) == len(test) - 5
-    assert not set(seen) & set(rest.test)
-    assert draw_seen(dataset, 5, 1)[0] == seen
-    assert draw_seen(dataset, 5, 2)[0] != seen
-    assert len(draw_seen(dataset, 99, 1)[0]) == 12
 
 
 @pytest.mark.parametrize("count", [0, 2])
