@@ -112,10 +112,12 @@ class Scorer:
         self, batch: list[Held], scores: Scores, started_ns: int, took_ms: float
     ) -> None:
         """Publish in this thread where nothing else waits for it, else leave it to the writer."""
-        scored = Scored(batch, _rows(scores, scores.maps), started_ns, took_ms)
-        if not (self._tray.is_empty() and self._writer.publish_at_once(scored)):
-            rows = _rows(scores, scores.maps.copy())  # the engine reuses its arrays
-            self._outbox.put(Scored(batch, rows, started_ns, took_ms))
+        if self._tray.is_empty():
+            scored = Scored(batch, _rows(scores, scores.maps), started_ns, took_ms)
+            if self._writer.publish_at_once(scored):
+                return
+        rows = _rows(scores, scores.maps.copy())  # the engine reuses its arrays
+        self._outbox.put(Scored(batch, rows, started_ns, took_ms))
 
     def _gathered(self, batch: list[Held]) -> Pixels:
         """Lay the frames of a batch side by side; one alone needs no copy."""
