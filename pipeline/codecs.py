@@ -1,6 +1,7 @@
 """Pixels <-> bytes: raw, JPEG, PNG. Every size is checked before a decoder sees the bytes."""
 
 import struct
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -32,14 +33,37 @@ class Codec(StrEnum):
 Transport = Literal[Codec.RAW, Codec.JPEG, Codec.PNG, Codec.RING]  # what a camera can be told
 
 
-def encode_pixels(pixels: NDArray[np.uint8], codec: Codec, jpeg_quality: int = 95) -> bytes:
-    """Encode uint8 [H, W, 3] RGB; JPEG keeps full chroma, so thin coloured defects survive."""
+class Chroma(StrEnum):
+    """How much of the colour a JPEG keeps."""
+
+    FULL = "444"
+    HALF = "420"  # half the resolution both ways; brightness keeps all of it
+
+
+@dataclass(frozen=True, slots=True)
+class JpegSetting:
+    """What a JPEG may lose; the defaults cost no figure (docs/experiments.md) and half the time."""
+
+    quality: int = 90  # 1..100, the scale of libjpeg
+    chroma: Chroma = Chroma.HALF
+
+
+DEFAULT_JPEG = JpegSetting()
+
+
+def encode_pixels(
+    pixels: NDArray[np.uint8], codec: Codec, jpeg: JpegSetting = DEFAULT_JPEG
+) -> bytes:
+    """Encode uint8 [H, W, 3] RGB."""
     if codec is Codec.RAW:
         return pixels.tobytes()
     if codec is Codec.JPEG:
         return bytes(
             simplejpeg.encode_jpeg(
-                np.ascontiguousarray(pixels), jpeg_quality, "RGB", colorsubsampling="444"
+                np.ascontiguousarray(pixels),
+                jpeg.quality,
+                "RGB",
+                colorsubsampling=jpeg.chroma.value,
             )
         )
     if codec is Codec.PNG:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engines.errors import PictureError
 from engines.manifest import write_atomic
 from engines.pictures import PICTURE_SUFFIXES, read_picture
-from pipeline.codecs import Codec, encode_pixels
+from pipeline.codecs import Chroma, Codec, JpegSetting, encode_pixels
 from pipeline.frames import Verdict
 from pipeline.overlay import blank, draw_overlay
 
@@ -81,7 +81,8 @@ class OverlayFiles:
         drawn = draw_overlay(self._background(verdict), verdict)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._folder / overlay_name(verdict), encode_pixels(drawn, Codec.JPEG))
+            picture = encode_pixels(drawn, Codec.JPEG, JpegSetting(95, Chroma.FULL))
+            write_atomic(self._folder / overlay_name(verdict), picture)
         except OSError as error:
             self._count(error)
         else:

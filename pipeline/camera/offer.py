@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.camera.prepare import Preparation
 from pipeline.camera.source import Shot
-from pipeline.codecs import Codec, encode_pixels
+from pipeline.codecs import Codec, JpegSetting, encode_pixels
 from pipeline.errors import ConnectionLost, RedisFull, RefusedFrame, UnreadableFrame
 from pipeline.frames import FrameMeta
 from pipeline.ring import RingWriter, ring_name
@@ -111,7 +111,7 @@ class FrameOffer:
         camera: str,
         preparation: Preparation,
         codec: Codec,
-        jpeg_quality: int,
+        jpeg: JpegSetting,
         deadline_ns: int,
         stop: threading.Event,
     ) -> None:
@@ -120,7 +120,7 @@ class FrameOffer:
         self._camera = camera
         self._preparation = preparation
         self._codec = codec
-        self._jpeg_quality = jpeg_quality
+        self._jpeg = jpeg
         self._deadline_ns = deadline_ns
         self._stop = stop
         self._said_full_s = -SAY_FULL_EVERY_S
@@ -207,7 +207,7 @@ class FrameOffer:
             if place is not None:
                 return Head(meta, Codec.RING, size, place), b"", pixels.nbytes
         codec = Codec.RAW if self._codec is Codec.RING else self._codec
-        payload = encode_pixels(pixels, codec, self._jpeg_quality)
+        payload = encode_pixels(pixels, codec, self._jpeg)
         return Head(meta, codec, size), payload, len(payload)
 
     def _place(self, pixels: NDArray[np.uint8], seq: int) -> RingPlace | None:

@@ -20,7 +20,7 @@ from pipeline.camera.overdue import kept_up
 from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.reconnect import BackOff, reconnecting
 from pipeline.camera.source import Source
-from pipeline.codecs import Codec, Transport
+from pipeline.codecs import DEFAULT_JPEG, Chroma, Codec, JpegSetting, Transport
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
 from pipeline.progress import progress
@@ -53,7 +53,13 @@ class CameraSettings(LineSettings):
     codec: Transport = Field(
         default=Codec.RAW, description="how pixels travel; ring: shared memory of this machine"
     )
-    jpeg_quality: int = Field(default=95, ge=1, le=100, description="of JPEG frames")
+    jpeg_quality: int = Field(
+        default=DEFAULT_JPEG.quality, ge=1, le=100, description="of JPEG frames"
+    )
+    jpeg_chroma: Chroma = Field(
+        default=DEFAULT_JPEG.chroma,
+        description="colour in JPEG frames; 420: half its resolution, 444: all, in twice the time",
+    )
     deadline_ms: float | None = Field(
         default=None,
         gt=0,
@@ -134,7 +140,7 @@ def run(settings: CameraSettings) -> int:
             settings.camera,
             preparation(settings),
             settings.codec,
-            settings.jpeg_quality,
+            JpegSetting(settings.jpeg_quality, settings.jpeg_chroma),
             int((settings.deadline_ms or _DEADLINE_MS[source.live]) * 1e6),
             stop,
         )
