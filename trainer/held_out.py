@@ -14,7 +14,7 @@ from trainer.prn import PRN
 
 NORMAL_SHARE = 0.12  # of the normal pictures, held out
 SEEN_SHARE = 0.1  # of the seen defects
-LEAST_SEEN = 5  # of fewer, none is held out: each is worth more to learn from
+LEAST_SEEN = 20  # of fewer, none is held out: each is worth more to learn from
 _BATCH = 8
 
 NORMAL, DRAWN, SEEN = range(3)  # groups
@@ -43,7 +43,7 @@ def divide_normals(count: int, seed: int) -> Division:
 
 
 def divide_seen(count: int, seed: int) -> Division:
-    """Draw seen defects to hold out, at least one of five."""
+    """Draw seen defects to hold out, at least one of twenty."""
     held = max(1, round(SEEN_SHARE * count)) if count >= LEAST_SEEN else 0
     return _division(count, held, seed)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainer.backbones import Backbone, read_tensors
 from trainer.errors import DatasetError
-from trainer.normals import Normals, learn_normals, usual_residuals
+from trainer.normals import Normals, learn_normals, measure_apart
 from trainer.prn import PRN, Encoder, Head, Plan, Switches
 
 STRIDE = 32  # of the bottleneck, in pixels
@@ -22,6 +22,7 @@ class Untrained:
 
     network: PRN
     normals: Normals
+    rarity: NDArray[np.float64]  # [N], how unlike the others each normal picture is
 
 
 def make_prn(
@@ -56,11 +57,12 @@ def make_prn(
         )
     encoder = Encoder(backbone).eval()
     normals = learn_normals(encoder, pixels, folder, seed, on_pictures)
-    usual = usual_residuals(normals)
+    apart = measure_apart(normals)
     torch.manual_seed(seed)
-    head = Head(plan, switches, backbone, usual)
+    head = Head(plan, switches, backbone, apart.usual)
     head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Untrained(PRN(encoder, normals.prototypes, head, usual), normals)
+    network = PRN(encoder, normals.prototypes, head, apart.usual)
+    return Untrained(network, normals, apart.rarity)
 
 
 def load_layer4(head: Head, weights: Path) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from trainer.backbones import Features
 from trainer.fusion import Scales
@@ -22,6 +23,8 @@ from trainer.whole_maps import (
 )
 
 _BATCH = 8
+_PLACES = 8  # a side, in which the residuals of pictures are compared
+_ODD_PLACES = 6  # of these 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +95,24 @@ def residuals_of(normals: Normals, features: Features, pictures: NDArray[np.intp
     return fine, middle, coarse
 
 
-def usual_residuals(normals: Normals) -> Usual:
-    """Measure how far normal pictures are from the nearest prototype that they are no part of."""
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """How far normal pictures are from the nearest prototype that they are no part of."""
+
+    usual: Usual  # the mean of all
+    rarity: NDArray[np.float64]  # [N], how far the oddest places of each are from the usual there
+
+
+def measure_apart(normals: Normals) -> Apart:
+    """Compare every normal picture with the prototypes made without it.
+
+    Rarity is the mean over the scales of what the oddest tenth of a picture's places have of the
+    mean residual at the same places: a stain on one part does not drown in the grain of the whole.
+    """
     count = len(normals.pixels)
     channels = [torch.zeros(maps.prototypes.shape[1]) for maps in normals.maps]
     distances = torch.zeros(3)
+    places = torch.zeros(3, count, _PLACES * _PLACES)
     for start in range(0, count, _BATCH):
         pictures = np.arange(start, min(start + _BATCH, count))
         fine, middle, coarse = (normals.cache.take(scale, pictures) for scale in range(3))
@@ -104,8 +120,13 @@ def usual_residuals(normals: Normals) -> Usual:
         for scale, residual in enumerate(residuals):
             channels[scale] += residual.mean(dim=(2, 3)).sum(dim=0)
             distances[scale] += residual.sum()
+            grid = functional.adaptive_avg_pool2d(residual.mean(dim=1), _PLACES)
+            places[scale, start : start + len(pictures)] = grid.flatten(1)
     fine, middle, coarse = (_positive(total / count) for total in channels)
-    return Usual((fine, middle, coarse), _positive(distances / count))
+    usual = Usual((fine, middle, coarse), _positive(distances / count))
+    odd = places / places.mean(dim=1, keepdim=True).clamp_min(1e-12)
+    rarity = odd.topk(_ODD_PLACES, dim=2).values.mean(dim=(0, 2))
+    return Apart(usual, rarity.double().numpy())
 
 
 def _positive(usual: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """From pictures of normal parts and of a few seen defects to a PRN engine file.
 
-Of the normal pictures some are held out: they tell when to stop and calibrate the thresholds. Of
-ten seen defects one is, and anomalies are made on the held-out normal pictures as well.
+Of the normal pictures some are held out: they tell when to stop and calibrate the thresholds, and
+so do anomalies made on them. Of twenty seen defects or more, some are held out as well.
 """
 
 import time
@@ -110,13 +110,13 @@ def learn_prn(
     material, rest = _gather(dataset, recipe, steps)
     with steps.step("drawing textures", None):
         textures = open_textures(recipe.textures, recipe.size, recipe.seed)
-        generator = _synthesis(material.learned, material.seen, recipe, textures)
         held, drawn_held = _held_out(material, recipe, textures)
     plan = PLANS[recipe.plan]
     with steps.step("clustering normal parts", len(material.learned)) as advance:
         made = make_prn(
             backbone, material.learned, plan, recipe.parts, folder, recipe.seed, advance
         )
+    generator = _synthesis(material.learned, material.seen, recipe, textures, made.rarity)
     fitted = _fitted(made.network, made.normals, generator, held, recipe, folder, on_step)
     with steps.step("calibrating on held-out parts", len(material.held)) as advance:
         judged = _judged(made.network, material.held, advance)
@@ -180,10 +180,14 @@ def _gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> tuple[M
 
 
 def _synthesis(
-    normals: NDArray[np.uint8], seen: SeenPictures, recipe: SupervisedRecipe, textures: Textures
+    normals: NDArray[np.uint8],
+    seen: SeenPictures,
+    recipe: SupervisedRecipe,
+    textures: Textures,
+    rarity: NDArray[np.float64] | None = None,
 ) -> Synthesis:
-    switches, size = recipe.anomalies, recipe.batch_size
-    return Synthesis(normals, seen.pixels, seen.masks, textures, switches, size, recipe.seed)
+    switches, size, seed = recipe.anomalies, recipe.batch_size, recipe.seed
+    return Synthesis(normals, seen.pixels, seen.masks, textures, switches, size, seed, rarity)
 
 
 def _held_out(

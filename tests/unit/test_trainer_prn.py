@@ -187,6 +187,14 @@ def test_prototypes_are_a_tenth_of_the_normal_pictures(tmp_path: Path) -> None:
     assert [len(each) for each in made.normals.prototypes] == [3, 3, 3]
 
 
+def test_normal_picture_with_a_stain_of_its_own_is_the_rarest(tmp_path: Path) -> None:
+    pictures = normal_pictures(31)
+    pictures[17, 4:12, 20:28] = 200
+    made = make_prn(TinyBackbone(), pictures, TINY, Switches(), tmp_path, 1)
+    assert made.rarity.shape == (31,)
+    assert made.rarity.argmax() == 17
+
+
 def test_bottleneck_begins_from_a_published_fourth_stage(tmp_path: Path) -> None:
     torch.manual_seed(8)
     published = residual_stage(12, 16, 2)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.anomalies.blend import LEAST_CHANGE
-from trainer.anomalies.synthesis import Batch, Switches, Synthesis
+from trainer.anomalies.synthesis import Batch, Switches, Synthesis, draw_shares
 from trainer.anomalies.textures import ProceduralTextures
 from trainer.errors import DatasetError
 
@@ -18,12 +18,13 @@ HETEROLOGOUS = Switches(extended=False, homologous=False)
 HOMOLOGOUS = Switches(extended=False, heterologous=False)
 
 
-def part_pictures(count: int) -> np.ndarray:
-    """Dark discs on a light table."""
+def part_pictures(count: int, shade: float = 1.0) -> np.ndarray:
+    """Dark discs on a light table, which gets darker towards one corner."""
     rng = np.random.default_rng(3)
     y, x = np.mgrid[:SIDE, :SIDE]
     disc = np.hypot(y - SIDE / 2, x - SIDE / 2) < SIDE / 3
     clean = np.where(disc[..., None], (60, 70, 90), (220, 220, 215))
+    clean = clean - shade * (0.6 * x + y)[..., None]
     noisy = clean + rng.normal(0, 2, (count, SIDE, SIDE, 3))
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
@@ -36,12 +37,16 @@ def seen_pictures() -> tuple[np.ndarray, np.ndarray]:
     return pictures, masks
 
 
-def make(switches: Switches = Switches(), seed: int = 5, seen: int = 3) -> Synthesis:  # noqa: B008
+def make(
+    switches: Switches = Switches(),  # noqa: B008
+    seed: int = 5,
+    seen: int = 3,
+    rarity: np.ndarray | None = None,
+) -> Synthesis:
     pictures, masks = seen_pictures()
     textures = ProceduralTextures((SIDE, SIDE), 1, tiles=11)
-    return Synthesis(
-        part_pictures(NORMALS), pictures[:seen], masks[:seen], textures, switches, 16, seed
-    )
+    normals = part_pictures(NORMALS)
+    return Synthesis(normals, pictures[:seen], masks[:seen], textures, switches, 16, seed, rarity)
 
 
 def groups(batch: Batch) -> tuple[slice, slice, slice]:
@@ -108,6 +113,32 @@ def test_batch_depends_on_seed_and_step_alone() -> None:
     assert equal(one.batch(5), other.batch(5))
     assert not equal(one.batch(5), one.batch(6))
     assert not equal(one.batch(5), make(seed=6).batch(5))
+
+
+def test_pictures_that_look_alike_from_all_sides_are_turned_and_mirrored() -> None:
+    normals, (seen, masks) = part_pictures(NORMALS, shade=0), seen_pictures()
+    textures = ProceduralTextures((SIDE, SIDE), 1, tiles=11)
+    batch = Synthesis(normals, seen, masks, textures, Switches(), 16, 1).batch(0)
+    moved = batch.frames[:8][batch.normals[:8] < 0]
+    assert len(moved)
+    sides = [np.rot90(normals, turn, (1, 2)) for turn in range(4)]
+    sides += [side[:, :, ::-1] for side in sides]
+    for frame in moved:
+        assert not (normals == frame).all(axis=(1, 2, 3)).any()
+        assert any((side == frame).all(axis=(1, 2, 3)).any() for side in sides)
+    assert (make().batch(0).normals[:8] >= 0).all()  # lit from one side, they stay as they are
+
+
+def test_rarest_tenth_gets_a_third_of_the_draws_and_its_share_of_the_others() -> None:
+    rarity = np.arange(20.0)
+    shares = draw_shares(rarity)
+    assert shares.sum() == pytest.approx(1)
+    assert shares[18:].sum() == pytest.approx(1 / 3 + 2 / 3 * 2 / 20)
+    assert np.ptp(shares[:18]) == 0
+    drawn = np.concatenate([make(rarity=rarity[:NORMALS]).batch(s).normals[:8] for s in range(40)])
+    counts = np.bincount(drawn, minlength=NORMALS)
+    assert counts.argmax() == NORMALS - 1
+    assert (counts > 0).all()
 
 
 def test_threads_get_the_batches_that_one_thread_gets(synthesis: Synthesis) -> None:

@@ -17,6 +17,9 @@ from trainer.anomalies.textures import Textures
 from trainer.errors import DatasetError
 
 _RAW_SHARE = 0.2  # of extended anomalies: the seen picture itself
+_MOVED_SHARE = 0.5  # of pictures that look alike from several sides
+_RARE_SHARE = 0.1  # of the normal pictures
+_RARE_DRAWS = 1 / 3  # of all draws of normal pictures go to those
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Batch:
 
     frames: NDArray[np.uint8]  # [B, H, W, 3], RGB, 0..255
     masks: NDArray[np.float32]  # [B, H, W], 0 or 1: the pixels that show the anomaly
-    normals: NDArray[np.intp]  # [B], the normal picture each was made from; -1: a seen anomaly
+    normals: NDArray[np.intp]  # [B], the normal picture under each; -1: a seen anomaly, or moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Synthesis:
         switches: Switches,
         batch_size: int,
         seed: int,
+        rarity: NDArray[np.float64] | None = None,
     ) -> None:
         """Look at the pictures and compute the stock of shapes.
 
@@ -61,6 +65,7 @@ class Synthesis:
             switches: which anomalies to make.
             batch_size: a multiple of 4.
             seed: of every random choice.
+            rarity: of each normal picture, [N]: the rarest are drawn more often; None: all alike.
 
         Raises:
             DatasetError: no normal pictures, a batch size that does not divide into quarters, or
@@ -81,6 +86,7 @@ class Synthesis:
         likeness = self._normals.likeness
         self._freedom = Freedom(likeness.turns, likeness.roughness, switches.transparent)
         self._seed = seed
+        self._shares = draw_shares(rarity) if rarity is not None else None
         self._counts = _counts(batch_size, switches, len(self._regions))
 
     def batch(self, step: int) -> Batch:
@@ -88,15 +94,33 @@ class Synthesis:
         rng = np.random.default_rng([self._seed, step])
         normal, extended, simulated = self._counts
         count, pictures = len(self._normals.pictures), self._normals.pictures
-        plain = rng.choice(count, normal, replace=count < normal)
-        bases = rng.integers(0, count, extended + simulated)
+        plain = rng.choice(count, normal, replace=count < normal, p=self._shares)
+        bases = rng.choice(count, extended + simulated, p=self._shares)
         bases[:extended][rng.random(extended) < _RAW_SHARE] = -1
         anomalies = [self._extended(rng, int(base)) for base in bases[:extended]]
         anomalies += [self._simulated(rng, int(base)) for base in bases[extended:]]
         frames = np.concatenate([pictures[plain], [anomaly.frame for anomaly in anomalies]])
         masks = np.zeros(frames.shape[:3], np.float32)
         masks[normal:] = [anomaly.mask for anomaly in anomalies]
-        return Batch(frames, masks, np.concatenate([plain, bases]).astype(np.intp))
+        under = np.concatenate([plain, bases]).astype(np.intp)
+        self._move(rng, frames, masks, under)
+        return Batch(frames, masks, under)
+
+    def _move(
+        self,
+        rng: np.random.Generator,
+        frames: NDArray[np.uint8],
+        masks: NDArray[np.float32],
+        under: NDArray[np.intp],
+    ) -> None:
+        """Turn or mirror pictures in place, where the part could lie so; or leave them."""
+        symmetries = self._normals.likeness.symmetries
+        if not symmetries:
+            return
+        for which in np.flatnonzero(rng.random(len(frames)) < _MOVED_SHARE):
+            move = symmetries[rng.integers(len(symmetries))]
+            frames[which], masks[which] = move(frames[which]).copy(), move(masks[which]).copy()
+            under[which] = -1  # what it has become is no part of any prototype
 
     def _extended(self, rng: np.random.Generator, base: int) -> Anomaly:
         if base < 0:
@@ -110,6 +134,19 @@ class Synthesis:
         source = self._sources[rng.integers(len(self._sources))]
         most_beta = MOST_BETA if self._freedom.transparent else 0.0
         return simulate(rng, self._normals, base, self._bank, source, most_beta)
+
+
+def draw_shares(rarity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Say how often each normal picture is drawn, [N], sum 1.
+
+    `_RARE_DRAWS` of all draws go to the rarest `_RARE_SHARE` of the pictures, the others to all:
+    a normal part that is unlike the rest would else be learned too seldom to be known as normal.
+    """
+    count = len(rarity)
+    rare = np.argsort(-rarity, kind="stable")[: max(1, round(_RARE_SHARE * count))]
+    shares = np.full(count, (1 - _RARE_DRAWS) / count)
+    shares[rare] += _RARE_DRAWS / len(rare)
+    return shares
 
 
 def _counts(batch_size: int, switches: Switches, regions: int) -> tuple[int, int, int]:
