@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_settings import CliPositionalArg
 
+_POSITIONAL = get_args(CliPositionalArg[str])[1]  # how pydantic-settings marks such a field
 _HELP_COLUMN = 26  # argparse's, and its margin
 _LEAST_COLUMNS = 30
 _METAVARS = {int: "INT", float: "NUMBER", Path: "PATH"}
@@ -49,7 +51,8 @@ def add_flags(settings_type: type[BaseModel]) -> AddArgument:
     groups: dict[str, Any] = {}
 
     def add(parser: ArgumentParser, *names: str, **given: Any) -> Any:  # noqa: ANN401
-        name = given.get("dest", "")
+        positional = not names[0].startswith("-")
+        name = names[0] if positional else given.get("dest", "")
         if name not in settings_type.model_fields:
             return ArgumentParser.add_argument(parser, *names, **given)  # --help
         field = settings_type.model_fields[name]
@@ -59,7 +62,8 @@ def add_flags(settings_type: type[BaseModel]) -> AddArgument:
         title = _title(settings_type, name)
         if title and title not in groups:
             groups[title] = parser.add_argument_group(title)
-        return groups.get(title, parser).add_argument(flag_name(name), **given)
+        spelled = name if positional else flag_name(name)
+        return groups.get(title, parser).add_argument(spelled, **given)
 
     return add
 
@@ -67,11 +71,19 @@ def add_flags(settings_type: type[BaseModel]) -> AddArgument:
 def usage(prog: str, settings_type: type[BaseModel]) -> str:
     """Give the line that shows what must be given."""
     needed = [
-        f"{flag_name(name)} {metavar(name, field)}"
+        metavar(name, field)
+        if is_positional(field)
+        else f"{flag_name(name)} {metavar(name, field)}"
         for name, field in settings_type.model_fields.items()
         if field.is_required()
     ]
+    needed.sort(key=lambda one: one.startswith("--"))
     return " ".join([prog, *needed, "[options]"])
+
+
+def is_positional(field: FieldInfo) -> bool:
+    """Tell whether a field is given by its place, without a flag."""
+    return _POSITIONAL in field.metadata
 
 
 def metavar(name: str, field: FieldInfo) -> str:

@@ -1,4 +1,4 @@
-"""The commands of this room: trainer-train, trainer-evaluate, trainer-anomalies."""
+"""The commands of this room: trainer-train, -evaluate, -anomalies, -reproduce."""
 
 import sys
 from dataclasses import replace
@@ -22,8 +22,9 @@ from trainer.layouts import find_samples
 from trainer.learning import ENGINE_NAME, Recipe, drawn, learn, set_determinism, write_learned
 from trainer.progress import TerminalSteps
 from trainer.report import evaluation_tables, seen_lines, training_lines
+from trainer.reproduce.command import reproduce as reproduce_table
 from trainer.seen import draw_seen, load_seen, load_seen_masks, read_seen, recognise, without
-from trainer.settings import AnomaliesSettings, EvaluateSettings, TrainSettings
+from trainer.settings import AnomaliesSettings, EvaluateSettings, ReproduceSettings, TrainSettings
 from trainer.sheets import contact_sheet, save_picture, score_histogram
 from trainer.train_prn import train_prn
 
@@ -43,6 +44,11 @@ def evaluate() -> None:
 def anomalies() -> None:
     """Run trainer-anomalies."""
     run_command("trainer-anomalies", AnomaliesSettings, _anomalies, _EXPECTED)
+
+
+def reproduce() -> None:
+    """Run trainer-reproduce."""
+    run_command("trainer-reproduce", ReproduceSettings, reproduce_table, _EXPECTED)
 
 
 def _train(settings: TrainSettings) -> None:

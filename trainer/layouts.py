@@ -45,6 +45,24 @@ def find_samples(folder: Path) -> Dataset:
     return dataset
 
 
+def find_datasets(folder: Path) -> tuple[Dataset, ...]:
+    """Find one dataset, or, in a folder of several, all of them by name.
+
+    Raises:
+        DatasetError: none, or one without normal pictures.
+    """
+    if _read(folder) is not None:
+        return (find_samples(folder),)
+    categories = _categories(folder)
+    if not categories:
+        raise DatasetError(_unknown(folder))
+    return tuple(find_samples(each) for each in categories)
+
+
+def _categories(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*")) if path.is_dir() and _read(path)]
+
+
 def _read(folder: Path) -> Dataset | None:
     name = folder.resolve().name
     if (folder / "train" / GOOD).is_dir():
@@ -60,9 +78,9 @@ def _read(folder: Path) -> Dataset | None:
 
 def _unknown(folder: Path) -> str:
     """Say what was looked for, and where categories lie that could have been meant."""
-    categories = [path.name for path in sorted(folder.glob("*")) if path.is_dir() and _read(path)]
+    categories = _categories(folder)
     if categories:
-        named = ", ".join(categories[:20])
+        named = ", ".join(path.name for path in categories[:20])
         return f"{folder} holds {len(categories)} categories, give the folder of one: {named}"
     return (
         f"{folder} holds neither {_FORMS}: put the pictures of good parts into train/good or normal"

@@ -12,6 +12,7 @@ from trainer.backbones import Backbone, read_tensors
 from trainer.errors import DatasetError
 from trainer.normals import Normals, learn_normals, measure_apart
 from trainer.prn import PRN, Encoder, Head, Plan, Switches
+from trainer.whole_maps import PROTOTYPE_SHARE
 
 STRIDE = 32  # of the bottleneck, in pixels
 
@@ -33,6 +34,7 @@ def make_prn(
     folder: Path,
     seed: int,
     on_pictures: Callable[[int], None] = lambda _: None,
+    prototype_share: float = PROTOTYPE_SHARE,
 ) -> Untrained:
     """Make prototypes of normal pictures, and a head with weights drawn by `seed`.
 
@@ -44,6 +46,7 @@ def make_prn(
         folder: takes the unnamed files of the normal pictures' features.
         seed: of the prototypes and the weights.
         on_pictures: called with a number of pictures that were encoded.
+        prototype_share: prototypes by normal pictures, above 0, at most 1.
 
     Raises:
         DatasetError: fewer than two pictures, of a size that does not fit, or features out of
@@ -56,7 +59,7 @@ def make_prn(
             f"{STRIDE} divides, such as 256"
         )
     encoder = Encoder(backbone).eval()
-    normals = learn_normals(encoder, pixels, folder, seed, on_pictures)
+    normals = learn_normals(encoder, pixels, folder, seed, on_pictures, prototype_share)
     apart = measure_apart(normals)
     torch.manual_seed(seed)
     head = Head(plan, switches, backbone, apart.usual)

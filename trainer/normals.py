@@ -15,6 +15,7 @@ from trainer.fusion import Scales
 from trainer.prn import Encoder, Usual
 from trainer.residual import LeftOut, left_out_residual
 from trainer.whole_maps import (
+    PROTOTYPE_SHARE,
     MapCache,
     WholeMaps,
     cache_maps,
@@ -59,6 +60,7 @@ def learn_normals(
     folder: Path,
     seed: int,
     on_pictures: Callable[[int], None] = lambda _: None,
+    prototype_share: float = PROTOTYPE_SHARE,
 ) -> Normals:
     """Encode normal pictures, uint8 [N, H, W, 3], and make prototypes of them at each scale.
 
@@ -68,11 +70,12 @@ def learn_normals(
         folder: takes unnamed files of 0.9 MB a picture (at 256 x 256 with ResNet-18).
         seed: of the clustering.
         on_pictures: called with a number of pictures that were encoded.
+        prototype_share: prototypes by normal pictures, above 0, at most 1.
 
     Raises:
         DatasetError: fewer than two pictures, or features out of range.
     """
-    count = prototype_count(len(pixels))
+    count = prototype_count(len(pixels), prototype_share)
     cache = cache_maps(lambda frames: encoder(frames)[1], pixels, folder, on_pictures)
     fine, middle, coarse = (learn_whole_maps(each, count, seed) for each in cache.scales)
     return Normals(pixels, cache, (fine, middle, coarse))

@@ -1,26 +1,25 @@
 """The flags of this room's commands."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
+from pydantic_settings import CliPositionalArg
 
 from engines.command import CommandSettings
-from engines.flags import File, Folder
+from engines.flags import File, Folder, Metavar
 from engines.open import Backend
 from trainer.backbones import STRIDES, BackboneName
+from trainer.prn import PlanName
+from trainer.reproduce.rows import TableName
+from trainer.whole_maps import PROTOTYPE_SHARE
 
 Part = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo"]
 
 
-class TrainSettings(CommandSettings):
-    """Learn a network from pictures of normal parts and write its engine file."""
+class LearnSettings(CommandSettings):
+    """From which pictures, into which folder, and how."""
 
-    model: Literal["protoad", "prn", "prn-s"] = Field(
-        default="protoad",
-        description="protoad: minutes, from normal parts alone; prn: the paper's network, wants a "
-        "GPU; prn-s: the same parts, slimmer, a quarter of an hour on two cores",
-    )
     data: Folder = Field(
         description="folder of pictures: MVTec, BTAD, DAGM, KolektorSDD2, or normal, abnormal, mask"
     )
@@ -47,7 +46,7 @@ class TrainSettings(CommandSettings):
     seen: int = Field(
         default=10, ge=0, description="prn: defects to learn from, drawn by seed; 0: none is known"
     )
-    leave_out: list[str] = Field(
+    leave_out: list[Annotated[str, Metavar("KIND")]] = Field(
         default=[], description="prn: kinds of defects never to learn from"
     )
     textures: Folder | None = Field(
@@ -61,6 +60,9 @@ class TrainSettings(CommandSettings):
         default=None,
         ge=4,
         description="prn: pictures in a step, a multiple of 4; default: 64, prn-s: 16",
+    )
+    prototype_share: float = Field(
+        default=PROTOTYPE_SHARE, gt=0, le=1, description="prn: prototypes by normal pictures, 0..1"
     )
     optimiser: Literal["adamw", "adam"] = Field(
         default="adamw", description="prn: adam is the paper's"
@@ -78,6 +80,30 @@ class TrainSettings(CommandSettings):
         if size % STRIDES[-1]:
             raise ValueError(f"{size} is no multiple of {STRIDES[-1]}")
         return size
+
+
+class TrainSettings(LearnSettings):
+    """Learn a network from pictures of normal parts and write its engine file."""
+
+    model: Literal["protoad", "prn", "prn-s"] = Field(
+        default="protoad",
+        description="protoad: minutes, from normal parts alone; prn: the paper's network, wants a "
+        "GPU; prn-s: the same parts, slimmer, a quarter of an hour on two cores",
+    )
+
+
+class ReproduceSettings(LearnSettings):
+    """Train what a table of PRN's paper compares, and print it beside the paper's figures.
+
+    --data may be one dataset, or a folder of several, as MVTec AD comes.
+    """
+
+    table: CliPositionalArg[TableName] = Field(
+        description="table4: the network's parts; table5: anomalies; table6: prototypes; table7: "
+        "seen defects; datasets: PRN beside what needs no training"
+    )
+    model: PlanName = Field(default="prn-s", description="prn: the paper's size, wants a GPU")
+    seeds: int = Field(default=3, ge=1, description="trainings of each row, from --seed on")
 
 
 class AnomaliesSettings(CommandSettings):

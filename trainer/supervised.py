@@ -31,6 +31,7 @@ from trainer.prn import Switches as Parts
 from trainer.schedule import Budget
 from trainer.seen import SeenPictures, draw_seen, load_seen, seen_record, write_seen
 from trainer.trainee import Method
+from trainer.whole_maps import PROTOTYPE_SHARE
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _HELD_BATCHES = 4  # of anomalies on held-out normal pictures
@@ -56,6 +57,7 @@ class SupervisedRecipe:
     budget: Budget
     false_reject_rate: float
     max_normals: int
+    prototype_share: float = PROTOTYPE_SHARE  # prototypes by normal pictures, above 0, at most 1
 
     def configuration(self) -> dict[str, str | int | float | bool | None]:
         """All of it as plain values, by which a checkpoint is recognised."""
@@ -114,7 +116,14 @@ def learn_prn(
     plan = PLANS[recipe.plan]
     with steps.step("clustering normal parts", len(material.learned)) as advance:
         made = make_prn(
-            backbone, material.learned, plan, recipe.parts, folder, recipe.seed, advance
+            backbone,
+            material.learned,
+            plan,
+            recipe.parts,
+            folder,
+            recipe.seed,
+            advance,
+            recipe.prototype_share,
         )
     generator = _synthesis(material.learned, material.seen, recipe, textures, made.rarity)
     fitted = _fitted(made.network, made.normals, generator, held, recipe, folder, on_step)

@@ -19,7 +19,7 @@ from trainer.prn import Switches as Parts
 from trainer.progress import TerminalSteps
 from trainer.report import common_lines, seconds_line
 from trainer.schedule import Budget
-from trainer.settings import TrainSettings
+from trainer.settings import LearnSettings, TrainSettings
 from trainer.sheets import save_picture, score_histogram
 from trainer.supervised import LearnedPrn, SupervisedRecipe, engine_path, learn_prn, write_prn
 from trainer.trainee import Method
@@ -36,7 +36,7 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     dataset = find_samples(settings.data)
     backbone = load_backbone(settings.backbone, settings.weights)
     settings.out.mkdir(parents=True, exist_ok=True)
-    recipe = _recipe(settings, plan)
+    recipe = prn_recipe(settings, plan)
     losses = Losses()
     with TerminalSteps(console) as steps:
         show = steps.training()
@@ -57,9 +57,14 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     console.print(seconds_line(steps.seconds), soft_wrap=True, markup=False)
 
 
-def _recipe(settings: TrainSettings, plan: PlanName) -> SupervisedRecipe:
+def prn_recipe(settings: LearnSettings, plan: PlanName) -> SupervisedRecipe:
+    """Make the recipe that flags ask for.
+
+    Raises:
+        DatasetError: a size that does not fit.
+    """
     if settings.size % 32:
-        raise DatasetError(f"--size {settings.size}: {settings.model} takes a multiple of 32")
+        raise DatasetError(f"--size {settings.size}: {plan} takes a multiple of 32")
     off = set(settings.without)
     budget = Budget(settings.minutes, "minutes")
     if settings.steps is not None:
@@ -83,6 +88,7 @@ def _recipe(settings: TrainSettings, plan: PlanName) -> SupervisedRecipe:
         budget=budget,
         false_reject_rate=settings.false_reject_rate,
         max_normals=settings.max_normals,
+        prototype_share=settings.prototype_share,
     )
 
 

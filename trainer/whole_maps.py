@@ -49,8 +49,8 @@ class MapCache:
         return torch.from_numpy(rows).float().permute(0, 3, 1, 2)
 
 
-def prototype_count(normals: int) -> int:
-    """How many prototypes `normals` pictures give.
+def prototype_count(normals: int, share: float = PROTOTYPE_SHARE) -> int:
+    """How many prototypes `normals` pictures give, where they are a `share` of them, 0..1.
 
     Raises:
         DatasetError: fewer than two pictures, so that none could be left out.
@@ -60,7 +60,7 @@ def prototype_count(normals: int) -> int:
             f"{normals} picture of normal parts gives no prototypes: at least 2 are needed, "
             "better 100"
         )
-    return max(1, int(PROTOTYPE_SHARE * normals))
+    return max(1, int(share * normals + 1e-9))
 
 
 def cache_maps(

@@ -1,0 +1,78 @@
+"""`trainer-reproduce`: trains every row of a table with several seeds, and prints it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+from rich.console import Console
+
+from engines.manifest import write_atomic
+from trainer.backbones import Backbone, load_backbone
+from trainer.dataset import Dataset
+from trainer.layouts import find_datasets
+from trainer.progress import TerminalSteps
+from trainer.reproduce.rows import TABLES, Row
+from trainer.reproduce.tables import comparison, results_json
+from trainer.reproduce.trial import BASELINES, Result, run_baseline, run_trial
+from trainer.settings import ReproduceSettings
+from trainer.supervised import SupervisedRecipe
+from trainer.train_prn import prn_recipe
+
+_UNSAFE = re.compile(r"[^a-z0-9]+")
+
+
+def reproduce(settings: ReproduceSettings) -> None:
+    """Train and judge all rows; what was finished before is read, not trained again."""
+    console = Console(highlight=False)
+    cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
+    table = TABLES[settings.table]
+    datasets = find_datasets(settings.data)
+    backbone = load_backbone(settings.backbone, settings.weights)
+    base = prn_recipe(settings, settings.model)
+    found: dict[str, list[Result]] = {}
+    with TerminalSteps(console) as steps:
+        for name in BASELINES:
+            for dataset, recipe, folder in _runs(name, base, datasets, settings):
+                console.print(f"{name}: {dataset.name}, seed {recipe.seed}", markup=False)
+                result = run_baseline(name, dataset, backbone, recipe, folder, steps)
+                found.setdefault(name, []).append(result)
+        for row in table.rows:
+            trained = _trained(row, base, datasets, settings, backbone, console, steps)
+            found[row.name] = list(trained)
+    write_atomic(settings.out / f"{settings.table}.json", results_json(found))
+    console.print(comparison(table, found))
+    console.print(table.note, soft_wrap=True, markup=False)
+
+
+def _trained(
+    row: Row,
+    base: SupervisedRecipe,
+    datasets: tuple[Dataset, ...],
+    settings: ReproduceSettings,
+    backbone: Backbone,
+    console: Console,
+    steps: TerminalSteps,
+) -> Iterator[Result]:
+    for dataset, recipe, folder in _runs(row.name, row.change(base), datasets, settings):
+        console.print(f"{row.name}: {dataset.name}, seed {recipe.seed}", markup=False)
+        yield run_trial(dataset, backbone, recipe, folder, steps)
+
+
+def _runs(
+    name: str,
+    recipe: SupervisedRecipe,
+    datasets: tuple[Dataset, ...],
+    settings: ReproduceSettings,
+) -> Iterator[tuple[Dataset, SupervisedRecipe, Path]]:
+    """Every dataset with every seed, and the folder of its run."""
+    for dataset in datasets:
+        for seed in range(settings.seed, settings.seed + settings.seeds):
+            folder = settings.out / _slug(name) / dataset.name / f"seed-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            yield dataset, replace(recipe, seed=seed), folder
+
+
+def _slug(name: str) -> str:
+    return _UNSAFE.sub("-", name.lower()).strip("-")

@@ -1,0 +1,141 @@
+"""The rows of PRN's tables 4 to 7 and of its comparison of datasets: what each changes.
+
+The paper's figures stand beside a row only where it is certain, or said to be likely, which of its
+rows that is: the tick marks of its tables 4 and 5 are damaged in every copy that we have.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from trainer.anomalies.synthesis import Switches
+from trainer.prn import Switches as Parts
+from trainer.supervised import SupervisedRecipe
+
+TableName = Literal["table4", "table5", "table6", "table7", "datasets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Four:
+    """Image AUROC, pixel AUROC, PRO to 30 % false positives, pixel AP; fractions, 0..1."""
+
+    image_auroc: float
+    pixel_auroc: float
+    pro: float
+    pixel_ap: float
+
+    def values(self) -> tuple[float, float, float, float]:
+        """All four, in this order."""
+        return self.image_auroc, self.pixel_auroc, self.pro, self.pixel_ap
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One training of a table."""
+
+    name: str
+    change: Callable[[SupervisedRecipe], SupervisedRecipe]
+    paper: Four | None = None  # means over the categories of MVTec AD
+    likely: bool = False  # which row of the paper it is, is likely, not certain
+
+
+@dataclass(frozen=True, slots=True)
+class PaperTable:
+    """A table of the paper."""
+
+    title: str
+    rows: tuple[Row, ...]
+    note: str = ""
+
+
+def _paper(*percent: float) -> Four:
+    image, pixel, pro, ap = (each / 100 for each in percent)
+    return Four(image, pixel, pro, ap)
+
+
+_PRN = _paper(99.4, 99.0, 96.1, 78.6)
+_UNET = Parts(prototypes=False, fusion=False, attention=False)
+
+
+def _parts(name: str, parts: Parts, paper: Four | None = None, *, likely: bool = False) -> Row:
+    return Row(name, lambda recipe: replace(recipe, parts=parts), paper, likely)
+
+
+def _anomalies(name: str, switches: Switches) -> Row:
+    return Row(name, lambda recipe: replace(recipe, anomalies=switches))
+
+
+def _ratio(percent: int, paper: Four | None) -> Row:
+    share = percent / 100
+    return Row(
+        f"{percent} % prototypes",
+        lambda recipe: replace(recipe, prototype_share=share),
+        paper,
+        likely=percent == 100,  # noqa: PLR2004
+    )
+
+
+def _seen(count: int, paper: Four | None) -> Row:
+    return Row(f"{count} seen", lambda recipe: replace(recipe, seen=count), paper)
+
+
+_ALL = Row("PRN, all of it", lambda recipe: recipe, _PRN)
+
+TABLES: dict[TableName, PaperTable] = {
+    "table4": PaperTable(
+        "PRN's table 4: its parts",
+        (
+            _parts("U-Net only", _UNET, _paper(97.4, 91.7, 88.6, 58.5)),
+            _parts(
+                "with prototypes (MP)",
+                replace(_UNET, prototypes=True),
+                _paper(98.0, 98.5, 95.3, 77.0),
+                likely=True,
+            ),
+            _parts(
+                "without MP",
+                Parts(prototypes=False),
+                _paper(97.8, 97.0, 92.1, 74.0),
+                likely=True,
+            ),
+            _parts("without fusion (MF)", Parts(fusion=False)),
+            _parts("without attention (MSA)", Parts(attention=False)),
+            _ALL,
+        ),
+        "two more rows of the paper, 98.6 98.4 95.7 75.2 and 98.7 98.5 95.4 78.1, are of unknown "
+        "parts",
+    ),
+    "table5": PaperTable(
+        "PRN's table 5: its anomalies",
+        (
+            _anomalies("without extended (EA)", Switches(extended=False)),
+            _anomalies("without heterologous (HEA)", Switches(heterologous=False)),
+            _anomalies("without homologous (HOA)", Switches(homologous=False)),
+            _anomalies("without transparency (TA)", Switches(transparent=False)),
+            _ALL,
+        ),
+        "four rows of the paper are of unknown anomalies: 98.6 97.2 93.4 75.7, ?9.1 98.4 95.4 "
+        "71.4, 98.7 98.2 95.1 73.4, 98.4 98.4 94.9 77.6",
+    ),
+    "table6": PaperTable(
+        "PRN's table 6: prototypes by number of normal pictures",
+        (
+            _ratio(5, _paper(99.2, 98.6, 95.4, 78.1)),
+            _ALL,
+            _ratio(30, None),
+            _ratio(100, _paper(86.2, 91.4, 75.4, 49.9)),
+        ),
+        "all of it has 10 %; the paper's middle ratio, unreadable, 20 to 50 %: 99.2 98.8 95.7 77.3",
+    ),
+    "table7": PaperTable(
+        "PRN's table 7: seen defects",
+        (
+            _seen(0, None),
+            _seen(1, _paper(98.8, 98.3, 95.4, 74.7)),
+            _seen(5, _paper(99.2, 98.6, 95.6, 76.4)),
+            _ALL,
+        ),
+        "all of it has 10; the paper has no row without any",
+    ),
+    "datasets": PaperTable("PRN's comparison of datasets", (_ALL,)),
+}

@@ -1,0 +1,242 @@
+"""One training of a table and its figures, kept in a file: a table that was stopped goes on."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from engines.engine import Engine
+from engines.manifest import write_atomic
+from engines.open import open_engine
+from trainer.backbones import Backbone
+from trainer.baselines import ResidualMap
+from trainer.dataset import Dataset, load_pictures
+from trainer.errors import CheckpointError
+from trainer.evaluation import Evaluation, evaluate, judge
+from trainer.learning import (
+    ENGINE_NAME,
+    Recipe,
+    drawn,
+    learn,
+    set_determinism,
+    write_learned,
+)
+from trainer.metrics import PixelFigures
+from trainer.normals import learn_normals
+from trainer.prn import Encoder
+from trainer.progress import TerminalSteps
+from trainer.reproduce.rows import Four
+from trainer.seen import draw_seen, load_seen
+from trainer.supervised import SupervisedRecipe, engine_path, learn_prn, write_prn
+
+RESULT_NAME = "result.json"
+MAX_RESULT_BYTES = 1 << 20
+_HELD_OUT_SHARE = 0.2  # of the normal pictures, for ProtoAD
+BaselineName = Literal["ProtoAD", "untrained residual map"]
+BASELINES: tuple[BaselineName, ...] = ("untrained residual map", "ProtoAD")
+
+
+class Result(BaseModel):
+    """The figures of one training on one dataset with one seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    configuration: dict[str, str | int | float | bool | None]  # all that decided it
+    figures: Four
+    apart: Four | None  # of the defects unlike every seen one
+    escapes: int | None  # None: no threshold
+    defects: int
+    false_rejects: int | None
+    normals: int
+    steps: int | None = None  # of the training
+
+
+def run_trial(
+    dataset: Dataset,
+    backbone: Backbone,
+    recipe: SupervisedRecipe,
+    folder: Path,
+    steps: TerminalSteps,
+) -> Result:
+    """Train PRN and judge it, or read what was found before.
+
+    Raises:
+        CheckpointError: `folder` holds the result of another training.
+        DatasetError: too few pictures, or defects that cannot be learned from.
+    """
+    configuration = _about(dataset) | recipe.configuration()
+    found = read_result(folder, configuration)
+    if found is not None:
+        return found
+    set_determinism(recipe.seed)
+    show = steps.training()
+    learned = learn_prn(
+        dataset,
+        backbone,
+        recipe,
+        folder,
+        steps,
+        lambda step: show(step.done, step.end, f"loss {step.loss:.4f}", step.seconds_left),
+    )
+    write_prn(folder, dataset, learned, recipe, steps)
+    with open_engine(engine_path(folder, recipe.plan), "auto", "cpu") as opened:
+        limits = opened.manifest.thresholds
+        evaluation = _judged(
+            opened.engine, learned.rest, recipe, (limits.image, limits.pixel), dataset, steps
+        )
+    return _keep(folder, configuration, evaluation, learned.fitted.steps)
+
+
+def run_baseline(
+    name: BaselineName,
+    dataset: Dataset,
+    backbone: Backbone,
+    recipe: SupervisedRecipe,
+    folder: Path,
+    steps: TerminalSteps,
+) -> Result:
+    """Judge what needs no training, on the pictures that a training of `recipe` is judged on.
+
+    Raises:
+        CheckpointError: `folder` holds the result of something else.
+    """
+    configuration = _about(dataset) | {
+        "baseline": name,
+        "backbone": recipe.backbone,
+        "size": str(recipe.size),
+        "seed": recipe.seed,
+        "seen": recipe.seen,
+        "leave_out": str(recipe.leave_out),
+        "max_normals": recipe.max_normals,
+    }
+    found = read_result(folder, configuration)
+    if found is not None:
+        return found
+    set_determinism(recipe.seed)
+    _, rest = draw_seen(dataset, recipe.seen, recipe.seed, recipe.leave_out)
+    if name == "ProtoAD":
+        evaluation = _proto_ad(dataset, rest, backbone, recipe, folder, steps)
+        return _keep(folder, configuration, evaluation, None)
+    engine = _residual_map(dataset, backbone, recipe, folder, steps)
+    nothing_known = (float("inf"), float("inf"))
+    evaluation = _judged(engine, rest, recipe, nothing_known, dataset, steps)
+    return _keep(folder, configuration, evaluation, None)
+
+
+def read_result(
+    folder: Path, configuration: dict[str, str | int | float | bool | None]
+) -> Result | None:
+    """Read what was kept in `folder`; None where there is nothing.
+
+    Raises:
+        CheckpointError: it is of another configuration, or unreadable.
+    """
+    path = folder / RESULT_NAME
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        content = file.read(MAX_RESULT_BYTES + 1)
+    try:
+        found = Result.model_validate_json(content)
+    except ValidationError as error:
+        faults = error.error_count()
+        raise CheckpointError(f"{path} is no result ({faults} faults): move it away") from error
+    other = sorted(
+        name
+        for name in found.configuration.keys() | configuration.keys()
+        if found.configuration.get(name) != configuration.get(name)
+    )
+    if other:
+        raise CheckpointError(
+            f"{path} was found with another {', '.join(other)}: give another --out, or the same "
+            "flags as before"
+        )
+    return found
+
+
+def _about(dataset: Dataset) -> dict[str, str | int | float | bool | None]:
+    return {
+        "dataset": dataset.name,
+        "normal_pictures": len(dataset.normals),
+        "test_pictures": len(dataset.test),
+    }
+
+
+def _keep(
+    folder: Path,
+    configuration: dict[str, str | int | float | bool | None],
+    evaluation: Evaluation,
+    steps: int | None,
+) -> Result:
+    plant = evaluation.plant
+    judged = evaluation.threshold < float("inf")
+    apart = evaluation.apart
+    result = Result(
+        configuration=configuration,
+        figures=_four(evaluation.image_auroc, evaluation.pixel),
+        apart=_four(apart.image_auroc, apart.pixel) if apart and apart.pictures else None,
+        escapes=plant.escapes.count if judged else None,
+        defects=plant.escapes.of,
+        false_rejects=plant.false_rejects.count if judged else None,
+        normals=plant.false_rejects.of,
+        steps=steps,
+    )
+    write_atomic(folder / RESULT_NAME, result.model_dump_json(indent=2).encode())
+    return result
+
+
+def _judged(
+    engine: Engine,
+    rest: Dataset,
+    recipe: SupervisedRecipe,
+    limits: tuple[float, float],
+    dataset: Dataset,
+    steps: TerminalSteps,
+) -> Evaluation:
+    """Judge the test pictures that are not among the seen ones, at image and pixel thresholds."""
+    samples, _ = draw_seen(dataset, recipe.seen, recipe.seed, recipe.leave_out)
+    with steps.step("judging", len(rest.test)) as advance:
+        pictures = load_pictures(rest.test, recipe.size)
+        judged = judge(engine, pictures, advance)
+    seen_masks = load_seen(samples, recipe.size).masks
+    return evaluate(judged, *limits, seen_masks)
+
+
+def _proto_ad(
+    dataset: Dataset,
+    rest: Dataset,
+    backbone: Backbone,
+    recipe: SupervisedRecipe,
+    folder: Path,
+    steps: TerminalSteps,
+) -> Evaluation:
+    own = Recipe(
+        recipe.size, recipe.seed, recipe.false_reject_rate, _HELD_OUT_SHARE, recipe.max_normals
+    )
+    learned = learn(replace(rest, name=dataset.name), backbone, own, steps)
+    write_learned(folder, dataset.name, learned, own, recipe.backbone, steps)
+    with open_engine(folder / ENGINE_NAME, "auto", "cpu") as opened:
+        limits = opened.manifest.thresholds
+        return _judged(opened.engine, rest, recipe, (limits.image, limits.pixel), dataset, steps)
+
+
+def _residual_map(
+    dataset: Dataset,
+    backbone: Backbone,
+    recipe: SupervisedRecipe,
+    folder: Path,
+    steps: TerminalSteps,
+) -> ResidualMap:
+    samples = drawn(dataset.normals, recipe.max_normals, recipe.seed)
+    with steps.step("clustering normal parts", len(samples)) as advance:
+        pixels = load_pictures(samples, recipe.size).pixels
+        encoder = Encoder(backbone).eval()
+        share = recipe.prototype_share
+        normals = learn_normals(encoder, pixels, folder, recipe.seed, advance, share)
+    return ResidualMap(backbone, normals.prototypes, recipe.size)
+
+
+def _four(image_auroc: float, pixel: PixelFigures) -> Four:
+    return Four(image_auroc, pixel.auroc, pixel.pro, pixel.ap)
