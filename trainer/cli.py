@@ -12,21 +12,28 @@ from engines.errors import EngineError
 from engines.open import open_engine
 from trainer.anomalies.sheet import draw_anomalies
 from trainer.anomalies.textures import open_textures
-from trainer.backbones import load_backbone
 from trainer.dataset import GOOD, Dataset, Sample, load_pictures
 from trainer.errors import DatasetError, TrainerError
-from trainer.evaluation import Judged, evaluation_json, judge
-from trainer.evaluation import evaluate as figures_of
-from trainer.examples import write_examples
 from trainer.layouts import find_samples
-from trainer.learning import ENGINE_NAME, Recipe, drawn, learn, set_determinism, write_learned
+from trainer.networks.backbones import load_backbone
 from trainer.progress import TerminalSteps
-from trainer.report import evaluation_tables, seen_lines, training_lines
 from trainer.reproduce.command import reproduce as reproduce_table
+from trainer.results.evaluation import Judged, evaluation_json, judge
+from trainer.results.evaluation import evaluate as figures_of
+from trainer.results.examples import write_examples
+from trainer.results.report import evaluation_tables, seen_lines, training_lines
+from trainer.results.sheets import contact_sheet, save_picture, score_histogram
 from trainer.seen import draw_seen, load_seen, load_seen_masks, read_seen, recognise, without
 from trainer.settings import AnomaliesSettings, EvaluateSettings, ReproduceSettings, TrainSettings
-from trainer.sheets import contact_sheet, save_picture, score_histogram
-from trainer.train_prn import train_prn
+from trainer.training.learning import (
+    ENGINE_NAME,
+    Recipe,
+    drawn,
+    learn,
+    set_determinism,
+    write_learned,
+)
+from trainer.training.train_prn import train_prn
 
 _EXPECTED = (EngineError, TrainerError)
 

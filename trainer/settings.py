@@ -9,10 +9,10 @@ from pydantic_settings import CliPositionalArg
 from engines.command import CommandSettings
 from engines.flags import File, Folder, Metavar
 from engines.open import Backend
-from trainer.backbones import STRIDES, BackboneName
-from trainer.prn import PlanName
+from trainer.networks.backbones import STRIDES, BackboneName
+from trainer.networks.prn import PlanName
+from trainer.prototypes.whole_maps import PROTOTYPE_SHARE
 from trainer.reproduce.rows import TableName
-from trainer.whole_maps import PROTOTYPE_SHARE
 
 Part = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo"]
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.backbones import Backbone, Features
-from trainer.networks import Untrained, make_prn
-from trainer.prn import PLANS, Plan, Switches
+from trainer.networks.backbones import Backbone, Features
+from trainer.networks.prn import PLANS, Plan, Switches
+from trainer.training.untrained import Untrained, make_prn
 
 SIZE = 32
 TINY: Plan = Plan(

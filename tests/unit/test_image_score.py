@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from trainer.image_score import (
+from trainer.networks.image_score import (
     FIXED_SCORES,
     Score,
     StandardScore,
@@ -21,7 +21,7 @@ from trainer.image_score import (
     top_mean,
     window_peaks,
 )
-from trainer.score_trial import apply_score, compare_scores
+from trainer.results.score_trial import apply_score, compare_scores
 
 NAMES = [*FIXED_SCORES, "standard graded", "standard windows"]
 

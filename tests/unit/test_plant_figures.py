@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from trainer.near_duplicates import near_duplicates
-from trainer.plant_figures import plant_figures, rate_figures, share, size_classes
+from trainer.results.plant_figures import plant_figures, rate_figures, share, size_classes
 
 
 def parts(normals: int, defects: int) -> tuple[np.ndarray, np.ndarray]:

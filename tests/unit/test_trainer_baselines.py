@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from engines.engine import Engine
 from engines.errors import ShapeError
-from trainer import patchcore
-from trainer.backbones import Backbone, Features
-from trainer.baselines import ResidualMap, encode, nearest_residual
-from trainer.patchcore import PatchCore, coreset, learn_bank, patches_of
+from trainer.networks.backbones import Backbone, Features
+from trainer.results import patchcore
+from trainer.results.baselines import ResidualMap, encode, nearest_residual
+from trainer.results.patchcore import PatchCore, coreset, learn_bank, patches_of
 
 SIZE = (32, 48)
 

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.calibrate import (
+from trainer.errors import DatasetError
+from trainer.results.calibrate import (
     Costs,
     HeldOutDefects,
     calibrate,
@@ -12,8 +13,7 @@ from trainer.calibrate import (
     normals_needed,
     overlap_threshold,
 )
-from trainer.errors import DatasetError
-from trainer.evaluation import overlaps
+from trainer.results.evaluation import overlaps
 
 RARE = Costs(escape=100, false_reject=1, defect_share=0.01)
 

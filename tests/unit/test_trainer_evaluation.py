@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from trainer.dataset import GOOD, Pictures, Sample
-from trainer.evaluation import Judged, evaluate, evaluation_json, overlaps
-from trainer.metrics import pixel_figures
-from trainer.plant_figures import plant_figures
-from trainer.report import evaluation_tables, plant_lines
+from trainer.results.evaluation import Judged, evaluate, evaluation_json, overlaps
+from trainer.results.metrics import pixel_figures
+from trainer.results.plant_figures import plant_figures
+from trainer.results.report import evaluation_tables, plant_lines
 
 SIDE = 24
 

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prn_fakes import TINY_PAPER, Squares, normal_pictures, tiny_prn
 
-from trainer.batches import Batch, made_ahead
-from trainer.checkpoint import Check, Progress, read_checkpoint, write_checkpoint
-from trainer.ema import Average
 from trainer.errors import CheckpointError
-from trainer.fit import Course, Fitted, Keep, Rhythm, Step, fit
-from trainer.held_out import (
+from trainer.networks.prn import Plan
+from trainer.training.batches import Batch, made_ahead
+from trainer.training.checkpoint import Check, Progress, read_checkpoint, write_checkpoint
+from trainer.training.ema import Average
+from trainer.training.fit import Course, Fitted, Keep, Rhythm, Step, fit
+from trainer.training.held_out import (
     HeldOut,
     divide_normals,
     divide_seen,
@@ -23,11 +24,10 @@ from trainer.held_out import (
     hold_out,
     says_stop,
 )
-from trainer.loss import map_loss
-from trainer.precision import faster_precision
-from trainer.prn import Plan
-from trainer.schedule import Budget, Schedule, time_steps
-from trainer.trainee import Method, Trainee, encode_batch
+from trainer.training.loss import map_loss
+from trainer.training.precision import faster_precision
+from trainer.training.schedule import Budget, Schedule, time_steps
+from trainer.training.trainee import Method, Trainee, encode_batch
 
 CONFIGURATION = {"seed": 1, "plan": "tiny"}
 COURSE = Course(Method(), Budget(9, "steps"), Rhythm(save_every=2, check_every=3))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from trainer.metrics import PRO_LIMIT, auroc, counts_by_kind, pixel_figures
+from trainer.results.metrics import PRO_LIMIT, auroc, counts_by_kind, pixel_figures
 
 
 def slow_pro(maps: np.ndarray, masks: np.ndarray) -> float:

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from trainer.backbones import (
+from trainer.errors import ExportError, WeightsError
+from trainer.networks.backbones import (
     STRIDES,
     Backbone,
     EfficientNetLite0,
@@ -15,10 +16,9 @@ from trainer.backbones import (
     load_backbone,
     load_weights,
 )
-from trainer.errors import ExportError, WeightsError
-from trainer.export import OUTPUTS, export_onnx
-from trainer.image_score import share_score
-from trainer.proto_ad import PatchEncoder, ProtoAD, patches
+from trainer.networks.image_score import share_score
+from trainer.networks.proto_ad import PatchEncoder, ProtoAD, patches
+from trainer.results.export import OUTPUTS, export_onnx
 
 SIZES = [(64, 64), (96, 160)]
 

@@ -10,15 +10,15 @@ from safetensors.torch import save_file
 from engines.manifest import Thresholds
 from engines.open import open_engine
 from engines.residual.function import residual_nodes
-from trainer.attention import MultiSizeAttention, _patches, _unpatched, fitting_grid
-from trainer.backbones import EfficientNetLite0, ResNet18, residual_stage
 from trainer.dataset import Snapshot
 from trainer.errors import DatasetError
-from trainer.export import export_onnx, run_torch, write_engine
-from trainer.fusion import Fusion
-from trainer.networks import load_layer4, make_prn
-from trainer.prn import PLANS, PRN, Encoder, Head, Plan, Switches, Usual
-from trainer.trainee import Method, Trainee
+from trainer.networks.attention import MultiSizeAttention, _patches, _unpatched, fitting_grid
+from trainer.networks.backbones import EfficientNetLite0, ResNet18, residual_stage
+from trainer.networks.fusion import Fusion
+from trainer.networks.prn import PLANS, PRN, Encoder, Head, Plan, Switches, Usual
+from trainer.results.export import export_onnx, run_torch, write_engine
+from trainer.training.trainee import Method, Trainee
+from trainer.training.untrained import load_layer4, make_prn
 
 PLAN_NAMES = ["tiny", "paper"]
 TINY_PLANS = {"tiny": TINY, "paper": TINY_PAPER}

@@ -6,8 +6,8 @@ import torch
 from prn_fakes import normal_pictures, tiny_prn
 
 from engines.residual.reference import prototype_residual
-from trainer.normals import residuals_of
-from trainer.residual import LeftOut, PrototypeResidual, left_out_residual
+from trainer.networks.residual import LeftOut, PrototypeResidual, left_out_residual
+from trainer.prototypes.normals import residuals_of
 
 
 @pytest.fixture

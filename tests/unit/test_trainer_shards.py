@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from prn_fakes import Squares, normal_pictures, tiny_prn
 
-from trainer.shards import (
+from trainer.training.shards import (
     average_statistics,
     copy_statistics,
     mean_of,
@@ -12,7 +12,7 @@ from trainer.shards import (
     split_batch,
     twins,
 )
-from trainer.trainee import Method, Trainee
+from trainer.training.trainee import Method, Trainee
 
 
 def statistics(head: torch.nn.Module) -> list[torch.Tensor]:

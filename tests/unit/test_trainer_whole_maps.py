@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from trainer.errors import DatasetError
-from trainer.gram_clustering import cluster, mean_distances
-from trainer.whole_maps import cache_maps, gram_matrix, learn_whole_maps, prototype_count
+from trainer.prototypes.gram_clustering import cluster, mean_distances
+from trainer.prototypes.whole_maps import cache_maps, gram_matrix, learn_whole_maps, prototype_count
 
 
 def points_around(centres: np.ndarray, each: int, spread: float, seed: int = 0) -> np.ndarray:

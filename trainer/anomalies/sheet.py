@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from trainer.anomalies.synthesis import Batch, Switches, Synthesis
 from trainer.anomalies.textures import Textures
+from trainer.results.sheets import CAPTION, TRUTH, outline, write_text
 from trainer.seen import SeenPictures
-from trainer.sheets import CAPTION, TRUTH, outline, write_text
 
 Pixels = NDArray[np.uint8]
 

@@ -9,16 +9,16 @@ import cv2
 from rich.console import Console
 
 from engines.manifest import write_atomic
-from trainer.backbones import Backbone, load_backbone
 from trainer.dataset import Dataset
 from trainer.layouts import find_datasets
+from trainer.networks.backbones import Backbone, load_backbone
 from trainer.progress import TerminalSteps
 from trainer.reproduce.rows import TABLES, Row
 from trainer.reproduce.tables import comparison, results_json
 from trainer.reproduce.trial import BASELINES, Result, run_baseline, run_trial
 from trainer.settings import ReproduceSettings
-from trainer.supervised import SupervisedRecipe
-from trainer.train_prn import prn_recipe
+from trainer.training.supervised import SupervisedRecipe
+from trainer.training.train_prn import prn_recipe
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 

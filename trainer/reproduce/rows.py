@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from trainer.anomalies.synthesis import Switches
-from trainer.prn import Switches as Parts
-from trainer.supervised import SupervisedRecipe
+from trainer.networks.prn import Switches as Parts
+from trainer.training.supervised import SupervisedRecipe
 
 TableName = Literal["table4", "table5", "table6", "table7", "datasets"]
 

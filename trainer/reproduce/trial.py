@@ -9,12 +9,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from engines.engine import Engine
 from engines.manifest import write_atomic
 from engines.open import open_engine
-from trainer.backbones import Backbone
-from trainer.baselines import ResidualMap
 from trainer.dataset import Dataset, load_pictures
 from trainer.errors import CheckpointError
-from trainer.evaluation import Evaluation, evaluate, judge
-from trainer.learning import (
+from trainer.networks.backbones import Backbone
+from trainer.networks.prn import Encoder
+from trainer.progress import TerminalSteps
+from trainer.prototypes.normals import learn_normals
+from trainer.reproduce.rows import Four
+from trainer.results.baselines import ResidualMap
+from trainer.results.evaluation import Evaluation, evaluate, judge
+from trainer.results.metrics import PixelFigures
+from trainer.seen import draw_seen, load_seen
+from trainer.training.learning import (
     ENGINE_NAME,
     Recipe,
     drawn,
@@ -22,13 +28,7 @@ from trainer.learning import (
     set_determinism,
     write_learned,
 )
-from trainer.metrics import PixelFigures
-from trainer.normals import learn_normals
-from trainer.prn import Encoder
-from trainer.progress import TerminalSteps
-from trainer.reproduce.rows import Four
-from trainer.seen import draw_seen, load_seen
-from trainer.supervised import SupervisedRecipe, engine_path, learn_prn, write_prn
+from trainer.training.supervised import SupervisedRecipe, engine_path, learn_prn, write_prn
 
 RESULT_NAME = "result.json"
 MAX_RESULT_BYTES = 1 << 20

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.batches import Batch
-from trainer.checkpoint import Check
-from trainer.loss import map_loss
-from trainer.prn import PRN
+from trainer.networks.prn import PRN
+from trainer.training.batches import Batch
+from trainer.training.checkpoint import Check
+from trainer.training.loss import map_loss
 
 NORMAL_SHARE = 0.12  # of the normal pictures, held out
 SEEN_SHARE = 0.1  # of the seen defects

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from engines.engine import Engine
 from engines.errors import PictureError
 from trainer.dataset import GOOD, Pictures, Sample, load_mask
-from trainer.metrics import KindCount, PixelFigures, auroc, counts_by_kind, pixel_figures
 from trainer.near_duplicates import near_duplicates
-from trainer.plant_figures import PlantFigures, Share, plant_figures, share
+from trainer.results.metrics import KindCount, PixelFigures, auroc, counts_by_kind, pixel_figures
+from trainer.results.plant_figures import PlantFigures, Share, plant_figures, share
 
 UNLIKE_SEEN = "unlike seen"  # the defects that no seen one resembles
 _BATCH = 8

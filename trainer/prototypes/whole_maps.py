@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.backbones import Features
 from trainer.errors import DatasetError
-from trainer.gram_clustering import Grams, Labels, cluster
+from trainer.networks.backbones import Features
+from trainer.prototypes.gram_clustering import Grams, Labels, cluster
 
 PROTOTYPE_SHARE = 0.1  # of the normal pictures (PRN, section 4.1)
 _BLOCK = 32  # maps in memory at once, twice

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.manifest import write_atomic
-from trainer.evaluation import Judged
+from trainer.results.evaluation import Judged
 
 CAPTION = 20  # height of the line under a row, pixels
 TRUTH = (60, 220, 60)

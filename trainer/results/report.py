@@ -7,12 +7,12 @@ from pathlib import Path
 from rich.table import Table
 
 from trainer.dataset import GOOD, Dataset
-from trainer.evaluation import UNLIKE_SEEN, Evaluation
-from trainer.learning import ENGINE_NAME, Learned
-from trainer.metrics import KindCount, PixelFigures
 from trainer.near_duplicates import NEAR_OVERLAP
-from trainer.plant_figures import PlantFigures, Share
+from trainer.results.evaluation import UNLIKE_SEEN, Evaluation
+from trainer.results.metrics import KindCount, PixelFigures
+from trainer.results.plant_figures import PlantFigures, Share
 from trainer.seen import SeenRecord
+from trainer.training.learning import ENGINE_NAME, Learned
 
 _FEW_NORMALS = 20
 _NAMED_UNREADABLE = 10

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.engine import Pixels, Scores, check_frames
-from trainer.backbones import Backbone, Features
-from trainer.image_score import share_score
+from trainer.networks.backbones import Backbone, Features
+from trainer.networks.image_score import share_score
 
 MAX_BATCH = 8
 

@@ -12,12 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trainer.attention import GRIDS, Comparison, MultiSizeAttention
-from trainer.backbones import Backbone, Features
-from trainer.decoder import Decoder, compact_bottleneck, layer4
-from trainer.fusion import Fusion, Scales, Unfused, Widths, convolution
-from trainer.image_score import image_score
-from trainer.residual import PrototypeResidual
+from trainer.networks.attention import GRIDS, Comparison, MultiSizeAttention
+from trainer.networks.backbones import Backbone, Features
+from trainer.networks.decoder import Decoder, compact_bottleneck, layer4
+from trainer.networks.fusion import Fusion, Scales, Unfused, Widths, convolution
+from trainer.networks.image_score import image_score
+from trainer.networks.residual import PrototypeResidual
 
 PlanName = Literal["prn", "prn-s"]
 

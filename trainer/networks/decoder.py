@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from trainer.backbones import residual_stage
-from trainer.fusion import Enlarge, Scales, Widths, convolution
+from trainer.networks.backbones import residual_stage
+from trainer.networks.fusion import Enlarge, Scales, Widths, convolution
 
 _PRIOR_LOGIT = -2.5  # of the last convolution's bias: the first map says 0.08 everywhere
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.checkpoint import Check
-from trainer.fit import Step
-from trainer.sheets import write_text
+from trainer.results.sheets import write_text
+from trainer.training.checkpoint import Check
+from trainer.training.fit import Step
 
 _HEIGHT, _WIDTH, _MARGIN = 300, 640, 40  # pixels
 _TRAINING, _HELD = (150, 170, 200), (220, 60, 40)

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainer.backbones import Features
-from trainer.batches import Batch
-from trainer.ema import Average
-from trainer.loss import Losses, map_loss
-from trainer.normals import Normals, residuals_of
-from trainer.precision import Precision
-from trainer.prn import PRN, Head
-from trainer.shards import (
+from trainer.networks.backbones import Features
+from trainer.networks.prn import PRN, Head
+from trainer.prototypes.normals import Normals, residuals_of
+from trainer.training.batches import Batch
+from trainer.training.ema import Average
+from trainer.training.loss import Losses, map_loss
+from trainer.training.precision import Precision
+from trainer.training.shards import (
     Shard,
     average_statistics,
     copy_statistics,

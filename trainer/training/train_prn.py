@@ -7,22 +7,28 @@ import cv2
 from rich.console import Console
 
 from trainer.anomalies.synthesis import Switches
-from trainer.backbones import load_backbone
-from trainer.curves import Losses, draw_curves
 from trainer.errors import DatasetError
-from trainer.examples import SHEET_NAME, write_examples
-from trainer.fit import Step
 from trainer.layouts import find_samples
-from trainer.learning import set_determinism
-from trainer.prn import PlanName
-from trainer.prn import Switches as Parts
+from trainer.networks.backbones import load_backbone
+from trainer.networks.prn import PlanName
+from trainer.networks.prn import Switches as Parts
 from trainer.progress import TerminalSteps
-from trainer.report import common_lines, seconds_line
-from trainer.schedule import Budget
+from trainer.results.curves import Losses, draw_curves
+from trainer.results.examples import SHEET_NAME, write_examples
+from trainer.results.report import common_lines, seconds_line
+from trainer.results.sheets import save_picture, score_histogram
 from trainer.settings import LearnSettings, TrainSettings
-from trainer.sheets import save_picture, score_histogram
-from trainer.supervised import LearnedPrn, SupervisedRecipe, engine_path, learn_prn, write_prn
-from trainer.trainee import Method
+from trainer.training.fit import Step
+from trainer.training.learning import set_determinism
+from trainer.training.schedule import Budget
+from trainer.training.supervised import (
+    LearnedPrn,
+    SupervisedRecipe,
+    engine_path,
+    learn_prn,
+    write_prn,
+)
+from trainer.training.trainee import Method
 
 _BATCH_SIZES: dict[PlanName, int] = {"prn": 64, "prn-s": 16}
 _LEARNING_RATES: dict[PlanName, float] = {"prn": 1e-4, "prn-s": 1e-3}

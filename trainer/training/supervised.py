@@ -16,22 +16,22 @@ from engines.engine import Scores
 from engines.manifest import Manifest, Thresholds
 from trainer.anomalies.synthesis import Batch, Switches, Synthesis
 from trainer.anomalies.textures import Textures, open_textures
-from trainer.backbones import Backbone
-from trainer.calibrate import HeldOutDefects, calibrate
 from trainer.dataset import Dataset, Pictures, Sample, load_pictures, snapshot
 from trainer.errors import DatasetError
-from trainer.export import export_onnx, run_torch, write_engine
-from trainer.fit import Course, Fitted, Keep, Step, fit
-from trainer.held_out import HeldOut, divide_normals, divide_seen, hold_out
-from trainer.learning import LEAST_NORMALS, Steps, drawn
-from trainer.networks import make_prn
-from trainer.normals import Normals
-from trainer.prn import PLANS, PRN, PlanName
-from trainer.prn import Switches as Parts
-from trainer.schedule import Budget
+from trainer.networks.backbones import Backbone
+from trainer.networks.prn import PLANS, PRN, PlanName
+from trainer.networks.prn import Switches as Parts
+from trainer.prototypes.normals import Normals
+from trainer.prototypes.whole_maps import PROTOTYPE_SHARE
+from trainer.results.calibrate import HeldOutDefects, calibrate
+from trainer.results.export import export_onnx, run_torch, write_engine
 from trainer.seen import SeenPictures, draw_seen, load_seen, seen_record, write_seen
-from trainer.trainee import Method
-from trainer.whole_maps import PROTOTYPE_SHARE
+from trainer.training.fit import Course, Fitted, Keep, Step, fit
+from trainer.training.held_out import HeldOut, divide_normals, divide_seen, hold_out
+from trainer.training.learning import LEAST_NORMALS, Steps, drawn
+from trainer.training.schedule import Budget
+from trainer.training.trainee import Method
+from trainer.training.untrained import make_prn
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _HELD_BATCHES = 4  # of anomalies on held-out normal pictures

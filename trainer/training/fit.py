@@ -10,14 +10,20 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from trainer.batches import Generator, made_ahead
-from trainer.checkpoint import Check, Configuration, Progress, read_checkpoint, write_checkpoint
-from trainer.held_out import HeldOut, held_out_loss, says_stop
-from trainer.loss import Losses
-from trainer.normals import Normals
-from trainer.prn import PRN
-from trainer.schedule import Budget, Schedule, time_steps
-from trainer.trainee import Method, Trainee
+from trainer.networks.prn import PRN
+from trainer.prototypes.normals import Normals
+from trainer.training.batches import Generator, made_ahead
+from trainer.training.checkpoint import (
+    Check,
+    Configuration,
+    Progress,
+    read_checkpoint,
+    write_checkpoint,
+)
+from trainer.training.held_out import HeldOut, held_out_loss, says_stop
+from trainer.training.loss import Losses
+from trainer.training.schedule import Budget, Schedule, time_steps
+from trainer.training.trainee import Method, Trainee
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from engines.manifest import Manifest, Thresholds
-from trainer.backbones import Backbone
-from trainer.calibrate import calibrate
 from trainer.dataset import Dataset, Pictures, Sample, load_pictures, snapshot, split
 from trainer.errors import DatasetError
-from trainer.export import export_onnx, run_torch, write_engine
-from trainer.proto_ad import PatchEncoder, ProtoAD
-from trainer.prototypes import learn_prototypes, sample_patches
+from trainer.networks.backbones import Backbone
+from trainer.networks.proto_ad import PatchEncoder, ProtoAD
+from trainer.prototypes.patches import learn_prototypes, sample_patches
+from trainer.results.calibrate import calibrate
+from trainer.results.export import export_onnx, run_torch, write_engine
 
 ENGINE_NAME = "protoad.onnx"
 LEAST_NORMALS = 10

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.image_score import Score
-from trainer.metrics import auroc
-from trainer.plant_figures import REJECT_RATE, Share, rate_figures, size_classes
+from trainer.networks.image_score import Score
+from trainer.results.metrics import auroc
+from trainer.results.plant_figures import REJECT_RATE, Share, rate_figures, size_classes
 
 _BATCH = 64
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.clustering import farthest_points, finch
-from trainer.proto_ad import PatchEncoder, patches
+from trainer.networks.proto_ad import PatchEncoder, patches
+from trainer.prototypes.clustering import farthest_points, finch
 
 PROTOTYPES = 1000
 SAMPLED_PATCHES = 20_000  # FINCH's cost grows with their square

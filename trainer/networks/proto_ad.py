@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.backbones import Backbone, Features
-from trainer.image_score import share_score
+from trainer.networks.backbones import Backbone, Features
+from trainer.networks.image_score import share_score
 
 _CHUNK = 256  # prototypes compared at once: bounds memory to [N, _CHUNK, H/4, W/4]
 _SMOOTH = 0.75  # sigma of the map's smoothing, in patches of 4 pixels

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trainer.fusion import convolution
+from trainer.networks.fusion import convolution
 
 Comparison = Literal["scaled", "cosine"]
 GRIDS = (1, 2, 4, 8)  # patches a side, for each chunk

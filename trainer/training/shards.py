@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engines.machine import usable_cores
-from trainer.batches import Batch
-from trainer.prn import Head
+from trainer.networks.prn import Head
+from trainer.training.batches import Batch
 
 
 @dataclass(frozen=True, slots=True)

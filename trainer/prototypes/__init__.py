@@ -1,0 +1,1 @@
+"""Prototypes of normal pictures: of places (ProtoAD) and of whole maps (PRN)."""
