@@ -4,14 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # An index to take torch from, where the default one serves a build you do not want.
 TORCH_INDEX ?=
+# the encoder's ImageNet weights, for train-gpu: .safetensors or torchvision's .pth
+WEIGHTS ?=
 # demo: a folder in MVTec layout to learn and inspect; empty: a generated product.
 DATA ?=
 OUT ?= demo-out
 
-.PHONY: help demo test lint bench drill clean
+.PHONY: help demo test train-gpu lint bench drill clean
 
 help:  ## say what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +35,11 @@ demo: $(VENV)/.installed  ## learn a product and inspect it, camera to verdict: 
 
 test: $(VENV)/.installed-dev  ## install and run every test
 	$(BIN)/python -m pytest
+
+train-gpu: $(VENV)/.installed  ## train full-size PRN on a GPU in 12 minutes: DATA=folder WEIGHTS=resnet18.safetensors
+	@test -n "$(DATA)" -a -n "$(WEIGHTS)" || { echo "make train-gpu DATA=folder WEIGHTS=file" >&2; exit 2; }
+	$(BIN)/trainer-train --model prn --backbone resnet18 --weights $(WEIGHTS) --data $(DATA) --device cuda --minutes 12 --out $(OUT)/prn
+	$(BIN)/trainer-evaluate --engine $(OUT)/prn/prn.onnx --data $(DATA) --device cpu
 
 lint: $(VENV)/.installed-dev  ## style, types, and which room may import what
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 TrainerError
 ├── WeightsError     the backbone has no weights that fit: exit, say how to get them
 ├── DatasetError     these folders give nothing to learn from or to judge by: exit
+├── DeviceError      there is no such GPU: exit, say what there is
 ├── CheckpointError  this training cannot go on from what it left: exit, say what differs
 └── ExportError      the file does not compute what was learned: exit, do not ship it
 """
@@ -18,6 +19,10 @@ class WeightsError(TrainerError):
 
 class DatasetError(TrainerError):
     """These folders give nothing to learn from or to judge by: exit with the reason."""
+
+
+class DeviceError(TrainerError):
+    """There is no such GPU here, or torch cannot use it: exit and say what there is."""
 
 
 class CheckpointError(TrainerError):

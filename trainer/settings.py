@@ -64,6 +64,15 @@ class LearnSettings(CommandSettings):
     prototype_share: float = Field(
         default=PROTOTYPE_SHARE, gt=0, le=1, description="prn: prototypes by normal pictures, 0..1"
     )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$",
+        description="prn: what trains: auto (a GPU if there is one), cpu, cuda or cuda:N",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="prn: of the convolutions; auto: bf16 on a GPU, on a CPU the faster one",
+    )
     optimiser: Literal["adamw", "adam"] = Field(
         default="adamw", description="prn: adam is the paper's"
     )

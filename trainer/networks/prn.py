@@ -105,6 +105,8 @@ class Encoder(nn.Module):
 
     def stem(self, frames: Tensor) -> Tensor:
         """Encode up to the stem only."""
+        if frames.device != self.mean.device:
+            frames = frames.to(self.mean.device)
         images = frames.permute(0, 3, 1, 2).float()  # [N, 3, H, W]
         stem: Tensor = self.backbone.stem((images - self.mean) * self.scale)
         return stem
@@ -197,6 +199,15 @@ class PRN(nn.Module):
     def logits(self, frames: Tensor) -> Tensor:
         """Logit of each pixel, float32 [N, H, W], of uint8 [N, H, W, 3]."""
         return self._compared(frames)[0]
+
+    @property
+    def compared(self) -> tuple[PrototypeResidual, PrototypeResidual, PrototypeResidual]:
+        """What compares features with prototypes, for each scale."""
+        fine, middle, coarse = self.residuals
+        assert isinstance(fine, PrototypeResidual)  # noqa: S101  # which torch's list forgets
+        assert isinstance(middle, PrototypeResidual)  # noqa: S101
+        assert isinstance(coarse, PrototypeResidual)  # noqa: S101
+        return fine, middle, coarse
 
     def with_head(self, head: Head) -> "PRN":
         """Share all but the head with another network."""

@@ -1,7 +1,7 @@
 """What training remembers of the normal pictures: their features, and their share in prototypes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +42,26 @@ class Normals:
         fine, middle, coarse = (each.prototypes for each in self.maps)
         return fine, middle, coarse
 
+    @property
+    def device(self) -> torch.device:
+        """Where prototypes lie; features are brought there."""
+        return self.maps[0].prototypes.device
+
+    def sharing(self, prototypes: tuple[Tensor, Tensor, Tensor]) -> "Normals":
+        """Take the same prototypes from elsewhere, such as from a network on a GPU."""
+        fine, middle, coarse = (
+            maps.beside(each) for maps, each in zip(self.maps, prototypes, strict=True)
+        )
+        return replace(self, maps=(fine, middle, coarse))
+
     def left_out(self, pictures: NDArray[np.intp], scale: int) -> LeftOut:
         """Say which normal picture is under each of a batch, [B]; -1: none."""
-        there = torch.from_numpy(pictures >= 0)
+        device = self.device
+        there = torch.from_numpy(pictures >= 0).to(device)
         under = np.maximum(pictures, 0)
-        labels = self.maps[scale].labels[under]
+        labels = self.maps[scale].labels[torch.from_numpy(under).to(device)]
         return LeftOut(
-            maps=self.cache.take(scale, under),
+            maps=self.cache.take(scale, under, device),
             labels=torch.where(there, labels, -1),
             sizes=self.maps[scale].sizes[labels],
         )

@@ -21,6 +21,7 @@ from trainer.errors import DatasetError
 from trainer.networks.backbones import Features
 from trainer.prototypes.gram_clustering import Grams, Labels, cluster
 
+CPU = torch.device("cpu")
 PROTOTYPE_SHARE = 0.1  # of the normal pictures (PRN, section 4.1)
 _BLOCK = 32  # maps in memory at once, twice
 _BATCH = 8  # pictures encoded at once
@@ -36,6 +37,11 @@ class WholeMaps:
     labels: Tensor  # int64 [N], prototype that each normal picture is part of
     sizes: Tensor  # int64 [K], pictures in each
 
+    def beside(self, prototypes: Tensor) -> "WholeMaps":
+        """Take the same prototypes from elsewhere, and the rest to their device."""
+        device = prototypes.device
+        return WholeMaps(prototypes, self.labels.to(device), self.sizes.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class MapCache:
@@ -43,10 +49,10 @@ class MapCache:
 
     scales: tuple[Maps, Maps, Maps]
 
-    def take(self, scale: int, pictures: NDArray[np.intp]) -> Tensor:
+    def take(self, scale: int, pictures: NDArray[np.intp], device: torch.device = CPU) -> Tensor:
         """Read maps of some pictures: float32 [B, C, h, w], channels last in memory."""
         rows = np.ascontiguousarray(self.scales[scale][pictures])
-        return torch.from_numpy(rows).float().permute(0, 3, 1, 2)
+        return torch.from_numpy(rows).to(device).float().permute(0, 3, 1, 2)
 
 
 def prototype_count(normals: int, share: float = PROTOTYPE_SHARE) -> int:
@@ -149,7 +155,7 @@ def _last(feature: Tensor) -> Tensor:
 
 
 def _half(feature: Tensor) -> Maps:
-    half: Maps = _last(feature).half().numpy()
+    half: Maps = _last(feature).half().cpu().numpy()
     if not np.isfinite(half).all():
         raise DatasetError(
             "a feature of a normal picture does not fit into float16: these weights are not "

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import torch
 from rich.console import Console
 
 from engines.manifest import write_atomic
@@ -18,7 +19,7 @@ from trainer.reproduce.tables import comparison, results_json
 from trainer.reproduce.trial import BASELINES, Result, run_baseline, run_trial
 from trainer.settings import ReproduceSettings
 from trainer.training.supervised import SupervisedRecipe
-from trainer.training.train_prn import prn_recipe
+from trainer.training.train_prn import find_device, prn_recipe
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 
@@ -30,7 +31,8 @@ def reproduce(settings: ReproduceSettings) -> None:
     table = TABLES[settings.table]
     datasets = find_datasets(settings.data)
     backbone = load_backbone(settings.backbone, settings.weights)
-    base = prn_recipe(settings, settings.model)
+    device = find_device(settings.device)
+    base = prn_recipe(settings, settings.model, device)
     found: dict[str, list[Result]] = {}
     with TerminalSteps(console) as steps:
         for name in BASELINES:
@@ -39,7 +41,7 @@ def reproduce(settings: ReproduceSettings) -> None:
                 result = run_baseline(name, dataset, backbone, recipe, folder, steps)
                 found.setdefault(name, []).append(result)
         for row in table.rows:
-            trained = _trained(row, base, datasets, settings, backbone, console, steps)
+            trained = _trained(row, base, datasets, settings, backbone, console, steps, device)
             found[row.name] = list(trained)
     write_atomic(settings.out / f"{settings.table}.json", results_json(found))
     console.print(comparison(table, found))
@@ -54,10 +56,11 @@ def _trained(
     backbone: Backbone,
     console: Console,
     steps: TerminalSteps,
+    device: torch.device,
 ) -> Iterator[Result]:
     for dataset, recipe, folder in _runs(row.name, row.change(base), datasets, settings):
         console.print(f"{row.name}: {dataset.name}, seed {recipe.seed}", markup=False)
-        yield run_trial(dataset, backbone, recipe, folder, steps)
+        yield run_trial(dataset, backbone, recipe, folder, steps, device)
 
 
 def _runs(

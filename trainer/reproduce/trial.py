@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.engine import Engine
@@ -15,6 +16,7 @@ from trainer.networks.backbones import Backbone
 from trainer.networks.prn import Encoder
 from trainer.progress import TerminalSteps
 from trainer.prototypes.normals import learn_normals
+from trainer.prototypes.whole_maps import CPU
 from trainer.reproduce.rows import Four
 from trainer.results.baselines import ResidualMap
 from trainer.results.evaluation import Evaluation, evaluate, judge
@@ -59,6 +61,7 @@ def run_trial(
     recipe: SupervisedRecipe,
     folder: Path,
     steps: TerminalSteps,
+    device: torch.device = CPU,
 ) -> Result:
     """Train PRN and judge it, or read what was found before.
 
@@ -79,6 +82,7 @@ def run_trial(
         folder,
         steps,
         lambda step: show(step.done, step.end, f"loss {step.loss:.4f}", step.seconds_left),
+        device,
     )
     write_prn(folder, dataset, learned, recipe, steps)
     with open_engine(engine_path(folder, recipe.plan), "auto", "cpu") as opened:

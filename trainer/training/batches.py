@@ -1,5 +1,6 @@
 """Training batches: what the loop needs of them, and making the next one while one is learned."""
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,20 +38,20 @@ class Generator(Protocol):
 
 
 @contextmanager
-def made_ahead(generator: Generator, start: int, end: int) -> Iterator[Iterator[Batch]]:
-    """Give the batches of steps start..end-1, each made in a thread while the last one is used."""
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-        yield _batches(thread, generator, start, end)
+def made_ahead(
+    generator: Generator, start: int, end: int, ahead: int = 1
+) -> Iterator[Iterator[Batch]]:
+    """Give the batches of steps start..end-1; `ahead` threads make the next while one is used."""
+    with ThreadPoolExecutor(ahead, thread_name_prefix="batches") as threads:
+        yield _batches(threads, generator, range(start, end), ahead)
 
 
 def _batches(
-    thread: ThreadPoolExecutor, generator: Generator, start: int, end: int
+    threads: ThreadPoolExecutor, generator: Generator, steps: range, ahead: int
 ) -> Iterator[Batch]:
-    if start >= end:
-        return
-    coming = thread.submit(generator.batch, start)
-    for step in range(start + 1, end + 1):
-        batch = coming.result()
-        if step < end:
-            coming = thread.submit(generator.batch, step)
+    coming = deque(threads.submit(generator.batch, step) for step in steps[:ahead])
+    for step in steps:
+        batch = coming.popleft().result()
+        if step + ahead < steps.stop:
+            coming.append(threads.submit(generator.batch, step + ahead))
         yield batch

@@ -47,7 +47,7 @@ _PROGRESS = TypeAdapter(Progress)
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], progress: Progress) -> None:
     """Write both, replacing what was there."""
     header = {_HEADER: json.dumps(asdict(progress))}
-    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomic(path, safetensors.torch.save(contiguous, header))
 
 

@@ -43,6 +43,7 @@ class Course:
     method: Method
     budget: Budget
     rhythm: Rhythm = Rhythm()
+    ahead: int = 1  # batches that are made while one is learned, each by a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def fit(
     trainee, progress = _begun(network, normals, generator, course, keep, clock)
     schedule = _schedule(progress, course.rhythm)
     first, started = progress.step, clock()
-    with made_ahead(generator, first, schedule.end) as batches:
+    with made_ahead(generator, first, schedule.end, course.ahead) as batches:
         for batch in batches:
             losses = trainee.step(batch, schedule.share(progress.step), progress.step)
             progress = replace(progress, step=progress.step + 1)
@@ -144,7 +145,10 @@ def _begun(
 
     def seconds_per_step() -> float:
         thrown_away = Trainee(copy.deepcopy(network), normals, course.method)
-        return time_steps(lambda step: thrown_away.step(generator.batch(step), 1.0, step), clock)
+        # the number itself, or a GPU would still be at it
+        return time_steps(
+            lambda step: float(thrown_away.step(generator.batch(step), 1.0, step).total), clock
+        )
 
     total = course.budget.steps(seconds_per_step)
     progress = Progress(configuration, step=0, total=total, cut=None, checks=())

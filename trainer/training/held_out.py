@@ -79,7 +79,7 @@ def held_out_loss(network: PRN, held: HeldOut) -> float:
     for start in range(0, len(losses), _BATCH):
         end = start + _BATCH
         with torch.inference_mode():
-            logits = network.logits(torch.from_numpy(held.frames[start:end]))
+            logits = network.logits(torch.from_numpy(held.frames[start:end])).cpu()
             masks = torch.from_numpy(held.masks[start:end])
             for place, (logit, mask) in enumerate(zip(logits, masks, strict=True)):
                 losses[start + place] = float(map_loss(logit, mask).total)

@@ -1,5 +1,6 @@
 """From pictures of normal parts to an engine file that knows its thresholds."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -136,5 +137,6 @@ def _answers(
 
 def set_determinism(seed: int) -> None:
     """Make torch on this machine repeat itself."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which CUDA wants for it
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(mode=True)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from engines.engine import Scores
@@ -22,7 +23,7 @@ from trainer.networks.backbones import Backbone
 from trainer.networks.prn import PLANS, PRN, PlanName
 from trainer.networks.prn import Switches as Parts
 from trainer.prototypes.normals import Normals
-from trainer.prototypes.whole_maps import PROTOTYPE_SHARE
+from trainer.prototypes.whole_maps import CPU, PROTOTYPE_SHARE
 from trainer.results.calibrate import HeldOutDefects, calibrate
 from trainer.results.export import export_onnx, run_torch, write_engine
 from trainer.seen import SeenPictures, draw_seen, load_seen, seen_record, write_seen
@@ -35,6 +36,7 @@ from trainer.training.untrained import make_prn
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _HELD_BATCHES = 4  # of anomalies on held-out normal pictures
+_AHEAD_OF_GPU = 6  # threads that make batches while it learns one
 _COMPARED = 4  # frames on which the exported graph must agree with torch
 _BATCH = 8
 
@@ -102,8 +104,11 @@ def learn_prn(
     folder: Path,
     steps: Steps,
     on_step: Callable[[Step], None],
+    device: torch.device = CPU,
 ) -> LearnedPrn:
     """Train and calibrate PRN; goes on from the checkpoint in `folder` if there is one.
+
+    Steps run on `device`; all before and after them on the CPU, where a line may serve it.
 
     Raises:
         DatasetError: too few readable pictures, or defects that cannot be learned from.
@@ -126,7 +131,11 @@ def learn_prn(
             recipe.prototype_share,
         )
     generator = _synthesis(material.learned, material.seen, recipe, textures, made.rarity)
-    fitted = _fitted(made.network, made.normals, generator, held, recipe, folder, on_step)
+    network = made.network.to(device)
+    fine, middle, coarse = (each.prototypes for each in network.compared)
+    normals = made.normals.sharing((fine, middle, coarse))
+    fitted = _fitted(network, normals, generator, held, recipe, folder, on_step)
+    network.to(CPU)
     with steps.step("calibrating on held-out parts", len(material.held)) as advance:
         judged = _judged(made.network, material.held, advance)
         defects = _defects(made.network, material, drawn_held)
@@ -226,7 +235,8 @@ def _fitted(
     folder: Path,
     on_step: Callable[[Step], None],
 ) -> Fitted:
-    course = Course(recipe.method, recipe.budget)
+    ahead = _AHEAD_OF_GPU if normals.device.type != "cpu" else 1
+    course = Course(recipe.method, recipe.budget, ahead=ahead)
     keep = Keep(folder / CHECKPOINT_NAME, recipe.configuration())
     return fit(network, normals, generator, held, course, keep, time.monotonic, on_step)
 

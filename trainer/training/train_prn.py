@@ -1,18 +1,21 @@
 """`trainer-train --model prn|prn-s`: from flags to a run folder."""
 
+import time
 from collections.abc import Iterator
 from typing import Literal
 
 import cv2
+import torch
 from rich.console import Console
 
 from trainer.anomalies.synthesis import Switches
-from trainer.errors import DatasetError
+from trainer.errors import DatasetError, DeviceError
 from trainer.layouts import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.networks.prn import PlanName
 from trainer.networks.prn import Switches as Parts
 from trainer.progress import TerminalSteps
+from trainer.prototypes.whole_maps import CPU
 from trainer.results.curves import Losses, draw_curves
 from trainer.results.examples import SHEET_NAME, write_examples
 from trainer.results.report import common_lines, seconds_line
@@ -20,6 +23,7 @@ from trainer.results.sheets import save_picture, score_histogram
 from trainer.settings import LearnSettings, TrainSettings
 from trainer.training.fit import Step
 from trainer.training.learning import set_determinism
+from trainer.training.precision import Precision, faster_precision
 from trainer.training.schedule import Budget
 from trainer.training.supervised import (
     LearnedPrn,
@@ -42,7 +46,8 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     dataset = find_samples(settings.data)
     backbone = load_backbone(settings.backbone, settings.weights)
     settings.out.mkdir(parents=True, exist_ok=True)
-    recipe = prn_recipe(settings, plan)
+    device = find_device(settings.device)
+    recipe = prn_recipe(settings, plan, device)
     losses = Losses()
     with TerminalSteps(console) as steps:
         show = steps.training()
@@ -51,19 +56,43 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
             losses.add(step)
             show(step.done, step.end, f"loss {losses.curve[-1][1]:.4f}", step.seconds_left)
 
-        learned = learn_prn(dataset, backbone, recipe, settings.out, steps, on_step)
+        learned = learn_prn(dataset, backbone, recipe, settings.out, steps, on_step, device)
         write_prn(settings.out, dataset, learned, recipe, steps)
         histogram = score_histogram(learned.held_out_scores, learned.thresholds.image)
         save_picture(settings.out / "held_out_scores.png", histogram)
         save_picture(settings.out / "losses.png", draw_curves(losses.curve, learned.fitted.checks))
         if learned.rest.test:
             write_examples(engine_path(settings.out, plan), learned.rest, steps)
-    for line in _lines(settings, plan, learned):
+    how = f"{device}, {recipe.method.precision}"
+    for line in _lines(settings, plan, learned, how):
         console.print(line, soft_wrap=True, markup=False)
     console.print(seconds_line(steps.seconds), soft_wrap=True, markup=False)
 
 
-def prn_recipe(settings: LearnSettings, plan: PlanName) -> SupervisedRecipe:
+def find_device(name: str) -> torch.device:
+    """Find what trains.
+
+    Raises:
+        DeviceError: there is no such GPU, or torch cannot use one.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        built = (
+            f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        )
+        raise DeviceError(
+            f"--device {name}: torch {torch.__version__}, built {built}, finds {count} GPUs: take "
+            "--device cpu, or install a build of torch for this machine's driver"
+        )
+    return device
+
+
+def prn_recipe(
+    settings: LearnSettings, plan: PlanName, device: torch.device = CPU
+) -> SupervisedRecipe:
     """Make the recipe that flags ask for.
 
     Raises:
@@ -90,6 +119,8 @@ def prn_recipe(settings: LearnSettings, plan: PlanName) -> SupervisedRecipe:
             optimiser=settings.optimiser,
             learning_rate=_LEARNING_RATES[plan],
             leave_one_out="loo" not in off,
+            precision=_precision(settings, device),
+            shards=2 if device.type == "cpu" else 1,
         ),
         budget=budget,
         false_reject_rate=settings.false_reject_rate,
@@ -98,7 +129,13 @@ def prn_recipe(settings: LearnSettings, plan: PlanName) -> SupervisedRecipe:
     )
 
 
-def _lines(settings: TrainSettings, plan: PlanName, learned: LearnedPrn) -> Iterator[str]:
+def _precision(settings: LearnSettings, device: torch.device) -> Precision:
+    if settings.precision != "auto":
+        return settings.precision
+    return "bf16" if device.type == "cuda" else faster_precision(time.monotonic)
+
+
+def _lines(settings: TrainSettings, plan: PlanName, learned: LearnedPrn, how: str) -> Iterator[str]:
     material, fitted = learned.material, learned.fitted
     unreadable = (*learned.rest.unreadable, *material.pictures.unreadable)
     yield from common_lines(
@@ -107,7 +144,7 @@ def _lines(settings: TrainSettings, plan: PlanName, learned: LearnedPrn) -> Iter
     seen = ", ".join(sample.name for sample in material.samples) or "none"
     yield f"defects learned from: {seen}"
     why = ", stopped by the held-out pictures" if fitted.stopped_early else ""
-    yield f"{fitted.steps} of {fitted.planned} steps{why}"
+    yield f"{fitted.steps} of {fitted.planned} steps{why}, {how}"
     yield f"image threshold {learned.thresholds.image:.4f}, pixel {learned.thresholds.pixel:.4f}"
     yield learned.thresholds.method
     yield (

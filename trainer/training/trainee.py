@@ -119,9 +119,10 @@ class Trainee:
             stem, features = encode_batch(self.network, self._normals, shard)
             under = shard.normals if self._method.leave_one_out else np.full_like(shard.normals, -1)
             residuals = residuals_of(self._normals, features, under)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._method.precision == "bf16"):
+        bf16 = self._method.precision == "bf16"
+        with torch.autocast(stem.device.type, torch.bfloat16, enabled=bf16):
             logits = head(stem, features, residuals)
-        losses = map_loss(logits[:, 0], torch.from_numpy(shard.masks))
+        losses = map_loss(logits[:, 0], torch.from_numpy(shard.masks).to(logits.device))
         gradients = torch.autograd.grad(losses.total, list(head.parameters()))
         return _Part(losses.detached(), gradients)
 
@@ -153,7 +154,7 @@ def encode_batch(network: PRN, normals: Normals, batch: Batch) -> tuple[Tensor, 
     computed = network.encoder.backbone.scales(stem[new]) if len(new) else None
     joined = []
     for scale in range(3):
-        features = normals.cache.take(scale, np.maximum(batch.normals, 0))
+        features = normals.cache.take(scale, np.maximum(batch.normals, 0), stem.device)
         if computed is not None:
             features[new] = computed[scale]
         joined.append(features)
