@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
+from pydantic_settings import CliPositionalArg
 
 from engines.command import CommandSettings, run_command
 from engines.flags import File, Metavar
@@ -106,6 +107,27 @@ def test_help_shows_types_choices_and_defaults_of_a_declaration(
     ):
         assert wanted in lines
     assert lines[lines.index("what all of them need:") + 1].startswith("--place PLACE")
+
+
+def test_value_without_a_flag_stands_first_in_the_usage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Placed(Settings):
+        """Do something to a thing."""
+
+        thing: CliPositionalArg[Literal["bolt", "nut"]] = Field(description="to which")
+
+    for given, status in ((["--help"], 0), (["--engine", "e"], 2), (["washer"], 2)):
+        with pytest.raises(SystemExit) as ended:
+            run_command("try", Placed, lambda _: None, (), given)
+        assert ended.value.code == status
+    said = capsys.readouterr()
+    assert said.out.startswith("usage: try {bolt,nut} --engine FILE [options]")
+    assert "{bolt,nut}" in said.err
+    got: list[Placed] = []
+    with pytest.raises(SystemExit):
+        run_command("try", Placed, got.append, (), ["nut", "--engine", "e"])
+    assert (got[0].thing, got[0].engine) == ("nut", Path("e"))
 
 
 def test_flags_are_read_as_help_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from prn_fakes import TINY_PAPER, Squares, normal_pictures, tiny_prn
 
 from trainer.errors import CheckpointError
 from trainer.networks.prn import Plan
+from trainer.prototypes.normals import residuals_of
 from trainer.training.batches import Batch, made_ahead
 from trainer.training.checkpoint import Check, Progress, read_checkpoint, write_checkpoint
 from trainer.training.ema import Average
@@ -269,7 +270,8 @@ def test_stop_is_said_after_so_many_checks_without_a_better_one() -> None:
     assert not says_stop([*checks, Check(5, 0.9)], 3)
 
 
-def test_batches_come_in_order_and_one_ahead() -> None:
+@pytest.mark.parametrize("ahead", [1, 3, 9])
+def test_batches_come_in_order_whatever_is_made_ahead(ahead: int) -> None:
     class Recording:
         def __init__(self) -> None:
             self.made: list[int] = []
@@ -279,10 +281,25 @@ def test_batches_come_in_order_and_one_ahead() -> None:
             return step
 
     recording = Recording()
-    with made_ahead(recording, 3, 8) as batches:
+    with made_ahead(recording, 3, 8, ahead) as batches:
         assert next(batches) == 3
         assert list(batches) == [4, 5, 6, 7]
-    assert recording.made == [3, 4, 5, 6, 7]
+    assert sorted(recording.made) == [3, 4, 5, 6, 7]
+    with made_ahead(recording, 8, 8, ahead) as batches:
+        assert list(batches) == []
+
+
+def test_prototypes_of_a_network_elsewhere_are_the_ones_that_training_uses(tmp_path: Path) -> None:
+    made = tiny_prn(tmp_path)
+    fine, middle, coarse = (each.prototypes for each in made.network.compared)
+    normals = made.normals.sharing((fine, middle, coarse))
+    assert all(
+        one is other for one, other in zip(normals.prototypes, (fine, middle, coarse), strict=True)
+    )
+    batch = Squares(made.normals.pixels).batch(0)
+    _, features = encode_batch(made.network, normals, batch)
+    mine, shared = (residuals_of(each, features, batch.normals) for each in (made.normals, normals))
+    assert all(torch.equal(one, other) for one, other in zip(mine, shared, strict=True))
 
 
 def test_error_of_the_generator_reaches_the_loop() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from trainer.dataset import GOOD, Dataset, load_mask, resize_mask
 from trainer.errors import DatasetError
-from trainer.layouts import DEFECT, find_samples
+from trainer.layouts import DEFECT, find_datasets, find_samples
 
 
 def draw(path: Path, spot: tuple[int, int, int, int] | None = None) -> None:
@@ -107,6 +107,14 @@ def test_folder_of_several_categories_says_which_ones(tmp_path: Path) -> None:
     btad(tmp_path / "02")
     with pytest.raises(DatasetError, match="holds 2 categories, give the folder of one: 01, 02"):
         find_samples(tmp_path)
+    assert [each.name for each in find_datasets(tmp_path)] == ["01", "02"]
+    assert [each.name for each in find_datasets(tmp_path / "02")] == ["02"]
+
+
+def test_folder_of_neither_pictures_nor_categories_is_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="holds neither train/good"):
+        find_datasets(tmp_path)
 
 
 @pytest.mark.parametrize("layout", [dagm, ksdd2, btad])

@@ -1,0 +1,101 @@
+"""The paper's tables: what each row changes, and how results are kept and shown."""
+
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from trainer.anomalies.synthesis import Switches
+from trainer.errors import CheckpointError, DeviceError
+from trainer.networks.prn import Switches as Parts
+from trainer.reproduce.rows import TABLES, Four
+from trainer.reproduce.tables import comparison
+from trainer.reproduce.trial import RESULT_NAME, Result, read_result
+from trainer.training.schedule import Budget
+from trainer.training.supervised import SupervisedRecipe
+from trainer.training.train_prn import find_device
+from trainer.training.trainee import Method
+
+BASE = SupervisedRecipe(
+    plan="prn-s",
+    backbone="resnet18",
+    size=(64, 64),
+    seed=1,
+    seen=10,
+    leave_out=(),
+    parts=Parts(),
+    anomalies=Switches(),
+    textures=None,
+    batch_size=16,
+    method=Method(),
+    budget=Budget(1, "steps"),
+    false_reject_rate=0.01,
+    max_normals=100,
+)
+
+
+def result(seed: int, level: float, **more: object) -> Result:
+    four = Four(level, level, level, level)
+    kept = Result(
+        configuration={"seed": seed},
+        figures=four,
+        apart=None,
+        escapes=1,
+        defects=10,
+        false_rejects=2,
+        normals=20,
+    )
+    return kept.model_copy(update=more)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_rows_of_a_table_are_different_trainings_and_one_changes_nothing(name: str) -> None:
+    changed = [row.change(BASE) for row in TABLES[name].rows]
+    assert len({str(each.configuration()) for each in changed}) == len(changed)
+    assert BASE in changed
+    assert len({row.name for row in TABLES[name].rows}) == len(changed)
+
+
+def test_rows_change_one_thing_each() -> None:
+    ratios = [row.change(BASE) for row in TABLES["table6"].rows]
+    assert [each.prototype_share for each in ratios] == [0.05, 0.1, 0.3, 1.0]
+    assert {replace(each, prototype_share=0.1) for each in ratios} == {BASE}
+    seen = [row.change(BASE) for row in TABLES["table7"].rows]
+    assert [each.seen for each in seen] == [0, 1, 5, 10]
+
+
+def test_table_shows_mean_and_spread_over_seeds_beside_the_paper() -> None:
+    found = {
+        "U-Net only": [result(1, 0.5), result(1, 0.7), result(2, 0.8), result(2, 0.8)],
+        "PRN, all of it": [result(1, 0.9, escapes=None)],
+    }
+    console = Console(width=250, record=True, file=StringIO())
+    console.print(comparison(TABLES["table4"], found))
+    lines = console.export_text().splitlines()
+    unet = next(line for line in lines if "U-Net only" in line)
+    assert unet.count("70.00 (60.00 to 80.00)") == 4  # of the seeds' means
+    assert "4 of 40" in unet
+    assert "97.4 / 91.7 / 88.6 / 58.5" in unet
+    whole = next(line for line in lines if "all of it" in line)
+    assert whole.count("90.00") == 4
+    assert "99.4 / 99.0 / 96.1 / 78.6" in whole
+
+
+def test_result_of_another_training_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    assert read_result(tmp_path, {"seed": 1}) is None
+    (tmp_path / RESULT_NAME).write_text(result(1, 0.5).model_dump_json())
+    assert read_result(tmp_path, {"seed": 1}) == result(1, 0.5)
+    with pytest.raises(CheckpointError, match="another backbone, seed: give another --out"):
+        read_result(tmp_path, {"seed": 2, "backbone": "resnet18"})
+    (tmp_path / RESULT_NAME).write_text("{}")
+    with pytest.raises(CheckpointError, match="is no result"):
+        read_result(tmp_path, {"seed": 1})
+
+
+def test_gpu_that_is_not_there_is_named() -> None:
+    assert find_device("cpu") == torch.device("cpu")
+    with pytest.raises(DeviceError, match=r"--device cuda:99: torch .* finds .* GPUs"):
+        find_device("cuda:99")
