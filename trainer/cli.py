@@ -18,10 +18,17 @@ from trainer.layouts import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.progress import TerminalSteps
 from trainer.reproduce.command import reproduce as reproduce_table
-from trainer.results.evaluation import Judged, evaluation_json, judge
+from trainer.results.calibrate import Costs
+from trainer.results.evaluation import (
+    Judged,
+    ThresholdCosts,
+    evaluation_json,
+    judge,
+    weigh_thresholds,
+)
 from trainer.results.evaluation import evaluate as figures_of
 from trainer.results.examples import write_examples
-from trainer.results.report import evaluation_tables, seen_lines, training_lines
+from trainer.results.report import cost_lines, evaluation_tables, seen_lines, training_lines
 from trainer.results.sheets import contact_sheet, save_picture, score_histogram
 from trainer.seen import draw_seen, load_seen, load_seen_masks, read_seen, recognise, without
 from trainer.settings import AnomaliesSettings, EvaluateSettings, ReproduceSettings, TrainSettings
@@ -108,11 +115,19 @@ def _evaluate(settings: EvaluateSettings) -> None:
     evaluation = figures_of(judged, thresholds.image, thresholds.pixel, seen_masks)
     if settings.out:
         _write_worst(settings, judged, thresholds.image, thresholds.pixel)
+    costs = _costs(settings, judged, thresholds.image)
     if settings.as_json:
-        sys.stdout.write(evaluation_json(evaluation))
+        sys.stdout.write(evaluation_json(evaluation, costs))
         return
-    for renderable in evaluation_tables(evaluation):
+    for renderable in (*evaluation_tables(evaluation), *cost_lines(costs)):
         console.print(renderable, soft_wrap=True)
+
+
+def _costs(settings: EvaluateSettings, judged: Judged, threshold: float) -> ThresholdCosts | None:
+    if settings.escape_cost is None:
+        return None
+    costs = Costs(settings.escape_cost, settings.false_reject_cost, settings.defect_share)
+    return weigh_thresholds(judged, threshold, costs)
 
 
 def _anomalies(settings: AnomaliesSettings) -> None:

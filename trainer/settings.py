@@ -151,4 +151,15 @@ class EvaluateSettings(CommandSettings):
         default=False,
         description="test with the defects that the engine learned from too (seen.json beside it)",
     )
+    escape_cost: float | None = Field(
+        default=None,
+        gt=0,
+        description="what a defect let pass costs, in any unit: find the cheapest threshold",
+    )
+    false_reject_cost: float = Field(
+        default=1.0, gt=0, description="what a good part rejected costs, in the same unit"
+    )
+    defect_share: float = Field(
+        default=0.01, gt=0, lt=1, description="share of all parts that are defective, 0..1"
+    )
     worst: int = Field(default=8, ge=1, le=100, description="pictures on each sheet of worst cases")

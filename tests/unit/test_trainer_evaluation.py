@@ -7,10 +7,18 @@ import pytest
 from rich.console import Console
 
 from trainer.dataset import GOOD, Pictures, Sample
-from trainer.results.evaluation import Judged, evaluate, evaluation_json, overlaps
+from trainer.errors import DatasetError
+from trainer.results.calibrate import Costs
+from trainer.results.evaluation import (
+    Judged,
+    evaluate,
+    evaluation_json,
+    overlaps,
+    weigh_thresholds,
+)
 from trainer.results.metrics import pixel_figures
 from trainer.results.plant_figures import plant_figures
-from trainer.results.report import evaluation_tables, plant_lines
+from trainer.results.report import cost_lines, evaluation_tables, plant_lines
 
 SIDE = 24
 
@@ -51,6 +59,28 @@ def test_each_kind_is_judged_among_all_normal_parts(rng: np.random.Generator) ->
     assert cracks.pixel == pixel_figures(seen.maps[which], masks[which])
     assert cracks.overlap == pytest.approx(overlaps(seen.maps[7:] > 0.3, masks[7:]).mean())
     assert cracks.escapes.of == 2
+
+
+def test_cheapest_threshold_is_named_beside_what_the_present_one_costs(
+    rng: np.random.Generator,
+) -> None:
+    seen = judged(rng, KINDS)
+    weighed = weigh_thresholds(seen, 2.0, Costs(escape=100, false_reject=1, defect_share=0.1))
+    assert weighed.expected == pytest.approx(10.0)  # every defect passes
+    assert weighed.cheapest <= 0.9  # rejecting everything costs that
+    said = shown(cost_lines(weighed))
+    assert "errors cost 10 a part" in said
+    assert f"pipeline-control --threshold {weighed.cheapest_threshold:.4f}" in said
+    evaluation = evaluate(seen, 0.35, 0.3)
+    assert json.loads(evaluation_json(evaluation, weighed))["costs"]["expected"] == 10.0
+    assert json.loads(evaluation_json(evaluation))["costs"] is None
+    assert shown(cost_lines(None)) == ""
+
+
+def test_costs_want_good_parts_and_defects(rng: np.random.Generator) -> None:
+    for kinds in ([GOOD] * 3, ["dent"] * 3):
+        with pytest.raises(DatasetError, match="good parts and of defects"):
+            weigh_thresholds(judged(rng, kinds), 0.5, Costs(1, 1, 0.5))
 
 
 def test_defects_like_a_seen_one_are_left_out_of_a_second_figure(rng: np.random.Generator) -> None:

@@ -97,6 +97,22 @@ def cost_threshold(
     return float(tried[best]), float(expected[best])
 
 
+def expected_cost(
+    normals: NDArray[np.floating], defects: NDArray[np.floating], costs: Costs, threshold: float
+) -> float:
+    """Expected cost of a part at a threshold: scores above it are rejected.
+
+    Args:
+        normals: scores [n] of normal frames, n >= 1.
+        defects: scores [m] of defects, m >= 1.
+        costs: of the two errors.
+        threshold: on the scores.
+    """
+    escapes, rejects = float((defects <= threshold).mean()), float((normals > threshold).mean())
+    escaped = costs.defect_share * costs.escape * escapes
+    return escaped + (1 - costs.defect_share) * costs.false_reject * rejects
+
+
 def overlap_threshold(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> float:
     """Find the pixel threshold with the highest mean overlap (IoU) of found and true masks.
 

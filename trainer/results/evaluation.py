@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from engines.engine import Engine
 from engines.errors import PictureError
 from trainer.dataset import GOOD, Pictures, Sample, load_mask
+from trainer.errors import DatasetError
 from trainer.near_duplicates import near_duplicates
+from trainer.results.calibrate import Costs, cost_threshold, expected_cost
 from trainer.results.metrics import KindCount, PixelFigures, auroc, counts_by_kind, pixel_figures
 from trainer.results.plant_figures import PlantFigures, Share, plant_figures, share
 
@@ -139,9 +141,33 @@ def evaluate(
     )
 
 
-def evaluation_json(evaluation: Evaluation) -> str:
+@dataclass(frozen=True, slots=True)
+class ThresholdCosts:
+    """What errors cost at an engine's threshold, and at the cheapest for the same pictures."""
+
+    expected: float  # of a part, at the engine's threshold
+    cheapest_threshold: float
+    cheapest: float  # of a part, at that one
+
+
+def weigh_thresholds(judged: Judged, threshold: float, costs: Costs) -> ThresholdCosts:
+    """Weigh errors at `threshold` and find the threshold of least cost.
+
+    Raises:
+        DatasetError: no normal or no defective pictures.
+    """
+    defective = np.array([sample.kind != GOOD for sample in judged.pictures.samples])
+    if defective.all() or not defective.any():
+        raise DatasetError("costs of errors need test pictures of good parts and of defects")
+    normals, defects = judged.scores[~defective], judged.scores[defective]
+    cheapest, least = cost_threshold(normals, defects, costs)
+    return ThresholdCosts(expected_cost(normals, defects, costs, threshold), cheapest, least)
+
+
+def evaluation_json(evaluation: Evaluation, costs: ThresholdCosts | None = None) -> str:
     """Write one JSON object; a figure that does not exist is null."""
-    return json.dumps(_finite(asdict(evaluation)), indent=2, allow_nan=False) + "\n"
+    figures = asdict(evaluation) | {"costs": asdict(costs) if costs else None}
+    return json.dumps(_finite(figures), indent=2, allow_nan=False) + "\n"
 
 
 def overlaps(predicted: NDArray[np.bool_], masks: NDArray[np.bool_]) -> NDArray[np.float64]:

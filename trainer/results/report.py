@@ -8,7 +8,7 @@ from rich.table import Table
 
 from trainer.dataset import GOOD, Dataset
 from trainer.near_duplicates import NEAR_OVERLAP
-from trainer.results.evaluation import UNLIKE_SEEN, Evaluation
+from trainer.results.evaluation import UNLIKE_SEEN, Evaluation, ThresholdCosts
 from trainer.results.metrics import KindCount, PixelFigures
 from trainer.results.plant_figures import PlantFigures, Share
 from trainer.seen import SeenRecord
@@ -91,6 +91,17 @@ def plant_lines(plant: PlantFigures) -> Iterator[str]:
         f"recall at {at.rate:.1%} false rejects: {at.normals} good test pictures are too few to "
         f"tell, that takes {math.ceil(1 / at.rate):,}; at the highest score of theirs "
         f"({at.threshold:.4f}) it is {_of(at.recall)}"
+    )
+
+
+def cost_lines(costs: ThresholdCosts | None) -> Iterator[str]:
+    """Say which threshold is the cheapest, and how to set it while parts pass."""
+    if costs is None:
+        return
+    yield (
+        f"errors cost {costs.expected:.4g} a part at the threshold; least at "
+        f"{costs.cheapest_threshold:.4f}: {costs.cheapest:.4g} (found on these pictures: an "
+        f"estimate). pipeline-control --threshold {costs.cheapest_threshold:.4f} sets it"
     )
 
 
