@@ -60,7 +60,7 @@ def _trained(
 ) -> Iterator[Result]:
     for dataset, recipe, folder in _runs(row.name, row.change(base), datasets, settings):
         console.print(f"{row.name}: {dataset.name}, seed {recipe.seed}", markup=False)
-        yield run_trial(dataset, backbone, recipe, folder, steps, device)
+        yield run_trial(dataset, backbone, recipe, folder, steps, device, settings.weights)
 
 
 def _runs(

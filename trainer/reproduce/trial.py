@@ -62,6 +62,7 @@ def run_trial(
     folder: Path,
     steps: TerminalSteps,
     device: torch.device = CPU,
+    weights: Path | None = None,
 ) -> Result:
     """Train PRN and judge it, or read what was found before.
 
@@ -83,6 +84,7 @@ def run_trial(
         steps,
         lambda step: show(step.done, step.end, f"loss {step.loss:.4f}", step.seconds_left),
         device,
+        weights,
     )
     write_prn(folder, dataset, learned, recipe, steps)
     with open_engine(engine_path(folder, recipe.plan), "auto", "cpu") as opened:

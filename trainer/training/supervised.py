@@ -32,7 +32,7 @@ from trainer.training.held_out import HeldOut, divide_normals, divide_seen, hold
 from trainer.training.learning import LEAST_NORMALS, Steps, drawn
 from trainer.training.schedule import Budget
 from trainer.training.trainee import Method
-from trainer.training.untrained import make_prn
+from trainer.training.untrained import load_layer4, make_prn
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _HELD_BATCHES = 4  # of anomalies on held-out normal pictures
@@ -95,6 +95,7 @@ class LearnedPrn:
     held_out_scores: NDArray[np.float32]  # [n], normal pictures
     material: Material
     rest: Dataset  # without the seen defects
+    pretrained_bottom: bool  # the bottleneck began from ImageNet weights
 
 
 def learn_prn(
@@ -105,10 +106,12 @@ def learn_prn(
     steps: Steps,
     on_step: Callable[[Step], None],
     device: torch.device = CPU,
+    weights: Path | None = None,
 ) -> LearnedPrn:
     """Train and calibrate PRN; goes on from the checkpoint in `folder` if there is one.
 
-    Steps run on `device`; all before and after them on the CPU, where a line may serve it.
+    Steps run on `device`; all before and after them on the CPU, where a line may serve it. The
+    paper's bottleneck begins from ImageNet where `weights`, of ResNet-18, hold its fourth stage.
 
     Raises:
         DatasetError: too few readable pictures, or defects that cannot be learned from.
@@ -131,6 +134,9 @@ def learn_prn(
             recipe.prototype_share,
         )
     generator = _synthesis(material.learned, material.seen, recipe, textures, made.rarity)
+    pretrained = False
+    if plan.bottleneck == "layer4" and recipe.backbone == "resnet18" and weights is not None:
+        pretrained = load_layer4(made.network.head, weights)
     network = made.network.to(device)
     fine, middle, coarse = (each.prototypes for each in network.compared)
     normals = made.normals.sharing((fine, middle, coarse))
@@ -140,7 +146,7 @@ def learn_prn(
         judged = _judged(made.network, material.held, advance)
         defects = _defects(made.network, material, drawn_held)
     thresholds = calibrate(judged.score, judged.maps, recipe.false_reject_rate, defects)
-    return LearnedPrn(made.network, fitted, thresholds, judged.score, material, rest)
+    return LearnedPrn(made.network, fitted, thresholds, judged.score, material, rest, pretrained)
 
 
 def write_prn(

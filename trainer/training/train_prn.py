@@ -56,7 +56,9 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
             losses.add(step)
             show(step.done, step.end, f"loss {losses.curve[-1][1]:.4f}", step.seconds_left)
 
-        learned = learn_prn(dataset, backbone, recipe, settings.out, steps, on_step, device)
+        learned = learn_prn(
+            dataset, backbone, recipe, settings.out, steps, on_step, device, settings.weights
+        )
         write_prn(settings.out, dataset, learned, recipe, steps)
         histogram = score_histogram(learned.held_out_scores, learned.thresholds.image)
         save_picture(settings.out / "held_out_scores.png", histogram)
@@ -145,6 +147,9 @@ def _lines(settings: TrainSettings, plan: PlanName, learned: LearnedPrn, how: st
     yield f"defects learned from: {seen}"
     why = ", stopped by the held-out pictures" if fitted.stopped_early else ""
     yield f"{fitted.steps} of {fitted.planned} steps{why}, {how}"
+    if plan == "prn":
+        start = "ImageNet weights" if learned.pretrained_bottom else "fresh ones: no layer4 given"
+        yield f"bottleneck began from {start}"
     yield f"image threshold {learned.thresholds.image:.4f}, pixel {learned.thresholds.pixel:.4f}"
     yield learned.thresholds.method
     yield (
