@@ -34,7 +34,7 @@ demo: $(VENV)/.installed  ## learn a product and inspect it, camera to verdict: 
 	$(BIN)/pipeline-demo --out $(OUT) $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/.installed-dev  ## install and run every test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 train-gpu: $(VENV)/.installed  ## train full-size PRN on a GPU in 12 minutes: DATA=folder WEIGHTS=resnet18.safetensors
 	@test -n "$(DATA)" -a -n "$(WEIGHTS)" || { echo "make train-gpu DATA=folder WEIGHTS=file" >&2; exit 2; }
