@@ -15,7 +15,7 @@ from trainer.networks.backbones import Backbone, Features
 from trainer.networks.image_score import share_score
 
 _CHUNK = 256  # prototypes compared at once: bounds memory to [N, _CHUNK, H/4, W/4]
-_SMOOTH = 0.75  # sigma of the map's smoothing, in patches of 4 pixels
+_SMOOTH = 1.25  # sigma of the map's smoothing, in patches of 4 pixels
 _EPS = 1e-12
 
 
@@ -138,7 +138,7 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 def _gaussian(sigma: float) -> Tensor:
-    """Make a normalised 5 x 5 Gaussian, float32 [1, 1, 5, 5]."""
-    line = torch.exp(-0.5 * (torch.arange(-2.0, 3.0) / sigma).square())
+    """Make a normalised 9 x 9 Gaussian, float32 [1, 1, 9, 9]."""
+    line = torch.exp(-0.5 * (torch.arange(-4.0, 5.0) / sigma).square())
     kernel = line[:, None] * line[None, :]
     return (kernel / kernel.sum())[None, None]
