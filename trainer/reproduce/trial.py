@@ -1,6 +1,5 @@
 """One training of a table and its figures, kept in a file: a table that was stopped goes on."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from engines.engine import Engine
 from engines.manifest import write_atomic
 from engines.open import open_engine
-from trainer.dataset import Dataset, load_pictures
+from trainer.dataset import Dataset, Sample, load_pictures
 from trainer.errors import CheckpointError
 from trainer.networks.backbones import Backbone
 from trainer.networks.prn import Encoder
@@ -89,8 +88,9 @@ def run_trial(
     write_prn(folder, dataset, learned, recipe, steps)
     with open_engine(engine_path(folder, recipe.plan), "auto", "cpu") as opened:
         limits = opened.manifest.thresholds
+        seen = learned.material.samples
         evaluation = _judged(
-            opened.engine, learned.rest, recipe, (limits.image, limits.pixel), dataset, steps
+            opened.engine, learned.rest, seen, recipe, (limits.image, limits.pixel), steps
         )
     return _keep(folder, configuration, evaluation, learned.fitted.steps)
 
@@ -116,18 +116,20 @@ def run_baseline(
         "seen": recipe.seen,
         "leave_out": str(recipe.leave_out),
         "max_normals": recipe.max_normals,
+        "false_reject_rate": recipe.false_reject_rate,
+        "prototype_share": recipe.prototype_share,
     }
     found = read_result(folder, configuration)
     if found is not None:
         return found
     set_determinism(recipe.seed)
-    _, rest = draw_seen(dataset, recipe.seen, recipe.seed, recipe.leave_out)
+    seen, rest = draw_seen(dataset, recipe.seen, recipe.seed, recipe.leave_out)
     if name == "ProtoAD":
-        evaluation = _proto_ad(dataset, rest, backbone, recipe, folder, steps)
+        evaluation = _proto_ad(rest, seen, backbone, recipe, folder, steps)
         return _keep(folder, configuration, evaluation, None)
     engine = _residual_map(dataset, backbone, recipe, folder, steps)
     nothing_known = (float("inf"), float("inf"))
-    evaluation = _judged(engine, rest, recipe, nothing_known, dataset, steps)
+    evaluation = _judged(engine, rest, seen, recipe, nothing_known, steps)
     return _keep(folder, configuration, evaluation, None)
 
 
@@ -196,23 +198,21 @@ def _keep(
 def _judged(
     engine: Engine,
     rest: Dataset,
+    seen: tuple[Sample, ...],
     recipe: SupervisedRecipe,
     limits: tuple[float, float],
-    dataset: Dataset,
     steps: TerminalSteps,
 ) -> Evaluation:
     """Judge the test pictures that are not among the seen ones, at image and pixel thresholds."""
-    samples, _ = draw_seen(dataset, recipe.seen, recipe.seed, recipe.leave_out)
     with steps.step("judging", len(rest.test)) as advance:
         pictures = load_pictures(rest.test, recipe.size)
         judged = judge(engine, pictures, advance)
-    seen_masks = load_seen(samples, recipe.size).masks
-    return evaluate(judged, *limits, seen_masks)
+    return evaluate(judged, *limits, load_seen(seen, recipe.size).masks)
 
 
 def _proto_ad(
-    dataset: Dataset,
     rest: Dataset,
+    seen: tuple[Sample, ...],
     backbone: Backbone,
     recipe: SupervisedRecipe,
     folder: Path,
@@ -221,11 +221,11 @@ def _proto_ad(
     own = Recipe(
         recipe.size, recipe.seed, recipe.false_reject_rate, _HELD_OUT_SHARE, recipe.max_normals
     )
-    learned = learn(replace(rest, name=dataset.name), backbone, own, steps)
-    write_learned(folder, dataset.name, learned, own, recipe.backbone, steps)
+    learned = learn(rest, backbone, own, steps)
+    write_learned(folder, rest.name, learned, own, recipe.backbone, steps)
     with open_engine(folder / ENGINE_NAME, "auto", "cpu") as opened:
         limits = opened.manifest.thresholds
-        return _judged(opened.engine, rest, recipe, (limits.image, limits.pixel), dataset, steps)
+        return _judged(opened.engine, rest, seen, recipe, (limits.image, limits.pixel), steps)
 
 
 def _residual_map(
