@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Self
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -14,6 +14,14 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+
+
+class Steps(Protocol):
+    """Told what is being done; gives a function to call with the number done since."""
+
+    def step(self, name: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
+        """Open a step of `total` pictures, None where there is nothing to count."""
+        ...
 
 
 class TerminalSteps:

@@ -9,10 +9,7 @@ from pydantic_settings import CliPositionalArg
 from engines.command import CommandSettings
 from engines.flags import File, Folder, Metavar
 from engines.open import Backend
-from trainer.networks.backbones import STRIDES, BackboneName
-from trainer.networks.prn import PlanName
-from trainer.prototypes.whole_maps import PROTOTYPE_SHARE
-from trainer.reproduce.rows import TableName
+from trainer.choices import PROTOTYPE_SHARE, STRIDES, BackboneName, PlanName, TableName
 
 Part = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo"]
 

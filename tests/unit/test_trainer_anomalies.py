@@ -15,10 +15,10 @@ from trainer.anomalies.perlin import draw_noise_mask, make_noise_bank, perlin_no
 from trainer.anomalies.pose import find_likeness
 from trainer.anomalies.regions import find_regions
 from trainer.anomalies.shapes import draw_band, draw_blobs, draw_spots, draw_strokes
-from trainer.anomalies.sheet import draw_anomalies
 from trainer.anomalies.texture_fields import KINDS
 from trainer.anomalies.textures import FolderTextures, ProceduralTextures
 from trainer.errors import DatasetError
+from trainer.results.anomaly_sheet import draw_anomalies
 from trainer.seen import SeenPictures
 
 seeds = st.integers(0, 2**32)

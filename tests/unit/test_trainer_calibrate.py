@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.errors import DatasetError
-from trainer.results.calibrate import (
+from trainer.export.calibrate import (
     Costs,
     HeldOutDefects,
     calibrate,

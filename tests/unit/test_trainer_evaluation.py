@@ -8,7 +8,7 @@ from rich.console import Console
 
 from trainer.dataset import GOOD, Pictures, Sample
 from trainer.errors import DatasetError
-from trainer.results.calibrate import Costs
+from trainer.export.calibrate import Costs
 from trainer.results.evaluation import (
     Judged,
     evaluate,

@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
+from trainer.choices import STRIDES
 from trainer.errors import ExportError, WeightsError
+from trainer.export.engine_file import OUTPUTS, export_onnx
 from trainer.networks.backbones import (
-    STRIDES,
     Backbone,
     EfficientNetLite0,
     ResNet18,
@@ -18,7 +19,6 @@ from trainer.networks.backbones import (
 )
 from trainer.networks.image_score import share_score
 from trainer.networks.proto_ad import PatchEncoder, ProtoAD, patches
-from trainer.results.export import OUTPUTS, export_onnx
 
 SIZES = [(64, 64), (96, 160)]
 

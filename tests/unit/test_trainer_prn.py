@@ -12,11 +12,11 @@ from engines.open import open_engine
 from engines.residual.function import residual_nodes
 from trainer.dataset import Snapshot
 from trainer.errors import DatasetError
+from trainer.export.engine_file import export_onnx, run_torch, write_engine
 from trainer.networks.attention import MultiSizeAttention, _patches, _unpatched, fitting_grid
 from trainer.networks.backbones import EfficientNetLite0, ResNet18, residual_stage
 from trainer.networks.fusion import Fusion
 from trainer.networks.prn import PLANS, PRN, Encoder, Head, Plan, Switches, Usual
-from trainer.results.export import export_onnx, run_torch, write_engine
 from trainer.training.trainee import Method, Trainee
 from trainer.training.untrained import load_layer4, make_prn
 

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from trainer.anomalies.synthesis import Switches
+from trainer.commands.train_prn import find_device
 from trainer.errors import CheckpointError, DeviceError
 from trainer.networks.prn import Switches as Parts
 from trainer.reproduce.rows import TABLES, Four
@@ -16,7 +17,6 @@ from trainer.reproduce.tables import comparison
 from trainer.reproduce.trial import RESULT_NAME, Result, read_result
 from trainer.training.schedule import Budget
 from trainer.training.supervised import SupervisedRecipe
-from trainer.training.train_prn import find_device
 from trainer.training.trainee import Method
 
 BASE = SupervisedRecipe(

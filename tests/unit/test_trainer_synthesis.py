@@ -10,6 +10,7 @@ from trainer.anomalies.blend import LEAST_CHANGE
 from trainer.anomalies.synthesis import Batch, Switches, Synthesis, draw_shares
 from trainer.anomalies.textures import ProceduralTextures
 from trainer.errors import DatasetError
+from trainer.seen import SeenPictures
 
 SIDE = 32
 NORMALS = 12
@@ -37,16 +38,20 @@ def seen_pictures() -> tuple[np.ndarray, np.ndarray]:
     return pictures, masks
 
 
+def first_seen(count: int) -> SeenPictures:
+    pictures, masks = seen_pictures()
+    return SeenPictures(pictures[:count], masks[:count])
+
+
 def make(
     switches: Switches = Switches(),  # noqa: B008
     seed: int = 5,
     seen: int = 3,
     rarity: np.ndarray | None = None,
 ) -> Synthesis:
-    pictures, masks = seen_pictures()
     textures = ProceduralTextures((SIDE, SIDE), 1, tiles=11)
     normals = part_pictures(NORMALS)
-    return Synthesis(normals, pictures[:seen], masks[:seen], textures, switches, 16, seed, rarity)
+    return Synthesis(normals, first_seen(seen), textures, switches, 16, seed, rarity)
 
 
 def groups(batch: Batch) -> tuple[slice, slice, slice]:
@@ -116,9 +121,9 @@ def test_batch_depends_on_seed_and_step_alone() -> None:
 
 
 def test_pictures_that_look_alike_from_all_sides_are_turned_and_mirrored() -> None:
-    normals, (seen, masks) = part_pictures(NORMALS, shade=0), seen_pictures()
+    normals = part_pictures(NORMALS, shade=0)
     textures = ProceduralTextures((SIDE, SIDE), 1, tiles=11)
-    batch = Synthesis(normals, seen, masks, textures, Switches(), 16, 1).batch(0)
+    batch = Synthesis(normals, first_seen(3), textures, Switches(), 16, 1).batch(0)
     moved = batch.frames[:8][batch.normals[:8] < 0]
     assert len(moved)
     sides = [np.rot90(normals, turn, (1, 2)) for turn in range(4)]
@@ -149,14 +154,15 @@ def test_threads_get_the_batches_that_one_thread_gets(synthesis: Synthesis) -> N
 
 
 def test_making_batches_leaves_the_pictures_alone() -> None:
-    normals, (seen, masks) = part_pictures(NORMALS), seen_pictures()
+    normals = part_pictures(NORMALS)
     textures = ProceduralTextures((SIDE, SIDE), 1, tiles=11)
-    synthesis = Synthesis(normals, seen, masks, textures, Switches(), 16, 1)
+    seen = first_seen(3)
+    synthesis = Synthesis(normals, seen, textures, Switches(), 16, 1)
     for step in range(10):
         synthesis.batch(step).frames[:] = 0
     assert np.array_equal(normals, part_pictures(NORMALS))
-    assert np.array_equal(seen, seen_pictures()[0])
-    assert np.array_equal(masks, seen_pictures()[1])
+    assert np.array_equal(seen.pixels, seen_pictures()[0])
+    assert np.array_equal(seen.masks, seen_pictures()[1])
 
 
 @pytest.mark.parametrize(
@@ -193,9 +199,6 @@ def test_raw_seen_anomaly_keeps_its_mask_true() -> None:
     ],
 )
 def test_impossible_wishes_are_refused(switches: Switches, batch_size: int, seen: int) -> None:
-    pictures, masks = seen_pictures()
     textures = ProceduralTextures((SIDE, SIDE), 1, tiles=1)
     with pytest.raises(DatasetError, match=r"multiple of 4|switched off"):
-        Synthesis(
-            part_pictures(4), pictures[:seen], masks[:seen], textures, switches, batch_size, 1
-        )
+        Synthesis(part_pictures(4), first_seen(seen), textures, switches, batch_size, 1)

@@ -15,6 +15,7 @@ from trainer.anomalies.regions import find_regions
 from trainer.anomalies.simulate import MOST_BETA, Normals, simulate
 from trainer.anomalies.textures import Textures
 from trainer.errors import DatasetError
+from trainer.seen import SeenPictures
 
 _RAW_SHARE = 0.2  # of extended anomalies: the seen picture itself
 _MOVED_SHARE = 0.5  # of pictures that look alike from several sides
@@ -47,8 +48,7 @@ class Synthesis:
     def __init__(
         self,
         normals: NDArray[np.uint8],
-        seen: NDArray[np.uint8],
-        seen_masks: NDArray[np.bool_],
+        seen: SeenPictures,
         textures: Textures,
         switches: Switches,
         batch_size: int,
@@ -59,8 +59,7 @@ class Synthesis:
 
         Args:
             normals: uint8 [N, H, W, 3], kept, not copied.
-            seen: uint8 [S, H, W, 3], seen anomalies; S may be 0.
-            seen_masks: bool [S, H, W].
+            seen: defects that training may see; there may be none.
             textures: source of foreign textures, of the pictures' size.
             switches: which anomalies to make.
             batch_size: a multiple of 4.
@@ -79,8 +78,8 @@ class Synthesis:
         size = (normals.shape[1], normals.shape[2])
         foregrounds = find_foregrounds(normals)
         self._normals = Normals(normals, foregrounds, find_likeness(normals))
-        self._seen, self._seen_masks = seen, seen_masks
-        self._regions = find_regions(seen, seen_masks, foregrounds is not None)
+        self._seen = seen
+        self._regions = find_regions(seen.pixels, seen.masks, foregrounds is not None)
         self._bank = make_noise_bank(np.random.default_rng(seed), size)
         self._sources = (textures,) * switches.heterologous + (None,) * switches.homologous
         likeness = self._normals.likeness
@@ -124,8 +123,8 @@ class Synthesis:
 
     def _extended(self, rng: np.random.Generator, base: int) -> Anomaly:
         if base < 0:
-            which = rng.integers(len(self._seen))
-            return vary_seen(rng, self._seen[which], self._seen_masks[which])
+            which = rng.integers(len(self._seen.pixels))
+            return vary_seen(rng, self._seen.pixels[which], self._seen.masks[which])
         normals = self._normals
         foreground = normals.foreground(base)
         return extend(rng, normals.pictures[base], foreground, self._regions, self._freedom)

@@ -8,7 +8,7 @@ would move features and prototypes apart).
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import safetensors
 import safetensors.torch
@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from trainer.choices import BackboneName
 from trainer.errors import WeightsError
 
-BackboneName = Literal["resnet18", "efficientnet_lite0"]
-STRIDES = (4, 8, 16)  # input pixels per feature, at the three scales
 MAX_WEIGHTS_BYTES = 1 << 30
 Features = tuple[Tensor, Tensor, Tensor]  # float32 [N, C, H / stride, W / stride] per scale
 

@@ -12,14 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trainer.choices import PlanName
 from trainer.networks.attention import GRIDS, Comparison, MultiSizeAttention
 from trainer.networks.backbones import Backbone, Features
 from trainer.networks.decoder import Decoder, compact_bottleneck, layer4
 from trainer.networks.fusion import Fusion, Scales, Unfused, Widths, convolution
 from trainer.networks.image_score import image_score
 from trainer.networks.residual import PrototypeResidual
-
-PlanName = Literal["prn", "prn-s"]
 
 
 @dataclass(frozen=True, slots=True)

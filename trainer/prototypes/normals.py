@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.choices import PROTOTYPE_SHARE
 from trainer.networks.backbones import Features
 from trainer.networks.fusion import Scales
 from trainer.networks.prn import Encoder, Usual
 from trainer.networks.residual import LeftOut, left_out_residual
 from trainer.prototypes.whole_maps import (
-    PROTOTYPE_SHARE,
     MapCache,
     WholeMaps,
     cache_maps,

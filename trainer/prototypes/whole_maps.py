@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainer.choices import PROTOTYPE_SHARE
 from trainer.errors import DatasetError
 from trainer.networks.backbones import Features
 from trainer.prototypes.gram_clustering import Grams, Labels, cluster
 
 CPU = torch.device("cpu")
-PROTOTYPE_SHARE = 0.1  # of the normal pictures (PRN, section 4.1)
 _BLOCK = 32  # maps in memory at once, twice
 _BATCH = 8  # pictures encoded at once
 

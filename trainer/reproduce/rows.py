@@ -6,13 +6,11 @@ rows that is: the tick marks of its tables 4 and 5 are damaged in every copy tha
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from trainer.anomalies.synthesis import Switches
+from trainer.choices import TableName
 from trainer.networks.prn import Switches as Parts
 from trainer.training.supervised import SupervisedRecipe
-
-TableName = Literal["table4", "table5", "table6", "table7", "datasets"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Thresholds, figures, pictures and export of what was trained, and what it is compared with."""
+"""Figures and pictures of what was trained, and what it is compared with."""

@@ -12,8 +12,8 @@ from engines.engine import Engine
 from engines.errors import PictureError
 from trainer.dataset import GOOD, Pictures, Sample, load_mask
 from trainer.errors import DatasetError
+from trainer.export.calibrate import Costs, cost_threshold, expected_cost
 from trainer.near_duplicates import near_duplicates
-from trainer.results.calibrate import Costs, cost_threshold, expected_cost
 from trainer.results.metrics import KindCount, PixelFigures, auroc, counts_by_kind, pixel_figures
 from trainer.results.plant_figures import PlantFigures, Share, plant_figures, share
 

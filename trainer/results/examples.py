@@ -4,9 +4,9 @@ from pathlib import Path
 
 from engines.open import open_engine
 from trainer.dataset import Dataset, load_pictures
+from trainer.progress import Steps
 from trainer.results.evaluation import judge
 from trainer.results.sheets import contact_sheet, save_picture
-from trainer.training.learning import Steps
 
 SHEET_NAME = "examples.jpg"
 _SHOWN_OF_KIND = 3

@@ -2,36 +2,19 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from rich.table import Table
 
-from trainer.dataset import GOOD, Dataset
+from trainer.dataset import GOOD
 from trainer.near_duplicates import NEAR_OVERLAP
 from trainer.results.evaluation import UNLIKE_SEEN, Evaluation, ThresholdCosts
 from trainer.results.metrics import KindCount, PixelFigures
 from trainer.results.plant_figures import PlantFigures, Share
 from trainer.seen import SeenRecord
-from trainer.training.learning import ENGINE_NAME, Learned
 
 _FEW_NORMALS = 20
 _NAMED_UNREADABLE = 10
 _FIGURES = ("image AUROC", "pixel AUROC", "PRO 30 %", "pixel AP", "mask IoU")
-
-
-def training_lines(
-    dataset: Dataset, learned: Learned, out: Path, seconds: Mapping[str, float]
-) -> Iterator[str]:
-    """Say what was learned, what it rests on and where it lies."""
-    unreadable = (*dataset.unreadable, *learned.pictures.unreadable)
-    held = len(learned.held_out_scores)
-    yield from common_lines(dataset.name, learned.learned_from, held, unreadable)
-    yield f"image threshold {learned.thresholds.image:.4f}, pixel {learned.thresholds.pixel:.4f}"
-    yield learned.thresholds.method
-    yield f"wrote {out / ENGINE_NAME}, its manifest, held_out_scores.png" + (
-        " and examples.jpg" if dataset.test else ""
-    )
-    yield seconds_line(seconds)
 
 
 def common_lines(name: str, learned: int, held: int, unreadable: tuple[str, ...]) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""From pictures to a trained network, its thresholds and its engine file."""
+"""From pictures to a trained network that knows its thresholds."""

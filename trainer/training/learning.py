@@ -2,10 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,11 +12,12 @@ from numpy.typing import NDArray
 from engines.manifest import Manifest, Thresholds
 from trainer.dataset import Dataset, Pictures, Sample, load_pictures, snapshot, split
 from trainer.errors import DatasetError
+from trainer.export.calibrate import calibrate
+from trainer.export.engine_file import export_onnx, run_torch, write_engine
 from trainer.networks.backbones import Backbone
 from trainer.networks.proto_ad import PatchEncoder, ProtoAD
+from trainer.progress import Steps
 from trainer.prototypes.patches import learn_prototypes, sample_patches
-from trainer.results.calibrate import calibrate
-from trainer.results.export import export_onnx, run_torch, write_engine
 
 ENGINE_NAME = "protoad.onnx"
 LEAST_NORMALS = 10
@@ -46,14 +45,6 @@ class Learned:
     held_out_scores: NDArray[np.float32]  # [n]
     learned_from: int  # pictures
     pictures: Pictures  # learned and held out
-
-
-class Steps(Protocol):
-    """Told what is being done; gives a function to call with the number done since."""
-
-    def step(self, name: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-        """Open a step of `total` pictures, None where there is nothing to count."""
-        ...
 
 
 def learn(dataset: Dataset, backbone: Backbone, recipe: Recipe, steps: Steps) -> Learned:

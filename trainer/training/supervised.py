@@ -17,19 +17,21 @@ from engines.engine import Scores
 from engines.manifest import Manifest, Thresholds
 from trainer.anomalies.synthesis import Batch, Switches, Synthesis
 from trainer.anomalies.textures import Textures, open_textures
+from trainer.choices import PROTOTYPE_SHARE, PlanName
 from trainer.dataset import Dataset, Pictures, Sample, load_pictures, snapshot
 from trainer.errors import DatasetError
+from trainer.export.calibrate import HeldOutDefects, calibrate
+from trainer.export.engine_file import export_onnx, run_torch, write_engine
 from trainer.networks.backbones import Backbone
-from trainer.networks.prn import PLANS, PRN, PlanName
+from trainer.networks.prn import PLANS, PRN
 from trainer.networks.prn import Switches as Parts
+from trainer.progress import Steps
 from trainer.prototypes.normals import Normals
-from trainer.prototypes.whole_maps import CPU, PROTOTYPE_SHARE
-from trainer.results.calibrate import HeldOutDefects, calibrate
-from trainer.results.export import export_onnx, run_torch, write_engine
+from trainer.prototypes.whole_maps import CPU
 from trainer.seen import SeenPictures, draw_seen, load_seen, seen_record, write_seen
 from trainer.training.fit import Course, Fitted, Keep, Step, fit
 from trainer.training.held_out import HeldOut, divide_normals, divide_seen, hold_out
-from trainer.training.learning import LEAST_NORMALS, Steps, drawn
+from trainer.training.learning import LEAST_NORMALS, drawn
 from trainer.training.schedule import Budget
 from trainer.training.trainee import Method
 from trainer.training.untrained import load_layer4, make_prn
@@ -211,7 +213,7 @@ def _synthesis(
     rarity: NDArray[np.float64] | None = None,
 ) -> Synthesis:
     switches, size, seed = recipe.anomalies, recipe.batch_size, recipe.seed
-    return Synthesis(normals, seen.pixels, seen.masks, textures, switches, size, seed, rarity)
+    return Synthesis(normals, seen, textures, switches, size, seed, rarity)
 
 
 def _held_out(

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainer.choices import PROTOTYPE_SHARE
 from trainer.errors import DatasetError
 from trainer.networks.backbones import Backbone, read_tensors
 from trainer.networks.prn import PRN, Encoder, Head, Plan, Switches
 from trainer.prototypes.normals import Normals, learn_normals, measure_apart
-from trainer.prototypes.whole_maps import PROTOTYPE_SHARE
 
 STRIDE = 32  # of the bottleneck, in pixels
 

@@ -36,7 +36,7 @@ def draw_anomalies(
         if switches.extended and not seen.masks.any():
             continue
         size = 4 * -(-rows // 2)
-        synthesis = Synthesis(normals, seen.pixels, seen.masks, textures, switches, size, seed)
+        synthesis = Synthesis(normals, seen, textures, switches, size, seed)
         batch = synthesis.batch(0)
         if not columns:
             columns.append(_column("normal", batch.frames[:rows]))

@@ -9,10 +9,10 @@ import torch
 from rich.console import Console
 
 from trainer.anomalies.synthesis import Switches
+from trainer.choices import PlanName
 from trainer.errors import DatasetError, DeviceError
 from trainer.layouts import find_samples
 from trainer.networks.backbones import load_backbone
-from trainer.networks.prn import PlanName
 from trainer.networks.prn import Switches as Parts
 from trainer.progress import TerminalSteps
 from trainer.prototypes.whole_maps import CPU

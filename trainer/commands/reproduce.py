@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from engines.manifest import write_atomic
+from trainer.commands.train_prn import find_device, prn_recipe
 from trainer.dataset import Dataset
 from trainer.layouts import find_datasets
 from trainer.networks.backbones import Backbone, load_backbone
@@ -19,7 +20,6 @@ from trainer.reproduce.tables import comparison, results_json
 from trainer.reproduce.trial import BASELINES, Result, run_baseline, run_trial
 from trainer.settings import ReproduceSettings
 from trainer.training.supervised import SupervisedRecipe
-from trainer.training.train_prn import find_device, prn_recipe
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 

@@ -1,0 +1,10 @@
+"""Names and limits that flags and networks share; importing them costs nothing."""
+
+from typing import Literal
+
+BackboneName = Literal["resnet18", "efficientnet_lite0"]
+PlanName = Literal["prn", "prn-s"]
+TableName = Literal["table4", "table5", "table6", "table7", "datasets"]
+
+STRIDES = (4, 8, 16)  # input pixels per feature, at the three scales of a backbone
+PROTOTYPE_SHARE = 0.1  # of the normal pictures (PRN, section 4.1)

@@ -1,0 +1,1 @@
+"""What each command of this room does, one file each."""

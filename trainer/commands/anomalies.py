@@ -1,0 +1,33 @@
+"""`trainer-anomalies`: a sheet of the anomalies that a network would be trained with."""
+
+from rich.console import Console
+
+from trainer.anomalies.textures import open_textures
+from trainer.dataset import load_pictures
+from trainer.layouts import find_samples
+from trainer.progress import TerminalSteps
+from trainer.results.anomaly_sheet import draw_anomalies
+from trainer.results.sheets import save_picture
+from trainer.seen import draw_seen, load_seen
+from trainer.settings import AnomaliesSettings
+from trainer.training.learning import drawn
+
+
+def draw_sheet(settings: AnomaliesSettings) -> None:
+    """Draw it and write it."""
+    console = Console(highlight=False)
+    size = (settings.size, settings.size)
+    dataset = find_samples(settings.data)
+    seen, _ = draw_seen(dataset, settings.seen, settings.seed)
+    normals = drawn(dataset.normals, settings.max_normals, settings.seed)
+    with TerminalSteps(console) as steps:
+        with steps.step("reading pictures", len(normals)) as advance:
+            pictures = load_pictures(normals, size, lambda: advance(1))
+        with steps.step("drawing textures", None):
+            textures = open_textures(settings.textures, size, settings.seed)
+        with steps.step("drawing anomalies", None):
+            regions = load_seen(seen, size)
+            sheet = draw_anomalies(pictures.pixels, regions, textures, settings.rows, settings.seed)
+    save_picture(settings.out, sheet)
+    names = ", ".join(sample.name for sample in seen) or "no defects with a mask: none are extended"
+    console.print(f"wrote {settings.out}; seen: {names}", soft_wrap=True, markup=False)

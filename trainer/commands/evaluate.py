@@ -1,0 +1,98 @@
+"""`trainer-evaluate`: judge labelled pictures with an engine file and print how good it is."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+from rich.console import Console
+
+from engines.engine import Engine
+from engines.open import open_engine
+from trainer.dataset import GOOD, Dataset, Sample, load_pictures
+from trainer.errors import DatasetError
+from trainer.export.calibrate import Costs
+from trainer.layouts import find_samples
+from trainer.progress import TerminalSteps
+from trainer.results.evaluation import (
+    Judged,
+    ThresholdCosts,
+    evaluation_json,
+    judge,
+    weigh_thresholds,
+)
+from trainer.results.evaluation import evaluate as figures_of
+from trainer.results.report import cost_lines, evaluation_tables, seen_lines
+from trainer.results.sheets import contact_sheet, save_picture
+from trainer.seen import load_seen_masks, read_seen, recognise, without
+from trainer.settings import EvaluateSettings
+
+
+def evaluate(settings: EvaluateSettings) -> None:
+    """Judge and print."""
+    console = Console(highlight=False, stderr=settings.as_json)
+    dataset, seen = _unseen(settings, find_samples(settings.data), console)
+    if not dataset.test:
+        raise DatasetError(f"{settings.data} holds no test pictures")
+    with (
+        open_engine(settings.engine, settings.backend, settings.device) as opened,
+        TerminalSteps(console) as steps,
+    ):
+        judged = _judged(opened.engine, dataset, steps)
+        seen_masks = load_seen_masks(seen, opened.engine.input_size)
+    thresholds = opened.manifest.thresholds
+    evaluation = figures_of(judged, thresholds.image, thresholds.pixel, seen_masks)
+    if settings.out:
+        _write_worst(settings, judged, thresholds.image, thresholds.pixel)
+    costs = _costs(settings, judged, thresholds.image)
+    if settings.as_json:
+        sys.stdout.write(evaluation_json(evaluation, costs))
+        return
+    for renderable in (*evaluation_tables(evaluation), *cost_lines(costs)):
+        console.print(renderable, soft_wrap=True)
+
+
+def _costs(settings: EvaluateSettings, judged: Judged, threshold: float) -> ThresholdCosts | None:
+    if settings.escape_cost is None:
+        return None
+    costs = Costs(settings.escape_cost, settings.false_reject_cost, settings.defect_share)
+    return weigh_thresholds(judged, threshold, costs)
+
+
+def _unseen(
+    settings: EvaluateSettings, dataset: Dataset, console: Console
+) -> tuple[Dataset, tuple[Sample, ...]]:
+    """Take the defects that the engine learned from out of the dataset, and say so."""
+    record = None if settings.with_seen else read_seen(settings.engine.parent)
+    if record is None:
+        return dataset, ()
+    seen = recognise(dataset, record)
+    for line in seen_lines(record, len(seen)):
+        console.print(line, soft_wrap=True, markup=False)
+    return without(dataset, [sample.name for sample in seen]), seen
+
+
+def _judged(engine: Engine, dataset: Dataset, steps: TerminalSteps) -> Judged:
+    with steps.step("reading pictures", len(dataset.test)) as advance:
+        pictures = load_pictures(dataset.test, engine.input_size, lambda: advance(1))
+    unreadable = (*dataset.unreadable, *pictures.unreadable)
+    with steps.step("judging", len(pictures.samples)) as advance:
+        return judge(engine, replace(pictures, unreadable=unreadable), advance)
+
+
+def _write_worst(
+    settings: EvaluateSettings, judged: Judged, threshold: float, pixel_threshold: float
+) -> None:
+    """Draw the normal parts with the highest scores and the defects with the lowest."""
+    assert settings.out is not None  # noqa: S101  # the caller looked
+    order = np.argsort(judged.scores, kind="stable")
+    kinds = [judged.pictures.samples[index].kind for index in order]
+    normal = [int(index) for index, kind in zip(order, kinds, strict=True) if kind == GOOD]
+    defective = [int(index) for index, kind in zip(order, kinds, strict=True) if kind != GOOD]
+    sheets = {
+        "normal_highest.jpg": normal[::-1][: settings.worst],
+        "defects_lowest.jpg": defective[: settings.worst],
+    }
+    for name, which in sheets.items():
+        if which:
+            sheet = contact_sheet(judged, which, threshold, pixel_threshold)
+            save_picture(settings.out / name, sheet)

@@ -1,0 +1,13 @@
+"""`trainer-train`: which model."""
+
+from trainer.commands.train_prn import train_prn
+from trainer.commands.train_protoad import train_protoad
+from trainer.settings import TrainSettings
+
+
+def train(settings: TrainSettings) -> None:
+    """Train what --model names."""
+    if settings.model == "protoad":
+        train_protoad(settings)
+    else:
+        train_prn(settings, settings.model)

@@ -1,0 +1,67 @@
+"""`trainer-train --model protoad`: from flags to an engine file."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from trainer.dataset import Dataset
+from trainer.layouts import find_samples
+from trainer.networks.backbones import load_backbone
+from trainer.progress import TerminalSteps
+from trainer.results.examples import write_examples
+from trainer.results.report import common_lines, seconds_line
+from trainer.results.sheets import save_picture, score_histogram
+from trainer.settings import TrainSettings
+from trainer.training.learning import (
+    ENGINE_NAME,
+    Learned,
+    Recipe,
+    learn,
+    set_determinism,
+    write_learned,
+)
+
+
+def train_protoad(settings: TrainSettings) -> None:
+    """Learn, write the engine file and what a person wants to see of it."""
+    console = Console(highlight=False)
+    set_determinism(settings.seed)
+    dataset = find_samples(settings.data)
+    backbone = load_backbone(settings.backbone, settings.weights)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    recipe = _recipe(settings)
+    with TerminalSteps(console) as steps:
+        learned = learn(dataset, backbone, recipe, steps)
+        write_learned(settings.out, dataset.name, learned, recipe, settings.backbone, steps)
+        histogram = score_histogram(learned.held_out_scores, learned.thresholds.image)
+        save_picture(settings.out / "held_out_scores.png", histogram)
+        if dataset.test:
+            write_examples(settings.out / ENGINE_NAME, dataset, steps)
+    for line in _lines(dataset, learned, settings.out, steps.seconds):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _recipe(settings: TrainSettings) -> Recipe:
+    return Recipe(
+        size=(settings.size, settings.size),
+        seed=settings.seed,
+        false_reject_rate=settings.false_reject_rate,
+        held_out_share=settings.held_out_share,
+        max_normals=settings.max_normals,
+    )
+
+
+def _lines(
+    dataset: Dataset, learned: Learned, out: Path, seconds: Mapping[str, float]
+) -> Iterator[str]:
+    """Say what was learned, what it rests on and where it lies."""
+    unreadable = (*dataset.unreadable, *learned.pictures.unreadable)
+    held = len(learned.held_out_scores)
+    yield from common_lines(dataset.name, learned.learned_from, held, unreadable)
+    yield f"image threshold {learned.thresholds.image:.4f}, pixel {learned.thresholds.pixel:.4f}"
+    yield learned.thresholds.method
+    yield f"wrote {out / ENGINE_NAME}, its manifest, held_out_scores.png" + (
+        " and examples.jpg" if dataset.test else ""
+    )
+    yield seconds_line(seconds)

@@ -1,0 +1,1 @@
+"""From a trained network to an engine file: its thresholds and its ONNX graph."""
