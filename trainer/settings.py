@@ -34,9 +34,6 @@ class LearnSettings(CommandSettings):
     false_reject_rate: float = Field(
         default=0.01, gt=0, lt=1, description="share of normal parts that may be rejected, 0..1"
     )
-    held_out_share: float = Field(
-        default=0.2, gt=0, lt=1, description="share of normals kept to calibrate with, 0..1"
-    )
     max_normals: int = Field(
         default=2000, ge=2, description="pictures of normal parts to use at most, drawn by seed"
     )
@@ -95,6 +92,12 @@ class TrainSettings(LearnSettings):
         default="protoad",
         description="protoad: minutes, from normal parts alone; prn: the paper's network, wants a "
         "GPU; prn-s: the same parts, slimmer, a quarter of an hour on two cores",
+    )
+    held_out_share: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="protoad: share of normals to calibrate with, 0..1",
     )
 
 

@@ -150,6 +150,12 @@ def test_minutes_become_steps_once_and_outlive_a_kill(tmp_path: Path) -> None:
     assert run(tmp_path, course, clock=counting(3))[1].planned == 12  # on a slower machine
 
 
+def test_minutes_hold_the_checks_of_held_out_pictures_too(tmp_path: Path) -> None:
+    course = replace(COURSE, budget=Budget(0.2, "minutes"), rhythm=Rhythm(check_every=3))
+    # 12 ticks: a step takes one, and so does a check, which comes with every third step
+    assert run(tmp_path, course, held=held_out())[1].planned == 9
+
+
 def test_timing_leaves_no_trace_in_the_weights(folders: Iterator[Path]) -> None:
     counted, _ = run(next(folders), replace(COURSE, budget=Budget(12, "steps")))
     timed, _ = run(next(folders), replace(COURSE, budget=Budget(0.2, "minutes")))

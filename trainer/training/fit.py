@@ -101,7 +101,7 @@ def fit(
     Raises:
         CheckpointError: the checkpoint is of another configuration, or unreadable.
     """
-    trainee, progress = _begun(network, normals, generator, course, keep, clock)
+    trainee, progress = _begun(network, normals, generator, held, course, keep, clock)
     schedule = _schedule(progress, course.rhythm)
     first, started = progress.step, clock()
     with made_ahead(generator, first, schedule.end, course.ahead) as batches:
@@ -126,6 +126,7 @@ def _begun(
     network: PRN,
     normals: Normals,
     generator: Generator,
+    held: HeldOut | None,
     course: Course,
     keep: Keep,
     clock: Callable[[], float],
@@ -146,9 +147,14 @@ def _begun(
     def seconds_per_step() -> float:
         thrown_away = Trainee(copy.deepcopy(network), normals, course.method)
         # the number itself, or a GPU would still be at it
-        return time_steps(
+        step_s = time_steps(
             lambda step: float(thrown_away.step(generator.batch(step), 1.0, step).total), clock
         )
+        if held is None:
+            return step_s
+        started = clock()
+        held_out_loss(thrown_away.averaged(), held)
+        return step_s + (clock() - started) / course.rhythm.check_every
 
     total = course.budget.steps(seconds_per_step)
     progress = Progress(configuration, step=0, total=total, cut=None, checks=())
