@@ -1,8 +1,9 @@
 """`prn::PrototypeResidual` as an ONNX function, with a body of standard operators.
 
-    features [N, C, H, W], prototypes [K, C, H, W] -> residual [N, C, H, W], index int32 [N],
-    distance float32 [N]
+    for each scale j of three: features_j [N, C, H, W], prototypes_j [K, C, H, W]
+    -> for each: residual_j [N, C, H, W]; then index int32 [N, 3], distance float32 [N, 3]
 
+All scales are one node, so that a GPU can do them in one launch. Each scale chooses by itself.
 The body finds the nearest prototype by the product form |P_k|^2 - 2 <P_k, F>, which needs no
 [N, K, C, H, W] tensor; |F|^2 is the same for all k. The distance is summed from the residual, so
 it has none of the product form's cancellation. ONNX Runtime runs the body as it is, OpenVINO after
@@ -16,19 +17,29 @@ import onnx
 from numpy.typing import NDArray
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from engines.residual.operator import ATTRIBUTES, DOMAIN, OPERATOR, VERSION
+from engines.residual.operator import (
+    ATTRIBUTES,
+    DOMAIN,
+    INPUTS,
+    OPERATOR,
+    OUTPUTS,
+    SCALES,
+    VERSION,
+)
 
 OPSET = 18  # of the standard operators in the body
+_SHARED = ("elements", "nothing")  # constants, the same for every scale
 
 
 def residual_function() -> FunctionProto:
-    """Make the function, the same for every scale."""
+    """Make the function."""
+    scales = [node for scale in range(SCALES) for node in _of_scale(scale)]
     function: FunctionProto = helper.make_function(
         DOMAIN,
         OPERATOR,
-        inputs=["features", "prototypes"],
-        outputs=["residual", "index", "distance"],
-        nodes=[*_nearest(), *_squares()],
+        inputs=list(INPUTS),
+        outputs=list(OUTPUTS),
+        nodes=[*_constants(), *scales, _joined("index"), _joined("distance")],
         opset_imports=[helper.make_opsetid("", OPSET)],
         attributes=list(ATTRIBUTES),
     )
@@ -56,8 +67,24 @@ def residual_nodes(model: ModelProto) -> list[NodeProto]:
     return [node for node in model.graph.node if (node.domain, node.op_type) == (DOMAIN, OPERATOR)]
 
 
+def _of_scale(scale: int) -> list[NodeProto]:
+    """Make the nodes of a scale, whose values bear its number."""
+    made = [*_nearest(), *_squares()]
+    for node in made:
+        node.input[:] = [name if name in _SHARED else f"{name}_{scale}" for name in node.input]
+        node.output[:] = [f"{name}_{scale}" for name in node.output]
+    return made
+
+
+def _constants() -> list[NodeProto]:
+    return [
+        _constant("elements", np.array([1], np.int64)),  # the axis of a flattened map
+        _constant("nothing", np.array(0, np.float32)),
+    ]
+
+
 def _nearest() -> list[NodeProto]:
-    """From features and prototypes to `place` int64 [N] and `index` int32 [N], all in float32."""
+    """From features and prototypes to `place` int64 [N], all in float32."""
     return [
         _node("Flatten", ["features"], "flat_features", axis=1),  # [N, D]
         _node("Flatten", ["prototypes"], "flat_prototypes", axis=1),  # [K, D]
@@ -67,28 +94,32 @@ def _nearest() -> list[NodeProto]:
         _node("Transpose", ["rows"], "columns", perm=[1, 0]),  # [D, N]
         _node("MatMul", ["kernels", "columns"], "products"),  # [K, N]
         _node("Add", ["products", "products"], "twice"),
-        _constant("elements", np.array([1], np.int64)),
         _node("ReduceSumSquare", ["kernels", "elements"], "norms", keepdims=1),  # [K, 1]
         _node("Sub", ["norms", "twice"], "gaps"),  # distance less |F|^2, [K, N]
         # Runtimes disagree about the place of the least NaN: the reference says 0.
         _node("IsNaN", ["gaps"], "unknown"),
-        _constant("nothing", np.array(0, np.float32)),
         _node("Where", ["unknown", "nothing", "gaps"], "comparable"),
         _node("ArgMin", ["comparable"], "place", axis=0, keepdims=0, select_last_index=0),
-        _node("Cast", ["place"], "index", to=TensorProto.INT32),
     ]
 
 
 def _squares() -> list[NodeProto]:
-    """From `place` to `residual` and `distance`."""
+    """From `place` to `residual`, `index` int32 [N, 1] and `distance` float32 [N, 1]."""
     return [
         _node("Gather", ["prototypes", "place"], "chosen", axis=0),  # [N, C, H, W]
         _node("Sub", ["features", "chosen"], "difference"),
         _node("Mul", ["difference", "difference"], "residual"),
         _node("Flatten", ["residual"], "flat_residual", axis=1),
         _node("Cast", ["flat_residual"], "summands", to=TensorProto.FLOAT),
-        _node("ReduceSum", ["summands", "elements"], "distance", keepdims=0),
+        _node("ReduceSum", ["summands", "elements"], "distance", keepdims=1),
+        _node("Cast", ["place"], "number", to=TensorProto.INT32),
+        _node("Unsqueeze", ["number", "elements"], "index"),
     ]
+
+
+def _joined(name: str) -> NodeProto:
+    """Join [N, 1] of each scale to [N, 3]."""
+    return _node("Concat", [f"{name}_{scale}" for scale in range(SCALES)], name, axis=1)
 
 
 def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:  # noqa: ANN401

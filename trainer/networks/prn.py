@@ -18,7 +18,7 @@ from trainer.networks.backbones import Backbone, Features
 from trainer.networks.decoder import Decoder, compact_bottleneck, layer4
 from trainer.networks.fusion import Fusion, Scales, Unfused, Widths, convolution
 from trainer.networks.image_score import image_score
-from trainer.networks.residual import PrototypeResidual
+from trainer.networks.residual import PrototypeResidual, compare_scales
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +217,8 @@ class PRN(nn.Module):
     def _compared(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [N, H, W], nearest prototypes [N, 3], squared distances [N, 3]."""
         stem, features = self.encoder(frames)
-        compared = [
-            residual(feature) for residual, feature in zip(self.residuals, features, strict=True)
-        ]
-        fine, middle, coarse = (residual for residual, _, _ in compared)
-        logits = self.head(stem, features, (fine, middle, coarse))[:, 0]
-        nearest = torch.stack([index for _, index, _ in compared], dim=1)
-        return logits, nearest, torch.stack([far for _, _, far in compared], dim=1)
+        residuals, nearest, distance = compare_scales(features, self.compared)
+        return self.head(stem, features, residuals)[:, 0], nearest, distance
 
 
 def _entered(entries: nn.ModuleList, scales: Scales) -> Scales:

@@ -7,15 +7,19 @@ x0 is the normal picture also where an anomaly was made on it. A cluster of one 
 altogether.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from engines.residual.operator import ATTRIBUTES, DOMAIN, OPERATOR, VERSION
+from trainer.networks.backbones import Features
 
 Residual = tuple[Tensor, Tensor, Tensor]
 """Residual float32 [N, C, h, w], index int32 [N], squared distance float32 [N]."""
+Compared = tuple[Features, Tensor, Tensor]
+"""Residuals of three scales, index int32 [N, 3], squared distance float32 [N, 3]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +43,19 @@ class PrototypeResidual(nn.Module):
 
     def forward(self, features: Tensor) -> Residual:
         """Compare float32 [N, C, h, w] with the prototypes."""
-        if torch.onnx.is_in_onnx_export():
-            return _node(features, self.prototypes)
         index = _gaps(features, self.prototypes).argmin(dim=1)
         return _squared(features, self.prototypes[index], index)
+
+
+def compare_scales(features: Features, compared: Sequence[PrototypeResidual]) -> Compared:
+    """Compare the features of all scales, each with its own prototypes; one node where exported."""
+    if torch.onnx.is_in_onnx_export():
+        return _node(features, compared)
+    found = [each(feature) for each, feature in zip(compared, features, strict=True)]
+    fine, middle, coarse = (residual for residual, _, _ in found)
+    index = torch.stack([nearest for _, nearest, _ in found], dim=1)
+    distance = torch.stack([far for _, _, far in found], dim=1)
+    return (fine, middle, coarse), index, distance
 
 
 def left_out_residual(features: Tensor, prototypes: Tensor, left: LeftOut) -> tuple[Tensor, Tensor]:
@@ -98,15 +111,20 @@ def _squared(features: Tensor, chosen: Tensor, index: Tensor) -> Residual:
     return residual, index.int(), residual.sum((1, 2, 3))
 
 
-def _node(features: Tensor, prototypes: Tensor) -> Residual:
-    """Emit one node of `prn::PrototypeResidual`; engines.residual.function has its body."""
-    count = features.shape[0]
-    residual, index, distance = torch.onnx.ops.symbolic_multi_out(
+def _node(features: Features, compared: Sequence[PrototypeResidual]) -> Compared:
+    """Emit the node of `prn::PrototypeResidual`; engines.residual.function has its body."""
+    inputs = [
+        tensor
+        for feature, each in zip(features, compared, strict=True)
+        for tensor in (feature, each.prototypes)
+    ]
+    count, scales = features[0].shape[0], len(compared)
+    fine, middle, coarse, index, distance = torch.onnx.ops.symbolic_multi_out(
         f"{DOMAIN}::{OPERATOR}",
-        (features, prototypes),
+        inputs,
         dict(ATTRIBUTES),
-        dtypes=(torch.float32, torch.int32, torch.float32),
-        shapes=(features.shape, (count,), (count,)),
+        dtypes=(*(feature.dtype for feature in features), torch.int32, torch.float32),
+        shapes=(*(feature.shape for feature in features), (count, scales), (count, scales)),
         version=VERSION,
     )
-    return residual, index, distance
+    return (fine, middle, coarse), index, distance
