@@ -1,10 +1,14 @@
-"""engine-admit and engine-bench."""
+"""engine-admit, engine-bench and engine-build."""
 
 import sys
-from typing import Annotated, NoReturn
+import time
+from typing import Annotated, Literal, NoReturn, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_settings import CliPositionalArg
 from rich.console import Console
+from rich.progress import Progress as RichProgress
+from rich.progress import TextColumn, TimeElapsedColumn
 
 from engines.admit import admit as admit_engine
 from engines.bench import BenchReport, bench_engine
@@ -15,6 +19,9 @@ from engines.flags import File, Folder
 from engines.machine import machine_name
 from engines.manifest import read_manifest
 from engines.open import Backend, open_engine
+from engines.plans.backend import PlanBackend
+from engines.plans.build import PlanOptions, build_plan
+from engines.plans.build_process import THIS_GPU
 from engines.tables import admission_report, bench_report
 
 REFUSED_STATUS = 1
@@ -54,6 +61,39 @@ class BenchSettings(_EngineSettings):
     seconds: float = Field(default=60.0, gt=0, description="no new round of calls after so long, s")
 
 
+class BuildSettings(CommandSettings):
+    """Build a TensorRT plan from an ONNX engine file; its manifest is written beside it."""
+
+    source: CliPositionalArg[File] = Field(description="engine file, .onnx, with its manifest")
+    plan: CliPositionalArg[File] = Field(description="plan to write, .plan")
+    backend: PlanBackend = Field(
+        default="tensorrt",
+        description="tensorrt: the vendor's full one; tensorrt_rtx: from PyPI, for GPUs of RTX "
+        "class, and it builds where no GPU is",
+    )
+    target: str = Field(
+        default=THIS_GPU,
+        pattern=r"^(this-gpu|sm_\d{2,3})$",
+        description="this-gpu, or an architecture as nvcc names it, such as sm_89, where the "
+        "backend can build for absent GPUs",
+    )
+    min_batch: int = Field(default=1, ge=1, le=4096, description="least frames in a batch")
+    opt_batch: int = Field(default=8, ge=1, le=4096, description="usual frames, tuned for")
+    max_batch: int = Field(default=16, ge=1, le=4096, description="most frames in a batch")
+    precision: Literal["fp16", "fp32"] = Field(
+        default="fp16", description="of convolutions; sums and scores stay fp32"
+    )
+    timing_cache: File | None = Field(
+        default=None, description="what was timed before: read, and written again"
+    )
+
+    @model_validator(mode="after")
+    def _batches_rise(self) -> Self:
+        if not self.min_batch <= self.opt_batch <= self.max_batch:
+            raise ValueError("--min-batch, --opt-batch and --max-batch must not fall")
+        return self
+
+
 def admit() -> NoReturn:
     """Run engine-admit; exits with 1 where the engine is refused."""
     run_command("engine-admit", AdmitSettings, run_admit, expected=(EngineError,))
@@ -62,6 +102,11 @@ def admit() -> NoReturn:
 def bench() -> NoReturn:
     """Run engine-bench."""
     run_command("engine-bench", BenchSettings, run_bench, expected=(EngineError,))
+
+
+def build() -> NoReturn:
+    """Run engine-build."""
+    run_command("engine-build", BuildSettings, run_build, expected=(EngineError,))
 
 
 def run_admit(settings: AdmitSettings) -> int:
@@ -82,6 +127,36 @@ def run_admit(settings: AdmitSettings) -> int:
     else:
         Console().print(admission_report(read_manifest(settings.engine), admission))
     return 0 if admission.admitted else REFUSED_STATUS
+
+
+def run_build(settings: BuildSettings) -> None:
+    """Build as the settings say, showing TensorRT's phases."""
+    options = PlanOptions(
+        settings.backend,
+        settings.target,
+        (settings.min_batch, settings.opt_batch, settings.max_batch),
+        settings.precision,
+        settings.timing_cache,
+    )
+    console = Console(highlight=False)
+    started = time.monotonic()
+    bars = RichProgress(TextColumn("{task.description:<40}"), TimeElapsedColumn(), console=console)
+    with bars:
+        task = bars.add_task("reading the graph", total=None)
+        manifest = build_plan(
+            settings.source,
+            settings.plan,
+            options,
+            lambda phase: bars.update(task, description=phase.lower()),
+        )
+        bars.update(task, description="built", total=1, completed=1)
+    console.print(
+        f"wrote {settings.plan} for {manifest.device}, {manifest.format_version}, "
+        f"{manifest.precision}, up to {manifest.max_batch} frames, in "
+        f"{time.monotonic() - started:.1f} s; prove it with engine-admit where it will serve",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def run_bench(settings: BenchSettings) -> None:

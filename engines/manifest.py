@@ -7,7 +7,7 @@ when the manifest parses, has this schema version, and holds the file's SHA-256.
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Literal
 
@@ -99,6 +99,7 @@ class Manifest(_Part):
     settings: dict[str, str | int | float | bool] = Field(
         default={}, description="what the model was trained with"
     )
+    built_from: str = Field(default="", description="SHA-256 of the ONNX file, of a plan")
     admission: Admission | None = None
     revision: str = Field(default="", description="of the source that built it")
 
@@ -167,13 +168,14 @@ def write_manifest(engine_path: Path, manifest: Manifest) -> Path:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: temporary file in the same folder, fsync, rename."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # not tempfile's, which no other user could read: a worker is seldom the user who trained
+    half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with half.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        half.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        half.unlink(missing_ok=True)
         raise

@@ -66,6 +66,7 @@ def export_onnx(network: nn.Module, frames: NDArray[np.uint8]) -> bytes:
     if program is None:
         raise ExportError("torch exported nothing")
     model = program.model_proto
+    _forget_origin(model)
     if residual_nodes(model):
         model = with_function(model)
     content: bytes = model.SerializeToString()
@@ -111,6 +112,14 @@ def run_torch(network: nn.Module, frames: NDArray[np.uint8]) -> Scores:
     with torch.inference_mode():
         outputs = network(torch.from_numpy(frames))
     return Scores(*(output.numpy() for output in outputs))
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Drop what torch notes of its own source lines: paths of the machine that trained."""
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        del part.metadata_props[:]
+    for part in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del part.metadata_props[:]
 
 
 def _check_agreement(network: nn.Module, content: bytes, frames: NDArray[np.uint8]) -> None:

@@ -106,7 +106,7 @@ class Encoder(nn.Module):
         """Encode up to the stem only."""
         if frames.device != self.mean.device:
             frames = frames.to(self.mean.device)
-        images = frames.permute(0, 3, 1, 2).float()  # [N, 3, H, W]
+        images = frames.float().permute(0, 3, 1, 2)  # [N, 3, H, W]; TensorRT turns no uint8
         stem: Tensor = self.backbone.stem((images - self.mean) * self.scale)
         return stem
 

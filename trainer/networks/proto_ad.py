@@ -36,7 +36,7 @@ class PatchEncoder(nn.Module):
 
         Returns: float32 [N, C_j, H / stride_j, W / stride_j] for each scale j.
         """
-        images = frames.permute(0, 3, 1, 2).float()  # [N, 3, H, W]
+        images = frames.float().permute(0, 3, 1, 2)  # [N, 3, H, W]; TensorRT turns no uint8
         fine, middle, coarse = self.backbone((images - self.mean) * self.scale)
         return _unit(fine), _unit(middle), _unit(coarse)
 

@@ -1,0 +1,1 @@
+"""From an ONNX engine file to a TensorRT plan: half precision, the plugin, the build."""

@@ -1,0 +1,194 @@
+"""ONNX engine file -> TensorRT plan with its manifest."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+from onnx import ModelProto
+
+from engines.contract import read_graph
+from engines.cuda_driver import find_gpu
+from engines.errors import BackendError, ManifestError
+from engines.manifest import Manifest, file_sha256, read_manifest, write_manifest
+from engines.plans.backend import PlanBackend, loadable_libraries
+from engines.plans.build_process import THIS_GPU, Request
+from engines.plans.half import halved
+from engines.residual.function import residual_nodes
+from engines.residual.operator import DOMAIN, INPUTS, VERSION
+
+MAX_PROTOTYPES = 256  # of a scale, that the kernels take
+_CHANNELS = 3
+_MODULE = "engines.plans.build_process"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """How to build a plan."""
+
+    backend: PlanBackend = "tensorrt_rtx"
+    target: str = THIS_GPU  # or an architecture as nvcc names it: sm_89
+    batches: tuple[int, int, int] = (1, 8, 16)  # least, usual, most
+    precision: Literal["fp16", "fp32"] = "fp16"
+    timing_cache: Path | None = None
+
+
+def build_plan(
+    source: Path,
+    plan: Path,
+    options: PlanOptions,
+    on_phase: Callable[[str], None] = lambda _: None,
+) -> Manifest:
+    """Build `plan` from the ONNX engine file `source`; its manifest is written beside it.
+
+    `on_phase` is told what TensorRT is at.
+
+    Raises:
+        ManifestError: `source` does not fit its manifest, or holds another operator set than this
+            program's.
+        BackendError: there is no such TensorRT or GPU, or it refuses the graph.
+    """
+    manifest = read_manifest(source)
+    if manifest.format != "onnx":
+        raise ManifestError(
+            f"{source.name} is of format {manifest.format}: plans are built from ONNX"
+        )
+    device = _device(options)
+    model = onnx.load_model_from_string(read_graph(source))
+    plugins = check_nodes(model, source.name, manifest.model)
+    if options.precision == "fp16":
+        model = halved(model)
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="plan-") as folder:
+        graph = Path(folder) / "graph.onnx"
+        graph.write_bytes(model.SerializeToString())
+        request = Request(
+            graph=str(graph),
+            plan=str(plan.absolute()),
+            backend=options.backend,
+            target=options.target,
+            batches=options.batches,
+            frame=(manifest.height, manifest.width, _CHANNELS),
+            plugins=plugins,
+            timing_cache=str(options.timing_cache) if options.timing_cache else None,
+        )
+        done = _run(request, on_phase)
+    built = manifest.model_copy(
+        update={
+            "sha256": file_sha256(plan),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "format": options.backend,
+            "format_version": f"{options.backend} {done['version']}",
+            "device": device,
+            "max_batch": options.batches[2],
+            "precision": options.precision,
+            "admission": None,
+            "built_from": manifest.sha256,
+        }
+    )
+    write_manifest(plan, built)
+    return built
+
+
+def check_nodes(model: ModelProto, name: str, kind: str) -> int:
+    """Count the nodes of the prototype residual, after a look at each.
+
+    Args:
+        model: the graph.
+        name: of its file, for messages.
+        kind: of network, as its manifest says.
+
+    Raises:
+        ManifestError: they are of another version, absent where the network has prototypes, or
+            their prototypes do not fit.
+    """
+    versions = {each.version for each in model.opset_import if each.domain == DOMAIN}
+    nodes = residual_nodes(model)
+    if versions - {VERSION}:
+        raise ManifestError(
+            f"{name} holds operator set {DOMAIN} {max(versions)}, this program builds {VERSION}: "
+            "export it again with trainer-train, which goes on from the checkpoint"
+        )
+    if kind.startswith("prn") and not nodes:
+        raise ManifestError(
+            f"{name} is a {kind} without a node of {DOMAIN}::PrototypeResidual: it was flattened; "
+            "take the file that trainer-train wrote"
+        )
+    stored = {each.name: tuple(each.dims) for each in model.graph.initializer}
+    for node in nodes:
+        if len(node.input) != len(INPUTS):
+            raise ManifestError(f"{name}: a node has {len(node.input)} inputs, not {len(INPUTS)}")
+        for place in range(1, len(INPUTS), 2):
+            dims = stored.get(node.input[place], ())
+            if len(dims) != 4 or not 1 <= dims[0] <= MAX_PROTOTYPES:  # noqa: PLR2004  # K, C, H, W
+                raise ManifestError(
+                    f"{name}: {INPUTS[place]} is {list(dims) or 'no constant'}, wanted are 1 to "
+                    f"{MAX_PROTOTYPES} prototypes [K, C, H, W]"
+                )
+    try:
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        first = str(error).splitlines()[-1]
+        raise ManifestError(f"{name}: its tensors do not fit each other: {first}") from error
+    return len(nodes)
+
+
+def _device(options: PlanOptions) -> str:
+    """Say what the plan is for."""
+    if options.target != THIS_GPU:
+        return options.target
+    gpu = find_gpu()
+    return f"{gpu.name}, {gpu.target}"
+
+
+def _run(request: Request, on_phase: Callable[[str], None]) -> dict[str, str]:
+    """Build in a process of its own."""
+    command = [sys.executable, "-m", _MODULE]
+    with (
+        loadable_libraries(request.backend) as environment,
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env=environment,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin is not None  # noqa: S101  # asked for
+        assert process.stdout is not None  # noqa: S101
+        process.stdin.write(json.dumps(asdict(request)))
+        process.stdin.close()
+        for line in process.stdout:
+            said = _read(line)
+            if "error" in said:
+                process.wait()
+                raise BackendError(str(said["error"]))
+            if "done" in said:
+                process.wait()
+                return dict(said["done"])
+            if "phase" in said:
+                on_phase(str(said["phase"]))
+        status = process.wait()
+        complaints.seek(0)
+        last = complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+    raise BackendError(
+        f"{request.backend} ended with status {status} in the middle of the build"
+        + (f": {last[0]}" if last else "")
+    )
+
+
+def _read(line: str) -> dict[str, Any]:
+    """Read what the process says; TensorRT's own words on stdout are nothing to us."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}

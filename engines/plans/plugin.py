@@ -1,0 +1,206 @@
+"""`prn::PrototypeResidual` as a TensorRT plugin, for both TensorRTs.
+
+The kernels lie in a library of their own behind a C launcher (engines.residual). This class tells
+TensorRT shapes, types and workspace, and calls the launcher; so a plan can be built where neither
+a GPU nor the library is, and the library is needed only where the plan runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from engines.residual.operator import DOMAIN, OPERATOR, OUTPUTS, SCALES, VERSION
+
+_INDEX = OUTPUTS.index("index")
+_INPUTS = 2 * SCALES  # features and prototypes in turn
+_SLICE = 2048  # elements of a map that one block of threads compares
+_TILE = 8  # pictures that it compares at once
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One scale of a call: device addresses, and sizes."""
+
+    features: int  # [N, elements]
+    prototypes: int  # [prototype_count, elements]
+    residual: int  # [N, elements]
+    elements: int  # of a map
+    prototype_count: int
+
+
+class Launcher(Protocol):
+    """Starts the kernels."""
+
+    def launch(
+        self,
+        scales: Sequence[Scale],
+        batch: int,
+        element_bytes: int,
+        index: int,
+        distance: int,
+        workspace: tuple[int, int],
+        stream: int,
+    ) -> None:
+        """Queue them on `stream`.
+
+        Args:
+            scales: all of them.
+            batch: pictures.
+            element_bytes: 2 for float16, 4 for float32.
+            index: device address of int32 [batch, scales].
+            distance: device address of float32 [batch, scales].
+            workspace: device address and size in bytes.
+            stream: CUDA stream.
+        """
+        ...
+
+
+def workspace_bytes(maps: Sequence[tuple[int, int]], batch: int) -> int:
+    """Size the workspace that the kernels need for `batch` pictures.
+
+    Args:
+        maps: for each scale, elements of a map and number of prototypes.
+        batch: pictures.
+    """
+    tiles = -(-batch // _TILE)
+    partial = sum(-(-elements // _SLICE) * tiles * _TILE * count for elements, count in maps)
+    return _FLOAT_BYTES * (partial + len(maps) * tiles)
+
+
+def register_plugin(trt: Any, launcher: Launcher | None = None) -> object:  # noqa: ANN401
+    """Make the operator known to a TensorRT; hold on to what is returned as long as it is used.
+
+    Args:
+        trt: `tensorrt` or `tensorrt_rtx`.
+        launcher: starts the kernels; None where plans are built, but not run.
+    """
+    creator = _creator_type(trt, _plugin_type(trt, launcher))()
+    trt.get_plugin_registry().register_creator(creator, DOMAIN)
+    return creator
+
+
+def _creator_type(trt: Any, plugin_type: Any) -> Any:  # noqa: ANN401
+    class Creator(trt.IPluginCreatorV3One):  # type: ignore[misc]  # known only when it is imported
+        """Makes the plugin for each node that asks for it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.name, self.plugin_namespace = OPERATOR, DOMAIN
+            self.plugin_version = str(VERSION)
+            self.field_names = trt.PluginFieldCollection([])
+
+        def create_plugin(self, name: str, fields: Any, phase: Any) -> Any:  # noqa: ANN401
+            del name, fields, phase
+            return plugin_type()
+
+    return Creator
+
+
+def _plugin_type(trt: Any, launcher: Launcher | None) -> Any:  # noqa: ANN401, C901
+    bases = (
+        trt.IPluginV3,
+        trt.IPluginV3OneCore,
+        trt.IPluginV3OneBuild,
+        trt.IPluginV3OneRuntime,
+    )
+
+    class Plugin(*bases):  # type: ignore[misc]  # known only when it is imported
+        """The operator; method names and signatures are TensorRT's."""
+
+        def __init__(self) -> None:
+            for base in bases:
+                base.__init__(self)
+            self.plugin_name, self.plugin_namespace = OPERATOR, DOMAIN
+            self.plugin_version = str(VERSION)
+            self.num_outputs = len(OUTPUTS)
+
+        def get_capability_interface(self, kind: Any) -> Any:  # noqa: ANN401
+            del kind
+            return self
+
+        def clone(self) -> Any:  # noqa: ANN401
+            copied = Plugin()
+            copied.__dict__.update(self.__dict__)
+            return copied
+
+        def get_output_data_types(self, types: Sequence[Any]) -> list[Any]:
+            return [*types[:_INPUTS:2], trt.int32, trt.float32]
+
+        def get_output_shapes(self, inputs: Any, shapes: Any, builder: Any) -> list[Any]:  # noqa: ANN401
+            del shapes
+            maps = [trt.DimsExprs(inputs[place]) for place in range(0, _INPUTS, 2)]
+            rows = []
+            for _ in ("index", "distance"):
+                row = trt.DimsExprs(2)
+                row[0], row[1] = inputs[0][0], builder.constant(SCALES)
+                rows.append(row)
+            return [*maps, *rows]
+
+        def supports_format_combination(self, place: int, ports: Any, inputs: int) -> bool:  # noqa: ANN401
+            port = ports[place].desc
+            if port.format != trt.TensorFormat.LINEAR:
+                return False
+            if place == inputs + _INDEX:
+                return bool(port.type == trt.int32)
+            if place == inputs + _INDEX + 1:
+                return bool(port.type == trt.float32)
+            allowed = port.type in (trt.float16, trt.float32)
+            return bool(allowed and port.type == ports[0].desc.type)
+
+        def configure_plugin(self, inputs: Any, outputs: Any) -> None:  # noqa: ANN401
+            pass
+
+        def get_workspace_size(self, inputs: Any, outputs: Any) -> int:  # noqa: ANN401
+            del outputs
+            return workspace_bytes(_maps([each.max for each in inputs]), inputs[0].max[0])
+
+        def get_valid_tactics(self) -> list[int]:
+            return []
+
+        def set_tactic(self, tactic: int) -> None:
+            pass
+
+        def on_shape_change(self, inputs: Any, outputs: Any) -> None:  # noqa: ANN401
+            pass
+
+        def attach_to_context(self, context: Any) -> Any:  # noqa: ANN401
+            del context
+            return self.clone()
+
+        def get_fields_to_serialize(self) -> Any:  # noqa: ANN401
+            return trt.PluginFieldCollection([])
+
+        def enqueue(
+            self,
+            input_desc: Any,  # noqa: ANN401
+            output_desc: Any,  # noqa: ANN401
+            inputs: Sequence[int],
+            outputs: Sequence[int],
+            workspace: int,
+            stream: int,
+        ) -> None:
+            del output_desc
+            if launcher is None:
+                raise RuntimeError("the kernel library is not loaded in this process")
+            shapes = [tuple(each.dims) for each in input_desc]
+            maps, batch = _maps(shapes), shapes[0][0]
+            scales = [
+                Scale(inputs[2 * place], inputs[2 * place + 1], outputs[place], elements, count)
+                for place, (elements, count) in enumerate(maps)
+            ]
+            half = input_desc[0].type == trt.float16
+            space = (int(workspace), workspace_bytes(maps, batch))
+            index, distance = outputs[_INDEX], outputs[_INDEX + 1]
+            launcher.launch(scales, batch, 2 if half else 4, index, distance, space, stream)
+
+    return Plugin
+
+
+def _maps(shapes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """Elements of a map and number of prototypes of each scale, from the shapes of all inputs."""
+    found = []
+    for place in range(1, _INPUTS, 2):
+        count, channels, height, width = shapes[place]
+        found.append((channels * height * width, count))
+    return found

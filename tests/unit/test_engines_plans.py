@@ -1,0 +1,233 @@
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.inliner
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from prn_fakes import SIZE, TINY, Squares, normal_pictures, tiny_prn
+
+from engines.errors import BackendError, ManifestError
+from engines.manifest import Thresholds, read_manifest
+from engines.plans.build import PlanOptions, build_plan, check_nodes
+from engines.plans.half import halved
+from engines.plans.plugin import workspace_bytes
+from engines.residual.function import residual_nodes
+from engines.residual.operator import DOMAIN
+from trainer.dataset import Snapshot
+from trainer.export.engine_file import export_onnx, write_engine
+
+RTX = PlanOptions(backend="tensorrt_rtx", target="sm_89", batches=(1, 4, 16))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine file of a small PRN."""
+    folder = tmp_path_factory.mktemp("prn")
+    content = export_onnx(tiny_prn(folder, TINY).network.eval(), frames())
+    thresholds = Thresholds(image=0.5, pixel=0.5, method="set by hand", normals=0)
+    snapshot = Snapshot(name="toy", sha256="0" * 64, normals=20)
+    write_engine(folder / "prn.onnx", content, "prn", (SIZE, SIZE), thresholds, snapshot, {})
+    return folder / "prn.onnx"
+
+
+def frames() -> np.ndarray:
+    return Squares(normal_pictures()).batch(3).frames
+
+
+def run(model: onnx.ModelProto) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(["score", "map", "nearest", "distance"], {"frames": frames()})
+
+
+def types_of(model: onnx.ModelProto) -> dict[str, int]:
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    graph = inferred.graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    stored = {each.name: each.data_type for each in graph.initializer}
+    return {each.name: each.type.tensor_type.elem_type for each in values} | stored
+
+
+def test_half_precision_answers_nearly_the_same(source: Path) -> None:
+    model = onnx.load(source)
+    half = halved(model)
+    onnx.checker.check_model(half, full_check=True)
+    wanted, got = run(model), run(half)
+    assert [each.dtype for each in got] == [each.dtype for each in wanted]
+    # 10 bits of fraction are 5e-4 a value, carried through some fifty layers
+    assert np.allclose(got[0], wanted[0], atol=5e-3)
+    assert np.allclose(got[1], wanted[1], atol=2e-2)
+    assert np.allclose(got[3], wanted[3], rtol=1e-2)
+    assert np.array_equal(got[2], wanted[2])
+
+
+def test_convolutions_are_half_and_sums_are_not(source: Path) -> None:
+    half = halved(onnx.load(source))
+    types = types_of(half)
+    found = {(node.op_type, types[node.input[0]]) for node in half.graph.node}
+    for kind in ("Conv", "Relu", "PrototypeResidual"):
+        assert (kind, TensorProto.FLOAT16) in found
+        assert (kind, TensorProto.FLOAT) not in found
+    for kind in ("Log", "Softmax", "ReduceSum", "Sigmoid", "TopK", "Sqrt"):
+        assert (kind, TensorProto.FLOAT16) not in found
+    (node,) = residual_nodes(half)
+    assert [types[name] for name in node.output[3:]] == [TensorProto.INT32, TensorProto.FLOAT]
+    assert {types[name] for name in node.output[:3]} == {TensorProto.FLOAT16}
+
+
+def test_no_float32_value_takes_a_way_through_half(source: Path) -> None:
+    half = halved(onnx.load(source))
+    types = types_of(half)
+    makers = {name: node for node in half.graph.node for name in node.output}
+    for node in half.graph.node:
+        if node.op_type == "Cast" and types[node.output[0]] == TensorProto.FLOAT:
+            before = makers.get(node.input[0])
+            assert before is None or before.op_type != "Cast"
+
+
+def test_output_that_a_half_layer_makes_keeps_its_name_and_type() -> None:
+    weight = numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), "weight")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "weight"], ["map"]),
+            helper.make_node("Relu", ["map"], ["other"]),
+        ],
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 4, 4])],
+        [
+            helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", 1, 4, 4]),
+            helper.make_tensor_value_info("other", TensorProto.FLOAT, ["N", 1, 4, 4]),
+        ],
+        [weight],
+    )
+    model = halved(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    x = np.ones((2, 3, 4, 4), np.float32)
+    for answer in session.run(["map", "other"], {"x": x}):
+        assert np.array_equal(answer, np.full((2, 1, 4, 4), 3, np.float32))
+
+
+@pytest.mark.parametrize("target", ["sm_86", "sm_89", "sm_120"])
+def test_plan_is_built_for_an_absent_gpu(tmp_path: Path, source: Path, target: str) -> None:
+    phases: list[str] = []
+    plan = tmp_path / "prn.plan"
+    options = PlanOptions("tensorrt_rtx", target, (1, 4, 16))
+    built = build_plan(source, plan, options, phases.append)
+    assert built == read_manifest(plan)
+    assert (built.format, built.device, built.precision) == ("tensorrt_rtx", target, "fp16")
+    assert built.max_batch == 16
+    assert built.built_from == read_manifest(source).sha256
+    assert phases
+    assert plan.stat().st_size > 10_000
+
+
+def test_plan_of_float32_is_larger(tmp_path: Path, source: Path) -> None:
+    sizes = []
+    for precision in ("fp16", "fp32"):
+        options = PlanOptions("tensorrt_rtx", "sm_89", (1, 4, 16), precision)
+        build_plan(source, tmp_path / precision, options)
+        sizes.append((tmp_path / precision).stat().st_size)
+    assert sizes[0] < sizes[1]
+
+
+def test_timing_cache_is_kept(tmp_path: Path, source: Path) -> None:
+    cache = tmp_path / "timing.cache"
+    options = PlanOptions("tensorrt_rtx", "sm_89", (1, 4, 16), timing_cache=cache)
+    build_plan(source, tmp_path / "first.plan", options)
+    assert cache.is_file()
+    build_plan(source, tmp_path / "second.plan", options)
+
+
+def test_absent_target_and_backend_are_named(tmp_path: Path, source: Path) -> None:
+    plan = tmp_path / "prn.plan"
+    with pytest.raises(BackendError, match=r"cannot build for sm_90: it can build for .*sm_89"):
+        build_plan(source, plan, PlanOptions("tensorrt_rtx", "sm_90"))
+    assert not plan.exists()
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
+def test_missing_gpu_is_named(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(BackendError, match="NVIDIA driver"):
+        build_plan(source, tmp_path / "prn.plan", PlanOptions("tensorrt_rtx"))
+
+
+def test_graph_that_tensorrt_does_not_know_is_refused(tmp_path: Path, source: Path) -> None:
+    model = onnx.load(source)
+    model.opset_import.append(helper.make_opsetid("foreign", 1))
+    model.graph.node.append(helper.make_node("Nonsense", ["map"], ["more"], domain="foreign"))
+    model.graph.output.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, None))
+    path = tmp_path / "prn.onnx"
+    manifest = read_manifest(source)
+    write_engine(
+        path,
+        model.SerializeToString(),
+        "prn",
+        (SIZE, SIZE),
+        manifest.thresholds,
+        manifest.snapshot,
+        {},
+    )
+    with pytest.raises(BackendError, match=r"cannot parse the graph: Nonsense"):
+        build_plan(path, tmp_path / "prn.plan", RTX)
+
+
+def test_flattened_graph_is_refused(source: Path) -> None:
+    flat = onnx.inliner.inline_local_functions(onnx.load(source))
+    with pytest.raises(ManifestError, match="it was flattened"):
+        check_nodes(flat, "prn.onnx", "prn")
+    assert check_nodes(flat, "other.onnx", "protoad") == 0
+
+
+def test_operator_of_another_version_is_refused(source: Path) -> None:
+    model = onnx.load(source)
+    for each in model.opset_import:
+        if each.domain == DOMAIN:
+            each.version = 1
+    with pytest.raises(ManifestError, match=r"operator set prn 1, this program builds 2"):
+        check_nodes(model, "prn.onnx", "prn")
+
+
+@pytest.mark.parametrize("shape", [(300, 4, 2, 2), (2, 4, 2), (2, 5, 2, 2)])
+def test_prototypes_that_do_not_fit_are_refused(source: Path, shape: tuple[int, ...]) -> None:
+    model = onnx.load(source)
+    (node,) = residual_nodes(model)
+    for stored in model.graph.initializer:
+        if stored.name == node.input[1]:
+            stored.CopyFrom(numpy_helper.from_array(np.ones(shape, np.float32), stored.name))
+    with pytest.raises(ManifestError, match=r"prototypes_0|do not fit each other"):
+        check_nodes(model, "prn.onnx", "prn")
+
+
+def test_workspace_grows_with_batch_and_prototypes() -> None:
+    maps = [(262_144, 20), (131_072, 20), (65_536, 20)]
+    assert workspace_bytes(maps, 1) == workspace_bytes(maps, 8)
+    assert workspace_bytes(maps, 9) == 2 * workspace_bytes(maps, 8)
+    assert workspace_bytes([(1, 256)], 1) == 4 * (8 * 256 + 1)
+
+
+def test_command_builds_and_says_what(tmp_path: Path, source: Path) -> None:
+    code = "from engines.cli import build; build()"
+    plan = tmp_path / "prn.plan"
+    command = [sys.executable, "-c", code, str(source), str(plan), "--backend", "tensorrt_rtx"]
+    told = subprocess.run([*command, "--target", "sm_89"], capture_output=True, text=True)  # noqa: PLW1510
+    assert told.returncode == 0, told.stderr
+    assert f"wrote {plan} for sm_89, tensorrt_rtx" in told.stdout.replace("\n", "")
+    wrong = subprocess.run([*command, "--opt-batch", "32"], capture_output=True, text=True)  # noqa: PLW1510
+    assert wrong.returncode == 2
+    assert "must not fall" in wrong.stderr
+    assert json.loads((tmp_path / "prn.plan.json").read_text())["device"] == "sm_89"
+
+
+def test_engine_files_may_be_read_by_other_users(source: Path) -> None:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    assert stat.S_IMODE(source.stat().st_mode) == 0o666 & ~mask
