@@ -53,7 +53,7 @@ class LearnSettings(CommandSettings):
     batch_size: int | None = Field(
         default=None,
         ge=4,
-        description="prn: pictures in a step, a multiple of 4; default: 64, prn-s: 16",
+        description="prn: pictures in a step, a multiple of 4; default: 64, prn-s: 8",
     )
     prototype_share: float = Field(
         default=PROTOTYPE_SHARE, gt=0, le=1, description="prn: prototypes by normal pictures, 0..1"

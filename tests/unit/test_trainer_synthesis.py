@@ -80,11 +80,22 @@ def test_batch_is_half_normal_a_quarter_extended_a_quarter_simulated(
     assert batch.frames.shape == (16, SIDE, SIDE, 3)
     assert batch.frames.dtype == np.uint8
     assert batch.masks.dtype == np.float32
-    assert set(np.unique(batch.masks)) <= {0.0, 1.0}
     assert not batch.masks[normal].any()
     assert np.array_equal(batch.frames[normal], part_pictures(NORMALS)[batch.normals[normal]])
     assert (batch.normals[extended] >= -1).all()
     assert (batch.normals[simulated] >= 0).all()
+
+
+def test_simulated_anomalies_are_less_certain_than_seen_ones(synthesis: Synthesis) -> None:
+    masks = np.stack([synthesis.batch(step).masks for step in range(5)])
+    _, extended, simulated = groups(synthesis.batch(0))
+    assert set(np.unique(masks[:, extended])) == {0.0, 1.0}
+    least, most = np.unique(masks[:, simulated])
+    assert (least, 0 < most < 1) == (0.0, True)
+
+
+def test_simulated_anomalies_are_certain_where_none_was_seen() -> None:
+    assert set(np.unique(make(seen=0).batch(0).masks)) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("switches", [HETEROLOGOUS, HOMOLOGOUS])

@@ -21,6 +21,7 @@ _RAW_SHARE = 0.2  # of extended anomalies: the seen picture itself
 _MOVED_SHARE = 0.5  # of pictures that look alike from several sides
 _RARE_SHARE = 0.1  # of the normal pictures
 _RARE_DRAWS = 1 / 3  # of all draws of normal pictures go to those
+_GUESSED = 0.6  # what a simulated anomaly's mask says where real defects, which say 1, are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Batch:
     """What one training step sees: normal pictures, then extended, then simulated anomalies."""
 
     frames: NDArray[np.uint8]  # [B, H, W, 3], RGB, 0..255
-    masks: NDArray[np.float32]  # [B, H, W], 0 or 1: the pixels that show the anomaly
+    masks: NDArray[np.float32]  # [B, H, W], 0..1: how surely a pixel shows an anomaly
     normals: NDArray[np.intp]  # [B], the normal picture under each; -1: a seen anomaly, or moved
 
 
@@ -101,6 +102,9 @@ class Synthesis:
         frames = np.concatenate([pictures[plain], [anomaly.frame for anomaly in anomalies]])
         masks = np.zeros(frames.shape[:3], np.float32)
         masks[normal:] = [anomaly.mask for anomaly in anomalies]
+        if extended:
+            # Merely strange is less than known to be a defect: good parts have stains, too.
+            masks[normal + extended :] *= _GUESSED
         under = np.concatenate([plain, bases]).astype(np.intp)
         self._move(rng, frames, masks, under)
         return Batch(frames, masks, under)

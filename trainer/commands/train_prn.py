@@ -34,7 +34,7 @@ from trainer.training.supervised import (
 )
 from trainer.training.trainee import Method
 
-_BATCH_SIZES: dict[PlanName, int] = {"prn": 64, "prn-s": 16}
+_BATCH_SIZES: dict[PlanName, int] = {"prn": 64, "prn-s": 8}
 _LEARNING_RATES: dict[PlanName, float] = {"prn": 1e-4, "prn-s": 1e-3}
 
 

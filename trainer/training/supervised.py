@@ -37,7 +37,7 @@ from trainer.training.trainee import Method
 from trainer.training.untrained import load_layer4, make_prn
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
-_HELD_BATCHES = 4  # of anomalies on held-out normal pictures
+_HELD_ANOMALIES = 32  # made on held-out normal pictures, or a few fewer
 _AHEAD_OF_GPU = 6  # threads that make batches while it learns one
 _COMPARED = 4  # frames on which the exported graph must agree with torch
 _BATCH = 8
@@ -221,8 +221,8 @@ def _held_out(
 ) -> tuple[HeldOut, Batch]:
     """Held-out pictures, and the anomalies among them that were made on held-out normal ones."""
     made = _synthesis(material.held, material.seen, recipe, textures)
-    batches = [made.batch(step) for step in range(_HELD_BATCHES)]
     half = recipe.batch_size // 2  # normal pictures come first
+    batches = [made.batch(step) for step in range(-(-_HELD_ANOMALIES // half))]
     anomalies = Batch(
         np.concatenate([batch.frames[half:] for batch in batches]),
         np.concatenate([batch.masks[half:] for batch in batches]),
