@@ -1,0 +1,572 @@
+// The multi-scale prototype residual: for every scale, each image's nearest whole-map prototype
+// and the squared difference to it.
+//
+//     d[image, prototype] = sum over element of (F[image, element] - P[prototype, element])^2
+//     index[image]        = lowest prototype among the minima of d[image]
+//     R[image, element]   = (F[image, element] - P[index[image], element])^2
+//
+// PRN, section 3.1 (arXiv 2212.02031). F and R are [N, D], P is [K, D], all row-major and of one
+// element type; sums are float32. Layout within D is free, as long as F and P share it.
+//
+// Two launches, since no residual can be written before a whole map has been compared:
+//   distances  one CTA for (slice of a scale's elements, tile of images), tiles innermost, so that
+//              the CTAs that want a slice of the prototypes run together and share it in L2.
+//              The CTA that arrives last for a (scale, tile) adds the slices and takes the minimum.
+//   residuals  the same CTAs in reverse, so that the features read last are found in L2.
+//
+// A distance is summed in one order, whatever the batch, the image's slot in it and the order of
+// the CTAs: an image gets the same bits every time.
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <climits>
+#include <cmath>
+
+extern "C" {
+
+// One scale; all pointers are the device's.
+struct prn_scale {
+    const void* features;    // [N, D]
+    const void* prototypes;  // [K, D]
+    void* residual;          // [N, D]
+    long long elements;      // D
+    int prototypes_count;    // K
+};
+
+enum prn_error {
+    PRN_SCALE_COUNT = -1,
+    PRN_BATCH = -2,
+    PRN_ELEMENT_TYPE = -3,
+    PRN_ELEMENTS = -4,
+    PRN_PROTOTYPES = -5,
+    PRN_POINTER = -6,
+    PRN_WORKSPACE = -7,
+    PRN_GRID = -8,
+};
+
+enum prn_element { PRN_FLOAT32 = 0, PRN_FLOAT16 = 1 };
+
+}  // extern "C"
+
+namespace {
+
+constexpr int kVersion = 1;
+constexpr int kMaxScales = 4;
+constexpr int kMaxPrototypes = 256;
+
+constexpr int kLanes = 32;
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / kLanes;
+constexpr int kTile = 8;                      // images of a CTA
+constexpr int kShare = 8;                     // elements of a thread
+constexpr int kSlice = kThreads * kShare;     // elements of a CTA
+constexpr int kChunk = 32;                    // prototypes between two barriers
+constexpr int kAhead = 2;                     // prototypes that are on their way from memory
+constexpr int kVectorBytes = 16;
+constexpr int kRowVectors = kTile / 4;        // float4 of a prototype's distances to a tile
+constexpr long long kWorkspaceAlignment = 256;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+static_assert(kWarps == kTile, "a warp takes the minimum of an image");
+static_assert(kLanes == 4 * kTile, "folding leaves an image's value in four lanes, a float4");
+
+struct Scale {
+    const void* features;
+    const void* prototypes;
+    void* residual;
+    float* partial;  // [tile][slice][prototype][image of the tile]
+    long long elements;
+    int prototypes_count;
+    int slices;
+    int first_slice;  // counted over all scales
+    bool vectors;     // every row starts at a multiple of 16 bytes
+};
+
+struct Plan {
+    Scale scales[kMaxScales];
+    int scale_count;
+    int batch;
+    int tiles;
+    int slices;     // of all scales
+    int* arrivals;  // [scale][tile], zero before the launch
+    int* index;     // [N, scale_count]
+    float* distance;
+};
+
+// What a CTA works on.
+struct Place {
+    int scale;
+    int slice;  // within the scale
+    int tile;
+};
+
+__device__ __forceinline__ Place place_of(const Plan& plan, unsigned block) {
+    const int tile = static_cast<int>(block % plan.tiles);
+    const int slice = static_cast<int>(block / plan.tiles);
+    int scale = 0;
+    while (scale + 1 < plan.scale_count && slice >= plan.scales[scale + 1].first_slice) ++scale;
+    return {scale, slice - plan.scales[scale].first_slice, tile};
+}
+
+__device__ __forceinline__ float widen(float value) { return value; }
+__device__ __forceinline__ float widen(__half value) { return __half2float(value); }
+__device__ __forceinline__ void narrow(float value, float& to) { to = value; }
+__device__ __forceinline__ void narrow(float value, __half& to) { to = __float2half_rn(value); }
+
+// A thread's elements of one row: vectors of 16 bytes, a CTA's width apart. The scalar path takes
+// the same elements, so it gives the same bits.
+template <typename Element>
+struct Share {
+    static constexpr int kVector = kVectorBytes / static_cast<int>(sizeof(Element));
+    static constexpr int kVectors = kShare / kVector;
+    static constexpr int kStride = kThreads * kVector;
+    union {
+        uint4 words[kVectors];
+        Element values[kShare];
+    };
+    __device__ Share() : words{} {}
+};
+
+// `first` is the thread's first element; what lies past the row's end is 0.
+template <bool kInVectors, typename Element>
+__device__ __forceinline__ Share<Element> load(const Element* row, long long first,
+                                               long long elements) {
+    using Part = Share<Element>;
+    Part share;
+#pragma unroll
+    for (int vector = 0; vector < Part::kVectors; ++vector) {
+        const long long element = first + vector * Part::kStride;
+        if (kInVectors) {
+            if (element < elements) {
+                share.words[vector] = __ldg(reinterpret_cast<const uint4*>(row + element));
+            }
+        } else {
+#pragma unroll
+            for (int step = 0; step < Part::kVector; ++step) {
+                if (element + step < elements) {
+                    share.values[vector * Part::kVector + step] = __ldg(row + element + step);
+                }
+            }
+        }
+    }
+    return share;
+}
+
+template <bool kInVectors, typename Element>
+__device__ __forceinline__ void store(const Share<Element>& share, Element* row, long long first,
+                                      long long elements) {
+    using Part = Share<Element>;
+#pragma unroll
+    for (int vector = 0; vector < Part::kVectors; ++vector) {
+        const long long element = first + vector * Part::kStride;
+        if (kInVectors) {
+            if (element < elements) {
+                __stcg(reinterpret_cast<uint4*>(row + element), share.words[vector]);
+            }
+        } else {
+#pragma unroll
+            for (int step = 0; step < Part::kVector; ++step) {
+                if (element + step < elements) {
+                    row[element + step] = share.values[vector * Part::kVector + step];
+                }
+            }
+        }
+    }
+}
+
+// Distances of the slice from every prototype to the tile's images, into `partial`.
+//
+// The images are held in registers. Slot s of a lane holds image s ^ (lane / 4): so what a lane
+// sends away while the warp folds its values is always in the upper slots, with no selection, and
+// lane 4 i + j ends with image i's sum over the lanes 4 i' + j.
+template <bool kInVectors, typename Element>
+__device__ __forceinline__ void compare(const Scale& scale, const Place& place, int batch,
+                                        float (&folded)[kChunk][kWarps][kLanes]) {
+    const int thread = static_cast<int>(threadIdx.x);
+    const int warp = thread / kLanes;
+    const int lane = thread % kLanes;
+    const long long elements = scale.elements;
+    const long long first = static_cast<long long>(place.slice) * kSlice +
+                            static_cast<long long>(thread) * Share<Element>::kVector;
+    const Element* const features = static_cast<const Element*>(scale.features);
+    const Element* const prototypes = static_cast<const Element*>(scale.prototypes);
+
+    float held[kTile][kShare];  // times -2
+    float squares[kTile];
+#pragma unroll
+    for (int slot = 0; slot < kTile; ++slot) {
+        const int image = place.tile * kTile + (slot ^ (lane / 4));
+        Share<Element> share;
+        if (image < batch) {
+            share = load<kInVectors>(features + image * elements, first, elements);
+        }
+        squares[slot] = 0.0f;
+#pragma unroll
+        for (int element = 0; element < kShare; ++element) {
+            const float value = widen(share.values[element]);
+            squares[slot] = fmaf(value, value, squares[slot]);
+            held[slot][element] = -2.0f * value;
+        }
+    }
+
+    Share<Element> coming[kAhead];
+#pragma unroll
+    for (int ahead = 0; ahead < kAhead; ++ahead) {
+        if (ahead < scale.prototypes_count) {
+            coming[ahead] = load<kInVectors>(prototypes + ahead * elements, first, elements);
+        }
+    }
+    const Element* next = prototypes + kAhead * elements;
+    float* const partial =
+        scale.partial + (static_cast<long long>(place.tile) * scale.slices + place.slice) *
+                            scale.prototypes_count * kTile;
+
+    for (int start = 0; start < scale.prototypes_count; start += kChunk) {
+        const int count = min(kChunk, scale.prototypes_count - start);
+#pragma unroll 2
+        for (int prototype = 0; prototype < count; ++prototype) {
+            const Share<Element> share = coming[0];
+#pragma unroll
+            for (int ahead = 1; ahead < kAhead; ++ahead) coming[ahead - 1] = coming[ahead];
+            if (start + prototype + kAhead < scale.prototypes_count) {
+                coming[kAhead - 1] = load<kInVectors>(next, first, elements);
+                next += elements;
+            }
+
+            float values[kShare];
+            float square = 0.0f;
+#pragma unroll
+            for (int element = 0; element < kShare; ++element) {
+                values[element] = widen(share.values[element]);
+                square = fmaf(values[element], values[element], square);
+            }
+            // ff + pp - 2 fp over eight elements: one FMA an element, and what cancels is small.
+            float gap[kTile];
+#pragma unroll
+            for (int slot = 0; slot < kTile; ++slot) {
+                gap[slot] = squares[slot] + square;
+#pragma unroll
+                for (int element = 0; element < kShare; ++element) {
+                    gap[slot] = fmaf(held[slot][element], values[element], gap[slot]);
+                }
+            }
+#pragma unroll
+            for (int half = kTile / 2; half > 0; half /= 2) {
+#pragma unroll
+                for (int slot = 0; slot < half; ++slot) {
+                    gap[slot] += __shfl_xor_sync(kAllLanes, gap[slot + half], 4 * half);
+                }
+            }
+            folded[prototype][warp][lane] = gap[0];
+        }
+        __syncthreads();
+        const int image = thread % kTile;
+        for (int prototype = thread / kTile; prototype < count; prototype += kThreads / kTile) {
+            float sum = 0.0f;
+#pragma unroll
+            for (int each = 0; each < kWarps; ++each) {
+                const float4 four =
+                    reinterpret_cast<const float4*>(folded[prototype][each])[image];
+                sum += (four.x + four.y) + (four.z + four.w);
+            }
+            partial[(start + prototype) * kTile + image] = sum;
+        }
+        __syncthreads();
+    }
+}
+
+__device__ __forceinline__ void add(float4& sum, const float4& value) {
+    sum.x += value.x;
+    sum.y += value.y;
+    sum.z += value.z;
+    sum.w += value.w;
+}
+
+// Add the slices of (scale, tile) and take each image's minimum. The threads form groups; a group
+// adds every so many slices, then the groups are added. Leaves d, [prototype][image], in `staged`.
+__device__ __forceinline__ void add_slices(const Scale& scale, int tile, float4* staged) {
+    const int thread = static_cast<int>(threadIdx.x);
+    const int columns = scale.prototypes_count * kRowVectors;
+    const int groups = max(1, kThreads / columns);
+    const float4* const partial = reinterpret_cast<const float4*>(scale.partial) +
+                                  static_cast<long long>(tile) * scale.slices * columns;
+    for (int sum_at = thread; sum_at < groups * columns; sum_at += kThreads) {
+        const int column = sum_at % columns;
+        float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 8
+        for (int slice = sum_at / columns; slice < scale.slices; slice += groups) {
+            add(sum, __ldcg(partial + static_cast<long long>(slice) * columns + column));
+        }
+        staged[sum_at] = sum;
+    }
+    __syncthreads();
+    for (int column = thread; column < columns; column += kThreads) {
+        float4 sum = staged[column];
+        for (int group = 1; group < groups; ++group) add(sum, staged[group * columns + column]);
+        staged[column] = sum;
+    }
+    __syncthreads();
+}
+
+// A warp for each image. NaN anywhere: prototype 0, distance NaN.
+__device__ __forceinline__ void decide(const Plan& plan, const Place& place,
+                                       const float* distances) {
+    const int warp = static_cast<int>(threadIdx.x) / kLanes;
+    const int lane = static_cast<int>(threadIdx.x) % kLanes;
+    const int image = place.tile * kTile + warp;
+    if (image >= plan.batch) return;
+    const int prototypes = plan.scales[place.scale].prototypes_count;
+    float least = INFINITY;
+    int nearest = prototypes;
+    bool unknown = false;
+    for (int prototype = lane; prototype < prototypes; prototype += kLanes) {
+        const float found = distances[prototype * kTile + warp];
+        const float distance = found < 0.0f ? 0.0f : found;  // rounding may leave less than 0
+        unknown |= isnan(distance);
+        if (distance < least || (distance == least && prototype < nearest)) {
+            least = distance;
+            nearest = prototype;
+        }
+    }
+#pragma unroll
+    for (int apart = kLanes / 2; apart > 0; apart /= 2) {
+        const float other = __shfl_xor_sync(kAllLanes, least, apart);
+        const int other_nearest = __shfl_xor_sync(kAllLanes, nearest, apart);
+        if (other < least || (other == least && other_nearest < nearest)) {
+            least = other;
+            nearest = other_nearest;
+        }
+    }
+    unknown = __any_sync(kAllLanes, unknown) != 0;
+    if (lane == 0) {
+        const long long answer = static_cast<long long>(image) * plan.scale_count + place.scale;
+        plan.index[answer] = unknown ? 0 : nearest;
+        plan.distance[answer] = unknown ? NAN : least;
+    }
+}
+
+template <typename Element>
+__device__ __forceinline__ void distances(const Plan& plan) {
+    __shared__ union {
+        float folded[kChunk][kWarps][kLanes];  // every warp's values, before its last two folds
+        float4 staged[kMaxPrototypes * kRowVectors];
+    } memory;
+    __shared__ bool last;
+
+    const Place place = place_of(plan, blockIdx.x);
+    const Scale& scale = plan.scales[place.scale];
+    if (scale.vectors) {
+        compare<true, Element>(scale, place, plan.batch, memory.folded);
+    } else {
+        compare<false, Element>(scale, place, plan.batch, memory.folded);
+    }
+
+    __threadfence();  // the slice's distances, before its arrival
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        int* const arrivals = plan.arrivals + place.scale * plan.tiles + place.tile;
+        last = atomicAdd(arrivals, 1) == scale.slices - 1;
+    }
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    add_slices(scale, place.tile, memory.staged);
+    decide(plan, place, reinterpret_cast<const float*>(memory.staged));
+}
+
+template <bool kInVectors, typename Element>
+__device__ __forceinline__ void square(const Plan& plan, const Place& place) {
+    const Scale& scale = plan.scales[place.scale];
+    const long long elements = scale.elements;
+    const long long first = static_cast<long long>(place.slice) * kSlice +
+                            static_cast<long long>(threadIdx.x) * Share<Element>::kVector;
+    const Element* const features = static_cast<const Element*>(scale.features);
+    const Element* const prototypes = static_cast<const Element*>(scale.prototypes);
+    Element* const residual = static_cast<Element*>(scale.residual);
+    const int start = place.tile * kTile;
+    const int count = min(kTile, plan.batch - start);
+
+#pragma unroll 4
+    for (int each = 0; each < count; ++each) {
+        const long long image = start + each;
+        const long long prototype = plan.index[image * plan.scale_count + place.scale];
+        const auto feature = load<kInVectors>(features + image * elements, first, elements);
+        const auto chosen = load<kInVectors>(prototypes + prototype * elements, first, elements);
+        Share<Element> share;
+#pragma unroll
+        for (int element = 0; element < kShare; ++element) {
+            const float gap = widen(feature.values[element]) - widen(chosen.values[element]);
+            narrow(gap * gap, share.values[element]);
+        }
+        store<kInVectors>(share, residual + image * elements, first, elements);
+    }
+}
+
+template <typename Element>
+__device__ __forceinline__ void residuals(const Plan& plan) {
+    const Place place = place_of(plan, gridDim.x - 1 - blockIdx.x);
+    if (plan.scales[place.scale].vectors) {
+        square<true, Element>(plan, place);
+    } else {
+        square<false, Element>(plan, place);
+    }
+}
+
+}  // namespace
+
+// Two CTAs on a multiprocessor: the images take 64 of a thread's 128 registers.
+extern "C" __global__ void __launch_bounds__(kThreads, 2)
+    prn_distances_float32(const __grid_constant__ Plan plan) {
+    distances<float>(plan);
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads, 2)
+    prn_distances_float16(const __grid_constant__ Plan plan) {
+    distances<__half>(plan);
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads)
+    prn_residuals_float32(const __grid_constant__ Plan plan) {
+    residuals<float>(plan);
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads)
+    prn_residuals_float16(const __grid_constant__ Plan plan) {
+    residuals<__half>(plan);
+}
+
+namespace {
+
+bool at_vectors(const void* start) {
+    return reinterpret_cast<unsigned long long>(start) % kVectorBytes == 0;
+}
+
+long long round_up(long long bytes) {
+    return (bytes + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
+}
+
+long long arrivals_bytes(const Plan& plan) {
+    return static_cast<long long>(sizeof(int)) * plan.scale_count * plan.tiles;
+}
+
+// Fill in all that sizes decide. Returns the workspace's bytes, or an error.
+long long lay_out(const prn_scale* scales, int scale_count, int batch, Plan& plan) {
+    if (scales == nullptr) return PRN_POINTER;
+    if (scale_count < 1 || scale_count > kMaxScales) return PRN_SCALE_COUNT;
+    if (batch < 1) return PRN_BATCH;
+    plan.scale_count = scale_count;
+    plan.batch = batch;
+    plan.tiles = (batch - 1) / kTile + 1;
+    long long slices = 0;
+    long long bytes = round_up(arrivals_bytes(plan));
+    for (int each = 0; each < scale_count; ++each) {
+        const prn_scale& given = scales[each];
+        if (given.elements < 1) return PRN_ELEMENTS;
+        if (given.prototypes_count < 1 || given.prototypes_count > kMaxPrototypes) {
+            return PRN_PROTOTYPES;
+        }
+        const long long own = (given.elements - 1) / kSlice + 1;
+        if (own > INT_MAX) return PRN_GRID;
+        Scale& scale = plan.scales[each];
+        scale.elements = given.elements;
+        scale.prototypes_count = given.prototypes_count;
+        scale.first_slice = static_cast<int>(slices);
+        scale.slices = static_cast<int>(own);
+        slices += own;
+        if (slices * plan.tiles > INT_MAX) return PRN_GRID;
+        bytes += round_up(own * plan.tiles * scale.prototypes_count * kTile *
+                          static_cast<long long>(sizeof(float)));
+    }
+    plan.slices = static_cast<int>(slices);
+    return bytes;
+}
+
+// Fill in the pointers. Returns 0, or an error.
+int point(const prn_scale* scales, long long element_bytes, void* workspace, Plan& plan) {
+    char* free = static_cast<char*>(workspace);
+    plan.arrivals = reinterpret_cast<int*>(free);
+    free += round_up(arrivals_bytes(plan));
+    for (int each = 0; each < plan.scale_count; ++each) {
+        const prn_scale& given = scales[each];
+        Scale& scale = plan.scales[each];
+        if (!given.features || !given.prototypes || !given.residual) return PRN_POINTER;
+        scale.features = given.features;
+        scale.prototypes = given.prototypes;
+        scale.residual = given.residual;
+        scale.partial = reinterpret_cast<float*>(free);
+        scale.vectors = at_vectors(given.features) && at_vectors(given.prototypes) &&
+                        at_vectors(given.residual) &&
+                        scale.elements * element_bytes % kVectorBytes == 0;
+        free += round_up(static_cast<long long>(scale.slices) * plan.tiles * scale.prototypes_count *
+                         kTile * static_cast<long long>(sizeof(float)));
+    }
+    return 0;
+}
+
+int launch(void (*kernel)(Plan), const Plan& plan, cudaStream_t stream) {
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(static_cast<unsigned>(plan.slices) * plan.tiles);
+    config.blockDim = dim3(kThreads);
+    config.stream = stream;
+    return cudaLaunchKernelEx(&config, kernel, plan);
+}
+
+}  // namespace
+
+extern "C" {
+
+// Returns bytes, or an error below 0.
+long long prn_residual_workspace_bytes(const prn_scale* scales, int scale_count, int batch) {
+    Plan plan = {};
+    return lay_out(scales, scale_count, batch, plan);
+}
+
+// Enqueue the operator. Allocates nothing, waits for nothing, may be captured in a graph.
+//
+// The workspace is scratch: nothing in it need survive from call to call, so others may use it in
+// between; that is why the arrivals are cleared here and not by the CTA that arrived last.
+// Returns 0, a cudaError_t, or a prn_error.
+int prn_residual_launch(const prn_scale* scales, int scale_count, int batch, int element_type,
+                        int* index, float* distance, void* workspace, long long workspace_bytes,
+                        void* stream) {
+    Plan plan = {};
+    const long long needed = lay_out(scales, scale_count, batch, plan);
+    if (needed < 0) return static_cast<int>(needed);
+    if (element_type != PRN_FLOAT32 && element_type != PRN_FLOAT16) return PRN_ELEMENT_TYPE;
+    if (!index || !distance) return PRN_POINTER;
+    if (!workspace || workspace_bytes < needed || !at_vectors(workspace)) return PRN_WORKSPACE;
+    const bool half = element_type == PRN_FLOAT16;
+    const int wrong = point(scales, half ? sizeof(__half) : sizeof(float), workspace, plan);
+    if (wrong != 0) return wrong;
+    plan.index = index;
+    plan.distance = distance;
+
+    const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+    int failed = cudaMemsetAsync(plan.arrivals, 0, arrivals_bytes(plan), queue);
+    if (failed == 0) {
+        failed = launch(half ? prn_distances_float16 : prn_distances_float32, plan, queue);
+    }
+    if (failed == 0) {
+        failed = launch(half ? prn_residuals_float16 : prn_residuals_float32, plan, queue);
+    }
+    return failed;
+}
+
+const char* prn_residual_error(int code) {
+    switch (code) {
+        case PRN_SCALE_COUNT: return "scale_count: 1 to 4 scales wanted";
+        case PRN_BATCH: return "batch: at least 1 image wanted";
+        case PRN_ELEMENT_TYPE: return "element_type: 0 (float32) or 1 (float16) wanted";
+        case PRN_ELEMENTS: return "elements: at least 1 element an image wanted";
+        case PRN_PROTOTYPES: return "prototypes_count: 1 to 256 prototypes wanted";
+        case PRN_POINTER: return "a pointer is null";
+        case PRN_WORKSPACE: return "workspace: null, too small or not at a multiple of 16 bytes";
+        case PRN_GRID: return "batch and elements: more than 2^31 - 1 blocks, split the batch";
+        default: return cudaGetErrorString(static_cast<cudaError_t>(code));
+    }
+}
+
+int prn_residual_version(void) { return kVersion; }
+
+}  // extern "C"
