@@ -62,7 +62,7 @@ constexpr int kTile = 8;                      // images of a CTA
 constexpr int kShare = 8;                     // elements of a thread
 constexpr int kSlice = kThreads * kShare;     // elements of a CTA
 constexpr int kChunk = 32;                    // prototypes between two barriers
-constexpr int kAhead = 2;                     // prototypes that are on their way from memory
+constexpr int kAheadBytes = 32;               // of prototypes, on their way to a thread
 constexpr int kVectorBytes = 16;
 constexpr int kRowVectors = kTile / 4;        // float4 of a prototype's distances to a tile
 constexpr long long kWorkspaceAlignment = 256;
@@ -109,78 +109,118 @@ __device__ __forceinline__ Place place_of(const Plan& plan, unsigned block) {
     return {scale, slice - plan.scales[scale].first_slice, tile};
 }
 
-__device__ __forceinline__ float widen(float value) { return value; }
-__device__ __forceinline__ float widen(__half value) { return __half2float(value); }
-__device__ __forceinline__ void narrow(float value, float& to) { to = value; }
-__device__ __forceinline__ void narrow(float value, __half& to) { to = __float2half_rn(value); }
+__device__ __forceinline__ bool is_whole(const Scale& scale, const Place& place) {
+    return scale.vectors && (place.slice + 1LL) * kSlice <= scale.elements;
+}
 
-// A thread's elements of one row: vectors of 16 bytes, a CTA's width apart. The scalar path takes
-// the same elements, so it gives the same bits.
+// A thread's elements of one row: vectors of 16 bytes, a CTA's width apart.
 template <typename Element>
 struct Share {
     static constexpr int kVector = kVectorBytes / static_cast<int>(sizeof(Element));
     static constexpr int kVectors = kShare / kVector;
     static constexpr int kStride = kThreads * kVector;
-    union {
-        uint4 words[kVectors];
-        Element values[kShare];
-    };
-    __device__ Share() : words{} {}
+    static constexpr int kAhead = kAheadBytes / (kShare * static_cast<int>(sizeof(Element)));
+    uint4 vectors[kVectors] = {};
 };
 
-// `first` is the thread's first element; what lies past the row's end is 0.
-template <bool kInVectors, typename Element>
-__device__ __forceinline__ Share<Element> load(const Element* row, long long first,
-                                               long long elements) {
+__device__ __forceinline__ void widen(const Share<float>& share, float (&values)[kShare]) {
+#pragma unroll
+    for (int element = 0; element < kShare; ++element) {
+        values[element] = reinterpret_cast<const float*>(share.vectors)[element];
+    }
+}
+
+__device__ __forceinline__ void widen(const Share<__half>& share, float (&values)[kShare]) {
+#pragma unroll
+    for (int pair = 0; pair < kShare / 2; ++pair) {
+        const float2 two = __half22float2(reinterpret_cast<const __half2*>(share.vectors)[pair]);
+        values[2 * pair] = two.x;
+        values[2 * pair + 1] = two.y;
+    }
+}
+
+__device__ __forceinline__ void narrow(const float (&values)[kShare], Share<float>& share) {
+#pragma unroll
+    for (int element = 0; element < kShare; ++element) {
+        reinterpret_cast<float*>(share.vectors)[element] = values[element];
+    }
+}
+
+__device__ __forceinline__ void narrow(const float (&values)[kShare], Share<__half>& share) {
+#pragma unroll
+    for (int pair = 0; pair < kShare / 2; ++pair) {
+        reinterpret_cast<__half2*>(share.vectors)[pair] =
+            __floats2half2_rn(values[2 * pair], values[2 * pair + 1]);
+    }
+}
+
+__device__ __forceinline__ float square_of(const float (&values)[kShare]) {
+    float square = 0.0f;
+#pragma unroll
+    for (int element = 0; element < kShare; ++element) {
+        square = fmaf(values[element], values[element], square);
+    }
+    return square;
+}
+
+// Take a thread's share; `from` is its first element, `left` counts from there to the row's end.
+// `kWhole`: the row has all elements of the slice, and its vectors are aligned. Otherwise the same
+// elements are taken one by one, and those past the end are 0: the same bits, more slowly.
+template <bool kWhole, typename Element>
+__device__ __forceinline__ Share<Element> load(const Element* from, long long left) {
     using Part = Share<Element>;
     Part share;
 #pragma unroll
     for (int vector = 0; vector < Part::kVectors; ++vector) {
-        const long long element = first + vector * Part::kStride;
-        if (kInVectors) {
-            if (element < elements) {
-                share.words[vector] = __ldg(reinterpret_cast<const uint4*>(row + element));
-            }
+        const int start = vector * Part::kStride;
+        if constexpr (kWhole) {
+            share.vectors[vector] = __ldg(reinterpret_cast<const uint4*>(from + start));
         } else {
+            Element* const elements = reinterpret_cast<Element*>(&share.vectors[vector]);
 #pragma unroll
             for (int step = 0; step < Part::kVector; ++step) {
-                if (element + step < elements) {
-                    share.values[vector * Part::kVector + step] = __ldg(row + element + step);
-                }
+                if (start + step < left) elements[step] = __ldg(from + start + step);
             }
         }
     }
     return share;
 }
 
-template <bool kInVectors, typename Element>
-__device__ __forceinline__ void store(const Share<Element>& share, Element* row, long long first,
-                                      long long elements) {
+template <bool kWhole, typename Element>
+__device__ __forceinline__ void store(const Share<Element>& share, Element* to, long long left) {
     using Part = Share<Element>;
 #pragma unroll
     for (int vector = 0; vector < Part::kVectors; ++vector) {
-        const long long element = first + vector * Part::kStride;
-        if (kInVectors) {
-            if (element < elements) {
-                __stcg(reinterpret_cast<uint4*>(row + element), share.words[vector]);
-            }
+        const int start = vector * Part::kStride;
+        if constexpr (kWhole) {
+            __stcg(reinterpret_cast<uint4*>(to + start), share.vectors[vector]);
         } else {
+            const Element* const elements =
+                reinterpret_cast<const Element*>(&share.vectors[vector]);
 #pragma unroll
             for (int step = 0; step < Part::kVector; ++step) {
-                if (element + step < elements) {
-                    row[element + step] = share.values[vector * Part::kVector + step];
-                }
+                if (start + step < left) to[start + step] = elements[step];
             }
         }
     }
 }
 
-// Distances of the slice from every prototype to the tile's images, into `partial`.
-//
-// The images are held in registers. Slot s of a lane holds image s ^ (lane / 4): so what a lane
-// sends away while the warp folds its values is always in the upper slots, with no selection, and
-// lane 4 i + j ends with image i's sum over the lanes 4 i' + j.
-template <bool kInVectors, typename Element>
+// Add the lanes' values of each image. Slot s of a lane holds image s ^ (lane / 4), so what a lane
+// sends away is always in its upper slots, with no selection. Lane 4 i + j ends with the sum of
+// image i over the lanes 4 i' + j, in slot 0: the last two folds are left to shared memory.
+__device__ __forceinline__ void fold(float (&gap)[kTile]) {
+#pragma unroll
+    for (int half = kTile / 2; half > 0; half /= 2) {
+#pragma unroll
+        for (int slot = 0; slot < half; ++slot) {
+            gap[slot] += __shfl_xor_sync(kAllLanes, gap[slot + half], 4 * half);
+        }
+    }
+}
+
+// The slice's share of the distances between every prototype and the tile's images, into
+// `partial`. The images stay in registers, in the slots that `fold` wants.
+template <bool kWhole, typename Element>
 __device__ __forceinline__ void compare(const Scale& scale, const Place& place, int batch,
                                         float (&folded)[kChunk][kWarps][kLanes]) {
     const int thread = static_cast<int>(threadIdx.x);
@@ -189,8 +229,9 @@ __device__ __forceinline__ void compare(const Scale& scale, const Place& place, 
     const long long elements = scale.elements;
     const long long first = static_cast<long long>(place.slice) * kSlice +
                             static_cast<long long>(thread) * Share<Element>::kVector;
-    const Element* const features = static_cast<const Element*>(scale.features);
-    const Element* const prototypes = static_cast<const Element*>(scale.prototypes);
+    const long long left = elements - first;
+    const Element* const features = static_cast<const Element*>(scale.features) + first;
+    const Element* const prototypes = static_cast<const Element*>(scale.prototypes) + first;
 
     float held[kTile][kShare];  // times -2
     float squares[kTile];
@@ -199,72 +240,64 @@ __device__ __forceinline__ void compare(const Scale& scale, const Place& place, 
         const int image = place.tile * kTile + (slot ^ (lane / 4));
         Share<Element> share;
         if (image < batch) {
-            share = load<kInVectors>(features + image * elements, first, elements);
+            share = load<kWhole>(features + image * elements, left);
         }
-        squares[slot] = 0.0f;
+        float values[kShare];
+        widen(share, values);
+        squares[slot] = square_of(values);
 #pragma unroll
         for (int element = 0; element < kShare; ++element) {
-            const float value = widen(share.values[element]);
-            squares[slot] = fmaf(value, value, squares[slot]);
-            held[slot][element] = -2.0f * value;
+            held[slot][element] = -2.0f * values[element];
         }
     }
 
+    constexpr int kAhead = Share<Element>::kAhead;
+    static_assert(kChunk % kAhead == 0, "every chunk begins with the same of the coming");
+    const int last = scale.prototypes_count - 1;
+    const Element* next = prototypes;
     Share<Element> coming[kAhead];
 #pragma unroll
     for (int ahead = 0; ahead < kAhead; ++ahead) {
-        if (ahead < scale.prototypes_count) {
-            coming[ahead] = load<kInVectors>(prototypes + ahead * elements, first, elements);
-        }
+        coming[ahead] = load<kWhole>(next, left);
+        if (ahead < last) next += elements;
     }
-    const Element* next = prototypes + kAhead * elements;
     float* const partial =
         scale.partial + (static_cast<long long>(place.tile) * scale.slices + place.slice) *
                             scale.prototypes_count * kTile;
 
-    for (int start = 0; start < scale.prototypes_count; start += kChunk) {
+    for (int start = 0; start <= last; start += kChunk) {
         const int count = min(kChunk, scale.prototypes_count - start);
-#pragma unroll 2
-        for (int prototype = 0; prototype < count; ++prototype) {
-            const Share<Element> share = coming[0];
+        for (int round = 0; round < count; round += kAhead) {
 #pragma unroll
-            for (int ahead = 1; ahead < kAhead; ++ahead) coming[ahead - 1] = coming[ahead];
-            if (start + prototype + kAhead < scale.prototypes_count) {
-                coming[kAhead - 1] = load<kInVectors>(next, first, elements);
-                next += elements;
-            }
+            for (int ahead = 0; ahead < kAhead; ++ahead) {
+                const int prototype = round + ahead;
+                if (prototype >= count) break;
+                float values[kShare];
+                widen(coming[ahead], values);
+                const float square = square_of(values);
+                // Past the last it is loaded once more: cheaper than a branch in every round.
+                coming[ahead] = load<kWhole>(next, left);
+                if (start + prototype + kAhead < last) next += elements;
 
-            float values[kShare];
-            float square = 0.0f;
+                // ff + pp - 2 fp over eight elements: one FMA an element, and little cancels.
+                float gap[kTile];
 #pragma unroll
-            for (int element = 0; element < kShare; ++element) {
-                values[element] = widen(share.values[element]);
-                square = fmaf(values[element], values[element], square);
-            }
-            // ff + pp - 2 fp over eight elements: one FMA an element, and what cancels is small.
-            float gap[kTile];
+                for (int slot = 0; slot < kTile; ++slot) {
+                    gap[slot] = squares[slot] + square;
 #pragma unroll
-            for (int slot = 0; slot < kTile; ++slot) {
-                gap[slot] = squares[slot] + square;
-#pragma unroll
-                for (int element = 0; element < kShare; ++element) {
-                    gap[slot] = fmaf(held[slot][element], values[element], gap[slot]);
+                    for (int element = 0; element < kShare; ++element) {
+                        gap[slot] = fmaf(held[slot][element], values[element], gap[slot]);
+                    }
                 }
+                fold(gap);
+                folded[prototype][warp][lane] = gap[0];
             }
-#pragma unroll
-            for (int half = kTile / 2; half > 0; half /= 2) {
-#pragma unroll
-                for (int slot = 0; slot < half; ++slot) {
-                    gap[slot] += __shfl_xor_sync(kAllLanes, gap[slot + half], 4 * half);
-                }
-            }
-            folded[prototype][warp][lane] = gap[0];
         }
         __syncthreads();
         const int image = thread % kTile;
         for (int prototype = thread / kTile; prototype < count; prototype += kThreads / kTile) {
             float sum = 0.0f;
-#pragma unroll
+#pragma unroll 2
             for (int each = 0; each < kWarps; ++each) {
                 const float4 four =
                     reinterpret_cast<const float4*>(folded[prototype][each])[image];
@@ -356,7 +389,7 @@ __device__ __forceinline__ void distances(const Plan& plan) {
 
     const Place place = place_of(plan, blockIdx.x);
     const Scale& scale = plan.scales[place.scale];
-    if (scale.vectors) {
+    if (is_whole(scale, place)) {
         compare<true, Element>(scale, place, plan.batch, memory.folded);
     } else {
         compare<false, Element>(scale, place, plan.batch, memory.folded);
@@ -375,15 +408,16 @@ __device__ __forceinline__ void distances(const Plan& plan) {
     decide(plan, place, reinterpret_cast<const float*>(memory.staged));
 }
 
-template <bool kInVectors, typename Element>
+template <bool kWhole, typename Element>
 __device__ __forceinline__ void square(const Plan& plan, const Place& place) {
     const Scale& scale = plan.scales[place.scale];
     const long long elements = scale.elements;
     const long long first = static_cast<long long>(place.slice) * kSlice +
                             static_cast<long long>(threadIdx.x) * Share<Element>::kVector;
-    const Element* const features = static_cast<const Element*>(scale.features);
-    const Element* const prototypes = static_cast<const Element*>(scale.prototypes);
-    Element* const residual = static_cast<Element*>(scale.residual);
+    const long long left = elements - first;
+    const Element* const features = static_cast<const Element*>(scale.features) + first;
+    const Element* const prototypes = static_cast<const Element*>(scale.prototypes) + first;
+    Element* const residual = static_cast<Element*>(scale.residual) + first;
     const int start = place.tile * kTile;
     const int count = min(kTile, plan.batch - start);
 
@@ -391,22 +425,27 @@ __device__ __forceinline__ void square(const Plan& plan, const Place& place) {
     for (int each = 0; each < count; ++each) {
         const long long image = start + each;
         const long long prototype = plan.index[image * plan.scale_count + place.scale];
-        const auto feature = load<kInVectors>(features + image * elements, first, elements);
-        const auto chosen = load<kInVectors>(prototypes + prototype * elements, first, elements);
-        Share<Element> share;
+        const auto feature = load<kWhole>(features + image * elements, left);
+        const auto chosen = load<kWhole>(prototypes + prototype * elements, left);
+        float values[kShare];
+        float wanted[kShare];
+        widen(feature, values);
+        widen(chosen, wanted);
 #pragma unroll
         for (int element = 0; element < kShare; ++element) {
-            const float gap = widen(feature.values[element]) - widen(chosen.values[element]);
-            narrow(gap * gap, share.values[element]);
+            const float gap = values[element] - wanted[element];
+            values[element] = gap * gap;
         }
-        store<kInVectors>(share, residual + image * elements, first, elements);
+        Share<Element> share;
+        narrow(values, share);
+        store<kWhole>(share, residual + image * elements, left);
     }
 }
 
 template <typename Element>
 __device__ __forceinline__ void residuals(const Plan& plan) {
     const Place place = place_of(plan, gridDim.x - 1 - blockIdx.x);
-    if (plan.scales[place.scale].vectors) {
+    if (is_whole(plan.scales[place.scale], place)) {
         square<true, Element>(plan, place);
     } else {
         square<false, Element>(plan, place);
