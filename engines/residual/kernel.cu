@@ -421,10 +421,18 @@ __device__ __forceinline__ void square(const Plan& plan, const Place& place) {
     const int start = place.tile * kTile;
     const int count = min(kTile, plan.batch - start);
 
-#pragma unroll 4
+    // All of the tile's at once, a lane each: a load for each image would wait its turn.
+    const int lane = static_cast<int>(threadIdx.x) % kLanes;
+    int index = 0;
+    if (lane < count) {
+        index = plan.index[static_cast<long long>(start + lane) * plan.scale_count + place.scale];
+    }
+
+    constexpr int kTogether = kWhole ? 4 : 1;  // images whose loads are in flight
+#pragma unroll kTogether
     for (int each = 0; each < count; ++each) {
         const long long image = start + each;
-        const long long prototype = plan.index[image * plan.scale_count + place.scale];
+        const long long prototype = __shfl_sync(kAllLanes, index, each);
         const auto feature = load<kWhole>(features + image * elements, left);
         const auto chosen = load<kWhole>(prototypes + prototype * elements, left);
         float values[kShare];
@@ -465,12 +473,12 @@ extern "C" __global__ void __launch_bounds__(kThreads, 2)
     distances<__half>(plan);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
     prn_residuals_float32(const __grid_constant__ Plan plan) {
     residuals<float>(plan);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
     prn_residuals_float16(const __grid_constant__ Plan plan) {
     residuals<__half>(plan);
 }
