@@ -379,14 +379,17 @@ __device__ __forceinline__ void decide(const Plan& plan, const Place& place,
     }
 }
 
-template <typename Element>
-__device__ __forceinline__ void distances(const Plan& plan) {
-    __shared__ union {
+// What a CTA of the distances shares.
+struct Memory {
+    union {
         float folded[kChunk][kWarps][kLanes];  // every warp's values, before its last two folds
         float4 staged[kMaxPrototypes * kRowVectors];
-    } memory;
-    __shared__ bool last;
+    };
+    bool last;  // to arrive
+};
 
+template <typename Element>
+__device__ __forceinline__ void distances(const Plan& plan, Memory& memory) {
     const Place place = place_of(plan, blockIdx.x);
     const Scale& scale = plan.scales[place.scale];
     if (is_whole(scale, place)) {
@@ -399,10 +402,10 @@ __device__ __forceinline__ void distances(const Plan& plan) {
     __syncthreads();
     if (threadIdx.x == 0) {
         int* const arrivals = plan.arrivals + place.scale * plan.tiles + place.tile;
-        last = atomicAdd(arrivals, 1) == scale.slices - 1;
+        memory.last = atomicAdd(arrivals, 1) == scale.slices - 1;
     }
     __syncthreads();
-    if (!last) return;
+    if (!memory.last) return;
     __threadfence();
     add_slices(scale, place.tile, memory.staged);
     decide(plan, place, reinterpret_cast<const float*>(memory.staged));
@@ -428,7 +431,7 @@ __device__ __forceinline__ void square(const Plan& plan, const Place& place) {
         index = plan.index[static_cast<long long>(start + lane) * plan.scale_count + place.scale];
     }
 
-    constexpr int kTogether = kWhole ? 4 : 1;  // images whose loads are in flight
+    [[maybe_unused]] constexpr int kTogether = kWhole ? 4 : 1;  // images whose loads are in flight
 #pragma unroll kTogether
     for (int each = 0; each < count; ++each) {
         const long long image = start + each;
@@ -465,12 +468,14 @@ __device__ __forceinline__ void residuals(const Plan& plan) {
 // Two CTAs on a multiprocessor: the images take 64 of a thread's 128 registers.
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
     prn_distances_float32(const __grid_constant__ Plan plan) {
-    distances<float>(plan);
+    __shared__ Memory memory;
+    distances<float>(plan, memory);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
     prn_distances_float16(const __grid_constant__ Plan plan) {
-    distances<__half>(plan);
+    __shared__ Memory memory;
+    distances<__half>(plan, memory);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 4)

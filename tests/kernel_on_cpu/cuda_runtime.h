@@ -1,0 +1,298 @@
+// What kernel.cu uses of CUDA, on a CPU, so that a C++ compiler makes a library of it unchanged.
+//
+// The blocks run one after the other, in an order that the test chooses. A block's threads are
+// fibers, one at a time, each running until it waits; who runs next is the test's choice too. What
+// CUDA leaves undefined is an error here: a barrier or a shuffle that not every thread reaches, a
+// vector that is not aligned, shared memory read before it is written (it begins as NaN).
+#pragma once
+
+#include <math.h>
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <numeric>
+#include <random>
+#include <type_traits>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __grid_constant__
+#define __launch_bounds__(threads, blocks)
+#define __shared__ static __attribute__((section("cta_memory")))
+
+using std::max;
+using std::min;
+
+struct float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct dim3 {
+    unsigned x = 1, y = 1, z = 1;
+    dim3() = default;
+    explicit dim3(unsigned x) : x(x) {}
+};
+
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+typedef struct CUstream_st* cudaStream_t;
+
+enum cudaError_t {
+    cudaSuccess = 0,
+    cudaErrorInvalidConfiguration = 9,
+    cudaErrorMisalignedAddress = 716,
+    cudaErrorLaunchFailure = 719,
+};
+
+inline const char* cudaGetErrorString(cudaError_t error) {
+    switch (error) {
+        case cudaSuccess: return "no error";
+        case cudaErrorInvalidConfiguration: return "invalid configuration argument";
+        case cudaErrorMisalignedAddress: return "misaligned address";
+        case cudaErrorLaunchFailure: return "threads wait for each other at different places";
+        default: return "unrecognized error code";
+    }
+}
+
+inline dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+extern "C" char __start_cta_memory[], __stop_cta_memory[];
+
+namespace cpu {
+
+constexpr int kLanes = 32;
+constexpr std::size_t kStackBytes = 1 << 16;
+
+enum Order { kForwards = 0, kBackwards = 1, kShuffled = 2 };
+
+struct Barrier {
+    int waiting = 0;
+    long passed = 0;
+};
+
+struct Warp {
+    Barrier barrier;
+    std::uint64_t values[2][kLanes];  // of this exchange and of the one before
+};
+
+struct Thread {
+    ucontext_t start;
+    jmp_buf place;
+    bool begun = false;
+    bool done = false;
+    const Barrier* at = nullptr;  // what it waits at, since `passed` of it
+    long passed = 0;
+    unsigned exchanges = 0;
+    std::vector<char> stack = std::vector<char>(kStackBytes);
+};
+
+inline Order block_order = kForwards;
+inline Order thread_order = kForwards;
+inline unsigned seed = 0;
+inline cudaError_t fault = cudaSuccess;
+
+inline std::vector<Thread> threads;
+inline std::vector<Warp> warps;
+inline Barrier block_barrier;
+inline std::function<void()> body;
+inline Thread* current = nullptr;
+inline ucontext_t home_start;
+inline jmp_buf home;
+
+inline std::vector<unsigned> ordered(unsigned count, Order order) {
+    std::vector<unsigned> all(count);
+    std::iota(all.begin(), all.end(), 0u);
+    if (order == kBackwards) std::reverse(all.begin(), all.end());
+    if (order == kShuffled) std::shuffle(all.begin(), all.end(), std::mt19937(seed));
+    return all;
+}
+
+inline void run_thread() {
+    body();
+    current->done = true;
+    _longjmp(home, 1);
+}
+
+// Go on with a thread until it waits or ends.
+__attribute__((noinline)) inline void resume(unsigned place) {
+    current = &threads[place];
+    threadIdx.x = place;
+    if (_setjmp(home) != 0) return;
+    if (current->begun) _longjmp(current->place, 1);
+    current->begun = true;
+    setcontext(&current->start);
+}
+
+__attribute__((noinline)) inline void arrive(Barrier& barrier, int expected) {
+    if (++barrier.waiting == expected) {
+        barrier.waiting = 0;
+        ++barrier.passed;
+        return;
+    }
+    current->at = &barrier;
+    current->passed = barrier.passed;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (_setjmp(current->place) == 0) _longjmp(home, 1);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    current->at = nullptr;
+}
+
+inline void prepare_block() {
+    std::memset(__start_cta_memory, 0xff, __stop_cta_memory - __start_cta_memory);
+    block_barrier = {};
+    std::fill(warps.begin(), warps.end(), Warp{});
+    for (Thread& thread : threads) {
+        thread.begun = thread.done = false;
+        thread.at = nullptr;
+        thread.exchanges = 0;
+        getcontext(&thread.start);
+        thread.start.uc_stack.ss_sp = thread.stack.data();
+        thread.start.uc_stack.ss_size = thread.stack.size();
+        thread.start.uc_link = &home_start;
+        makecontext(&thread.start, run_thread, 0);
+    }
+}
+
+inline bool run_block(const std::vector<unsigned>& order) {
+    prepare_block();
+    std::size_t left = threads.size();
+    while (left > 0) {
+        bool moved = false;
+        for (const unsigned place : order) {
+            Thread& thread = threads[place];
+            if (thread.done || (thread.at && thread.at->passed == thread.passed)) continue;
+            moved = true;
+            resume(place);
+            if (thread.done) --left;
+        }
+        if (!moved) return false;
+    }
+    return true;
+}
+
+inline cudaError_t run_grid(unsigned blocks, unsigned block_threads) {
+    if (blocks == 0 || block_threads % kLanes != 0) return cudaErrorInvalidConfiguration;
+    gridDim = dim3(blocks);
+    blockDim = dim3(block_threads);
+    threads.resize(block_threads);
+    warps.resize(block_threads / kLanes);
+    fault = cudaSuccess;
+    const std::vector<unsigned> order = ordered(block_threads, thread_order);
+    for (const unsigned block : ordered(blocks, block_order)) {
+        blockIdx.x = block;
+        if (!run_block(order)) return cudaErrorLaunchFailure;
+        if (fault != cudaSuccess) return fault;
+    }
+    return cudaSuccess;
+}
+
+// Give this lane's value to the warp; returns all lanes' values.
+template <typename Value>
+const std::uint64_t* exchange(unsigned mask, Value value) {
+    static_assert(sizeof(Value) <= sizeof(std::uint64_t) && std::is_trivial_v<Value>);
+    if (mask != 0xffffffffu) fault = cudaErrorLaunchFailure;
+    Warp& warp = warps[threadIdx.x / kLanes];
+    std::uint64_t* const values = warp.values[current->exchanges++ % 2];
+    std::memcpy(&values[threadIdx.x % kLanes], &value, sizeof value);
+    arrive(warp.barrier, kLanes);
+    return values;
+}
+
+template <typename Value>
+Value pick(const std::uint64_t* values, unsigned lane) {
+    Value value;
+    std::memcpy(&value, &values[lane], sizeof value);
+    return value;
+}
+
+template <typename Value>
+void check_aligned(const Value* address) {
+    if (reinterpret_cast<std::uintptr_t>(address) % alignof(Value) != 0) {
+        fault = cudaErrorMisalignedAddress;
+    }
+}
+
+}  // namespace cpu
+
+inline void __syncthreads() { cpu::arrive(cpu::block_barrier, static_cast<int>(blockDim.x)); }
+
+inline void __threadfence() {}
+
+template <typename Value>
+Value __shfl_xor_sync(unsigned mask, Value value, int apart) {
+    const unsigned lane = (threadIdx.x % cpu::kLanes) ^ static_cast<unsigned>(apart);
+    return cpu::pick<Value>(cpu::exchange(mask, value), lane);
+}
+
+template <typename Value>
+Value __shfl_sync(unsigned mask, Value value, int lane) {
+    return cpu::pick<Value>(cpu::exchange(mask, value), static_cast<unsigned>(lane));
+}
+
+inline int __any_sync(unsigned mask, int predicate) {
+    const std::uint64_t* const values = cpu::exchange(mask, predicate);
+    return std::any_of(values, values + cpu::kLanes,
+                       [](std::uint64_t value) { return static_cast<int>(value) != 0; });
+}
+
+inline int atomicAdd(int* counter, int value) {
+    const int before = *counter;
+    *counter += value;
+    return before;
+}
+
+template <typename Value>
+Value __ldg(const Value* address) {
+    cpu::check_aligned(address);
+    Value value;
+    std::memcpy(&value, static_cast<const void*>(address), sizeof value);
+    return value;
+}
+
+template <typename Value>
+Value __ldcg(const Value* address) {
+    return __ldg(address);
+}
+
+template <typename Value>
+void __stcg(Value* address, Value value) {
+    cpu::check_aligned(address);
+    std::memcpy(static_cast<void*>(address), &value, sizeof value);
+}
+
+struct cudaLaunchConfig_t {
+    dim3 gridDim, blockDim;
+    std::size_t dynamicSmemBytes;
+    cudaStream_t stream;
+};
+
+template <typename... Wanted, typename... Given>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Wanted...),
+                               Given&&... given) {
+    cpu::body = [&] { kernel(given...); };
+    return cpu::run_grid(config->gridDim.x, config->blockDim.x);
+}
+
+inline cudaError_t cudaMemsetAsync(void* start, int value, std::size_t bytes, cudaStream_t) {
+    std::memset(start, value, bytes);
+    return cudaSuccess;
+}
+
+// The test's handle: in which order blocks, and the threads within a block, take their turns.
+extern "C" void cpu_set_order(int block_order, int thread_order, unsigned seed) {
+    cpu::block_order = static_cast<cpu::Order>(block_order);
+    cpu::thread_order = static_cast<cpu::Order>(thread_order);
+    cpu::seed = seed;
+}
