@@ -379,13 +379,10 @@ __device__ __forceinline__ void decide(const Plan& plan, const Place& place,
     }
 }
 
-// What a CTA of the distances shares.
-struct Memory {
-    union {
-        float folded[kChunk][kWarps][kLanes];  // every warp's values, before its last two folds
-        float4 staged[kMaxPrototypes * kRowVectors];
-    };
-    bool last;  // to arrive
+// What a CTA of the distances shares: 32 KiB, of which the smallest multiprocessor has two.
+union Memory {
+    float folded[kChunk][kWarps][kLanes];  // every warp's values, before its last two folds
+    float4 staged[kMaxPrototypes * kRowVectors];
 };
 
 template <typename Element>
@@ -400,12 +397,9 @@ __device__ __forceinline__ void distances(const Plan& plan, Memory& memory) {
 
     __threadfence();  // the slice's distances, before its arrival
     __syncthreads();
-    if (threadIdx.x == 0) {
-        int* const arrivals = plan.arrivals + place.scale * plan.tiles + place.tile;
-        memory.last = atomicAdd(arrivals, 1) == scale.slices - 1;
-    }
-    __syncthreads();
-    if (!memory.last) return;
+    int* const arrivals = plan.arrivals + place.scale * plan.tiles + place.tile;
+    const bool last = threadIdx.x == 0 && atomicAdd(arrivals, 1) == scale.slices - 1;
+    if (!__syncthreads_or(last)) return;
     __threadfence();
     add_slices(scale, place.tile, memory.staged);
     decide(plan, place, reinterpret_cast<const float*>(memory.staged));

@@ -2,8 +2,8 @@
 //
 // The blocks run one after the other, in an order that the test chooses. A block's threads are
 // fibers, one at a time, each running until it waits; who runs next is the test's choice too. What
-// CUDA leaves undefined is an error here: a barrier or a shuffle that not every thread reaches, a
-// vector that is not aligned, shared memory read before it is written (it begins as NaN).
+// CUDA leaves undefined is an error here: a barrier or a shuffle that not every thread reaches, an
+// address that is not aligned or not the kernel's. Shared memory begins as NaN.
 #pragma once
 
 #include <math.h>
@@ -52,6 +52,7 @@ typedef struct CUstream_st* cudaStream_t;
 enum cudaError_t {
     cudaSuccess = 0,
     cudaErrorInvalidConfiguration = 9,
+    cudaErrorIllegalAddress = 700,
     cudaErrorMisalignedAddress = 716,
     cudaErrorLaunchFailure = 719,
 };
@@ -60,6 +61,7 @@ inline const char* cudaGetErrorString(cudaError_t error) {
     switch (error) {
         case cudaSuccess: return "no error";
         case cudaErrorInvalidConfiguration: return "invalid configuration argument";
+        case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
         case cudaErrorMisalignedAddress: return "misaligned address";
         case cudaErrorLaunchFailure: return "threads wait for each other at different places";
         default: return "unrecognized error code";
@@ -94,10 +96,17 @@ struct Thread {
     bool done = false;
     const Barrier* at = nullptr;  // what it waits at, since `passed` of it
     long passed = 0;
-    unsigned exchanges = 0;
+    unsigned exchanges = 0;  // made in its warp
+    unsigned votes = 0;      // made in its block
     std::vector<char> stack = std::vector<char>(kStackBytes);
 };
 
+struct Range {
+    std::uintptr_t start;
+    std::size_t bytes;
+};
+
+inline std::vector<Range> ranges;  // that the kernel may touch
 inline Order block_order = kForwards;
 inline Order thread_order = kForwards;
 inline unsigned seed = 0;
@@ -106,6 +115,7 @@ inline cudaError_t fault = cudaSuccess;
 inline std::vector<Thread> threads;
 inline std::vector<Warp> warps;
 inline Barrier block_barrier;
+inline bool agreed[3];  // in the block's vote, the next and the one before
 inline std::function<void()> body;
 inline Thread* current = nullptr;
 inline ucontext_t home_start;
@@ -152,11 +162,12 @@ __attribute__((noinline)) inline void arrive(Barrier& barrier, int expected) {
 inline void prepare_block() {
     std::memset(__start_cta_memory, 0xff, __stop_cta_memory - __start_cta_memory);
     block_barrier = {};
+    std::fill(std::begin(agreed), std::end(agreed), false);
     std::fill(warps.begin(), warps.end(), Warp{});
     for (Thread& thread : threads) {
         thread.begun = thread.done = false;
         thread.at = nullptr;
-        thread.exchanges = 0;
+        thread.exchanges = thread.votes = 0;
         getcontext(&thread.start);
         thread.start.uc_stack.ss_sp = thread.stack.data();
         thread.start.uc_stack.ss_size = thread.stack.size();
@@ -217,16 +228,29 @@ Value pick(const std::uint64_t* values, unsigned lane) {
     return value;
 }
 
+// Tell whether an address may be touched; a fault is remembered for the launch's result.
 template <typename Value>
-void check_aligned(const Value* address) {
-    if (reinterpret_cast<std::uintptr_t>(address) % alignof(Value) != 0) {
-        fault = cudaErrorMisalignedAddress;
-    }
+bool check(const Value* address) {
+    const auto start = reinterpret_cast<std::uintptr_t>(address);
+    if (start % alignof(Value) != 0) fault = cudaErrorMisalignedAddress;
+    const bool known = std::any_of(ranges.begin(), ranges.end(), [start](const Range& range) {
+        return start >= range.start && start + sizeof(Value) <= range.start + range.bytes;
+    });
+    if (!known) fault = cudaErrorIllegalAddress;
+    return known;
 }
 
 }  // namespace cpu
 
 inline void __syncthreads() { cpu::arrive(cpu::block_barrier, static_cast<int>(blockDim.x)); }
+
+inline int __syncthreads_or(int predicate) {
+    const unsigned vote = cpu::current->votes++;
+    cpu::agreed[vote % 3] |= predicate != 0;
+    __syncthreads();
+    cpu::agreed[(vote + 2) % 3] = false;  // everyone has read the vote before
+    return cpu::agreed[vote % 3];
+}
 
 inline void __threadfence() {}
 
@@ -255,9 +279,10 @@ inline int atomicAdd(int* counter, int value) {
 
 template <typename Value>
 Value __ldg(const Value* address) {
-    cpu::check_aligned(address);
-    Value value;
-    std::memcpy(&value, static_cast<const void*>(address), sizeof value);
+    Value value{};
+    if (cpu::check(address)) {
+        std::memcpy(&value, static_cast<const void*>(address), sizeof value);
+    }
     return value;
 }
 
@@ -268,8 +293,7 @@ Value __ldcg(const Value* address) {
 
 template <typename Value>
 void __stcg(Value* address, Value value) {
-    cpu::check_aligned(address);
-    std::memcpy(static_cast<void*>(address), &value, sizeof value);
+    if (cpu::check(address)) std::memcpy(static_cast<void*>(address), &value, sizeof value);
 }
 
 struct cudaLaunchConfig_t {
@@ -290,9 +314,18 @@ inline cudaError_t cudaMemsetAsync(void* start, int value, std::size_t bytes, cu
     return cudaSuccess;
 }
 
-// The test's handle: in which order blocks, and the threads within a block, take their turns.
+// The test's handles. In which order blocks, and the threads within a block, take their turns:
 extern "C" void cpu_set_order(int block_order, int thread_order, unsigned seed) {
     cpu::block_order = static_cast<cpu::Order>(block_order);
     cpu::thread_order = static_cast<cpu::Order>(thread_order);
     cpu::seed = seed;
+}
+
+// What the kernel may touch from now on:
+extern "C" void cpu_allow(const void* const* starts, const long long* bytes, int count) {
+    cpu::ranges.clear();
+    for (int each = 0; each < count; ++each) {
+        cpu::ranges.push_back({reinterpret_cast<std::uintptr_t>(starts[each]),
+                               static_cast<std::size_t>(bytes[each])});
+    }
 }

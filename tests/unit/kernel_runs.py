@@ -1,4 +1,4 @@
-"""`kernel.cu` run on the CPU: its own code, compiled by g++ against the headers in kernel_on_cpu."""
+"""`kernel.cu` run on the CPU: its own code, compiled against the headers in kernel_on_cpu."""
 
 import ctypes
 import os
@@ -91,7 +91,8 @@ class Guarded:
 class KernelOnCpu:
     def __init__(self, library: Path) -> None:
         self.kernel = ResidualKernel(library)
-        self._set_order = ctypes.CDLL(str(library)).cpu_set_order
+        handles = ctypes.CDLL(str(library))
+        self._set_order, self._allow = handles.cpu_set_order, handles.cpu_allow
 
     def run(
         self,
@@ -99,6 +100,7 @@ class KernelOnCpu:
         prototypes: Sequence[Maps],
         orders: tuple[int, int, int] = (FORWARDS, FORWARDS, 0),
         shift: int = 0,
+        allowed: int | None = None,
     ) -> Run:
         """Run all scales at once.
 
@@ -107,6 +109,7 @@ class KernelOnCpu:
             prototypes: [K, D], a scale each.
             orders: of the blocks, of the threads in a block, and the seed of SHUFFLED ones.
             shift: elements by which every map misses a multiple of 16 bytes.
+            allowed: arrays that the kernel may touch, of all.
         """
         count, scales = len(features[0]), len(features)
         given = [Guarded(each, np.nan, shift) for each in (*features, *prototypes)]
@@ -126,8 +129,13 @@ class KernelOnCpu:
         needed = self.kernel.workspace_bytes(pointers, count)
         workspace = Guarded(np.full(needed, 0xFF, np.uint8), 0xFF)  # dirty on purpose
         answers = Answers(index.pointer, distance.pointer, workspace.pointer, needed)
+        guards = (*given, *residuals, index, distance, workspace)
         self._set_order(*orders)
+        self._allow(
+            (ctypes.c_void_p * len(guards))(*(each.pointer for each in guards)),
+            (ctypes.c_longlong * len(guards))(*(each.values.nbytes for each in guards)),
+            len(guards) if allowed is None else allowed,
+        )
         self.kernel.launch(pointers, count, features[0].dtype, answers, stream=0)
-        for guarded in (*given, *residuals, index, distance, workspace):
-            assert guarded.is_intact()
+        assert all(each.is_intact() for each in guards)
         return Run([each.values for each in residuals], index.values, distance.values)

@@ -5,13 +5,6 @@ import pytest
 from kernel_runs import BACKWARDS, FORWARDS, SHUFFLED, KernelOnCpu, Maps, Run, compile_for_cpu
 
 from engines.errors import BackendError, ScoringError, ShapeError
-from engines.residual.compile_kernel import (
-    ARCHITECTURES,
-    CompiledKernel,
-    compile_kernel,
-    find_nvcc,
-    parse_usage,
-)
 from engines.residual.launcher import Answers, ResidualKernel, Scale
 from engines.residual.reference import prototype_residual
 
@@ -31,17 +24,6 @@ DISTANCE_TOLERANCE = 4e-6
 @pytest.fixture(scope="module")
 def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> KernelOnCpu:
     return KernelOnCpu(compile_for_cpu(tmp_path_factory.mktemp("cpu")))
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> CompiledKernel:
-    return compile_kernel(tmp_path_factory.mktemp("nvcc"), find_nvcc(environment()))
-
-
-def environment() -> dict[str, str]:
-    import os  # noqa: PLC0415  # of this test only
-
-    return dict(os.environ)
 
 
 def maps(rng: np.random.Generator, *shape: int, kind: type = np.float32) -> Maps:
@@ -216,26 +198,7 @@ def test_library_of_something_else_is_refused(tmp_path: Path) -> None:
         ResidualKernel(other)
 
 
-def test_every_architecture_has_every_kernel_without_spills(compiled: CompiledKernel) -> None:
-    phases = ("distances", "residuals")
-    kernels = {f"prn_{phase}_{kind}" for phase in phases for kind in ("float16", "float32")}
-    found = {(each.kernel, each.architecture) for each in compiled.usage}
-    assert found == {(kernel, each) for kernel in kernels for each in ARCHITECTURES}
-    assert len(compiled.usage) == len(found)
-    for each in compiled.usage:
-        local = (each.stack_bytes, each.spill_store_bytes, each.spill_load_bytes)
-        assert local == (0, 0, 0), each
-
-
-def test_two_blocks_of_distances_fit_every_multiprocessor(compiled: CompiledKernel) -> None:
-    for each in compiled.usage:
-        if each.kernel.startswith("prn_distances"):
-            assert 2 * 256 * each.registers <= 65536
-            assert 2 * each.shared_bytes <= 65536  # Turing's, the least
-
-
-def test_compiled_library_answers_without_a_gpu(compiled: CompiledKernel) -> None:
-    kernel = ResidualKernel(compiled.library)
-    assert kernel.workspace_bytes([GOOD], 8) < kernel.workspace_bytes([GOOD], 9)
-    with pytest.raises(ShapeError, match="batch"):
-        kernel.workspace_bytes([GOOD], 0)
+def test_refusal_of_cuda_is_a_scoring_error(on_cpu: KernelOnCpu) -> None:
+    features = np.zeros((1, 8), np.float32)
+    with pytest.raises(ScoringError, match="CUDA error 700: an illegal memory access"):
+        on_cpu.run([features], [features], allowed=0)
