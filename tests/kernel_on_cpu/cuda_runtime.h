@@ -1,7 +1,8 @@
 // What kernel.cu uses of CUDA, on a CPU, so that a C++ compiler makes a library of it unchanged.
 //
 // The blocks run one after the other, in an order that the test chooses. A block's threads are
-// fibers, one at a time, each running until it waits; who runs next is the test's choice too. What
+// fibers, one at a time. A warp runs as far ahead of the others as barriers let it, so that a
+// missing barrier shows; which warp and which lane come first is the test's choice too. What
 // CUDA leaves undefined is an error here: a barrier or a shuffle that not every thread reaches, an
 // address that is not aligned or not the kernel's. Shared memory begins as NaN.
 #pragma once
@@ -176,21 +177,35 @@ inline void prepare_block() {
     }
 }
 
-inline bool run_block(const std::vector<unsigned>& order) {
-    prepare_block();
-    std::size_t left = threads.size();
-    while (left > 0) {
-        bool moved = false;
-        for (const unsigned place : order) {
-            Thread& thread = threads[place];
-            if (thread.done || (thread.at && thread.at->passed == thread.passed)) continue;
-            moved = true;
-            resume(place);
-            if (thread.done) --left;
+inline bool can_move(const Thread& thread) {
+    return !thread.done && !(thread.at && thread.at->passed == thread.passed);
+}
+
+// Run a warp as far as it comes without the others. Returns whether it moved.
+inline bool run_warp(unsigned warp, const std::vector<unsigned>& lanes) {
+    bool moved = false;
+    for (bool again = true; again;) {
+        again = false;
+        for (const unsigned lane : lanes) {
+            if (!can_move(threads[warp * kLanes + lane])) continue;
+            resume(warp * kLanes + lane);
+            again = moved = true;
         }
-        if (!moved) return false;
     }
-    return true;
+    return moved;
+}
+
+inline bool run_block() {
+    prepare_block();
+    const std::vector<unsigned> turns = ordered(warps.size(), thread_order);
+    const std::vector<unsigned> lanes = ordered(kLanes, thread_order);
+    bool moved = true;
+    while (moved) {
+        moved = false;
+        for (const unsigned warp : turns) moved |= run_warp(warp, lanes);
+    }
+    return std::all_of(threads.begin(), threads.end(),
+                       [](const Thread& thread) { return thread.done; });
 }
 
 inline cudaError_t run_grid(unsigned blocks, unsigned block_threads) {
@@ -200,10 +215,9 @@ inline cudaError_t run_grid(unsigned blocks, unsigned block_threads) {
     threads.resize(block_threads);
     warps.resize(block_threads / kLanes);
     fault = cudaSuccess;
-    const std::vector<unsigned> order = ordered(block_threads, thread_order);
     for (const unsigned block : ordered(blocks, block_order)) {
         blockIdx.x = block;
-        if (!run_block(order)) return cudaErrorLaunchFailure;
+        if (!run_block()) return cudaErrorLaunchFailure;
         if (fault != cudaSuccess) return fault;
     }
     return cudaSuccess;
@@ -314,7 +328,7 @@ inline cudaError_t cudaMemsetAsync(void* start, int value, std::size_t bytes, cu
     return cudaSuccess;
 }
 
-// The test's handles. In which order blocks, and the threads within a block, take their turns:
+// The test's handles. In which order blocks, and warps and lanes within them, take their turns:
 extern "C" void cpu_set_order(int block_order, int thread_order, unsigned seed) {
     cpu::block_order = static_cast<cpu::Order>(block_order);
     cpu::thread_order = static_cast<cpu::Order>(thread_order);

@@ -60,8 +60,7 @@ SAID = [
     "ptxas info    : Compiling entry function 'prn_one' for 'sm_90'",
     "ptxas info    : Function properties for prn_one",
     "    8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads",
-    "ptxas info    : Used 40 registers, used 1 barriers, 8 bytes cumulative stack size, "
-    "64 bytes smem",
+    "ptxas info    : Used 40 registers, used 1 barriers, 8 bytes cumulative stack size, 64 bytes smem",  # noqa: E501  # as it is
     "ptxas info    : Compiling entry function 'prn_two' for 'sm_100'",
     "ptxas info    : Function properties for prn_two",
     "    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads",
