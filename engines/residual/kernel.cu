@@ -219,7 +219,7 @@ __device__ __forceinline__ void fold(float (&gap)[kTile]) {
 }
 
 // The slice's share of the distances between every prototype and the tile's images, into
-// `partial`. The images stay in registers, in the slots that `fold` wants.
+// `partial`. The images stay in registers, in the slots that `fold` wants. Ends with a barrier.
 template <bool kWhole, typename Element>
 __device__ __forceinline__ void compare(const Scale& scale, const Place& place, int batch,
                                         float (&folded)[kChunk][kWarps][kLanes]) {
@@ -322,14 +322,24 @@ __device__ __forceinline__ void add_slices(const Scale& scale, int tile, float4*
     const int thread = static_cast<int>(threadIdx.x);
     const int columns = scale.prototypes_count * kRowVectors;
     const int groups = max(1, kThreads / columns);
+    constexpr int kTogether = 8;  // loads in flight
     const float4* const partial = reinterpret_cast<const float4*>(scale.partial) +
                                   static_cast<long long>(tile) * scale.slices * columns;
     for (int sum_at = thread; sum_at < groups * columns; sum_at += kThreads) {
         const int column = sum_at % columns;
         float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-#pragma unroll 8
-        for (int slice = sum_at / columns; slice < scale.slices; slice += groups) {
-            add(sum, __ldcg(partial + static_cast<long long>(slice) * columns + column));
+        for (int first = sum_at / columns; first < scale.slices; first += kTogether * groups) {
+            float4 coming[kTogether];
+#pragma unroll
+            for (int each = 0; each < kTogether; ++each) {
+                const int slice = first + each * groups;
+                coming[each] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                if (slice < scale.slices) {
+                    coming[each] = __ldcg(partial + 1LL * slice * columns + column);
+                }
+            }
+#pragma unroll
+            for (int each = 0; each < kTogether; ++each) add(sum, coming[each]);
         }
         staged[sum_at] = sum;
     }
@@ -395,12 +405,14 @@ __device__ __forceinline__ void distances(const Plan& plan, Memory& memory) {
         compare<false, Element>(scale, place, plan.batch, memory.folded);
     }
 
-    __threadfence();  // the slice's distances, before its arrival
-    __syncthreads();
-    int* const arrivals = plan.arrivals + place.scale * plan.tiles + place.tile;
-    const bool last = threadIdx.x == 0 && atomicAdd(arrivals, 1) == scale.slices - 1;
+    bool last = false;
+    if (threadIdx.x == 0) {
+        __threadfence();  // all the CTA's distances, behind its barrier, before its arrival
+        int* const arrivals = plan.arrivals + place.scale * plan.tiles + place.tile;
+        last = atomicAdd(arrivals, 1) == scale.slices - 1;
+        __threadfence();  // every arrival, before what arrived is read
+    }
     if (!__syncthreads_or(last)) return;
-    __threadfence();
     add_slices(scale, place.tile, memory.staged);
     decide(plan, place, reinterpret_cast<const float*>(memory.staged));
 }
