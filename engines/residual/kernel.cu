@@ -15,7 +15,8 @@
 //   residuals  the same CTAs in reverse, so that the features read last are found in L2.
 //
 // A distance is summed in one order, whatever the batch, the image's slot in it and the order of
-// the CTAs: an image gets the same bits every time.
+// the CTAs: an image gets the same bits every time. An image with a NaN or an infinity among its
+// features takes prototype 0 at a distance that is no number; it does not touch the others.
 
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -71,6 +72,7 @@ constexpr unsigned kAllLanes = 0xffffffffu;
 static_assert(kWarps == kTile, "a warp takes the minimum of an image");
 static_assert(kLanes == 4 * kTile, "folding leaves an image's value in four lanes, a float4");
 
+// A scale, cut into slices.
 struct Scale {
     const void* features;
     const void* prototypes;
@@ -83,7 +85,8 @@ struct Scale {
     bool vectors;     // every row starts at a multiple of 16 bytes
 };
 
-struct Plan {
+// Everything the kernels are told.
+struct Call {
     Scale scales[kMaxScales];
     int scale_count;
     int batch;
@@ -101,12 +104,12 @@ struct Place {
     int tile;
 };
 
-__device__ __forceinline__ Place place_of(const Plan& plan, unsigned block) {
-    const int tile = static_cast<int>(block % plan.tiles);
-    const int slice = static_cast<int>(block / plan.tiles);
+__device__ __forceinline__ Place place_of(const Call& call, unsigned block) {
+    const int tile = static_cast<int>(block % call.tiles);
+    const int slice = static_cast<int>(block / call.tiles);
     int scale = 0;
-    while (scale + 1 < plan.scale_count && slice >= plan.scales[scale + 1].first_slice) ++scale;
-    return {scale, slice - plan.scales[scale].first_slice, tile};
+    while (scale + 1 < call.scale_count && slice >= call.scales[scale + 1].first_slice) ++scale;
+    return {scale, slice - call.scales[scale].first_slice, tile};
 }
 
 __device__ __forceinline__ bool is_whole(const Scale& scale, const Place& place) {
@@ -218,8 +221,47 @@ __device__ __forceinline__ void fold(float (&gap)[kTile]) {
     }
 }
 
+// Take the tile's images into registers, each in the slot that `fold` wants; `features` points to
+// image 0. Images past the batch are 0.
+template <bool kWhole, typename Element>
+__device__ __forceinline__ void hold(const Element* features, long long elements, long long left,
+                                     int first_image, int batch, float (&held)[kTile][kShare],
+                                     float (&squares)[kTile]) {
+    const int lane = static_cast<int>(threadIdx.x) % kLanes;
+#pragma unroll
+    for (int slot = 0; slot < kTile; ++slot) {
+        const int image = first_image + (slot ^ (lane / 4));
+        Share<Element> share;
+        if (image < batch) share = load<kWhole>(features + image * elements, left);
+        float values[kShare];
+        widen(share, values);
+        squares[slot] = square_of(values);
+#pragma unroll
+        for (int element = 0; element < kShare; ++element) {
+            held[slot][element] = -2.0f * values[element];
+        }
+    }
+}
+
+// Add what the warps folded, and the four lanes left; `partial` points to the first prototype's.
+// Two loads at a time: more would take registers from the images.
+__device__ __forceinline__ void add_warps(const float (&folded)[kChunk][kWarps][kLanes], int count,
+                                          float* partial) {
+    const int thread = static_cast<int>(threadIdx.x);
+    const int image = thread % kTile;
+    for (int prototype = thread / kTile; prototype < count; prototype += kThreads / kTile) {
+        float sum = 0.0f;
+#pragma unroll 2
+        for (int warp = 0; warp < kWarps; ++warp) {
+            const float4 four = reinterpret_cast<const float4*>(folded[prototype][warp])[image];
+            sum += (four.x + four.y) + (four.z + four.w);
+        }
+        partial[prototype * kTile + image] = sum;
+    }
+}
+
 // The slice's share of the distances between every prototype and the tile's images, into
-// `partial`. The images stay in registers, in the slots that `fold` wants. Ends with a barrier.
+// `partial`. Ends with a barrier.
 template <bool kWhole, typename Element>
 __device__ __forceinline__ void compare(const Scale& scale, const Place& place, int batch,
                                         float (&folded)[kChunk][kWarps][kLanes]) {
@@ -230,31 +272,16 @@ __device__ __forceinline__ void compare(const Scale& scale, const Place& place, 
     const long long first = static_cast<long long>(place.slice) * kSlice +
                             static_cast<long long>(thread) * Share<Element>::kVector;
     const long long left = elements - first;
-    const Element* const features = static_cast<const Element*>(scale.features) + first;
-    const Element* const prototypes = static_cast<const Element*>(scale.prototypes) + first;
 
     float held[kTile][kShare];  // times -2
     float squares[kTile];
-#pragma unroll
-    for (int slot = 0; slot < kTile; ++slot) {
-        const int image = place.tile * kTile + (slot ^ (lane / 4));
-        Share<Element> share;
-        if (image < batch) {
-            share = load<kWhole>(features + image * elements, left);
-        }
-        float values[kShare];
-        widen(share, values);
-        squares[slot] = square_of(values);
-#pragma unroll
-        for (int element = 0; element < kShare; ++element) {
-            held[slot][element] = -2.0f * values[element];
-        }
-    }
+    hold<kWhole>(static_cast<const Element*>(scale.features) + first, elements, left,
+                 place.tile * kTile, batch, held, squares);
 
     constexpr int kAhead = Share<Element>::kAhead;
     static_assert(kChunk % kAhead == 0, "every chunk begins with the same of the coming");
     const int last = scale.prototypes_count - 1;
-    const Element* next = prototypes;
+    const Element* next = static_cast<const Element*>(scale.prototypes) + first;
     Share<Element> coming[kAhead];
 #pragma unroll
     for (int ahead = 0; ahead < kAhead; ++ahead) {
@@ -294,17 +321,7 @@ __device__ __forceinline__ void compare(const Scale& scale, const Place& place, 
             }
         }
         __syncthreads();
-        const int image = thread % kTile;
-        for (int prototype = thread / kTile; prototype < count; prototype += kThreads / kTile) {
-            float sum = 0.0f;
-#pragma unroll 2
-            for (int each = 0; each < kWarps; ++each) {
-                const float4 four =
-                    reinterpret_cast<const float4*>(folded[prototype][each])[image];
-                sum += (four.x + four.y) + (four.z + four.w);
-            }
-            partial[(start + prototype) * kTile + image] = sum;
-        }
+        add_warps(folded, count, partial + start * kTile);
         __syncthreads();
     }
 }
@@ -353,13 +370,13 @@ __device__ __forceinline__ void add_slices(const Scale& scale, int tile, float4*
 }
 
 // A warp for each image. NaN anywhere: prototype 0, distance NaN.
-__device__ __forceinline__ void decide(const Plan& plan, const Place& place,
+__device__ __forceinline__ void decide(const Call& call, const Place& place,
                                        const float* distances) {
     const int warp = static_cast<int>(threadIdx.x) / kLanes;
     const int lane = static_cast<int>(threadIdx.x) % kLanes;
     const int image = place.tile * kTile + warp;
-    if (image >= plan.batch) return;
-    const int prototypes = plan.scales[place.scale].prototypes_count;
+    if (image >= call.batch) return;
+    const int prototypes = call.scales[place.scale].prototypes_count;
     float least = INFINITY;
     int nearest = prototypes;
     bool unknown = false;
@@ -383,9 +400,9 @@ __device__ __forceinline__ void decide(const Plan& plan, const Place& place,
     }
     unknown = __any_sync(kAllLanes, unknown) != 0;
     if (lane == 0) {
-        const long long answer = static_cast<long long>(image) * plan.scale_count + place.scale;
-        plan.index[answer] = unknown ? 0 : nearest;
-        plan.distance[answer] = unknown ? NAN : least;
+        const long long answer = static_cast<long long>(image) * call.scale_count + place.scale;
+        call.index[answer] = unknown ? 0 : nearest;
+        call.distance[answer] = unknown ? NAN : least;
     }
 }
 
@@ -396,30 +413,30 @@ union Memory {
 };
 
 template <typename Element>
-__device__ __forceinline__ void distances(const Plan& plan, Memory& memory) {
-    const Place place = place_of(plan, blockIdx.x);
-    const Scale& scale = plan.scales[place.scale];
+__device__ __forceinline__ void distances(const Call& call, Memory& memory) {
+    const Place place = place_of(call, blockIdx.x);
+    const Scale& scale = call.scales[place.scale];
     if (is_whole(scale, place)) {
-        compare<true, Element>(scale, place, plan.batch, memory.folded);
+        compare<true, Element>(scale, place, call.batch, memory.folded);
     } else {
-        compare<false, Element>(scale, place, plan.batch, memory.folded);
+        compare<false, Element>(scale, place, call.batch, memory.folded);
     }
 
     bool last = false;
     if (threadIdx.x == 0) {
         __threadfence();  // all the CTA's distances, behind its barrier, before its arrival
-        int* const arrivals = plan.arrivals + place.scale * plan.tiles + place.tile;
+        int* const arrivals = call.arrivals + place.scale * call.tiles + place.tile;
         last = atomicAdd(arrivals, 1) == scale.slices - 1;
         __threadfence();  // every arrival, before what arrived is read
     }
     if (!__syncthreads_or(last)) return;
     add_slices(scale, place.tile, memory.staged);
-    decide(plan, place, reinterpret_cast<const float*>(memory.staged));
+    decide(call, place, reinterpret_cast<const float*>(memory.staged));
 }
 
 template <bool kWhole, typename Element>
-__device__ __forceinline__ void square(const Plan& plan, const Place& place) {
-    const Scale& scale = plan.scales[place.scale];
+__device__ __forceinline__ void square(const Call& call, const Place& place) {
+    const Scale& scale = call.scales[place.scale];
     const long long elements = scale.elements;
     const long long first = static_cast<long long>(place.slice) * kSlice +
                             static_cast<long long>(threadIdx.x) * Share<Element>::kVector;
@@ -428,13 +445,13 @@ __device__ __forceinline__ void square(const Plan& plan, const Place& place) {
     const Element* const prototypes = static_cast<const Element*>(scale.prototypes) + first;
     Element* const residual = static_cast<Element*>(scale.residual) + first;
     const int start = place.tile * kTile;
-    const int count = min(kTile, plan.batch - start);
+    const int count = min(kTile, call.batch - start);
 
     // All of the tile's at once, a lane each: a load for each image would wait its turn.
     const int lane = static_cast<int>(threadIdx.x) % kLanes;
     int index = 0;
     if (lane < count) {
-        index = plan.index[static_cast<long long>(start + lane) * plan.scale_count + place.scale];
+        index = call.index[static_cast<long long>(start + lane) * call.scale_count + place.scale];
     }
 
     [[maybe_unused]] constexpr int kTogether = kWhole ? 4 : 1;  // images whose loads are in flight
@@ -460,12 +477,12 @@ __device__ __forceinline__ void square(const Plan& plan, const Place& place) {
 }
 
 template <typename Element>
-__device__ __forceinline__ void residuals(const Plan& plan) {
-    const Place place = place_of(plan, gridDim.x - 1 - blockIdx.x);
-    if (is_whole(plan.scales[place.scale], place)) {
-        square<true, Element>(plan, place);
+__device__ __forceinline__ void residuals(const Call& call) {
+    const Place place = place_of(call, gridDim.x - 1 - blockIdx.x);
+    if (is_whole(call.scales[place.scale], place)) {
+        square<true, Element>(call, place);
     } else {
-        square<false, Element>(plan, place);
+        square<false, Element>(call, place);
     }
 }
 
@@ -473,25 +490,25 @@ __device__ __forceinline__ void residuals(const Plan& plan) {
 
 // Two CTAs on a multiprocessor: the images take 64 of a thread's 128 registers.
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
-    prn_distances_float32(const __grid_constant__ Plan plan) {
+    prn_distances_float32(const __grid_constant__ Call call) {
     __shared__ Memory memory;
-    distances<float>(plan, memory);
+    distances<float>(call, memory);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
-    prn_distances_float16(const __grid_constant__ Plan plan) {
+    prn_distances_float16(const __grid_constant__ Call call) {
     __shared__ Memory memory;
-    distances<__half>(plan, memory);
+    distances<__half>(call, memory);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 4)
-    prn_residuals_float32(const __grid_constant__ Plan plan) {
-    residuals<float>(plan);
+    prn_residuals_float32(const __grid_constant__ Call call) {
+    residuals<float>(call);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 4)
-    prn_residuals_float16(const __grid_constant__ Plan plan) {
-    residuals<__half>(plan);
+    prn_residuals_float16(const __grid_constant__ Call call) {
+    residuals<__half>(call);
 }
 
 namespace {
@@ -504,20 +521,25 @@ long long round_up(long long bytes) {
     return (bytes + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
 }
 
-long long arrivals_bytes(const Plan& plan) {
-    return static_cast<long long>(sizeof(int)) * plan.scale_count * plan.tiles;
+long long arrivals_bytes(const Call& call) {
+    return static_cast<long long>(sizeof(int)) * call.scale_count * call.tiles;
+}
+
+long long partial_bytes(const Scale& scale, const Call& call) {
+    return round_up(1LL * scale.slices * call.tiles * scale.prototypes_count * kTile *
+                    static_cast<long long>(sizeof(float)));
 }
 
 // Fill in all that sizes decide. Returns the workspace's bytes, or an error.
-long long lay_out(const prn_scale* scales, int scale_count, int batch, Plan& plan) {
+long long lay_out(const prn_scale* scales, int scale_count, int batch, Call& call) {
     if (scales == nullptr) return PRN_POINTER;
     if (scale_count < 1 || scale_count > kMaxScales) return PRN_SCALE_COUNT;
     if (batch < 1) return PRN_BATCH;
-    plan.scale_count = scale_count;
-    plan.batch = batch;
-    plan.tiles = (batch - 1) / kTile + 1;
+    call.scale_count = scale_count;
+    call.batch = batch;
+    call.tiles = (batch - 1) / kTile + 1;
     long long slices = 0;
-    long long bytes = round_up(arrivals_bytes(plan));
+    long long bytes = round_up(arrivals_bytes(call));
     for (int each = 0; each < scale_count; ++each) {
         const prn_scale& given = scales[each];
         if (given.elements < 1) return PRN_ELEMENTS;
@@ -526,28 +548,27 @@ long long lay_out(const prn_scale* scales, int scale_count, int batch, Plan& pla
         }
         const long long own = (given.elements - 1) / kSlice + 1;
         if (own > INT_MAX) return PRN_GRID;
-        Scale& scale = plan.scales[each];
+        Scale& scale = call.scales[each];
         scale.elements = given.elements;
         scale.prototypes_count = given.prototypes_count;
         scale.first_slice = static_cast<int>(slices);
         scale.slices = static_cast<int>(own);
         slices += own;
-        if (slices * plan.tiles > INT_MAX) return PRN_GRID;
-        bytes += round_up(own * plan.tiles * scale.prototypes_count * kTile *
-                          static_cast<long long>(sizeof(float)));
+        if (slices * call.tiles > INT_MAX) return PRN_GRID;
+        bytes += partial_bytes(scale, call);
     }
-    plan.slices = static_cast<int>(slices);
+    call.slices = static_cast<int>(slices);
     return bytes;
 }
 
 // Fill in the pointers. Returns 0, or an error.
-int point(const prn_scale* scales, long long element_bytes, void* workspace, Plan& plan) {
+int point(const prn_scale* scales, long long element_bytes, void* workspace, Call& call) {
     char* free = static_cast<char*>(workspace);
-    plan.arrivals = reinterpret_cast<int*>(free);
-    free += round_up(arrivals_bytes(plan));
-    for (int each = 0; each < plan.scale_count; ++each) {
+    call.arrivals = reinterpret_cast<int*>(free);
+    free += round_up(arrivals_bytes(call));
+    for (int each = 0; each < call.scale_count; ++each) {
         const prn_scale& given = scales[each];
-        Scale& scale = plan.scales[each];
+        Scale& scale = call.scales[each];
         if (!given.features || !given.prototypes || !given.residual) return PRN_POINTER;
         scale.features = given.features;
         scale.prototypes = given.prototypes;
@@ -556,18 +577,17 @@ int point(const prn_scale* scales, long long element_bytes, void* workspace, Pla
         scale.vectors = at_vectors(given.features) && at_vectors(given.prototypes) &&
                         at_vectors(given.residual) &&
                         scale.elements * element_bytes % kVectorBytes == 0;
-        free += round_up(static_cast<long long>(scale.slices) * plan.tiles * scale.prototypes_count *
-                         kTile * static_cast<long long>(sizeof(float)));
+        free += partial_bytes(scale, call);
     }
     return 0;
 }
 
-int launch(void (*kernel)(Plan), const Plan& plan, cudaStream_t stream) {
+int launch(void (*kernel)(Call), const Call& call, cudaStream_t stream) {
     cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(static_cast<unsigned>(plan.slices) * plan.tiles);
+    config.gridDim = dim3(static_cast<unsigned>(call.slices) * call.tiles);
     config.blockDim = dim3(kThreads);
     config.stream = stream;
-    return cudaLaunchKernelEx(&config, kernel, plan);
+    return cudaLaunchKernelEx(&config, kernel, call);
 }
 
 }  // namespace
@@ -576,8 +596,8 @@ extern "C" {
 
 // Returns bytes, or an error below 0.
 long long prn_residual_workspace_bytes(const prn_scale* scales, int scale_count, int batch) {
-    Plan plan = {};
-    return lay_out(scales, scale_count, batch, plan);
+    Call call = {};
+    return lay_out(scales, scale_count, batch, call);
 }
 
 // Enqueue the operator. Allocates nothing, waits for nothing, may be captured in a graph.
@@ -588,25 +608,25 @@ long long prn_residual_workspace_bytes(const prn_scale* scales, int scale_count,
 int prn_residual_launch(const prn_scale* scales, int scale_count, int batch, int element_type,
                         int* index, float* distance, void* workspace, long long workspace_bytes,
                         void* stream) {
-    Plan plan = {};
-    const long long needed = lay_out(scales, scale_count, batch, plan);
+    Call call = {};
+    const long long needed = lay_out(scales, scale_count, batch, call);
     if (needed < 0) return static_cast<int>(needed);
     if (element_type != PRN_FLOAT32 && element_type != PRN_FLOAT16) return PRN_ELEMENT_TYPE;
     if (!index || !distance) return PRN_POINTER;
     if (!workspace || workspace_bytes < needed || !at_vectors(workspace)) return PRN_WORKSPACE;
     const bool half = element_type == PRN_FLOAT16;
-    const int wrong = point(scales, half ? sizeof(__half) : sizeof(float), workspace, plan);
+    const int wrong = point(scales, half ? sizeof(__half) : sizeof(float), workspace, call);
     if (wrong != 0) return wrong;
-    plan.index = index;
-    plan.distance = distance;
+    call.index = index;
+    call.distance = distance;
 
     const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-    int failed = cudaMemsetAsync(plan.arrivals, 0, arrivals_bytes(plan), queue);
+    int failed = cudaMemsetAsync(call.arrivals, 0, arrivals_bytes(call), queue);
     if (failed == 0) {
-        failed = launch(half ? prn_distances_float16 : prn_distances_float32, plan, queue);
+        failed = launch(half ? prn_distances_float16 : prn_distances_float32, call, queue);
     }
     if (failed == 0) {
-        failed = launch(half ? prn_residuals_float16 : prn_residuals_float32, plan, queue);
+        failed = launch(half ? prn_residuals_float16 : prn_residuals_float32, call, queue);
     }
     return failed;
 }

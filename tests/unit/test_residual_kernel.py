@@ -147,6 +147,17 @@ def test_picture_with_a_nan_takes_prototype_zero_and_harms_no_other(
     assert clean.same_bits(rest, others)
 
 
+def test_picture_with_an_infinity_takes_prototype_zero(
+    on_cpu: KernelOnCpu, rng: np.random.Generator
+) -> None:
+    features, prototypes = maps(rng, 2, 300), maps(rng, 40, 300)
+    features[1, 7] = np.inf
+    run = on_cpu.run([features], [prototypes])
+    assert run.index[1, 0] == 0
+    assert not np.isfinite(run.distance[1, 0])
+    assert np.isfinite(run.distance[0, 0])
+
+
 GOOD = Scale(features=16, prototypes=16, residual=16, elements=100, prototypes_count=3)
 SIZES = {
     "scale_count": ([], 1),
