@@ -9,10 +9,12 @@ from engines.residual.launcher import Answers, ResidualKernel, Scale
 from engines.residual.reference import prototype_residual
 
 ELEMENT_TYPES = [np.float32, np.float16]
-# N, K, D: one of each; ragged ends; rows off 16 bytes; one slice to four; every chunk's edge.
+# N, K, D: one of each; ragged ends; rows off 16 bytes; every chunk's edge; more slices than are
+# on their way at once.
 SHAPES = [
     *[(1, 1, 1), (2, 3, 7), (3, 2, 8), (5, 1, 2048), (8, 20, 2047), (9, 21, 2049)],
     *[(1, 31, 4096), (7, 32, 2052), (17, 33, 4100), (33, 5, 6151), (2, 64, 8192), (3, 256, 2056)],
+    (1, 130, 20000),
 ]
 # An index is right if no prototype is nearer by more than what half precision leaves in doubt.
 INDEX_TOLERANCE = 3e-4
