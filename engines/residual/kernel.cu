@@ -16,7 +16,7 @@
 //
 // A distance is summed in one order, whatever the batch, the image's slot in it and the order of
 // the CTAs: an image gets the same bits every time. An image with a NaN or an infinity among its
-// features takes prototype 0 at a distance that is no number; it does not touch the others.
+// features takes prototype 0, at a distance that is not finite; it does not touch the others.
 
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -30,7 +30,7 @@ extern "C" {
 struct prn_scale {
     const void* features;    // [N, D]
     const void* prototypes;  // [K, D]
-    void* residual;          // [N, D]
+    void* residual;          // [N, D], overlaps nothing
     long long elements;      // D
     int prototypes_count;    // K
 };
