@@ -31,6 +31,15 @@ def shared() -> Path:
     return found
 
 
+@pytest.fixture(scope="session")
+def cxx() -> str:
+    """The C++ compiler, which nvcc needs too."""
+    found = shutil.which(os.environ.get("CXX", "g++"))
+    if found is None:
+        missing("no g++ to compile the kernel with: install it, or name another one in CXX")
+    return str(found)
+
+
 @pytest.fixture
 def openssl() -> str:
     """The program that makes certificates."""

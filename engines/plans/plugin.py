@@ -6,9 +6,11 @@ a GPU nor the library is, and the library is needed only where the plan runs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
+
+from engines.residual.launcher import Answers, ResidualKernel, Scale
 from engines.residual.operator import DOMAIN, OPERATOR, OUTPUTS, SCALES, VERSION
 
 _INDEX = OUTPUTS.index("index")
@@ -16,44 +18,7 @@ _INPUTS = 2 * SCALES  # features and prototypes in turn
 _SLICE = 2048  # elements of a map that one block of threads compares
 _TILE = 8  # pictures that it compares at once
 _FLOAT_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """One scale of a call: device addresses, and sizes."""
-
-    features: int  # [N, elements]
-    prototypes: int  # [prototype_count, elements]
-    residual: int  # [N, elements]
-    elements: int  # of a map
-    prototype_count: int
-
-
-class Launcher(Protocol):
-    """Starts the kernels."""
-
-    def launch(
-        self,
-        scales: Sequence[Scale],
-        batch: int,
-        element_bytes: int,
-        index: int,
-        distance: int,
-        workspace: tuple[int, int],
-        stream: int,
-    ) -> None:
-        """Queue them on `stream`.
-
-        Args:
-            scales: all of them.
-            batch: pictures.
-            element_bytes: 2 for float16, 4 for float32.
-            index: device address of int32 [batch, scales].
-            distance: device address of float32 [batch, scales].
-            workspace: device address and size in bytes.
-            stream: CUDA stream.
-        """
-        ...
+_ALIGNMENT = 256  # bytes, of each part of the workspace
 
 
 def workspace_bytes(maps: Sequence[tuple[int, int]], batch: int) -> int:
@@ -64,18 +29,21 @@ def workspace_bytes(maps: Sequence[tuple[int, int]], batch: int) -> int:
         batch: pictures.
     """
     tiles = -(-batch // _TILE)
-    partial = sum(-(-elements // _SLICE) * tiles * _TILE * count for elements, count in maps)
-    return _FLOAT_BYTES * (partial + len(maps) * tiles)
+    counters = _rounded(_FLOAT_BYTES * len(maps) * tiles)
+    return counters + sum(
+        _rounded(_FLOAT_BYTES * -(-elements // _SLICE) * tiles * _TILE * count)
+        for elements, count in maps
+    )
 
 
-def register_plugin(trt: Any, launcher: Launcher | None = None) -> object:  # noqa: ANN401
+def register_plugin(trt: Any, kernel: ResidualKernel | None = None) -> object:  # noqa: ANN401
     """Make the operator known to a TensorRT; hold on to what is returned as long as it is used.
 
     Args:
         trt: `tensorrt` or `tensorrt_rtx`.
-        launcher: starts the kernels; None where plans are built, but not run.
+        kernel: the library of kernels; None where plans are built, but not run.
     """
-    creator = _creator_type(trt, _plugin_type(trt, launcher))()
+    creator = _creator_type(trt, _plugin_type(trt, kernel))()
     trt.get_plugin_registry().register_creator(creator, DOMAIN)
     return creator
 
@@ -97,7 +65,7 @@ def _creator_type(trt: Any, plugin_type: Any) -> Any:  # noqa: ANN401
     return Creator
 
 
-def _plugin_type(trt: Any, launcher: Launcher | None) -> Any:  # noqa: ANN401, C901
+def _plugin_type(trt: Any, kernel: ResidualKernel | None) -> Any:  # noqa: ANN401, C901
     bases = (
         trt.IPluginV3,
         trt.IPluginV3OneCore,
@@ -181,7 +149,7 @@ def _plugin_type(trt: Any, launcher: Launcher | None) -> Any:  # noqa: ANN401, C
             stream: int,
         ) -> None:
             del output_desc
-            if launcher is None:
+            if kernel is None:
                 raise RuntimeError("the kernel library is not loaded in this process")
             shapes = [tuple(each.dims) for each in input_desc]
             maps, batch = _maps(shapes), shapes[0][0]
@@ -189,10 +157,14 @@ def _plugin_type(trt: Any, launcher: Launcher | None) -> Any:  # noqa: ANN401, C
                 Scale(inputs[2 * place], inputs[2 * place + 1], outputs[place], elements, count)
                 for place, (elements, count) in enumerate(maps)
             ]
-            half = input_desc[0].type == trt.float16
-            space = (int(workspace), workspace_bytes(maps, batch))
-            index, distance = outputs[_INDEX], outputs[_INDEX + 1]
-            launcher.launch(scales, batch, 2 if half else 4, index, distance, space, stream)
+            answers = Answers(
+                index=outputs[_INDEX],
+                distance=outputs[_INDEX + 1],
+                workspace=workspace,
+                workspace_bytes=workspace_bytes(maps, batch),
+            )
+            element = np.float16 if input_desc[0].type == trt.float16 else np.float32
+            kernel.launch(scales, batch, element, answers, stream)
 
     return Plugin
 
@@ -204,3 +176,7 @@ def _maps(shapes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
         count, channels, height, width = shapes[place]
         found.append((channels * height * width, count))
     return found
+
+
+def _rounded(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT

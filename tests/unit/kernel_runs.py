@@ -1,8 +1,6 @@
 """`kernel.cu` run on the CPU: its own code, compiled against the headers in kernel_on_cpu."""
 
 import ctypes
-import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,9 +27,7 @@ GUARD = 64  # elements on either side of an array that nobody may read or write
 Maps = NDArray[np.floating]  # [N, D] or [K, D], float32 or float16
 
 
-def compile_for_cpu(folder: Path) -> Path:
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    assert compiler, "no g++: install it, or name another compiler in CXX"
+def compile_for_cpu(folder: Path, compiler: str) -> Path:
     library = folder / "residual_on_cpu.so"
     command = [compiler, *FLAGS, f"-I{HEADERS}", str(SOURCE), "-o", str(library)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)

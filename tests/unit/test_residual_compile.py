@@ -17,7 +17,8 @@ from engines.residual.launcher import ResidualKernel, Scale
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> CompiledKernel:
+def compiled(tmp_path_factory: pytest.TempPathFactory, cxx: str) -> CompiledKernel:
+    assert cxx
     return compile_kernel(tmp_path_factory.mktemp("nvcc"), find_nvcc(os.environ))
 
 
@@ -112,7 +113,10 @@ def test_kernel_is_compiled_again_for_anything_else(tmp_path: Path) -> None:
     assert len(made) == calls(nvcc) == 4
 
 
-def test_failed_compilation_says_the_first_errors_and_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_compilation_says_the_first_errors_and_leaves_nothing(
+    tmp_path: Path, cxx: str
+) -> None:
+    assert cxx
     source = tmp_path / "wrong.cu"
     source.write_text("__global__ void wrong() { nonsense; }", "utf-8")
     with pytest.raises(BackendError, match=r'wrong\.cu\(1\): error: .*"nonsense" is undefined'):

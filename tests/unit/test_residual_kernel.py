@@ -5,6 +5,7 @@ import pytest
 from kernel_runs import BACKWARDS, FORWARDS, SHUFFLED, KernelOnCpu, Maps, Run, compile_for_cpu
 
 from engines.errors import BackendError, ScoringError, ShapeError
+from engines.plans.plugin import workspace_bytes
 from engines.residual.launcher import Answers, ResidualKernel, Scale
 from engines.residual.reference import prototype_residual
 
@@ -24,8 +25,20 @@ DISTANCE_TOLERANCE = 4e-6
 
 
 @pytest.fixture(scope="module")
-def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> KernelOnCpu:
-    return KernelOnCpu(compile_for_cpu(tmp_path_factory.mktemp("cpu")))
+def library(tmp_path_factory: pytest.TempPathFactory, cxx: str) -> Path:
+    return compile_for_cpu(tmp_path_factory.mktemp("cpu"), cxx)
+
+
+@pytest.fixture(scope="module")
+def on_cpu(library: Path) -> KernelOnCpu:
+    return KernelOnCpu(library)
+
+
+@pytest.mark.parametrize("batch", [1, 8, 9, 33])
+def test_plugin_asks_for_the_workspace_that_the_kernel_wants(library: Path, batch: int) -> None:
+    maps = [(262_144, 20), (4_097, 256), (1, 1)]
+    scales = [Scale(0, 0, 0, elements, count) for elements, count in maps]
+    assert ResidualKernel(library).workspace_bytes(scales, batch) == workspace_bytes(maps, batch)
 
 
 def maps(rng: np.random.Generator, *shape: int, kind: type = np.float32) -> Maps:
