@@ -32,6 +32,11 @@ def load_tensorrt(backend: PlanBackend) -> Any:  # noqa: ANN401  # a module with
         raise BackendError(f"{backend} does not import ({error}): {_INSTALL[backend]}") from error
 
 
+def kernel_path(plan: Path) -> Path:
+    """Where the library of kernels of a plan lies: beside it, as its manifest does."""
+    return plan.with_name(plan.name + ".so")
+
+
 @contextmanager
 def loadable_libraries(backend: PlanBackend) -> Iterator[dict[str, str]]:
     """Give the environment in which a new process of this backend finds its own library.

@@ -1,6 +1,8 @@
 """ONNX engine file -> TensorRT plan with its manifest."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,10 +18,17 @@ from onnx import ModelProto
 from engines.contract import read_graph
 from engines.cuda_driver import find_gpu
 from engines.errors import BackendError, ManifestError
-from engines.manifest import Manifest, file_sha256, read_manifest, write_manifest
-from engines.plans.backend import PlanBackend, loadable_libraries
+from engines.manifest import (
+    Manifest,
+    file_sha256,
+    read_manifest,
+    write_atomic,
+    write_manifest,
+)
+from engines.plans.backend import PlanBackend, kernel_path, loadable_libraries
 from engines.plans.build_process import THIS_GPU, Request
 from engines.plans.half import halved
+from engines.residual.compile_kernel import compile_kernel, find_nvcc
 from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN, INPUTS, VERSION
 
@@ -37,6 +46,7 @@ class PlanOptions:
     batches: tuple[int, int, int] = (1, 8, 16)  # least, usual, most
     precision: Literal["fp16", "fp32"] = "fp16"
     timing_cache: Path | None = None
+    kernels: Path | None = None  # folder in which compiled kernels are kept; None: compile anew
 
 
 def build_plan(
@@ -45,21 +55,24 @@ def build_plan(
     options: PlanOptions,
     on_phase: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
-    """Build `plan` from the ONNX engine file `source`; its manifest is written beside it.
+    """Build `plan` from the ONNX engine file `source`.
+
+    Beside it are written its manifest and, where the network has prototypes, the library of the
+    kernels that its plugin starts.
 
     `on_phase` is told what TensorRT is at.
 
     Raises:
         ManifestError: `source` does not fit its manifest, or holds another operator set than this
             program's.
-        BackendError: there is no such TensorRT or GPU, or it refuses the graph.
+        BackendError: there is no such TensorRT, GPU or nvcc, or it refuses the graph.
     """
     manifest = read_manifest(source)
     if manifest.format != "onnx":
         raise ManifestError(
             f"{source.name} is of format {manifest.format}: plans are built from ONNX"
         )
-    device = _device(options)
+    architecture, device = _device(options)
     model = onnx.load_model_from_string(read_graph(source))
     plugins = check_nodes(model, source.name, manifest.model)
     if options.precision == "fp16":
@@ -79,6 +92,13 @@ def build_plan(
             timing_cache=str(options.timing_cache) if options.timing_cache else None,
         )
         done = _run(request, on_phase)
+        kernel = b""
+        if plugins:
+            on_phase("compiling kernels")
+            kept = options.kernels or Path(folder)
+            library = compile_kernel(kept, find_nvcc(os.environ), architectures=[architecture])
+            kernel = library.library.read_bytes()
+            write_atomic(kernel_path(plan), kernel)
     built = manifest.model_copy(
         update={
             "sha256": file_sha256(plan),
@@ -90,6 +110,7 @@ def build_plan(
             "precision": options.precision,
             "admission": None,
             "built_from": manifest.sha256,
+            "kernel_sha256": hashlib.sha256(kernel).hexdigest() if kernel else "",
         }
     )
     write_manifest(plan, built)
@@ -139,12 +160,12 @@ def check_nodes(model: ModelProto, name: str, kind: str) -> int:
     return len(nodes)
 
 
-def _device(options: PlanOptions) -> str:
-    """Say what the plan is for."""
+def _device(options: PlanOptions) -> tuple[int, str]:
+    """Say what the plan is for: architecture (89 of sm_89), and in words."""
     if options.target != THIS_GPU:
-        return options.target
+        return int(options.target.removeprefix("sm_")), options.target
     gpu = find_gpu()
-    return f"{gpu.name}, {gpu.target}"
+    return 10 * gpu.capability[0] + gpu.capability[1], f"{gpu.name}, {gpu.target}"
 
 
 def _run(request: Request, on_phase: Callable[[str], None]) -> dict[str, str]:

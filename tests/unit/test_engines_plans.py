@@ -3,6 +3,7 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from prn_fakes import SIZE, TINY, Squares, normal_pictures, tiny_prn
 
 from engines.errors import BackendError, ManifestError
-from engines.manifest import Thresholds, read_manifest
+from engines.manifest import Thresholds, file_sha256, read_manifest
+from engines.plans.backend import kernel_path
 from engines.plans.build import PlanOptions, build_plan, check_nodes
 from engines.plans.half import halved
 from engines.plans.plugin import workspace_bytes
@@ -24,6 +26,7 @@ from trainer.dataset import Snapshot
 from trainer.export.engine_file import export_onnx, write_engine
 
 RTX = PlanOptions(backend="tensorrt_rtx", target="sm_89", batches=(1, 4, 16))
+KERNELS = b"\x7fELF"
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     snapshot = Snapshot(name="toy", sha256="0" * 64, normals=20)
     write_engine(folder / "prn.onnx", content, "prn", (SIZE, SIZE), thresholds, snapshot, {})
     return folder / "prn.onnx"
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory, cxx: str) -> Path:
+    """Where compiled kernels are kept, so that each is compiled once."""
+    assert cxx
+    return tmp_path_factory.mktemp("kernels")
 
 
 def frames() -> np.ndarray:
@@ -117,10 +127,12 @@ def test_output_that_a_half_layer_makes_keeps_its_name_and_type() -> None:
 
 
 @pytest.mark.parametrize("target", ["sm_86", "sm_89", "sm_120"])
-def test_plan_is_built_for_an_absent_gpu(tmp_path: Path, source: Path, target: str) -> None:
+def test_plan_is_built_for_an_absent_gpu(
+    tmp_path: Path, source: Path, kernels: Path, target: str
+) -> None:
     phases: list[str] = []
     plan = tmp_path / "prn.plan"
-    options = PlanOptions("tensorrt_rtx", target, (1, 4, 16))
+    options = replace(RTX, target=target, kernels=kernels)
     built = build_plan(source, plan, options, phases.append)
     assert built == read_manifest(plan)
     assert (built.format, built.device, built.precision) == ("tensorrt_rtx", target, "fp16")
@@ -128,20 +140,22 @@ def test_plan_is_built_for_an_absent_gpu(tmp_path: Path, source: Path, target: s
     assert built.built_from == read_manifest(source).sha256
     assert phases
     assert plan.stat().st_size > 10_000
+    assert built.kernel_sha256 == file_sha256(kernel_path(plan))
+    assert kernel_path(plan).read_bytes().startswith(KERNELS)
 
 
-def test_plan_of_float32_is_larger(tmp_path: Path, source: Path) -> None:
+def test_plan_of_float32_is_larger(tmp_path: Path, source: Path, kernels: Path) -> None:
     sizes = []
     for precision in ("fp16", "fp32"):
-        options = PlanOptions("tensorrt_rtx", "sm_89", (1, 4, 16), precision)
+        options = replace(RTX, precision=precision, kernels=kernels)
         build_plan(source, tmp_path / precision, options)
         sizes.append((tmp_path / precision).stat().st_size)
     assert sizes[0] < sizes[1]
 
 
-def test_timing_cache_is_kept(tmp_path: Path, source: Path) -> None:
+def test_timing_cache_is_kept(tmp_path: Path, source: Path, kernels: Path) -> None:
     cache = tmp_path / "timing.cache"
-    options = PlanOptions("tensorrt_rtx", "sm_89", (1, 4, 16), timing_cache=cache)
+    options = replace(RTX, timing_cache=cache, kernels=kernels)
     build_plan(source, tmp_path / "first.plan", options)
     assert cache.is_file()
     build_plan(source, tmp_path / "second.plan", options)
@@ -214,7 +228,8 @@ def test_workspace_grows_with_batch_and_prototypes() -> None:
     assert workspace_bytes([(1, 256)], 1) == 4 * 8 * 256 + 256
 
 
-def test_command_builds_and_says_what(tmp_path: Path, source: Path) -> None:
+def test_command_builds_and_says_what(tmp_path: Path, source: Path, cxx: str) -> None:
+    assert cxx
     code = "from engines.cli import build; build()"
     plan = tmp_path / "prn.plan"
     command = [sys.executable, "-c", code, str(source), str(plan), "--backend", "tensorrt_rtx"]
