@@ -11,11 +11,13 @@ from engines.errors import BackendError, ManifestError
 from engines.machine import usable_cores
 from engines.manifest import Manifest, read_manifest
 
-Backend = Literal["auto", "openvino", "onnxruntime", "fixed"]
+Backend = Literal["auto", "openvino", "onnxruntime", "tensorrt", "tensorrt_rtx", "fixed"]
 
-_FORMATS = {".onnx": "onnx", ".fixed": "fixed"}
+# by suffix: the formats that it may stand for, and what can run it
+_FORMATS = {".onnx": ("onnx",), ".plan": ("tensorrt", "tensorrt_rtx"), ".fixed": ("fixed",)}
 _BACKENDS: dict[str, tuple[Backend, ...]] = {
     ".onnx": ("openvino", "onnxruntime"),
+    ".plan": ("tensorrt", "tensorrt_rtx"),
     ".fixed": ("fixed",),
 }
 MOST_LANES = 8  # more threads would wait for the interpreter instead of for the network
@@ -50,20 +52,23 @@ def open_engine(
     """Open the engine file `path` after its manifest is verified.
 
     Args:
-        path: `.onnx` or `.fixed`, with its manifest beside it.
-        backend: `auto` takes OpenVINO on a CPU and ONNX Runtime on a GPU.
-        device: `auto` (the CPU), `cpu`, `cuda` or `cuda:1`. A GPU that does not work is an error:
-            nothing falls back to the CPU.
+        path: `.onnx`, `.plan` or `.fixed`, with its manifest beside it.
+        backend: `auto` takes OpenVINO on a CPU and ONNX Runtime on a GPU, and for a plan the
+            TensorRT that built it.
+        device: `auto` (the CPU; for a plan the first GPU), `cpu`, `cuda` or `cuda:1`. A GPU that
+            does not work is an error: nothing falls back to the CPU.
         threads: CPU cores to use; 0 for all that this process may use.
 
     Raises:
         ManifestError: file and manifest do not fit each other or this program.
         BackendError: this machine cannot run it; the message says what to install.
     """
-    cuda_index = _cuda_index(device)
+    cuda_index = _cuda_index("cuda" if path.suffix == ".plan" and device == "auto" else device)
     chosen = _choose(path, backend, on_gpu=cuda_index is not None)
     manifest = read_manifest(path)
     _check_format(path, manifest, on_gpu=cuda_index is not None)
+    if path.suffix == ".plan":
+        chosen = _plan_backend(path, manifest, backend)
     return _OPENERS[chosen](path, manifest, cuda_index, threads or usable_cores())
 
 
@@ -92,12 +97,12 @@ def _choose(path: Path, backend: Backend, *, on_gpu: bool) -> Backend:
 
 
 def _check_format(path: Path, manifest: Manifest, *, on_gpu: bool) -> None:
-    if manifest.format != _FORMATS[path.suffix]:
+    if manifest.format not in _FORMATS[path.suffix]:
         raise ManifestError(
             f"the manifest of {path.name} says format {manifest.format}, "
-            f"the suffix says {_FORMATS[path.suffix]}: give the file its own name back"
+            f"the suffix says {' or '.join(_FORMATS[path.suffix])}: give the file its own name back"
         )
-    if manifest.device == "any" or (manifest.device == "cpu" and not on_gpu):
+    if manifest.device == "any" or (manifest.device != "cpu") == on_gpu:
         return
     raise BackendError(
         f"{path.name} was built for {manifest.device}, asked for is "
@@ -132,6 +137,30 @@ def _open_onnxruntime(
     return OpenedEngine(engine, manifest, engine.backend)
 
 
+def _plan_backend(path: Path, manifest: Manifest, backend: Backend) -> Backend:
+    """Take the TensorRT that built the plan: the other one cannot read it."""
+    built_by: Backend = "tensorrt_rtx" if manifest.format == "tensorrt_rtx" else "tensorrt"
+    if backend not in ("auto", built_by):
+        raise BackendError(
+            f"{path.name} was built by {built_by}, which {backend} cannot read: build it again "
+            f"with engine-build --backend {backend}"
+        )
+    return built_by
+
+
+def _open_plan(
+    path: Path, manifest: Manifest, cuda_index: int | None, threads: int
+) -> OpenedEngine:
+    del threads
+    if cuda_index is None:
+        raise BackendError(f"{path.name} runs on a GPU only: take --device cuda")
+    from engines.tensorrt_engine import Plan, open_lanes  # noqa: PLC0415
+
+    plan = Plan(path, manifest, cuda_index)
+    first, *more = open_lanes(plan)
+    return OpenedEngine(first, manifest, plan.backend, tuple(more))
+
+
 def _open_fixed(
     path: Path, manifest: Manifest, cuda_index: int | None, threads: int
 ) -> OpenedEngine:
@@ -149,5 +178,7 @@ def _missing(package: str, error: ImportError) -> BackendError:
 _OPENERS = {
     "openvino": _open_openvino,
     "onnxruntime": _open_onnxruntime,
+    "tensorrt": _open_plan,
+    "tensorrt_rtx": _open_plan,
     "fixed": _open_fixed,
 }

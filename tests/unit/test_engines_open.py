@@ -271,12 +271,12 @@ def test_a_missing_runtime_hurts_only_the_files_that_need_it(
     assert says in ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("name", ["prn.plan", "prn.xml", "prn", "prn.onnx.bak"])
+@pytest.mark.parametrize("name", ["prn.engine", "prn.xml", "prn", "prn.onnx.bak"])
 def test_a_file_that_no_backend_runs_is_refused_with_what_is_supported(
     tmp_path: Path, name: str
 ) -> None:
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(BackendError, match=r"\.onnx, \.fixed"):
+    with pytest.raises(BackendError, match=r"\.onnx, \.plan, \.fixed"):
         open_engine(tmp_path / name)
 
 

@@ -14,14 +14,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from prn_fakes import SIZE, TINY, Squares, normal_pictures, tiny_prn
 
+from engines.cuda_driver import Gpu
 from engines.errors import BackendError, ManifestError
 from engines.manifest import Thresholds, file_sha256, read_manifest
+from engines.open import open_engine
 from engines.plans.backend import kernel_path
 from engines.plans.build import PlanOptions, build_plan, check_nodes
 from engines.plans.half import halved
 from engines.plans.plugin import workspace_bytes
 from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN
+from engines.tensorrt_engine import check_fits, load_kernel
 from trainer.dataset import Snapshot
 from trainer.export.engine_file import export_onnx, write_engine
 
@@ -219,6 +222,52 @@ def test_prototypes_that_do_not_fit_are_refused(source: Path, shape: tuple[int, 
             stored.CopyFrom(numpy_helper.from_array(np.ones(shape, np.float32), stored.name))
     with pytest.raises(ManifestError, match=r"prototypes_0|do not fit each other"):
         check_nodes(model, "prn.onnx", "prn")
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory, source: Path, kernels: Path) -> Path:
+    path = tmp_path_factory.mktemp("plan") / "prn.plan"
+    build_plan(source, path, replace(RTX, kernels=kernels))
+    return path
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
+def test_plan_is_refused_with_a_reason_where_no_gpu_is(plan: Path) -> None:
+    with pytest.raises(BackendError, match="NVIDIA driver"):
+        open_engine(plan)
+    with pytest.raises(BackendError, match=r"built for sm_89, asked for is the CPU"):
+        open_engine(plan, device="cpu")
+    with pytest.raises(BackendError, match=r"built by tensorrt_rtx, which tensorrt cannot read"):
+        open_engine(plan, "tensorrt")
+    with pytest.raises(BackendError, match=r"openvino cannot run prn\.plan"):
+        open_engine(plan, "openvino")
+
+
+@pytest.mark.parametrize(
+    ("capability", "version", "words"),
+    [
+        ((8, 6), "tensorrt_rtx 1.7.1.116", "built for sm_89, this GPU is a card, sm_86"),
+        ((8, 9), "tensorrt_rtx 1.6.0", "built by tensorrt_rtx 1.7.1.116, installed is"),
+    ],
+)
+def test_plan_of_another_gpu_or_version_is_refused(
+    plan: Path, capability: tuple[int, int], version: str, words: str
+) -> None:
+    manifest = read_manifest(plan)
+    check_fits(manifest, Gpu("a card", (8, 9), 13000), "tensorrt_rtx 1.7.1.116")
+    with pytest.raises(BackendError, match=words):
+        check_fits(manifest, Gpu("a card", capability, 13000), version)
+
+
+def test_plan_without_its_kernels_is_refused(tmp_path: Path, plan: Path) -> None:
+    manifest, moved = read_manifest(plan), tmp_path / plan.name
+    assert load_kernel(plan, manifest) is not None
+    assert load_kernel(plan, manifest.model_copy(update={"kernel_sha256": ""})) is None
+    with pytest.raises(ManifestError, match="needs its kernels"):
+        load_kernel(moved, manifest)
+    kernel_path(moved).write_bytes(b"another library")
+    with pytest.raises(ManifestError, match="is not the library"):
+        load_kernel(moved, manifest)
 
 
 def test_workspace_grows_with_batch_and_prototypes() -> None:

@@ -21,7 +21,7 @@ _RAW_SHARE = 0.2  # of extended anomalies: the seen picture itself
 _MOVED_SHARE = 0.5  # of pictures that look alike from several sides
 _RARE_SHARE = 0.1  # of the normal pictures
 _RARE_DRAWS = 1 / 3  # of all draws of normal pictures go to those
-_GUESSED = 0.6  # what a simulated anomaly's mask says where real defects, which say 1, are known
+_GUESSED = 0.7  # what a simulated anomaly's mask says where real defects, which say 1, are known
 
 
 @dataclass(frozen=True, slots=True)
