@@ -1,9 +1,9 @@
 """The admission gate: an engine proves on this machine that it may judge.
 
 The same frames go through the candidate and through the reference, which is ONNX Runtime on the CPU
-with the same file: every precision finer than the candidate's. The candidate must stay within the
-tolerance of its precision, decide like the reference, answer a frame alike in every slot of every
-batch, and answer it alike twice. The report goes into the manifest.
+with the same file, or with the float32 file that the candidate was built from. The candidate must
+stay within the tolerance of its precision, decide like the reference, answer a frame alike in every
+slot of every batch, and answer it alike twice. The report goes into the manifest.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from engines.manifest import (
     Admission,
     CostPoint,
     Manifest,
+    file_sha256,
     read_manifest,
     write_manifest,
 )
@@ -79,6 +80,7 @@ def admit(
     threads: int = 0,
     max_images: int = 64,
     repeats: int = 20,
+    reference: Path | None = None,
 ) -> Admission:
     """Try the engine against the reference and write the report into its manifest.
 
@@ -90,27 +92,54 @@ def admit(
         threads: as for `open_engine`.
         max_images: so many are taken, evenly spread over the sorted names.
         repeats: calls of each batch size for the cost curve.
+        reference: as for `find_reference`.
 
     Raises:
         AdmissionError: there is nothing to compare, or the answers are no numbers.
         EngineError: the engine does not open, or fails on the frames.
     """
     manifest = read_manifest(engine_path)
-    if manifest.format != "onnx":
-        raise AdmissionError(
-            f"{engine_path.name} has no reference to be compared with: only .onnx files have one"
-        )
+    source = find_reference(engine_path, manifest, reference)
     manifest = manifest.model_copy(update={"admission": None})
     write_manifest(engine_path, manifest)
     size = (manifest.height, manifest.width)
     frames = read_frames(images, size, max_images) if images else draw_frames(size)
     with open_engine(engine_path, backend, device, threads) as opened:
         trial = _try(opened.engine, opened.backend, frames, repeats)
-    with open_engine(engine_path, "onnxruntime", "cpu", threads) as reference:
-        expected = _answer(reference.engine, frames)
+    with open_engine(source, "onnxruntime", "cpu", threads) as opened:
+        expected = _answer(opened.engine, frames)
     admission = _weigh(manifest, trial, expected, _source(images))
     write_manifest(engine_path, manifest.model_copy(update={"admission": admission}))
     return admission
+
+
+def find_reference(engine_path: Path, manifest: Manifest, given: Path | None = None) -> Path:
+    """Find the float32 ONNX file that an engine is compared with.
+
+    Args:
+        engine_path: the candidate.
+        manifest: its own.
+        given: the file that the candidate was built from; None: look beside the candidate.
+
+    Raises:
+        AdmissionError: there is none, or `given` is another one.
+    """
+    if manifest.format == "onnx" and manifest.precision == "fp32":
+        return engine_path
+    if not manifest.built_from:
+        raise AdmissionError(
+            f"{engine_path.name} has no reference to be compared with: only .onnx files and what "
+            "is built from them have one"
+        )
+    candidates = [given] if given else sorted(engine_path.parent.glob("*.onnx"))
+    for candidate in candidates:
+        if candidate.is_file() and file_sha256(candidate) == manifest.built_from:
+            return candidate
+    where = str(given) if given else f"no .onnx file in {engine_path.parent}"
+    raise AdmissionError(
+        f"{where} is not the file that {engine_path.name} was built from (sha256 "
+        f"{manifest.built_from[:12]}...): name it with --reference"
+    )
 
 
 def read_frames(folder: Path, size: tuple[int, int], most: int) -> Pixels:

@@ -48,6 +48,10 @@ class AdmitSettings(_EngineSettings):
         default=64, ge=1, le=4096, description="pictures taken, evenly spread over the names"
     )
     repeats: int = Field(default=20, ge=1, le=10_000, description="timed calls for each batch size")
+    reference: File | None = Field(
+        default=None,
+        description="ONNX file that a plan was built from; without it looked for beside the plan",
+    )
 
 
 class BenchSettings(_EngineSettings):
@@ -200,6 +204,7 @@ def run_admit(settings: AdmitSettings) -> int:
         settings.threads,
         settings.max_images,
         settings.repeats,
+        settings.reference,
     )
     if settings.as_json:
         sys.stdout.write(admission.model_dump_json(indent=2) + "\n")

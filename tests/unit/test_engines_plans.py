@@ -14,8 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from prn_fakes import SIZE, TINY, Squares, normal_pictures, tiny_prn
 
+from engines.admit import find_reference
 from engines.cuda_driver import Gpu
-from engines.errors import BackendError, ManifestError
+from engines.errors import AdmissionError, BackendError, ManifestError
 from engines.manifest import Thresholds, file_sha256, read_manifest
 from engines.open import open_engine
 from engines.plans.backend import kernel_path
@@ -257,6 +258,22 @@ def test_plan_of_another_gpu_or_version_is_refused(
     check_fits(manifest, Gpu("a card", (8, 9), 13000), "tensorrt_rtx 1.7.1.116")
     with pytest.raises(BackendError, match=words):
         check_fits(manifest, Gpu("a card", capability, 13000), version)
+
+
+def test_plan_is_compared_with_the_file_it_was_built_from(
+    tmp_path: Path, source: Path, plan: Path
+) -> None:
+    manifest = read_manifest(plan)
+    assert find_reference(source, read_manifest(source)) == source
+    assert find_reference(plan, manifest, source) == source
+    with pytest.raises(AdmissionError, match=r"no \.onnx file in .* --reference"):
+        find_reference(plan, manifest)
+    beside, other = plan.with_name("prn.onnx"), tmp_path / "other.onnx"
+    beside.write_bytes(source.read_bytes())
+    assert find_reference(plan, manifest) == beside
+    other.write_bytes(b"another file")
+    with pytest.raises(AdmissionError, match=r"other\.onnx is not the file"):
+        find_reference(plan, manifest, other)
 
 
 def test_plan_without_its_kernels_is_refused(tmp_path: Path, plan: Path) -> None:
