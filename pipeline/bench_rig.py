@@ -134,6 +134,7 @@ class Rig:
             *("--device", way.device),
             *("--threads", str(way.threads)),
             *("--max-batch", str(way.max_batch)),
+            "--skip-admission",  # nothing is judged here, only timed
         ]
 
     def _camera_flags(self) -> list[str]:

@@ -36,6 +36,9 @@ from pipeline.streams.link import Link, linked
 LINE = "demo"
 START_WAIT_S = 60.0
 TRAIN_WAIT_S = 900.0
+ADMIT_WAIT_S = 300.0
+_ADMIT_IMAGES = 16
+_ADMIT_REPEATS = 5
 _TICK_S = 0.1
 
 
@@ -64,6 +67,7 @@ def run(settings: DemoSettings) -> int:
         parts = len(list_pictures(test))
         if parts == 0:
             raise SettingsError(f"no pictures in {test}: it holds good/ and one folder per defect")
+        _admit(settings, engine, test)
         verdicts, reconciled = _inspect(settings, engine, test, parts, console)
         figures = _evaluate(settings, engine, data)
     return _conclude(settings, verdicts, reconciled, figures, console)
@@ -100,11 +104,24 @@ def _learn(settings: DemoSettings, data: Path) -> Path:
     return engine / "protoad.onnx"
 
 
+def _admit(settings: DemoSettings, engine: Path, images: Path) -> None:
+    """Let the engine prove itself: a worker serves no other."""
+    flags = ["--engine", str(engine), "--images", str(images)]
+    flags += ["--max-images", str(_ADMIT_IMAGES), "--repeats", str(_ADMIT_REPEATS)]
+    with Crew(settings.out / "logs") as crew:
+        began_s = time.monotonic()
+        crew.start("admit", "engine-admit", *flags).wait(ADMIT_WAIT_S)
+    Console(highlight=False).print(
+        f"[bold]3 admit[/] the engine: it answers as the reference does, in every place of a batch "
+        f"({time.monotonic() - began_s:.0f} s)"
+    )
+
+
 def _inspect(
     settings: DemoSettings, engine: Path, test: Path, parts: int, console: Console
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Pass every test part down the line; returns its verdicts and what reconcile says."""
-    console.print(f"[bold]3 inspect[/] {parts} parts at {settings.rate:g} a second")
+    console.print(f"[bold]4 inspect[/] {parts} parts at {settings.rate:g} a second")
     out = settings.out
     overlays, verdicts = out / "overlays", out / "verdicts.jsonl"
     for stale in (overlays, out / "redis"):
@@ -149,7 +166,7 @@ def _inspect(
         _follow(ledger, parts, [worker, consumer, camera])
         camera.wait(START_WAIT_S)
         consumer.wait(START_WAIT_S)
-        console.print("[bold]4 prove[/] one verdict for every part")
+        console.print("[bold]5 prove[/] one verdict for every part")
         reconcile = crew.start(
             "reconcile", "pipeline-reconcile", "--line", LINE, "--json", to=out / "reconcile.json"
         )
@@ -191,7 +208,7 @@ def _follow(ledger: Ledger, parts: int, members: list[Member]) -> None:
 def _evaluate(settings: DemoSettings, engine: Path, data: Path) -> dict[str, float]:
     """Measure the engine with `trainer-evaluate`."""
     Console(highlight=False).print(
-        "[bold]5 measure[/] the engine against the truth, pixel by pixel"
+        "[bold]6 measure[/] the engine against the truth, pixel by pixel"
     )
     found = settings.out / "evaluation.json"
     with Crew(settings.out / "logs") as crew:

@@ -3,15 +3,15 @@
 import gc
 import logging
 import sys
-from typing import Literal
 
 from pydantic import Field
 
 from engines.cost import CostCurve, batch_sizes, measure_cost
+from engines.errors import AdmissionError
 from engines.flags import File
 from engines.machine import machine_name
 from engines.manifest import Manifest
-from engines.open import OpenedEngine, open_engine
+from engines.open import Backend, OpenedEngine, open_engine
 from pipeline.logs import start_logs
 from pipeline.ring import RingReader
 from pipeline.settings import LineSettings
@@ -36,10 +36,17 @@ class WorkerSettings(LineSettings):
     """Judge the frames of a line with an engine; run one per GPU, or one per group of cores."""
 
     engine: File = Field(description="engine file, its manifest beside it: prn.onnx, prn.plan")
-    backend: Literal["auto", "openvino", "onnxruntime", "fixed"] = Field(
-        default="auto", description="what runs the engine; auto: OpenVINO on a CPU"
+    backend: Backend = Field(
+        default="auto",
+        description="what runs the engine; auto: OpenVINO on a CPU, for a plan what built it",
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    device: str = Field(
+        default="auto", description="auto (the CPU, for a plan the first GPU), cpu, cuda or cuda:N"
+    )
+    skip_admission: bool = Field(
+        default=False,
+        description="serve an engine that engine-admit has not proved, or has refused",
+    )
     threads: int = Field(default=0, ge=0, description="CPU cores for the engine; 0: all")
     threshold: float | None = Field(
         default=None, description="raw score above which a part is NG; default: the manifest's"
@@ -74,8 +81,12 @@ def run(settings: WorkerSettings) -> int:
     with open_engine(
         settings.engine, settings.backend, settings.device, settings.threads
     ) as opened:
-        if opened.manifest.admission is None:
-            why = "nobody has proved it on this machine: engine-admit does"
+        if why := unproven(opened.manifest):
+            if not settings.skip_admission:
+                raise AdmissionError(
+                    f"{settings.engine} {why}: run engine-admit --engine {settings.engine} here, "
+                    "or say --skip-admission"
+                )
             _log.warning("engine.not_admitted", extra={"engine": str(settings.engine), "why": why})
         curve = _cost_curve(opened, settings.max_batch)
         max_batch = settings.max_batch or curve.best_batch()
@@ -84,6 +95,18 @@ def run(settings: WorkerSettings) -> int:
         fields = {"backend": opened.backend, "max_batch": max_batch, "one_ms": curve.ms(1)}
         _log.info("engine.ready", extra=fields)
         return _serve(settings, opened, curve, max_batch)
+
+
+def unproven(manifest: Manifest) -> str:
+    """Say why an engine may not judge yet; empty where it may, or is the fixed one of dry runs."""
+    if manifest.format == "fixed":
+        return ""
+    admission = manifest.admission
+    if admission is None:
+        return "has not proved itself"
+    if not admission.admitted:
+        return f"was refused on {admission.machine} ({'; '.join(admission.reasons)})"
+    return ""
 
 
 def _cost_curve(opened: OpenedEngine, max_batch: int) -> CostCurve:

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from engines.fixed_engine import FixedPlan, write_fixed_engine
-from pipeline.crew import Crew, Member, wait_until
+from engines.manifest import Manifest, Thresholds, file_sha256, write_manifest
+from pipeline.crew import Crew, Member, MemberFailed, wait_until
 from pipeline.product import write_product
 from pipeline.reconcile import reconcile
 from pipeline.streams.connect import Access
@@ -277,3 +280,58 @@ def test_redis_that_is_killed_comes_back_and_no_part_is_lost(tmp_path: Path) -> 
     assert figures["kills"]["redis"] == 2
     assert figures["kills"]["camera"] == 2
     assert sum(figures["answers"].values()) == 4000
+
+
+def mean_engine(folder: Path) -> Path:
+    """An engine file whose map is the mean of the colours, not proved yet."""
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["wide", "most"], ["colours"]),
+        helper.make_node("ReduceMean", ["colours"], ["map"], axes=[3], keepdims=0),
+        helper.make_node("ReduceMean", ["map"], ["score"], axes=[1, 2], keepdims=0),
+    ]
+    ports = [
+        helper.make_tensor_value_info("frames", TensorProto.UINT8, ["N", SIZE, SIZE, 3]),
+        helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
+        helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", SIZE, SIZE]),
+    ]
+    most = numpy_helper.from_array(np.array(255, np.float32), "most")
+    graph = helper.make_graph(nodes, "mean", ports[:1], ports[1:], [most])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    path = folder / "mean.onnx"
+    onnx.save(model, path)
+    manifest = Manifest(
+        sha256=file_sha256(path),
+        model="mean",
+        version="1",
+        created="2026-11-26T00:00:00Z",
+        format="onnx",
+        format_version="1",
+        device="any",
+        height=SIZE,
+        width=SIZE,
+        max_batch=4,
+        precision="fp32",
+        thresholds=Thresholds(image=2.0, pixel=1.0, method="test", normals=0),
+    )
+    write_manifest(path, manifest)
+    return path
+
+
+def test_worker_serves_an_engine_only_when_it_was_admitted_or_is_told_to(plant: Plant) -> None:
+    engine = str(mean_engine(plant.folder))
+    refused = plant.crew.start("refused", "pipeline-worker", "--engine", engine)
+    wait_until(lambda: not refused.alive(), WAIT_S, "the end of the worker")
+    with pytest.raises(MemberFailed, match="engine-admit --engine"):
+        refused.check(refused.process.returncode)
+    flags = ("--engine", engine, "--skip-admission")
+    told = plant.crew.start("told", "pipeline-worker", *flags)
+    plant.camera("--count", "3").wait(WAIT_S)
+    plant.wait_for(3)
+    assert "engine.not_admitted" in [line["event"] for line in plant.log("told")]
+    assert told.stop() == 0
+    plant.crew.start("admit", "engine-admit", "--engine", engine).wait(WAIT_S)
+    plant.crew.start("proved", "pipeline-worker", "--engine", engine)
+    plant.camera("--count", "3", name="second").wait(WAIT_S)
+    plant.wait_for(6)
+    assert "engine.not_admitted" not in [line["event"] for line in plant.log("proved")]
