@@ -9,7 +9,14 @@ from pydantic_settings import CliPositionalArg
 from engines.command import CommandSettings
 from engines.flags import File, Folder, Metavar
 from engines.open import Backend
-from trainer.choices import PROTOTYPE_SHARE, STRIDES, BackboneName, PlanName, TableName
+from trainer.choices import (
+    PROTOTYPE_SHARE,
+    SIMULATED_CERTAINTY,
+    STRIDES,
+    BackboneName,
+    PlanName,
+    TableName,
+)
 
 Part = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo"]
 
@@ -45,6 +52,13 @@ class LearnSettings(CommandSettings):
     )
     textures: Folder | None = Field(
         default=None, description="prn: folder with pictures of textures; drawn without it"
+    )
+    simulated_certainty: float = Field(
+        default=SIMULATED_CERTAINTY,
+        gt=0,
+        le=1,
+        description="prn: what the masks of simulated anomalies say where defects were seen, which "
+        "say 1, so that strange ranks below known to be a defect; the paper's: 1",
     )
     minutes: float = Field(default=15.0, gt=0, description="prn: how long to train")
     steps: int | None = Field(

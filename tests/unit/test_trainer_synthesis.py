@@ -94,8 +94,9 @@ def test_simulated_anomalies_are_less_certain_than_seen_ones(synthesis: Synthesi
     assert (least, 0 < most < 1) == (0.0, True)
 
 
-def test_simulated_anomalies_are_certain_where_none_was_seen() -> None:
+def test_simulated_anomalies_are_certain_where_none_was_seen_or_the_paper_is_followed() -> None:
     assert set(np.unique(make(seen=0).batch(0).masks)) == {0.0, 1.0}
+    assert set(np.unique(make(Switches(certainty=1)).batch(0).masks)) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("switches", [HETEROLOGOUS, HOMOLOGOUS])

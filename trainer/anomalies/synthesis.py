@@ -14,6 +14,7 @@ from trainer.anomalies.raw_seen import vary_seen
 from trainer.anomalies.regions import find_regions
 from trainer.anomalies.simulate import MOST_BETA, Normals, simulate
 from trainer.anomalies.textures import Textures
+from trainer.choices import SIMULATED_CERTAINTY
 from trainer.errors import DatasetError
 from trainer.seen import SeenPictures
 
@@ -21,7 +22,6 @@ _RAW_SHARE = 0.2  # of extended anomalies: the seen picture itself
 _MOVED_SHARE = 0.5  # of pictures that look alike from several sides
 _RARE_SHARE = 0.1  # of the normal pictures
 _RARE_DRAWS = 1 / 3  # of all draws of normal pictures go to those
-_GUESSED = 0.7  # what a simulated anomaly's mask says where real defects, which say 1, are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Switches:
     heterologous: bool = True  # HEA, foreign textures
     homologous: bool = True  # HOA, the part's own texture
     transparent: bool = True  # TA, the normal picture shines through
+    certainty: float = SIMULATED_CERTAINTY  # of simulated ones where defects were seen; paper: 1
 
 
 class Synthesis:
@@ -85,6 +86,7 @@ class Synthesis:
         self._sources = (textures,) * switches.heterologous + (None,) * switches.homologous
         likeness = self._normals.likeness
         self._freedom = Freedom(likeness.turns, likeness.roughness, switches.transparent)
+        self._certainty = switches.certainty
         self._seed = seed
         self._shares = draw_shares(rarity) if rarity is not None else None
         self._counts = _counts(batch_size, switches, len(self._regions))
@@ -104,7 +106,7 @@ class Synthesis:
         masks[normal:] = [anomaly.mask for anomaly in anomalies]
         if extended:
             # Merely strange is less than known to be a defect: good parts have stains, too.
-            masks[normal + extended :] *= _GUESSED
+            masks[normal + extended :] *= self._certainty
         under = np.concatenate([plain, bases]).astype(np.intp)
         self._move(rng, frames, masks, under)
         return Batch(frames, masks, under)

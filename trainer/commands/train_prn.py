@@ -114,7 +114,9 @@ def prn_recipe(
         seen=settings.seen,
         leave_out=tuple(sorted(settings.leave_out)),
         parts=Parts("mp" not in off, "mf" not in off, "msa" not in off),
-        anomalies=Switches("ea" not in off, "hea" not in off, "hoa" not in off, "ta" not in off),
+        anomalies=Switches(
+            *(part not in off for part in ("ea", "hea", "hoa", "ta")), settings.simulated_certainty
+        ),
         textures=settings.textures,
         batch_size=settings.batch_size or _BATCH_SIZES[plan],
         method=Method(
