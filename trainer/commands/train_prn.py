@@ -115,7 +115,11 @@ def prn_recipe(
         leave_out=tuple(sorted(settings.leave_out)),
         parts=Parts("mp" not in off, "mf" not in off, "msa" not in off),
         anomalies=Switches(
-            *(part not in off for part in ("ea", "hea", "hoa", "ta")), settings.simulated_certainty
+            extended="ea" not in off,
+            heterologous="hea" not in off,
+            homologous="hoa" not in off,
+            transparent="ta" not in off,
+            certainty=settings.simulated_certainty,
         ),
         textures=settings.textures,
         batch_size=settings.batch_size or _BATCH_SIZES[plan],
