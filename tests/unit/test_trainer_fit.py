@@ -162,7 +162,7 @@ def test_timing_leaves_no_trace_in_the_weights(folders: Iterator[Path]) -> None:
     assert all(torch.equal(timed[name], each) for name, each in counted.items())
 
 
-def test_training_stops_when_held_out_pictures_get_no_better(tmp_path: Path) -> None:
+def test_training_stops_when_held_out_pictures_get_worse(tmp_path: Path) -> None:
     worse = held_out()
     worse = replace(worse, masks=1 - worse.masks)  # what is learned makes these ever worse
     rhythm = Rhythm(save_every=50, check_every=1, patience=3, cool_down_share=0.1)
@@ -269,10 +269,11 @@ def test_groups_of_held_out_pictures_count_alike(tmp_path: Path) -> None:
     assert held_out_loss(network, held) == pytest.approx(np.mean(parts), rel=1e-5)
 
 
-def test_stop_is_said_after_so_many_checks_without_a_better_one() -> None:
+def test_stop_is_said_after_so_many_checks_clearly_worse_than_the_best() -> None:
     checks = [Check(step, loss) for step, loss in enumerate([3, 2, 1, 1.5, 1.1])]
     assert not says_stop(checks, 3)
-    assert says_stop([*checks, Check(5, 1.0)], 3)
+    assert says_stop([*checks, Check(5, 1.1)], 3)
+    assert not says_stop([*checks, Check(5, 1.0)], 3)
     assert not says_stop([*checks, Check(5, 0.9)], 3)
 
 

@@ -16,6 +16,7 @@ NORMAL_SHARE = 0.12  # of the normal pictures, held out
 SEEN_SHARE = 0.1  # of the seen defects
 LEAST_SEEN = 20  # of fewer, none is held out: each is worth more to learn from
 _BATCH = 8
+_CLEARLY = 0.05  # worse
 
 NORMAL, DRAWN, SEEN = range(3)  # groups
 
@@ -88,11 +89,14 @@ def held_out_loss(network: PRN, held: HeldOut) -> float:
 
 
 def says_stop(checks: Sequence[Check], patience: int) -> bool:
-    """Whether none of the last `patience` checks was better than the best before them."""
+    """Whether all of the last `patience` checks were clearly worse than the best before them.
+
+    A loss that merely stands still is no overfitting: it falls again when the learning rate does.
+    """
     if len(checks) <= patience:
         return False
-    best_before = min(check.loss for check in checks[:-patience])
-    return all(check.loss >= best_before for check in checks[-patience:])
+    limit = (1 + _CLEARLY) * min(check.loss for check in checks[:-patience])
+    return all(check.loss >= limit for check in checks[-patience:])
 
 
 def _division(count: int, held: int, seed: int) -> Division:
