@@ -166,7 +166,7 @@ def test_training_stops_when_held_out_pictures_get_worse(tmp_path: Path) -> None
     worse = held_out()
     worse = replace(worse, masks=1 - worse.masks)  # what is learned makes these ever worse
     rhythm = Rhythm(save_every=50, check_every=1, patience=3, cool_down_share=0.1)
-    course = Course(Method(), Budget(100, "steps"), rhythm)
+    course = Course(Method(learning_rate=5e-3), Budget(100, "steps"), rhythm)
     _, fitted = run(tmp_path, course, held=worse)
     assert fitted.stopped_early
     assert len(fitted.checks) == fitted.steps < 60
