@@ -135,11 +135,9 @@ def find_reference(engine_path: Path, manifest: Manifest, given: Path | None = N
     for candidate in candidates:
         if candidate.is_file() and file_sha256(candidate) == manifest.built_from:
             return candidate
-    where = str(given) if given else f"no .onnx file in {engine_path.parent}"
-    raise AdmissionError(
-        f"{where} is not the file that {engine_path.name} was built from (sha256 "
-        f"{manifest.built_from[:12]}...): name it with --reference"
-    )
+    wanted = f"the one that {engine_path.name} was built from, sha256 {manifest.built_from[:12]}..."
+    found = f"{given} is not" if given else f"among the .onnx files in {engine_path.parent} is not"
+    raise AdmissionError(f"{found} {wanted}: name it with --reference")
 
 
 def read_frames(folder: Path, size: tuple[int, int], most: int) -> Pixels:
@@ -199,7 +197,10 @@ def _answer(engine: Engine, frames: Pixels) -> _Answers:
         answers.maps[place] = scores.maps[0]
     for name, values in (("score", answers.score), ("map", answers.maps)):
         if not np.isfinite(values).all():
-            raise AdmissionError(f"a {name} is no number: the network overflows, train it again")
+            raise AdmissionError(
+                f"a {name} is no number: the network overflows; build a plan with --precision "
+                "fp32, train any other engine again"
+            )
     return answers
 
 

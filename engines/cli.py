@@ -82,11 +82,11 @@ class BuildSettings(CommandSettings):
         description="this-gpu, or an architecture as nvcc names it, such as sm_89, where the "
         "backend can build for absent GPUs",
     )
-    min_batch: int = Field(default=1, ge=1, le=4096, description="least frames in a batch")
     opt_batch: int = Field(default=8, ge=1, le=4096, description="usual frames, tuned for")
     max_batch: int = Field(default=16, ge=1, le=4096, description="most frames in a batch")
     precision: Literal["fp16", "fp32"] = Field(
-        default="fp16", description="of convolutions; sums and scores stay fp32"
+        default="fp16",
+        description="of convolutions; sums and scores stay fp32. Where the gate refuses fp16: fp32",
     )
     timing_cache: File | None = Field(
         default=None, description="what was timed before: read, and written again"
@@ -94,8 +94,8 @@ class BuildSettings(CommandSettings):
 
     @model_validator(mode="after")
     def _batches_rise(self) -> Self:
-        if not self.min_batch <= self.opt_batch <= self.max_batch:
-            raise ValueError("--min-batch, --opt-batch and --max-batch must not fall")
+        if self.opt_batch > self.max_batch:
+            raise ValueError("--opt-batch is more than --max-batch")
         return self
 
 
@@ -218,7 +218,8 @@ def run_build(settings: BuildSettings) -> None:
     options = PlanOptions(
         settings.backend,
         settings.target,
-        (settings.min_batch, settings.opt_batch, settings.max_batch),
+        settings.opt_batch,
+        settings.max_batch,
         settings.precision,
         settings.timing_cache,
     )

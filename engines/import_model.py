@@ -2,7 +2,7 @@
 
 Made for what anomalib's exporter writes, since its version 2: input [N, 3, H, W] float32 RGB in
 0..1, resizing and normalisation inside; outputs `pred_score` and `anomaly_map`, normalised so that
-0.5 is the threshold (PatchCore, PaDiM, DRAEM, CFLOW, Reverse Distillation, EfficientAD and others).
+0.5 is the threshold. Written to the form of its exporter; not tried with anomalib itself.
 Any model with such tensors under other names will do. Our frames, uint8 [N, H, W, 3], are turned
 into its input, and its outputs into ours, by standard nodes before and after. A map of another
 size is enlarged to the frames'; values of a map outside 0..1 are cut off.
@@ -28,6 +28,7 @@ MAP_NAMES = ("anomaly_map", "map", "output")
 MAX_BATCH = 32
 MAX_SIDE = 4096
 _PREFIX = "model/"
+_SUFFIX = ".onnx"
 _LEAST_OPSET = 13  # Squeeze and Unsqueeze as they are written here
 
 
@@ -56,6 +57,10 @@ def import_model(source: Path, target: Path, options: ImportOptions) -> Manifest
     """
     if not source.is_file():
         raise ManifestError(f"no file {source}")
+    if target.suffix != _SUFFIX or target.resolve() == source.resolve():
+        raise ManifestError(
+            f"{target.name}: the engine file wants a name of its own that ends with {_SUFFIX}"
+        )
     try:
         model = onnx.load_model_from_string(read_graph(source))
         onnx.checker.check_model(model)

@@ -29,7 +29,7 @@ from engines.engine import Pixels, Scores, check_frames
 from engines.errors import BackendError, ManifestError, ScoringError
 from engines.manifest import Manifest, file_sha256
 from engines.plans.backend import kernel_path, load_tensorrt
-from engines.plans.plugin import register_plugin
+from engines.plans.plugin import forget_plugin, register_plugin
 from engines.residual.launcher import ResidualKernel
 
 LANES = 2  # the copies of one overlap the inference of the other
@@ -54,18 +54,21 @@ class Plan:
         self.cuda = _driver()
         self._context = self.cuda.Device(index).retain_primary_context()
         self._users = 0
+        self._creator: object | None = None
+        self._runtime: Any = None
+        self.engine: Any = None
         try:
             with self.current():
                 self._load(path)
         except BaseException:
-            self._context.detach()
+            self._free()
             raise
 
     def _load(self, path: Path) -> None:
         trt, manifest = self.trt, self.manifest
         self._creator = register_plugin(trt, load_kernel(path, manifest))
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-        self.engine: Any = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        self.engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self.engine is None:
             raise BackendError(f"{manifest.format} cannot load {path.name}: build it again here")
         self.scales = check_contract(*_ports(trt, self.engine), manifest)
@@ -87,8 +90,15 @@ class Plan:
         """Count one less, and free the plan after the last."""
         self._users -= 1
         if not self._users:
+            self._free()
+
+    def _free(self) -> None:
+        try:
             with self.current():
                 self.engine = self._runtime = None
+                if self._creator is not None:
+                    forget_plugin(self.trt, self._creator)
+        finally:
             self._context.detach()
 
 
@@ -106,6 +116,9 @@ class TensorRtEngine:
         self._max_batch = plan.manifest.max_batch
         self._device: dict[str, Any] = {}
         self._execution: Any = None
+        self._stream: Any = None
+        self._frames: Any = None  # page-locked
+        self._scores: Scores | None = None  # page-locked
         self._closed = False
         plan.lend()
         try:
@@ -158,7 +171,7 @@ class TensorRtEngine:
             ScoringError: CUDA or TensorRT failed.
         """
         check_frames(frames, self._size, self._max_batch)
-        if self._closed:
+        if self._scores is None:
             raise ScoringError("this engine is closed")
         scores, cuda = first_rows(self._scores, len(frames)), self._plan.cuda
         self._frames[: len(frames)] = frames
@@ -174,19 +187,22 @@ class TensorRtEngine:
         if self._closed:
             return
         self._closed = True
-        with self._plan.current():
-            self._execution = None
-            for memory in self._device.values():
-                memory.free()
-            self._device.clear()
-        self._plan.give_back()
+        try:
+            with self._plan.current():
+                self._execution = self._stream = None
+                self._frames, self._scores = None, None
+                for memory in self._device.values():
+                    memory.free()
+                self._device.clear()
+        finally:
+            self._plan.give_back()
 
     def _run(self, count: int, scores: Scores) -> None:
         """Copy in, infer, copy out, all on one stream, and wait for it."""
         cuda, stream = self._plan.cuda, self._stream
         cuda.memcpy_htod_async(self._device[FRAMES], self._frames[:count], stream)
-        self._execution.set_input_shape(FRAMES, (count, *self._size, 3))
-        if not self._execution.execute_async_v3(stream.handle):
+        shaped = self._execution.set_input_shape(FRAMES, (count, *self._size, 3))
+        if not (shaped and self._execution.execute_async_v3(stream.handle)):
             raise ScoringError(f"TensorRT refused a batch of {count} frames")
         for name, array in outputs_by_name(scores).items():
             cuda.memcpy_dtoh_async(array, self._device[name], stream)

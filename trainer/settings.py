@@ -126,6 +126,13 @@ class ReproduceSettings(LearnSettings):
         "seen defects; datasets: PRN beside what needs no training"
     )
     model: PlanName = Field(default="prn-s", description="prn: the paper's size, wants a GPU")
+    simulated_certainty: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="what the masks of simulated anomalies say where defects were seen; the "
+        f"paper's: 1, trainer-train's: {SIMULATED_CERTAINTY}",
+    )
     seeds: int = Field(default=3, ge=1, description="trainings of each row, from --seed on")
 
 

@@ -25,7 +25,7 @@ from engines.manifest import (
     write_atomic,
     write_manifest,
 )
-from engines.plans.backend import PlanBackend, kernel_path, loadable_libraries
+from engines.plans.backend import SUFFIX, PlanBackend, kernel_path, loadable_libraries
 from engines.plans.build_process import THIS_GPU, Request
 from engines.plans.half import halved
 from engines.residual.compile_kernel import compile_kernel, find_nvcc
@@ -41,9 +41,10 @@ _MODULE = "engines.plans.build_process"
 class PlanOptions:
     """How to build a plan."""
 
-    backend: PlanBackend = "tensorrt_rtx"
+    backend: PlanBackend = "tensorrt"
     target: str = THIS_GPU  # or an architecture as nvcc names it: sm_89
-    batches: tuple[int, int, int] = (1, 8, 16)  # least, usual, most
+    usual_batch: int = 8  # frames, tuned for
+    max_batch: int = 16
     precision: Literal["fp16", "fp32"] = "fp16"
     timing_cache: Path | None = None
     kernels: Path | None = None  # folder in which compiled kernels are kept; None: compile anew
@@ -72,6 +73,8 @@ def build_plan(
         raise ManifestError(
             f"{source.name} is of format {manifest.format}: plans are built from ONNX"
         )
+    if plan.suffix != SUFFIX:
+        raise BackendError(f"{plan.name}: a plan's name ends with {SUFFIX}, or no worker opens it")
     architecture, device = _device(options)
     model = onnx.load_model_from_string(read_graph(source))
     plugins = check_nodes(model, source.name, manifest.model)
@@ -79,34 +82,37 @@ def build_plan(
         model = halved(model)
     plan.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="plan-") as folder:
-        graph = Path(folder) / "graph.onnx"
-        graph.write_bytes(model.SerializeToString())
-        request = Request(
-            graph=str(graph),
-            plan=str(plan.absolute()),
-            backend=options.backend,
-            target=options.target,
-            batches=options.batches,
-            frame=(manifest.height, manifest.width, _CHANNELS),
-            plugins=plugins,
-            timing_cache=str(options.timing_cache) if options.timing_cache else None,
-        )
-        done = _run(request, on_phase)
         kernel = b""
         if plugins:
             on_phase("compiling kernels")
             kept = options.kernels or Path(folder)
             library = compile_kernel(kept, find_nvcc(os.environ), architectures=[architecture])
             kernel = library.library.read_bytes()
+        graph, made = Path(folder) / "graph.onnx", Path(folder) / "made.plan"
+        graph.write_bytes(model.SerializeToString())
+        request = Request(
+            graph=str(graph),
+            plan=str(made),
+            backend=options.backend,
+            target=options.target,
+            batches=(1, options.usual_batch, options.max_batch),
+            frame=(manifest.height, manifest.width, _CHANNELS),
+            plugins=plugins,
+            timing_cache=str(options.timing_cache) if options.timing_cache else None,
+        )
+        version = _run(request, on_phase)
+        # Only what is whole is laid beside what may be serving.
+        if kernel:
             write_atomic(kernel_path(plan), kernel)
+        write_atomic(plan, made.read_bytes())
     built = manifest.model_copy(
         update={
             "sha256": file_sha256(plan),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "format": options.backend,
-            "format_version": f"{options.backend} {done['version']}",
+            "format_version": f"{options.backend} {version}",
             "device": device,
-            "max_batch": options.batches[2],
+            "max_batch": options.max_batch,
             "precision": options.precision,
             "admission": None,
             "built_from": manifest.sha256,
@@ -168,8 +174,8 @@ def _device(options: PlanOptions) -> tuple[int, str]:
     return 10 * gpu.capability[0] + gpu.capability[1], f"{gpu.name}, {gpu.target}"
 
 
-def _run(request: Request, on_phase: Callable[[str], None]) -> dict[str, str]:
-    """Build in a process of its own."""
+def _run(request: Request, on_phase: Callable[[str], None]) -> str:
+    """Build in a process of its own; gives the version of TensorRT."""
     command = [sys.executable, "-m", _MODULE]
     with (
         loadable_libraries(request.backend) as environment,
@@ -194,7 +200,7 @@ def _run(request: Request, on_phase: Callable[[str], None]) -> dict[str, str]:
                 raise BackendError(str(said["error"]))
             if "done" in said:
                 process.wait()
-                return dict(said["done"])
+                return str(said["done"])
             if "phase" in said:
                 on_phase(str(said["phase"]))
         status = process.wait()

@@ -44,8 +44,8 @@ def main() -> None:
         _say(error=str(error))
 
 
-def build(request: Request, say: Callable[..., None]) -> dict[str, str | int]:
-    """Parse, check, build and write; gives the version of TensorRT and the plan's size.
+def build(request: Request, say: Callable[..., None]) -> str:
+    """Parse, check, build and write; gives the version of TensorRT.
 
     Raises:
         BackendError: TensorRT refuses the graph or the target.
@@ -72,7 +72,7 @@ def build(request: Request, say: Callable[..., None]) -> dict[str, str | int]:
     if cache is not None and request.timing_cache:
         write_atomic(Path(request.timing_cache), bytes(cache.serialize()))
     del creator  # TensorRT holds no reference of its own
-    return {"version": trt.__version__, "bytes": plan.nbytes}
+    return str(trt.__version__)
 
 
 def _parse(trt: Any, network: Any, log: Any, request: Request) -> None:  # noqa: ANN401
@@ -115,7 +115,10 @@ def _timing_cache(config: Any, request: Request) -> Any:  # noqa: ANN401
         return None
     path = Path(request.timing_cache)
     cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        raise BackendError(
+            f"{path} is no timing cache of this {request.backend} and GPU: remove it"
+        )
     return cache
 
 

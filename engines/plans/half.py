@@ -17,19 +17,27 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from engines.residual.operator import DOMAIN, OPERATOR, OUTPUTS, SCALES
 
-_MOVES = frozenset(
-    ("Concat", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+# A float16 layer with weights bounds what it gives; its inputs may come from anywhere.
+_WEIGHTED = frozenset(("Conv", "ConvTranspose"))
+# These go with what they are given: between two float32 layers they would only lose range.
+_FOLLOWING = frozenset(
+    (
+        "Add",
+        "Clip",
+        "Concat",
+        "Flatten",
+        "LeakyRelu",
+        "MaxPool",
+        "Relu",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    )
 )
-_HALF_LAYERS = _MOVES | {
-    "Add",
-    "Clip",
-    "Conv",
-    "ConvTranspose",
-    "LeakyRelu",
-    "MaxPool",
-    "Relu",
-    "Resize",
-}
 _OWN_TYPES = {"Resize": 1}  # inputs from this one on are of their own types
 
 
@@ -66,12 +74,15 @@ class _Halver:
         return self._cast(name, TensorProto.FLOAT) if name in self._half else name
 
     def _wants_half(self, node: NodeProto) -> bool:
-        """Moving needs no precision of its own: it goes with what it moves."""
-        if node.domain or node.op_type not in _HALF_LAYERS:
+        if node.domain or not any(name in self._float32 for name in node.output):
             return False
-        if node.op_type in _MOVES:
-            return any(name in self._half for name in node.input)
-        return any(name in self._float32 for name in node.output)
+        if node.op_type in _WEIGHTED:
+            return True
+        if node.op_type not in _FOLLOWING:
+            return False
+        moved = [name for name in node.input if name in self._float32 and name not in self._stored]
+        typed = moved[: _OWN_TYPES.get(node.op_type)]
+        return bool(typed) and all(name in self._half for name in typed)
 
     def _as_half(self, name: str) -> str:
         if name in self._half or name not in self._float32:

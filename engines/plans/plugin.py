@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from engines.errors import BackendError
 from engines.residual.launcher import Answers, ResidualKernel, Scale
 from engines.residual.operator import DOMAIN, OPERATOR, OUTPUTS, SCALES, VERSION
 
@@ -39,13 +40,24 @@ def workspace_bytes(maps: Sequence[tuple[int, int]], batch: int) -> int:
 def register_plugin(trt: Any, kernel: ResidualKernel | None = None) -> object:  # noqa: ANN401
     """Make the operator known to a TensorRT; hold on to what is returned as long as it is used.
 
+    A process has one at a time: `forget_plugin` makes room for the next.
+
     Args:
         trt: `tensorrt` or `tensorrt_rtx`.
         kernel: the library of kernels; None where plans are built, but not run.
+
+    Raises:
+        BackendError: there is one already.
     """
     creator = _creator_type(trt, _plugin_type(trt, kernel))()
-    trt.get_plugin_registry().register_creator(creator, DOMAIN)
+    if not trt.get_plugin_registry().register_creator(creator, DOMAIN):
+        raise BackendError("this process has loaded a plan already: close it before another")
     return creator
+
+
+def forget_plugin(trt: Any, creator: object) -> None:  # noqa: ANN401
+    """Take back what `register_plugin` gave."""
+    trt.get_plugin_registry().deregister_creator(creator)
 
 
 def _creator_type(trt: Any, plugin_type: Any) -> Any:  # noqa: ANN401

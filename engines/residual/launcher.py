@@ -46,7 +46,7 @@ class ResidualKernel:
             BackendError: it does not load, or is not of this version.
         """
         try:
-            self._library = _declared(ctypes.CDLL(str(library)))
+            self._library = _declared(ctypes.CDLL(str(library.resolve())))
         except (OSError, AttributeError) as error:
             raise BackendError(f"{library} is no residual kernel ({error}): compile it") from error
         found = self._library.prn_residual_version()

@@ -81,7 +81,7 @@ def run(settings: WorkerSettings) -> int:
     with open_engine(
         settings.engine, settings.backend, settings.device, settings.threads
     ) as opened:
-        if why := unproven(opened.manifest):
+        if why := unproven(opened.manifest, opened.backend):
             if not settings.skip_admission:
                 raise AdmissionError(
                     f"{settings.engine} {why}: run engine-admit --engine {settings.engine} here, "
@@ -97,8 +97,13 @@ def run(settings: WorkerSettings) -> int:
         return _serve(settings, opened, curve, max_batch)
 
 
-def unproven(manifest: Manifest) -> str:
-    """Say why an engine may not judge yet; empty where it may, or is the fixed one of dry runs."""
+def unproven(manifest: Manifest, backend: str) -> str:
+    """Say why an engine may not judge here; empty where it may, or is the fixed one of dry runs.
+
+    Args:
+        manifest: of the engine.
+        backend: what runs it here.
+    """
     if manifest.format == "fixed":
         return ""
     admission = manifest.admission
@@ -106,6 +111,11 @@ def unproven(manifest: Manifest) -> str:
         return "has not proved itself"
     if not admission.admitted:
         return f"was refused on {admission.machine} ({'; '.join(admission.reasons)})"
+    if (admission.machine, admission.backend) != (machine_name(), backend):
+        return (
+            f"proved itself on {admission.machine} with {admission.backend}, not on this machine, "
+            f"{machine_name()} with {backend}"
+        )
     return ""
 
 

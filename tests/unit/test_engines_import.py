@@ -149,6 +149,14 @@ def test_wishes_that_do_not_fit_are_named(
     assert not (tmp_path / "engine.onnx").exists()
 
 
+def test_source_is_never_overwritten(patches: Path) -> None:
+    before = patches.read_bytes()
+    for target in (patches, patches.with_suffix(".engine")):
+        with pytest.raises(ManifestError, match="a name of its own"):
+            import_model(patches, target, ImportOptions(size=SIZE))
+    assert patches.read_bytes() == before
+
+
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x07" + 40 * b"\xff"])
 def test_foreign_bytes_are_no_model(tmp_path: Path, content: bytes) -> None:
     source = tmp_path / "model.onnx"

@@ -7,6 +7,7 @@ from trainer.errors import DatasetError
 from trainer.export.calibrate import (
     Costs,
     HeldOutDefects,
+    amid_gap,
     calibrate,
     conformal_threshold,
     cost_threshold,
@@ -121,3 +122,37 @@ def test_costs_without_defects_are_refused(rng: np.random.Generator) -> None:
     for defects in (None, none):
         with pytest.raises(DatasetError, match="need held-out defects"):
             calibrate(maps.max(axis=(1, 2)), maps, 0.01, defects, RARE)
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), max_size=30),
+    st.floats(0, 1, width=32),
+)
+def test_threshold_amid_the_gap_lets_no_more_defects_escape(
+    scores: list[float], threshold: float
+) -> None:
+    defects = np.array(scores, np.float32)
+    found, moved = amid_gap(threshold, defects)
+    assert found >= threshold
+    assert moved == bool((defects > threshold).any())
+    if moved:
+        assert np.count_nonzero(defects <= found) <= np.count_nonzero(defects <= threshold) + (
+            found == defects[defects > threshold].min()  # neighbours in binary have no middle
+        )
+    else:
+        assert found == threshold
+
+
+def test_few_normals_get_a_threshold_amid_the_gap_and_many_the_promised_one() -> None:
+    maps = np.zeros((2000, 4, 4), np.float32)
+    maps[:, 0, 0] = np.linspace(0.1, 0.2, 2000)
+    marked = np.zeros((1, 4, 4), np.bool_)
+    marked[:, 0] = True
+    defects = HeldOutDefects(np.array([0.6], np.float32), marked.astype(np.float32), marked)
+    scores = maps.max(axis=(1, 2))
+    few = calibrate(scores[-20:], maps[-20:], 0.01, defects)
+    assert few.image == pytest.approx(0.4)
+    assert "middle of the gap" in few.method
+    many = calibrate(scores, maps, 0.01, defects)
+    assert many.image == pytest.approx(0.199, abs=1e-3)
+    assert "middle" not in many.method

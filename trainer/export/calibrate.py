@@ -54,6 +54,24 @@ def conformal_threshold(scores: NDArray[np.floating], rate: float) -> tuple[floa
     return float(ordered[rank - 1]), rate
 
 
+def amid_gap(threshold: float, defects: NDArray[np.floating]) -> tuple[float, bool]:
+    """Move a threshold to the middle between it and the next higher score of a defect.
+
+    Of few normals the highest score is as likely as not exceeded by the next few good parts. Up to
+    the next defect no held-out one more escapes, so the middle is the safest place for both errors.
+
+    Args:
+        threshold: the highest score of held-out normals.
+        defects: scores [m] of held-out defects, m >= 0.
+
+    Returns: the threshold, and whether it was moved.
+    """
+    above = defects[defects > threshold]
+    if not len(above):
+        return threshold, False
+    return (threshold + float(above.min())) / 2, True
+
+
 def normals_needed(rate: float) -> int:
     """How many held-out normals support `rate`: the least n with 1 / (n + 1) <= rate."""
     return math.ceil(1 / rate - 1e-9) - 1
@@ -155,6 +173,11 @@ def calibrate(
     if costs is None:
         image, supported = conformal_threshold(scores, rate)
         method = _rate_method(len(scores), rate, supported)
+        if supported > rate and defects is not None:
+            image, moved = amid_gap(image, defects.scores)
+            method += (
+                ", moved up to the middle of the gap below the next held-out or made defect" * moved
+            )
         promised: float | None = supported
     elif defects is None or not len(defects.scores):
         raise DatasetError(
@@ -178,7 +201,10 @@ def _pixel(maps: NDArray[np.float32], defects: HeldOutDefects | None) -> tuple[f
     if defects is None or not len(defects.maps):
         return pixel_threshold(maps), "median of their highest map values"
     chosen = overlap_threshold(defects.maps, defects.masks)
-    return chosen, f"best mean overlap with the masks of {len(defects.maps)} held-out defects"
+    return (
+        chosen,
+        f"best mean overlap with the masks of {len(defects.maps)} held-out or made defects",
+    )
 
 
 def _above(values: NDArray[np.float32], levels: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -32,7 +32,7 @@ class Rhythm:
 
     save_every: int = 100
     check_every: int = 100
-    patience: int = 5  # checks without a better one, after which the training ends
+    patience: int = 5  # checks clearly worse than the best, after which the training ends
     cool_down_share: float = 0.1  # of all steps, to end with once it was decided to stop
 
 

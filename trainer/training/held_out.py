@@ -16,7 +16,7 @@ NORMAL_SHARE = 0.12  # of the normal pictures, held out
 SEEN_SHARE = 0.1  # of the seen defects
 LEAST_SEEN = 20  # of fewer, none is held out: each is worth more to learn from
 _BATCH = 8
-_CLEARLY = 0.05  # worse
+_CLEARLY = 0.05  # share by which a loss is more than another
 
 NORMAL, DRAWN, SEEN = range(3)  # groups
 

@@ -37,7 +37,7 @@ from trainer.training.trainee import Method
 from trainer.training.untrained import load_layer4, make_prn
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
-_HELD_ANOMALIES = 32  # made on held-out normal pictures, or a few fewer
+_HELD_ANOMALIES = 32  # made on held-out normal pictures; half remain where pictures are moved
 _AHEAD_OF_GPU = 6  # threads that make batches while it learns one
 _COMPARED = 4  # frames on which the exported graph must agree with torch
 _BATCH = 8
