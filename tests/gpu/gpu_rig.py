@@ -89,20 +89,23 @@ class Guarded:
     """A copy of a tensor with guards on both sides, `shift` elements past 16 bytes."""
 
     def __init__(self, values: Tensor, fill: float, shift: int = 0) -> None:
-        self._fill = fill
         self._start = GUARD + shift  # torch's memory begins at a multiple of 64 bytes
         size = values.numel() + 2 * GUARD + shift
         self._all = torch.full((size,), fill, dtype=values.dtype, device=values.device)
         end = self._start + values.numel()
         self.values = self._all[self._start : end].view(values.shape)
         self.values.copy_(values)
+        self._wanted = self._bits[0].item()  # a GPU's NaN has other bits than a CPU's
 
     def is_intact(self) -> bool:
         """Tell whether the guards are as they were, to the bit."""
-        kind = BITS[self._all.itemsize]
-        wanted = torch.full((1,), self._fill, dtype=self._all.dtype).view(kind).item()
-        all_bits, end = self._all.view(kind), self._start + self.values.numel()
-        return bool((all_bits[: self._start] == wanted).all() and (all_bits[end:] == wanted).all())
+        before = self._bits[: self._start]
+        behind = self._bits[self._start + self.values.numel() :]
+        return bool((before == self._wanted).all() and (behind == self._wanted).all())
+
+    @property
+    def _bits(self) -> Tensor:
+        return self._all.view(BITS[self._all.itemsize])
 
 
 class BoundCall:

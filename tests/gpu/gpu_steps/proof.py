@@ -1,11 +1,10 @@
 """The tests of the kernel on this GPU, through pytest."""
 
-import os
 import re
 import sys
 from xml.etree import ElementTree as ET
 
-from gpu_steps.job import ROOT, Job, WrongError, last_lines, said_by
+from gpu_steps.job import Job, WrongError, environment, last_lines, said_by
 
 TESTS = "tests/gpu/test_residual_kernel_gpu.py"
 FEW = "reference and shape0 or nan or refused or graph"  # enough to prove this step on a CPU
@@ -18,13 +17,8 @@ def run(job: Job) -> None:
     command = [sys.executable, "-m", "pytest", TESTS, "-q", "--tb=short", "--durations=5"]
     command += ["-o", "filterwarnings=default", f"--junitxml={report}"]
     command += [] if job.has_gpu else ["-k", FEW]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PRN_KERNEL_DEVICE": job.device,
-        "PRN_KERNEL_FOLDER": str(job.room),
-    }
-    status, said = said_by(command, job.left_s() - 3, environment)
+    how = environment(PRN_KERNEL_DEVICE=job.device, PRN_KERNEL_FOLDER=str(job.room))
+    status, said = said_by(command, job.left_s() - 3, how)
     job.put("status", status)
     job.put("said", last_lines(said, 12))
     if not report.is_file():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gpu_rig import compile_for_this_gpu
 
-from gpu_steps.job import ROOT, Job, NotRunError, WrongError, last_lines, said_by
+from gpu_steps.job import Job, NotRunError, WrongError, environment, last_lines, said_by
 
 TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
 PLACES = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer")
@@ -26,12 +26,11 @@ def run(job: Job) -> None:
         raise NotRunError("no compute-sanitizer on PATH or in /usr/local/cuda")
     library = compile_for_this_gpu(job.room).library
     plain = [sys.executable, PROGRAM, library]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    status, said = said_by(plain, 30, environment)
+    status, said = said_by(plain, 30, environment())
     job.put("without", {"status": status, "said": last_lines(said, 3)})
     for tool in TOOLS:
         watched = [program, "--tool", tool, *plain]
-        status, said = said_by(watched, min(TOOL_S, job.left_s() - 2), environment)
+        status, said = said_by(watched, min(TOOL_S, job.left_s() - 2), environment())
         job.put(tool, judged(status, said))
     found = {tool: job.figures[tool]["found"] for tool in TOOLS}
     if job.figures["without"]["status"] != 0 or any(found.values()):
