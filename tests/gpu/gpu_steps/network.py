@@ -81,7 +81,7 @@ def train(job: Job, made: Untrained) -> None:
     fine, middle, coarse = (each.prototypes for each in network.compared)
     normals = made.normals.sharing((fine, middle, coarse))
     batch = Squares(made.normals.pixels, size=BATCH if job.has_gpu else 4).batch(1)
-    for deterministic in (True, False):
+    for deterministic in (True, False) if job.has_gpu else (True,):
         for precision in ("fp32", "bf16"):
             if job.left_s() < LEAST_S:
                 return
