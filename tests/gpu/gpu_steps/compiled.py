@@ -44,7 +44,10 @@ def run(job: Job) -> None:
         if isinstance(form, dict):
             job.add("forms", row | {"compiled": form})
             continue
-        row["agreement"] = {"compiled": agreement(bound, form)}
+        row["agreement"] = {"compiled": job.attempt(lambda: agreement(bound, form))}  # noqa: B023
+        if "not run" in row["agreement"]["compiled"]:  # a wrong form is no rival
+            job.add("forms", row)
+            continue
         row["ours"] = with_graph(job, clock, bound.launch)
         row["compiled"] = with_graph(job, clock, form)
         job.add("forms", row)

@@ -78,7 +78,8 @@ def scales_of(bound: BoundCall) -> list[tuple[Tensor, Tensor, Tensor]]:
 
 
 def product_form(features: Tensor, prototypes: Tensor, norms: Tensor, multiply: Multiply) -> Answer:
-    gaps = torch.add(norms, multiply(features, prototypes), alpha=-2)  # [N, K]
+    products = multiply(features, prototypes)  # [N, K]
+    gaps = norms - (products + products)  # torch.compile 2.13 forgets the alpha of torch.add here
     index = gaps.argmin(1)
     residual = torch.sub(features, prototypes[index]).square_()
     return residual, index, residual.sum(1, dtype=torch.float32)

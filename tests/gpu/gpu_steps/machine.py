@@ -38,7 +38,7 @@ def run(job: Job) -> None:
         job.put("gpu", "none was asked for")
         return
     job.put("nvidia_smi", smi())
-    job.put("gpu", gpu())
+    job.put("gpu", job.attempt(gpu))
 
 
 def smi() -> dict[str, str]:
