@@ -135,7 +135,7 @@ def repeatable(wanted: bool) -> Iterator[None]:  # noqa: FBT001  # a column of t
 
 def infer(job: Job, clock: Clock, network: PRN, plan: str) -> None:
     """Time judging frames that lie on the device, each call waited for."""
-    size, batches = (SIZE, BATCHES) if job.has_gpu else (SMALL, (1, 2))
+    size, batches = (SIZE, BATCHES) if job.has_gpu else (SMALL, (2,))
     dice = torch.Generator().manual_seed(1)
     frames = torch.randint(
         0, 256, (max(batches), size, size, 3), dtype=torch.uint8, generator=dice

@@ -31,6 +31,12 @@ def run(job: Job) -> None:
     job.put("refused", refused)
     status, said = said_by([*pip, "--no-build-isolation", "-e", ROOT], min(PIP_S, job.left_s()))
     job.put("project", "installed" if status == 0 else last_lines(said))
+    wanted = "assert torch.cuda.is_available()" if job.has_gpu else "pass"
+    status, said = said_by([python, "-c", f"import numpy, torch; {wanted}"], job.left_s())
+    if status != 0:
+        raise NotRunError(
+            f"torch is not seen from there, so nothing carried is used: {said[-200:]}"
+        )
     job.put("python", str(python))
 
 
