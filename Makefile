@@ -9,8 +9,10 @@ WEIGHTS ?=
 # demo: a folder in MVTec layout to learn and inspect; empty: a generated product.
 DATA ?=
 OUT ?= demo-out
+# gpu: a Python with torch for this machine's GPU; what else it lacks is reported as not run.
+GPU_PYTHON ?= python3
 
-.PHONY: help demo test train-gpu lint bench drill clean
+.PHONY: help demo test gpu train-gpu lint bench drill clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +37,9 @@ demo: $(VENV)/.installed  ## learn a product and inspect it, camera to verdict: 
 
 test: $(VENV)/.installed-dev  ## install and run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+gpu:  ## check and measure everything that wants a GPU, in 8 minutes: GPU_PYTHON=python with torch
+	PYTHONPATH=. $(GPU_PYTHON) tests/gpu/measure.py --out $(OUT)/gpu.json
 
 train-gpu: $(VENV)/.installed  ## train full-size PRN on a GPU in 12 minutes: DATA=folder WEIGHTS=resnet18.safetensors
 	@test -n "$(DATA)" -a -n "$(WEIGHTS)" || { echo "make train-gpu DATA=folder WEIGHTS=file" >&2; exit 2; }

