@@ -113,7 +113,7 @@ def test_costs_and_defects_decide_both_thresholds_and_the_method_says_so(
     assert found.false_reject_rate is None
     assert "least expected cost over 10 held-out normals and 2 held-out defects" in found.method
     assert "100 an escape, 1 a false reject, 1.00% of parts defective" in found.method
-    assert "best mean overlap with the masks of 2 held-out defects" in found.method
+    assert "best mean overlap with the masks of 2 held-out or made defects" in found.method
 
 
 def test_costs_without_defects_are_refused(rng: np.random.Generator) -> None:

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from trainer.anomalies.synthesis import Switches
+from trainer.choices import SIMULATED_CERTAINTY
 from trainer.commands.train_prn import find_device
 from trainer.errors import CheckpointError, DeviceError
 from trainer.networks.prn import Switches as Parts
@@ -27,7 +28,7 @@ BASE = SupervisedRecipe(
     seen=10,
     leave_out=(),
     parts=Parts(),
-    anomalies=Switches(),
+    anomalies=Switches(certainty=1),
     textures=None,
     batch_size=16,
     method=Method(),
@@ -60,6 +61,8 @@ def test_rows_of_a_table_are_different_trainings_and_one_changes_nothing(name: s
 
 
 def test_rows_change_one_thing_each() -> None:
+    made = [row.change(BASE).anomalies.certainty for row in TABLES["table5"].rows]
+    assert made == [1, 1, 1, 1, SIMULATED_CERTAINTY, 1]
     ratios = [row.change(BASE) for row in TABLES["table6"].rows]
     assert [each.prototype_share for each in ratios] == [0.05, 0.1, 0.3, 1.0]
     assert {replace(each, prototype_share=0.1) for each in ratios} == {BASE}
