@@ -110,10 +110,8 @@ class Drill:
             self._kill(self._victim, "worker")
             self._victim = self._worker("victim")
             self._next_kill_s = now_s + self._settings.worker_life_s * self._rng.uniform(0.5, 1.5)
-        if self._camera_marks and done > self._camera_marks[0]:
+        if self._camera_marks and done > self._camera_marks[0] and self._kill_camera():
             self._camera_marks.pop(0)
-            self._kill(self._camera, "camera")
-            self._camera = self._start_camera()
         if self._redis_marks and done > self._redis_marks[0] and self._kill_redis():
             self._redis_marks.pop(0)
 
@@ -175,6 +173,28 @@ class Drill:
         if member.alive():
             member.kill()
             self.kills[role] += 1
+
+    def _kill_camera(self) -> bool:
+        """Kill the camera and start another; not one that has shown every part.
+
+        Such a one forgets where it was, and the next would show all parts again. It stands still
+        while its book is read, so that it cannot come to its end meanwhile.
+        """
+        if not self._camera.alive():
+            return True
+        self._camera.process.send_signal(signal.SIGSTOP)
+        try:
+            with translated():
+                (book,) = self._ledger.books().cameras
+        except (ConnectionLost, RedisFull):
+            self._camera.process.send_signal(signal.SIGCONT)
+            return False  # Redis is just coming back: another time
+        if book.runs[-1][1] >= self._settings.frames - 1:
+            self._camera.process.send_signal(signal.SIGCONT)
+            return True
+        self._kill(self._camera, "camera")
+        self._camera = self._start_camera()
+        return True
 
     def _kill_redis(self) -> bool:
         """Kill the server; whoever notices first starts it again."""
