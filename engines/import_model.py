@@ -37,9 +37,8 @@ class ImportOptions:
     """What the file itself does not say."""
 
     size: tuple[int, int] | None = None  # (height, width) of frames; None: as the file fixes them
-    mean: tuple[float, float, float] | None = (
-        None  # of RGB in 0..1, to subtract; None: the file does
-    )
+    # of RGB in 0..1, to subtract and to divide by; None: the file does it itself
+    mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     score: str | None = None  # output names; None: one of SCORE_NAMES, else the map's maximum
     map: str | None = None  # None: one of MAP_NAMES
@@ -232,13 +231,16 @@ def _output(
 
 def _check_runs(content: bytes, name: str, size: tuple[int, int], most: int) -> None:
     """Run it on grey frames, one and two where it can: what it answers must have our shapes."""
-    for count in {1, min(2, most)}:
-        frames = np.full((count, *size, 3), 128, np.uint8)
-        try:
-            session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-            score, maps = session.run([SCORE, MAP], {FRAMES: frames})
-        except Exception as error:  # its errors share no base class but Exception
-            raise ManifestError(f"{name} does not run: {error}") from error
+    counts = sorted({1, min(2, most)})
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        answers = [
+            session.run([SCORE, MAP], {FRAMES: np.full((count, *size, 3), 128, np.uint8)})
+            for count in counts
+        ]
+    except Exception as error:  # its errors share no base class but Exception
+        raise ManifestError(f"{name} does not run: {error}") from error
+    for count, (score, maps) in zip(counts, answers, strict=True):
         if score.shape != (count,) or maps.shape != (count, *size):
             raise ManifestError(
                 f"{name} answers score {list(score.shape)} and map {list(maps.shape)} for "

@@ -18,13 +18,7 @@ from onnx import ModelProto
 from engines.contract import read_graph
 from engines.cuda_driver import find_gpu
 from engines.errors import BackendError, ManifestError
-from engines.manifest import (
-    Manifest,
-    file_sha256,
-    read_manifest,
-    write_atomic,
-    write_manifest,
-)
+from engines.manifest import Manifest, read_manifest, write_atomic, write_manifest
 from engines.plans.backend import SUFFIX, PlanBackend, kernel_path, loadable_libraries
 from engines.plans.build_process import THIS_GPU, Request
 from engines.plans.half import halved
@@ -80,34 +74,15 @@ def build_plan(
     plugins = check_nodes(model, source.name, manifest.model)
     if options.precision == "fp16":
         model = halved(model)
-    plan.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="plan-") as folder:
-        kernel = b""
-        if plugins:
-            on_phase("compiling kernels")
-            kept = options.kernels or Path(folder)
-            library = compile_kernel(kept, find_nvcc(os.environ), architectures=[architecture])
-            kernel = library.library.read_bytes()
-        graph, made = Path(folder) / "graph.onnx", Path(folder) / "made.plan"
-        graph.write_bytes(model.SerializeToString())
-        request = Request(
-            graph=str(graph),
-            plan=str(made),
-            backend=options.backend,
-            target=options.target,
-            batches=(1, options.usual_batch, options.max_batch),
-            frame=(manifest.height, manifest.width, _CHANNELS),
-            plugins=plugins,
-            timing_cache=str(options.timing_cache) if options.timing_cache else None,
-        )
+    with tempfile.TemporaryDirectory(prefix="plan-") as name:
+        folder = Path(name)
+        kernel = _compiled(options.kernels or folder, architecture, on_phase) if plugins else b""
+        request = _request(model, folder, options, manifest, plugins)
         version = _run(request, on_phase)
-        # Only what is whole is laid beside what may be serving.
-        if kernel:
-            write_atomic(kernel_path(plan), kernel)
-        write_atomic(plan, made.read_bytes())
+        content = Path(request.plan).read_bytes()
     built = manifest.model_copy(
         update={
-            "sha256": file_sha256(plan),
+            "sha256": hashlib.sha256(content).hexdigest(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "format": options.backend,
             "format_version": f"{options.backend} {version}",
@@ -119,7 +94,7 @@ def build_plan(
             "kernel_sha256": hashlib.sha256(kernel).hexdigest() if kernel else "",
         }
     )
-    write_manifest(plan, built)
+    _publish(plan, content, kernel, built)
     return built
 
 
@@ -172,6 +147,40 @@ def _device(options: PlanOptions) -> tuple[int, str]:
         return int(options.target.removeprefix("sm_")), options.target
     gpu = find_gpu()
     return 10 * gpu.capability[0] + gpu.capability[1], f"{gpu.name}, {gpu.target}"
+
+
+def _compiled(folder: Path, architecture: int, on_phase: Callable[[str], None]) -> bytes:
+    """Compile the kernels for one architecture; gives the library's content."""
+    on_phase("compiling kernels")
+    made = compile_kernel(folder, find_nvcc(os.environ), architectures=[architecture])
+    return made.library.read_bytes()
+
+
+def _request(
+    model: ModelProto, folder: Path, options: PlanOptions, manifest: Manifest, plugins: int
+) -> Request:
+    """Lay the graph into `folder`, and say what to build of it, there."""
+    graph = folder / "graph.onnx"
+    graph.write_bytes(model.SerializeToString())
+    return Request(
+        graph=str(graph),
+        plan=str(folder / "made.plan"),
+        backend=options.backend,
+        target=options.target,
+        batches=(1, options.usual_batch, options.max_batch),
+        frame=(manifest.height, manifest.width, _CHANNELS),
+        plugins=plugins,
+        timing_cache=str(options.timing_cache) if options.timing_cache else None,
+    )
+
+
+def _publish(plan: Path, content: bytes, kernel: bytes, manifest: Manifest) -> None:
+    """Lay what is whole where another plan may be serving."""
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    if kernel:
+        write_atomic(kernel_path(plan), kernel)
+    write_atomic(plan, content)
+    write_manifest(plan, manifest)
 
 
 def _run(request: Request, on_phase: Callable[[str], None]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from engines.residual.operator import DOMAIN, OPERATOR, OUTPUTS, SCALES
+from engines.residual.operator import DOMAIN, OPERATOR, SCALES
 
 # A float16 layer with weights bounds what it gives; its inputs may come from anywhere.
 _WEIGHTED = frozenset(("Conv", "ConvTranspose"))
@@ -58,7 +58,7 @@ class _Halver:
         halved.CopyFrom(node)
         if (node.domain, node.op_type) == (DOMAIN, OPERATOR):
             inputs = [self._as_half(name) for name in node.input]
-            halves = node.output[: OUTPUTS.index(f"residual_{SCALES - 1}") + 1]
+            halves = node.output[:SCALES]  # the residuals
         elif self._wants_half(node):
             typed = _OWN_TYPES.get(node.op_type, len(node.input))
             inputs = [*map(self._as_half, node.input[:typed]), *node.input[typed:]]

@@ -49,7 +49,9 @@ def register_plugin(trt: Any, kernel: ResidualKernel | None = None) -> object:  
     Raises:
         BackendError: there is one already.
     """
-    creator = _creator_type(trt, _plugin_type(trt, kernel))()
+    bases = (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime)
+    plugin = type("Plugin", (_Plugin, *bases), {"trt": trt, "kernel": kernel, "bases": bases})
+    creator = type("Creator", (_Creator, trt.IPluginCreatorV3One), {"plugin": plugin})(trt)
     if not trt.get_plugin_registry().register_creator(creator, DOMAIN):
         raise BackendError("this process has loaded a plan already: close it before another")
     return creator
@@ -60,125 +62,116 @@ def forget_plugin(trt: Any, creator: object) -> None:  # noqa: ANN401
     trt.get_plugin_registry().deregister_creator(creator)
 
 
-def _creator_type(trt: Any, plugin_type: Any) -> Any:  # noqa: ANN401
-    class Creator(trt.IPluginCreatorV3One):  # type: ignore[misc]  # known only when it is imported
-        """Makes the plugin for each node that asks for it."""
+class _Creator:
+    """Makes the plugin for each node that asks for it; joined with TensorRT's creator."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.name, self.plugin_namespace = OPERATOR, DOMAIN
-            self.plugin_version = str(VERSION)
-            self.field_names = trt.PluginFieldCollection([])
+    plugin: type
 
-        def create_plugin(self, name: str, fields: Any, phase: Any) -> Any:  # noqa: ANN401
-            del name, fields, phase
-            return plugin_type()
+    def __init__(self, trt: Any) -> None:  # noqa: ANN401
+        trt.IPluginCreatorV3One.__init__(self)
+        self.name, self.plugin_namespace = OPERATOR, DOMAIN
+        self.plugin_version = str(VERSION)
+        self.field_names = trt.PluginFieldCollection([])
 
-    return Creator
+    def create_plugin(self, name: str, fields: Any, phase: Any) -> Any:  # noqa: ANN401
+        del name, fields, phase
+        return self.plugin()
 
 
-def _plugin_type(trt: Any, kernel: ResidualKernel | None) -> Any:  # noqa: ANN401, C901
-    bases = (
-        trt.IPluginV3,
-        trt.IPluginV3OneCore,
-        trt.IPluginV3OneBuild,
-        trt.IPluginV3OneRuntime,
-    )
+class _Plugin:
+    """The operator; names and signatures of its methods are TensorRT's, whose classes it joins."""
 
-    class Plugin(*bases):  # type: ignore[misc]  # known only when it is imported
-        """The operator; method names and signatures are TensorRT's."""
+    trt: Any
+    kernel: ResidualKernel | None
+    bases: tuple[Any, ...]
 
-        def __init__(self) -> None:
-            for base in bases:
-                base.__init__(self)
-            self.plugin_name, self.plugin_namespace = OPERATOR, DOMAIN
-            self.plugin_version = str(VERSION)
-            self.num_outputs = len(OUTPUTS)
+    def __init__(self) -> None:
+        for base in self.bases:
+            base.__init__(self)
+        self.plugin_name, self.plugin_namespace = OPERATOR, DOMAIN
+        self.plugin_version = str(VERSION)
+        self.num_outputs = len(OUTPUTS)
 
-        def get_capability_interface(self, kind: Any) -> Any:  # noqa: ANN401
-            del kind
-            return self
+    def get_capability_interface(self, kind: Any) -> Any:  # noqa: ANN401
+        del kind
+        return self
 
-        def clone(self) -> Any:  # noqa: ANN401
-            copied = Plugin()
-            copied.__dict__.update(self.__dict__)
-            return copied
+    def clone(self) -> Any:  # noqa: ANN401
+        return type(self)()
 
-        def get_output_data_types(self, types: Sequence[Any]) -> list[Any]:
-            return [*types[:_INPUTS:2], trt.int32, trt.float32]
+    def get_output_data_types(self, types: Sequence[Any]) -> list[Any]:
+        return [*types[:_INPUTS:2], self.trt.int32, self.trt.float32]
 
-        def get_output_shapes(self, inputs: Any, shapes: Any, builder: Any) -> list[Any]:  # noqa: ANN401
-            del shapes
-            maps = [trt.DimsExprs(inputs[place]) for place in range(0, _INPUTS, 2)]
-            rows = []
-            for _ in ("index", "distance"):
-                row = trt.DimsExprs(2)
-                row[0], row[1] = inputs[0][0], builder.constant(SCALES)
-                rows.append(row)
-            return [*maps, *rows]
+    def get_output_shapes(self, inputs: Any, shapes: Any, builder: Any) -> list[Any]:  # noqa: ANN401
+        del shapes
+        maps = [self.trt.DimsExprs(inputs[place]) for place in range(0, _INPUTS, 2)]
+        rows = []
+        for _ in ("index", "distance"):
+            row = self.trt.DimsExprs(2)
+            row[0], row[1] = inputs[0][0], builder.constant(SCALES)
+            rows.append(row)
+        return [*maps, *rows]
 
-        def supports_format_combination(self, place: int, ports: Any, inputs: int) -> bool:  # noqa: ANN401
-            port = ports[place].desc
-            if port.format != trt.TensorFormat.LINEAR:
-                return False
-            if place == inputs + _INDEX:
-                return bool(port.type == trt.int32)
-            if place == inputs + _INDEX + 1:
-                return bool(port.type == trt.float32)
-            allowed = port.type in (trt.float16, trt.float32)
-            return bool(allowed and port.type == ports[0].desc.type)
+    def supports_format_combination(self, place: int, ports: Any, inputs: int) -> bool:  # noqa: ANN401
+        port, trt = ports[place].desc, self.trt
+        if port.format != trt.TensorFormat.LINEAR:
+            return False
+        if place == inputs + _INDEX:
+            return bool(port.type == trt.int32)
+        if place == inputs + _INDEX + 1:
+            return bool(port.type == trt.float32)
+        allowed = port.type in (trt.float16, trt.float32)
+        return bool(allowed and port.type == ports[0].desc.type)
 
-        def configure_plugin(self, inputs: Any, outputs: Any) -> None:  # noqa: ANN401
-            pass
+    def configure_plugin(self, inputs: Any, outputs: Any) -> None:  # noqa: ANN401
+        pass
 
-        def get_workspace_size(self, inputs: Any, outputs: Any) -> int:  # noqa: ANN401
-            del outputs
-            return workspace_bytes(_maps([each.max for each in inputs]), inputs[0].max[0])
+    def get_workspace_size(self, inputs: Any, outputs: Any) -> int:  # noqa: ANN401
+        del outputs
+        return workspace_bytes(_maps([each.max for each in inputs]), inputs[0].max[0])
 
-        def get_valid_tactics(self) -> list[int]:
-            return []
+    def get_valid_tactics(self) -> list[int]:
+        return []
 
-        def set_tactic(self, tactic: int) -> None:
-            pass
+    def set_tactic(self, tactic: int) -> None:
+        pass
 
-        def on_shape_change(self, inputs: Any, outputs: Any) -> None:  # noqa: ANN401
-            pass
+    def on_shape_change(self, inputs: Any, outputs: Any) -> None:  # noqa: ANN401
+        pass
 
-        def attach_to_context(self, context: Any) -> Any:  # noqa: ANN401
-            del context
-            return self.clone()
+    def attach_to_context(self, context: Any) -> Any:  # noqa: ANN401
+        del context
+        return self.clone()
 
-        def get_fields_to_serialize(self) -> Any:  # noqa: ANN401
-            return trt.PluginFieldCollection([])
+    def get_fields_to_serialize(self) -> Any:  # noqa: ANN401
+        return self.trt.PluginFieldCollection([])
 
-        def enqueue(
-            self,
-            input_desc: Any,  # noqa: ANN401
-            output_desc: Any,  # noqa: ANN401
-            inputs: Sequence[int],
-            outputs: Sequence[int],
-            workspace: int,
-            stream: int,
-        ) -> None:
-            del output_desc
-            if kernel is None:
-                raise RuntimeError("the kernel library is not loaded in this process")
-            shapes = [tuple(each.dims) for each in input_desc]
-            maps, batch = _maps(shapes), shapes[0][0]
-            scales = [
-                Scale(inputs[2 * place], inputs[2 * place + 1], outputs[place], elements, count)
-                for place, (elements, count) in enumerate(maps)
-            ]
-            answers = Answers(
-                index=outputs[_INDEX],
-                distance=outputs[_INDEX + 1],
-                workspace=workspace,
-                workspace_bytes=workspace_bytes(maps, batch),
-            )
-            element = np.float16 if input_desc[0].type == trt.float16 else np.float32
-            kernel.launch(scales, batch, element, answers, stream)
-
-    return Plugin
+    def enqueue(
+        self,
+        input_desc: Any,  # noqa: ANN401
+        output_desc: Any,  # noqa: ANN401
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        workspace: int,
+        stream: int,
+    ) -> None:
+        del output_desc
+        if self.kernel is None:
+            raise RuntimeError("the kernel library is not loaded in this process")
+        shapes = [tuple(each.dims) for each in input_desc]
+        maps, batch = _maps(shapes), shapes[0][0]
+        scales = [
+            Scale(inputs[2 * place], inputs[2 * place + 1], outputs[place], elements, count)
+            for place, (elements, count) in enumerate(maps)
+        ]
+        answers = Answers(
+            index=outputs[_INDEX],
+            distance=outputs[_INDEX + 1],
+            workspace=workspace,
+            workspace_bytes=workspace_bytes(maps, batch),
+        )
+        element = np.float16 if input_desc[0].type == self.trt.float16 else np.float32
+        self.kernel.launch(scales, batch, element, answers, stream)
 
 
 def _maps(shapes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:

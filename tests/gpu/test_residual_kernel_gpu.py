@@ -5,7 +5,7 @@ import pytest
 import torch
 from gpu_rig import BITS, BoundCall, Rig, captured, drawn
 from kernel_runs import KernelOnCpu, Maps, Run, compile_for_cpu
-from test_residual_kernel import ELEMENT_TYPES, GOOD, SHAPES, SIZES, check, maps
+from test_residual_kernel import ELEMENT_TYPES, POINTERS, SHAPES, SIZES, check, maps
 
 from engines.errors import ShapeError
 from engines.residual.launcher import Answers, Scale
@@ -226,17 +226,7 @@ def test_sizes_that_cannot_be_are_refused_on_a_gpu(rig: Rig, reason: str) -> Non
         rig.kernel.launch(scales, batch, np.float32, Answers(16, 16, 16, 1 << 20), rig.stream())
 
 
-@pytest.mark.parametrize(
-    ("answers", "scale", "reason"),
-    [
-        (Answers(0, 16, 16, 1 << 20), GOOD, "null"),
-        (Answers(16, 0, 16, 1 << 20), GOOD, "null"),
-        (Answers(16, 16, 16, 1 << 20), Scale(0, 16, 16, 100, 3), "null"),
-        (Answers(16, 16, 0, 1 << 20), GOOD, "workspace"),
-        (Answers(16, 16, 16, 351), GOOD, "workspace"),
-        (Answers(16, 16, 24, 1 << 20), GOOD, "workspace"),
-    ],
-)
+@pytest.mark.parametrize(("answers", "scale", "reason"), POINTERS)
 def test_refused_call_leaves_the_gpu_as_it_was(
     rig: Rig, answers: Answers, scale: Scale, reason: str
 ) -> None:

@@ -194,17 +194,18 @@ def test_sizes_that_cannot_be_are_refused_before_a_launch(on_cpu: KernelOnCpu, r
         on_cpu.kernel.launch(scales, batch, np.float32, Answers(16, 16, 16, 1 << 20), 0)
 
 
-@pytest.mark.parametrize(
-    ("answers", "scale", "reason"),
-    [
-        (Answers(0, 16, 16, 1 << 20), GOOD, "null"),
-        (Answers(16, 0, 16, 1 << 20), GOOD, "null"),
-        (Answers(16, 16, 16, 1 << 20), Scale(0, 16, 16, 100, 3), "null"),
-        (Answers(16, 16, 0, 1 << 20), GOOD, "workspace"),
-        (Answers(16, 16, 16, 351), GOOD, "workspace"),
-        (Answers(16, 16, 24, 1 << 20), GOOD, "workspace"),
-    ],
-)
+# pointers that cannot be, of answers and scale, and the word that says why
+POINTERS = [
+    (Answers(0, 16, 16, 1 << 20), GOOD, "null"),
+    (Answers(16, 0, 16, 1 << 20), GOOD, "null"),
+    (Answers(16, 16, 16, 1 << 20), Scale(0, 16, 16, 100, 3), "null"),
+    (Answers(16, 16, 0, 1 << 20), GOOD, "workspace"),
+    (Answers(16, 16, 16, 351), GOOD, "workspace"),
+    (Answers(16, 16, 24, 1 << 20), GOOD, "workspace"),
+]
+
+
+@pytest.mark.parametrize(("answers", "scale", "reason"), POINTERS)
 def test_pointers_that_cannot_be_are_refused_before_a_launch(
     on_cpu: KernelOnCpu, answers: Answers, scale: Scale, reason: str
 ) -> None:
