@@ -87,6 +87,11 @@ class Index:
         for sha, packed in rows:
             yield sha, np.frombuffer(packed, np.float16)
 
+    def fingerprint(self, sha: str) -> Fingerprint | None:
+        """Give a picture's fingerprint; None for one that is not known."""
+        rows = self._rows("SELECT fingerprint FROM pictures WHERE sha = ?", sha)
+        return np.frombuffer(rows[0][0], np.float16) if rows else None
+
     def statements(self, sha: str | None = None) -> list[Statement]:
         """Give every label in the order in which they came, or those of a picture."""
         where = "" if sha is None else "WHERE sha = ?"

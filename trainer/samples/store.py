@@ -52,6 +52,7 @@ class SampleStore:
         self.folder = folder
         self.repaired = Repair()
         self._index = index
+        self._likes = likes
         self._intake = Intake(folder, index, likes)
         self._clock_ns = clock_ns
 
@@ -159,6 +160,11 @@ class SampleStore:
     def statements(self, sha: str) -> list[Statement]:
         """Give every label that a picture ever got, the oldest first."""
         return self._index.statements(sha)
+
+    def likes(self, sha: str) -> set[str]:
+        """Name the near-duplicates of a picture, itself left out, in a store opened to write."""
+        print_ = self._index.fingerprint(sha)
+        return set() if print_ is None else set(self._likes.of(print_)) - {sha}
 
     def path(self, picture: Picture) -> Path:
         """Where its file lies."""
