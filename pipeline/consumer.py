@@ -138,7 +138,7 @@ class Verdicts:
         self._ready.put(None)
 
     def close(self) -> None:
-        """Stop, and send acknowledgements and labels; what Redis did not acknowledge comes again."""
+        """Stop, and send what was acknowledged and labelled; verdicts not sent come again."""
         self.stop()
         self._reader.join()
 
