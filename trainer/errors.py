@@ -5,7 +5,10 @@ TrainerError
 ├── DatasetError     these folders give nothing to learn from or to judge by: exit
 ├── DeviceError      there is no such GPU: exit, say what there is
 ├── CheckpointError  this training cannot go on from what it left: exit, say what differs
-└── ExportError      the file does not compute what was learned: exit, do not ship it
+├── ExportError      the file does not compute what was learned: exit, do not ship it
+├── StoreError       the sample store cannot be read or written: exit, make room, repeat
+│   └── StoreBusy    another process writes to it: wait, then repeat
+└── SampleError      this picture or label cannot be a sample: name it, go on without it
 """
 
 
@@ -31,3 +34,15 @@ class CheckpointError(TrainerError):
 
 class ExportError(TrainerError):
     """The file that was written does not compute what was learned: do not ship it."""
+
+
+class StoreError(TrainerError):
+    """The sample store cannot be read or written; what was stored before is whole: exit, repeat."""
+
+
+class StoreBusy(StoreError):  # noqa: N818  # the name that its users say
+    """Another process writes to the sample store: wait, then repeat."""
+
+
+class SampleError(TrainerError):
+    """This picture or label cannot be a sample: name it and go on without it."""
