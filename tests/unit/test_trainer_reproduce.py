@@ -16,8 +16,8 @@ from trainer.networks.prn import Switches as Parts
 from trainer.reproduce.rows import TABLES, Four
 from trainer.reproduce.tables import comparison
 from trainer.reproduce.trial import RESULT_NAME, Result, read_result
+from trainer.training.material import SupervisedRecipe
 from trainer.training.schedule import Budget
-from trainer.training.supervised import SupervisedRecipe
 from trainer.training.trainee import Method
 
 BASE = SupervisedRecipe(

@@ -19,7 +19,7 @@ from trainer.reproduce.rows import TABLES, Row
 from trainer.reproduce.tables import comparison, results_json
 from trainer.reproduce.trial import BASELINES, Result, run_baseline, run_trial
 from trainer.settings import ReproduceSettings
-from trainer.training.supervised import SupervisedRecipe
+from trainer.training.material import SupervisedRecipe
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 

@@ -23,11 +23,11 @@ from trainer.results.sheets import save_picture, score_histogram
 from trainer.settings import LearnSettings, TrainSettings
 from trainer.training.fit import Step
 from trainer.training.learning import set_determinism
+from trainer.training.material import SupervisedRecipe
 from trainer.training.precision import Precision, faster_precision
 from trainer.training.schedule import Budget
 from trainer.training.supervised import (
     LearnedPrn,
-    SupervisedRecipe,
     engine_path,
     learn_prn,
     write_prn,
