@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from trainer.anomalies.synthesis import Switches
-from trainer.choices import PlanName
+from trainer.choices import BATCH_SIZES, LEARNING_RATES, PlanName
 from trainer.errors import DatasetError, DeviceError
 from trainer.layouts import find_samples
 from trainer.networks.backbones import load_backbone
@@ -33,9 +33,6 @@ from trainer.training.supervised import (
     write_prn,
 )
 from trainer.training.trainee import Method
-
-_BATCH_SIZES: dict[PlanName, int] = {"prn": 64, "prn-s": 8}
-_LEARNING_RATES: dict[PlanName, float] = {"prn": 1e-4, "prn-s": 1e-3}
 
 
 def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
@@ -122,10 +119,10 @@ def prn_recipe(
             certainty=settings.simulated_certainty,
         ),
         textures=settings.textures,
-        batch_size=settings.batch_size or _BATCH_SIZES[plan],
+        batch_size=settings.batch_size or BATCH_SIZES[plan],
         method=Method(
             optimiser=settings.optimiser,
-            learning_rate=_LEARNING_RATES[plan],
+            learning_rate=LEARNING_RATES[plan],
             leave_one_out="loo" not in off,
             precision=_precision(settings, device),
             shards=2 if device.type == "cpu" else 1,
