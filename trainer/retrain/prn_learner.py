@@ -1,4 +1,4 @@
-"""PRN for a retrain: prototypes of today's normal parts under the incumbent's head, or a new one."""
+"""PRN for a retrain: prototypes of new normal parts under the incumbent's head, or a new one."""
 
 import time
 from collections.abc import Callable
@@ -90,7 +90,7 @@ class PrnLearner:
         if task.prototypes_only:
             return {
                 "trained": False,
-                "why": "only prototypes were asked for: the head is as it was",
+                "why": "only prototypes were asked for: the head stays",
             }
         session = self._session(seconds)
         recipe, made = self._recipe(session), self._untrained()
