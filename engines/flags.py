@@ -22,7 +22,8 @@ _POSITIONAL = get_args(CliPositionalArg[str])[1]  # how pydantic-settings marks 
 _HELP_COLUMN = 26  # argparse's, and its margin
 _LEAST_COLUMNS = 30
 _METAVARS = {int: "INT", float: "NUMBER", Path: "PATH"}
-_RENAMED = {"as_json": "json"}  # a field cannot be named json: pydantic has one
+# a field cannot be named like something of pydantic's, or a word of Python's
+_RENAMED = {"as_json": "json", "as_kind": "as", "from_file": "from", "list_frames": "list"}
 AddArgument = Callable[..., Any]
 
 

@@ -23,6 +23,7 @@ _JPEG_START = b"\xff\xd8"
 _TIFF_ORDER = {b"II*\x00": "<", b"MM\x00*": ">"}
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _TIFF_SHORT = 3
+_HALF = 127
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -39,6 +40,16 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     except OSError as error:
         raise PictureError(f"{path}: {error.strerror or error}") from error
     return decode_picture(content, str(path))
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask file at its own size, bool [H, W]: 0/255, 0/1 and grey ones, cut in the middle.
+
+    Raises:
+        PictureError: unreadable.
+    """
+    grey = read_picture(path).max(axis=2)
+    return np.asarray(grey > (_HALF if grey.max() > 1 else 0))
 
 
 def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:

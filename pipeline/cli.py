@@ -35,6 +35,13 @@ def control() -> None:
     run_command("pipeline-control", ControlSettings, run, _EXPECTED)
 
 
+def label() -> None:
+    """`pipeline-label`: say what frames truly showed."""
+    from pipeline.labelling import LabellingSettings, run  # noqa: PLC0415
+
+    run_command("pipeline-label", LabellingSettings, run, _EXPECTED)
+
+
 def reconcile() -> None:
     """`pipeline-reconcile`: prove one verdict for every part."""
     from pipeline.reconcile import ReconcileSettings, run  # noqa: PLC0415

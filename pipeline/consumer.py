@@ -9,12 +9,12 @@
 Each verdict comes at least once: what was not acknowledged when the program ended comes again at
 its next start, before what is new. `verdict.meta.camera` and `.seq` tell a repetition. A loop with
 its own fail-safe asks `verdicts.next(timeout_s)`, which never waits longer, whatever Redis does.
+`verdicts.label(verdict, LabelKind.NORMAL)` says what the part truly was, for the next training.
 One running process for each program name.
 """
 
 import contextlib
 import logging
-import os
 import queue
 import threading
 import time
@@ -23,10 +23,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import ConnectionLost, ForeignVerdict, RedisFull
-from pipeline.frames import Verdict
-from pipeline.settings import PASSWORD_VARIABLE, default_state
-from pipeline.streams.connect import Access
+from pipeline.frames import Label, LabelKind, Outline, Verdict
+from pipeline.label_queue import LabelQueue
+from pipeline.labels import check_against
+from pipeline.settings import given_access, given_state
+from pipeline.streams.labels import LabelStream
 from pipeline.streams.link import Link, linked
 from pipeline.streams.outcome import Outcomes, Result
 from pipeline.verdicts import NamelessVerdict, VerdictGone, read_verdict
@@ -55,6 +60,7 @@ class Verdicts:
         self._acknowledging: list[str] = []
         self._held: set[str] = set()  # result ids handed out and not yet acknowledged in Redis
         self._again_after: str | None = "0"  # where to look for what Redis thinks we have
+        self._labels = LabelQueue(LabelStream(link.client, line))
         self._stopping = False
         self._failure: Exception | None = None
         self._outcomes.join(program, from_start=from_start)
@@ -94,6 +100,33 @@ class Verdicts:
         """Say that this verdict is dealt with, so that it does not come again. Never waits."""
         self._done.put(verdict.result_id)
 
+    def label(
+        self,
+        verdict: Verdict,
+        kind: LabelKind,
+        *,
+        defect: str = "",
+        mask: NDArray[np.bool_] | None = None,
+        predicted: bool = False,
+        outlines: tuple[Outline, ...] = (),
+    ) -> None:
+        """Say what a frame truly showed, in this program's name. Never waits; `close` sends.
+
+        Args:
+            verdict: of the frame.
+            kind: what it truly is.
+            defect: kind of a defect.
+            mask: its pixels, bool [H, W] of the frame.
+            predicted: whether the verdict's mask is right.
+            outlines: polygons around it; `labels.box` makes one.
+
+        Raises:
+            LabelError: it says nothing or two things, or does not fit the verdict.
+        """
+        label = Label(verdict.entry_id, kind, defect, mask, predicted, outlines, by=self._program)
+        check_against(label, verdict)
+        self._labels.put(label)
+
     @property
     def stopped(self) -> bool:
         """Whether no more verdicts will come."""
@@ -105,7 +138,7 @@ class Verdicts:
         self._ready.put(None)
 
     def close(self) -> None:
-        """Stop, and send the acknowledgements; those that Redis does not take come again."""
+        """Stop, and send what was acknowledged and labelled; verdicts not sent come again."""
         self.stop()
         self._reader.join()
 
@@ -114,6 +147,7 @@ class Verdicts:
             while not self._stopping:
                 self._step()
             self._send_acknowledged()
+            self._labels.close()
         except (ConnectionLost, RedisFull) as error:
             _log.warning("verdicts.unacknowledged", extra={"why": str(error)})
         except Exception as error:  # noqa: BLE001  # the thread's edge: the program raises it
@@ -123,6 +157,7 @@ class Verdicts:
 
     def _step(self) -> None:
         self._link.persist(self._send_acknowledged, self._is_stopping, self._pause)
+        self._labels.send(_PAGE)
         if self._ready.qsize() >= READ_AHEAD:
             time.sleep(_POLL_S)
             return
@@ -201,10 +236,8 @@ class Consumer:
         self._line = line
         self._program = program
         self._from_start = from_start
-        self._state = state_dir or Path(os.environ.get("PRN_STATE_DIR") or default_state())
-        url = os.environ.get("PRN_REDIS_URL", "") if redis_url is None else redis_url
-        given = os.environ.get(PASSWORD_VARIABLE) if password is None else password
-        self._access = Access(url, username, given)
+        self._state = given_state(state_dir)
+        self._access = given_access(redis_url, username, password)
         self._opened = ExitStack()
 
     def __enter__(self) -> Verdicts:

@@ -10,6 +10,7 @@ PipelineError
 ├── RingStale         the ring slot was written again: answer UNKNOWN/UNREADABLE
 ├── CameraLost        the source gave no frame: reconnect with back-off
 ├── ForeignVerdict    these bytes are no verdict: skip, say so
+├── LabelError        this label cannot be right, or not of this frame: correct it, send again
 └── BrokenPromise     a proof did not hold: exit non-zero
 """
 
@@ -52,6 +53,10 @@ class CameraLost(PipelineError):  # noqa: N818
 
 class ForeignVerdict(PipelineError):  # noqa: N818
     """These bytes are no verdict: skip them and say so."""
+
+
+class LabelError(PipelineError):
+    """This label cannot be right, or does not fit its frame: correct it and send it again."""
 
 
 class BrokenPromise(PipelineError):  # noqa: N818

@@ -1,7 +1,8 @@
-"""The values that travel: frames in, verdicts out."""
+"""The values that travel: frames in, verdicts out, labels back."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,3 +108,28 @@ class Verdict:
     judgement: Judgement | None  # what the engine said, where it was asked
     entry_id: str  # of the frame in {line}:frames; its first part is the admission time in ms
     result_id: str = field(default="", compare=False)  # of the verdict in {line}:results
+
+
+class LabelKind(StrEnum):
+    """What a person, or a check of the plant's own, says of a frame."""
+
+    NORMAL = "normal"
+    DEFECT = "defect"
+    UNSURE = "unsure"
+
+
+Outline: TypeAlias = tuple[tuple[float, float], ...]  # corners (y, x), pixels of the picture
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a frame truly shows. A defect's place is drawn, predicted, outlined or not known."""
+
+    entry_id: str  # of the frame in {line}:frames
+    kind: LabelKind
+    defect: str = ""  # kind of defect, a safe name
+    mask: NDArray[np.bool_] | None = None  # [H, W] of the archived picture
+    predicted: bool = False  # the verdict's mask is right
+    outlines: tuple[Outline, ...] = ()  # polygons; a box is one of four corners
+    by: str = ""
+    at_ns: int = 0  # UTC, nanoseconds since the epoch; 0: when it is sent

@@ -26,6 +26,19 @@ def default_state() -> Path:
     return (Path(home) if home else Path.home() / ".local" / "state") / "prn-line"
 
 
+def given_access(url: str | None, username: str | None, password: str | None) -> Access:
+    """Where Redis is and who asks, for a program: None takes PRN_REDIS_URL, PRN_REDIS_PASSWORD."""
+    found = os.environ.get("PRN_REDIS_URL", "") if url is None else url
+    return Access(
+        found, username, os.environ.get(PASSWORD_VARIABLE) if password is None else password
+    )
+
+
+def given_state(state: Path | None) -> Path:
+    """Where the embedded Redis keeps its data, for a program: None takes PRN_STATE_DIR."""
+    return state or Path(os.environ.get("PRN_STATE_DIR") or default_state())
+
+
 class LineSettings(CommandSettings):
     """Which line, and where its Redis is."""
 

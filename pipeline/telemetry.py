@@ -59,6 +59,11 @@ class Telemetry:
         self.open_bytes = self._gauge("open_bytes", "bytes that those frames are charged")
         self.reconnects = self._counter("redis_waits", "times that Redis had to be waited for")
 
+        self.archived = self._counter("archived", "frames that this worker archived")
+        self.archive_dropped = self._counter(
+            "archive_dropped", "frames that should have been archived and were not"
+        )
+
     def _labelled(self, metric: Any) -> Any:  # noqa: ANN401
         return metric.labels(self._line)
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.codecs import MAX_PIXELS
 from pipeline.errors import ForeignVerdict, UnreadableFrame
 from pipeline.frames import Decision, FrameMeta, Judgement, Reason, Verdict
 from pipeline.streams.outcome import Result
@@ -38,7 +39,7 @@ def read_verdict(line: str, result: Result) -> Verdict:
         )
     meta = _read_meta(result)
     judgement = None if result.judgement is None else decode_judgement(result.judgement)
-    decision, reason = _decide(result.answer, judgement)
+    decision, reason = decide(result.answer, judgement)
     return Verdict(line, meta, decision, reason, judgement, result.entry_id, result.result_id)
 
 
@@ -53,7 +54,12 @@ def _read_meta(result: Result) -> FrameMeta:
         ) from error
 
 
-def _decide(answer: str, judgement: Judgement | None) -> tuple[Decision, Reason | None]:
+def decide(answer: str, judgement: Judgement | None) -> tuple[Decision, Reason | None]:
+    """Give decision and reason of a published answer.
+
+    Raises:
+        ForeignVerdict: its judgement says something else.
+    """
     if answer in set(Reason):
         return Decision.UNKNOWN, Reason(answer)
     if judgement is not None and judgement.judged != answer:
@@ -108,3 +114,24 @@ def run_lengths(mask: NDArray[np.bool_]) -> dict[str, list[int]]:
         edges = edges[:-1]
     bounds = np.concatenate(([0], edges, [mask.size]))
     return {"size": list(mask.shape), "counts": np.diff(bounds).tolist()}
+
+
+def mask_of_runs(runs: object) -> NDArray[np.bool_]:
+    """Undo `run_lengths`: the mask, bool [H, W].
+
+    Raises:
+        ForeignVerdict: these are the run lengths of no mask.
+    """
+    match runs:
+        case {"size": [int() as height, int() as width], "counts": [*counts]}:
+            pass
+        case _:
+            raise ForeignVerdict(f"run lengths of a mask were expected, got {runs!r:.80}")
+    pixels = height * width
+    fits = height > 0 and width > 0 and pixels <= MAX_PIXELS
+    if not fits or not all(type(count) is int and 0 <= count <= pixels for count in counts):
+        raise ForeignVerdict(f"run lengths of {height}x{width}, limit {MAX_PIXELS} pixels")
+    if sum(counts) != pixels:
+        raise ForeignVerdict(f"runs of {sum(counts)} pixels, a mask of {height}x{width}")
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, counts).reshape(height, width)

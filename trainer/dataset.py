@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.manifest import Snapshot, file_sha256
-from engines.pictures import read_picture, resize_picture
+from engines.pictures import read_mask, read_picture, resize_picture
 from trainer.errors import DatasetError
 
 GOOD = "good"  # the kind of a normal picture
-_HALF = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +75,6 @@ def load_pictures(
     if not read:
         raise DatasetError(f"none of {len(samples)} pictures is readable, first: {unreadable[:1]}")
     return Pictures(tuple(read), pixels[: len(read)], tuple(unreadable))
-
-
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask file at its own size, bool [H, W]: 0/255, 0/1 and grey ones, cut in the middle.
-
-    Raises:
-        PictureError: unreadable.
-    """
-    grey = read_picture(path).max(axis=2)
-    return np.asarray(grey > (_HALF if grey.max() > 1 else 0))
 
 
 def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

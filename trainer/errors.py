@@ -8,7 +8,10 @@ TrainerError
 ├── ExportError      the file does not compute what was learned: exit, do not ship it
 ├── RetrainBusyError another process retrains with these runs: wait for it
 ├── StageError       a stage of a retrain could not write or read: mend it, the next run goes on
-└── BudgetError      the minutes do not suffice to train: give more
+├── BudgetError      the minutes do not suffice to train: give more
+├── StoreError       the sample store cannot be read or written: exit, make room, repeat
+│   └── StoreBusy    another process writes to it: wait, then repeat
+└── SampleError      this picture or label cannot be a sample: name it, go on without it
 """
 
 
@@ -46,3 +49,15 @@ class StageError(TrainerError):
 
 class BudgetError(TrainerError):
     """The minutes given do not suffice to train: give more, or ask for prototypes only."""
+
+
+class StoreError(TrainerError):
+    """The sample store cannot be read or written; what was stored before is whole: exit, repeat."""
+
+
+class StoreBusy(StoreError):  # noqa: N818  # the name that its users say
+    """Another process writes to the sample store: wait, then repeat."""
+
+
+class SampleError(TrainerError):
+    """This picture or label cannot be a sample: name it and go on without it."""

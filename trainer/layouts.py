@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.pictures import PICTURE_SUFFIXES
-from trainer.dataset import GOOD, Dataset, Sample, read_mask
+from engines.pictures import PICTURE_SUFFIXES, read_mask
+from trainer.dataset import GOOD, Dataset, Sample
 from trainer.errors import DatasetError
 
 DEFECT = "defect"  # the kind where a layout tells no kinds apart

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import PictureError
 from engines.manifest import file_sha256, write_atomic
-from engines.pictures import read_picture
-from trainer.dataset import GOOD, Dataset, Sample, load_pictures, read_mask, resize_mask
+from engines.pictures import read_mask, read_picture
+from trainer.dataset import GOOD, Dataset, Sample, load_pictures, resize_mask
 from trainer.errors import DatasetError
 
 SEEN_NAME = "seen.json"

@@ -23,6 +23,8 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
                               two is a trigger without a frame: it has no verdict, because nothing
                               was ever offered, and the reader of verdicts sees seq jump
 {line}:control       stream   field `c`: control message (wire)
+{line}:labels        stream   what people and the plant's own checks say of frames. Field `l`: label
+                              (wire). The last one of a frame counts, all are kept: 100,000, about
 {line}:dead          stream   dead letters. Fields: `why`, `e`, `m`, `d` (cut to its limit)
 {line}:worker:NAME   string   heartbeat of a worker (wire), gone a few seconds after it
 """
@@ -59,6 +61,7 @@ class Keys:
         self.bytes = f"{self._tag}:bytes"
         self.cameras = f"{self._tag}:cameras"
         self.control = f"{self._tag}:control"
+        self.labels = f"{self._tag}:labels"
         self.dead = f"{self._tag}:dead"
 
     def camera(self, name: str) -> str:

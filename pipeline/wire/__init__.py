@@ -5,6 +5,8 @@ A frame's head (field `m`):  v, camera, seq, part, captured_ns, deadline_ns, cod
 A judgement (field `j`):     v, judged, score, normalised, threshold, pixel_threshold, regions,
                              mask, engine [model, version, sha256], timings, worker, nearest,
                              distance
+A label (field `l`):         v, entry, kind, defect, mask, predicted, outlines [[[y, x], ...], ...],
+                             by, at_ns
 A control message:           v, kind, and what the kind needs
 A key that is not listed is ignored, so a field may be added; `v` rises when a meaning changes.
 """
@@ -19,11 +21,14 @@ from pipeline.wire.head import (
     encode_head,
 )
 from pipeline.wire.judgement import MAX_REGIONS, decode_judgement, encode_judgement
+from pipeline.wire.label import MAX_CORNERS, MAX_OUTLINES, decode_label, encode_label
 from pipeline.wire.mask import pack_mask, unpack_mask
 from pipeline.wire.message import decode_control, decode_report, encode_control, encode_report
 
 __all__ = [
+    "MAX_CORNERS",
     "MAX_NAME_CHARS",
+    "MAX_OUTLINES",
     "MAX_REGIONS",
     "WIRE_VERSION",
     "Head",
@@ -33,10 +38,12 @@ __all__ = [
     "decode_head",
     "decode_identity",
     "decode_judgement",
+    "decode_label",
     "decode_report",
     "encode_control",
     "encode_head",
     "encode_judgement",
+    "encode_label",
     "encode_report",
     "pack_mask",
     "unpack_mask",

@@ -4,6 +4,7 @@ reader   takes entries while there is room, decodes them, lays them on the tray
 scorer   takes the next batch from the tray by deadline, scores it, hands it to the writer; one for
          each lane of the engine
 writer   judges, publishes, gives ring slots back
+archivist  writes frames worth a label to the archive, after their verdicts (only with --archive)
 keeper   beats, answers what is past its deadline, takes over from dead workers, hears controls
 
 Handing a frame from thread to thread takes time, so where nothing else waits a reader has it scored

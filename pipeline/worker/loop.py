@@ -101,6 +101,8 @@ class Worker:
         stopping = self._post.halt.draining.is_set
         self._post.link.persist(self._post.work.join, stopping)
         self._post.link.persist(self._keeper.hear, stopping)
+        if self._post.archivist:
+            self._post.archivist.start()
         for thread in (*self._reading, self._keeping, *self._scoring, self._writing):
             thread.start()
         self._post.halt.draining.wait()
@@ -126,6 +128,8 @@ class Worker:
             self._post.work.leave()
         except (ConnectionLost, RedisFull) as error:
             _log.warning("worker.left_unsaid", extra={"why": str(error)})  # others see it is gone
+        if self._post.archivist:
+            self._post.archivist.close(until_s)
         _log.info("worker.drained", extra={"verdicts": self._writer.verdicts})
 
     def _score_at_once(self, held: Held) -> bool:

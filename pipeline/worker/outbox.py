@@ -27,6 +27,7 @@ class Refused:
     entries: list[Entry]
     reason: Reason
     why: str
+    frames: tuple[Held, ...] = ()  # of these entries, those whose pixels are in hand
 
 
 Outbox: TypeAlias = "queue.SimpleQueue[Scored | Refused | None]"  # None: nothing more comes

@@ -7,6 +7,7 @@ from pipeline.streams.control import Controls
 from pipeline.streams.link import Link
 from pipeline.streams.work import Work
 from pipeline.telemetry import Telemetry
+from pipeline.worker.archivist import Archivist
 from pipeline.worker.halt import Halt
 from pipeline.worker.outbox import Outbox
 from pipeline.worker.tray import Tray
@@ -24,5 +25,6 @@ class Post:
     telemetry: Telemetry
     tray: Tray
     rings: Rings
+    archivist: Archivist | None = None  # None: nothing is archived
     outbox: Outbox = field(default_factory=queue.SimpleQueue)
     halt: Halt = field(default_factory=Halt)

@@ -3,15 +3,18 @@
 import gc
 import logging
 import sys
+import tempfile
 
 from pydantic import Field
 
 from engines.cost import CostCurve, batch_sizes, measure_cost
 from engines.errors import AdmissionError
-from engines.flags import File
+from engines.flags import File, Folder
 from engines.machine import machine_name
 from engines.manifest import Manifest
 from engines.open import Backend, OpenedEngine, open_engine
+from pipeline.archive import Archive
+from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
 from pipeline.ring import RingReader
 from pipeline.settings import LineSettings
@@ -21,12 +24,14 @@ from pipeline.streams.control import Controls
 from pipeline.streams.intake import Limits
 from pipeline.streams.work import Work
 from pipeline.telemetry import Telemetry, served
+from pipeline.worker.archivist import Archivist, Keeping
 from pipeline.worker.loop import Options, Worker, capacity, worker_name
 from pipeline.worker.post import Post
 from pipeline.worker.tray import Tray
 from pipeline.worker.unpack import Rings
 
 SWITCH_S = 0.0002  # threads hand frames on: 5 ms, the default, added 0.4 ms to each
+_DAY_S = 86_400.0
 REPEATS = 9  # calls of each batch size at the start
 MEASURE_S = 3.0  # no more rounds of them after this
 _log = logging.getLogger(__name__)
@@ -66,6 +71,26 @@ class WorkerSettings(LineSettings):
     results_kept: int = Field(default=100_000, ge=1, description="verdicts kept, about")
     results_mb: float = Field(
         default=256.0, gt=0, description="memory that the verdicts kept may take, about, MB"
+    )
+    archive: Folder | None = Field(
+        default=None,
+        description="keep frames here for labels that come later: NG, UNKNOWN, near the "
+        "threshold, and a few others; the line's workers may share it. default: none is kept",
+    )
+    archive_mb: float = Field(
+        default=10_240.0, gt=0, description="what the line's archive may take, MB"
+    )
+    archive_days: float = Field(
+        default=14.0, gt=0, description="days after which archived frames go, labelled ones aside"
+    )
+    archive_share: float = Field(
+        default=0.02, ge=0, le=1, description="share of the OK frames that is kept by chance"
+    )
+    archive_near: float = Field(
+        default=0.05,
+        ge=0,
+        le=0.5,
+        description="keep OK frames whose normalised score is so near to 0.5, the threshold",
     )
     drain_s: float = Field(default=10.0, ge=0, description="seconds to finish after SIGTERM")
     host: str = Field(default="127.0.0.1", description="where health and metrics are served")
@@ -119,6 +144,37 @@ def unproven(manifest: Manifest, backend: str) -> str:
     return ""
 
 
+def open_archivist(settings: WorkerSettings, telemetry: Telemetry) -> Archivist | None:
+    """Give who archives, not started yet; None where nothing is archived.
+
+    Raises:
+        SettingsError: the folder cannot be written.
+    """
+    if settings.archive is None:
+        why = "frames cannot be labelled after their verdicts: --archive DIR keeps them"
+        _log.info("archive.none", extra={"why": why})
+        return None
+    archive = Archive(settings.archive, settings.line)
+    try:
+        archive.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=archive.folder):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"--archive {settings.archive}: {error.strerror or error}: choose a folder that this "
+            "user can write"
+        ) from error
+    keeping = Keeping(
+        settings.archive_share,
+        settings.archive_near,
+        int(settings.archive_mb * (1 << 20)),
+        settings.archive_days * _DAY_S,
+    )
+    fields = {"folder": str(archive.folder), "mb": settings.archive_mb}
+    _log.info("archive.ready", extra={**fields, "days": settings.archive_days})
+    return Archivist(archive, settings.line, keeping, telemetry)
+
+
 def _cost_curve(opened: OpenedEngine, max_batch: int) -> CostCurve:
     """The curve that this engine was admitted with here, else a new one."""
     admission = opened.manifest.admission
@@ -154,6 +210,7 @@ def _serve(settings: WorkerSettings, opened: OpenedEngine, curve: CostCurve, max
             telemetry,
             Tray(capacity(max_batch, len(lanes))),
             Rings(RingReader.attach),
+            open_archivist(settings, telemetry),
         )
         worker = Worker(post, lanes, curve, manifest, options)
         page = served(telemetry, settings.host, settings.port, worker.ailing, worker.not_ready)

@@ -57,7 +57,8 @@ class Scorer:
             batch, late = picked
             if late:
                 entries = [held.entry for held in late]
-                self._outbox.put(Refused(entries, Reason.LATE, "no time left to score it"))
+                why = "no time left to score it"
+                self._outbox.put(Refused(entries, Reason.LATE, why, tuple(late)))
             if batch:
                 self._score_in_turn(batch)
             else:
@@ -142,7 +143,7 @@ class Scorer:
             return
         self._failures += 1
         _log.error("engine.failed", extra={"why": str(error), "in_a_row": self._failures})
-        self._outbox.put(Refused([batch[0].entry], Reason.ENGINE, str(error)))
+        self._outbox.put(Refused([batch[0].entry], Reason.ENGINE, str(error), tuple(batch)))
         if self._failures >= FAILURES_TO_STOP:
             self._halt.fail(f"the engine failed {self._failures} times in a row: {error}")
 

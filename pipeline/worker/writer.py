@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from pipeline.errors import ConnectionLost, RedisFull
-from pipeline.frames import EngineName, Reason, Timings
+from pipeline.frames import EngineName, Judgement, Reason, Timings
 from pipeline.judge import Limits, Row, judge
 from pipeline.streams.work import Answer, Entry
 from pipeline.wire import encode_judgement
@@ -63,11 +63,15 @@ class Writer:
 
     def _publish_scored(self, scored: Scored, send: Send) -> None:
         limits = self._limits()
-        answers = [
-            self._judged(held, row, scored, limits)
+        judgements = [
+            self._judge(held, row, scored, limits)
             for held, row in zip(scored.batch, scored.rows, strict=True)
         ]
-        self._publish(answers, send)
+        answers = [
+            Answer(held.entry, judgement.judged, encode_judgement(judgement))
+            for held, judgement in zip(scored.batch, judgements, strict=True)
+        ]
+        said = self._publish(answers, send)
         done_ns = time.time_ns()
         self._learn((done_ns - scored.started_ns) / _NS_PER_MS - scored.inference_ms)
         telemetry = self._telemetry
@@ -81,8 +85,11 @@ class Writer:
             telemetry.end_to_end.observe((done_ns - captured_ns) / _NS_PER_S)
             if held.head.ring:
                 self._post.rings.release(held.head.ring)
+        if self._post.archivist:
+            for held, judgement, word in zip(scored.batch, judgements, said, strict=True):
+                self._post.archivist.offer(held, word, judgement)
 
-    def _judged(self, held: Held, row: Row, scored: Scored, limits: Limits) -> Answer:
+    def _judge(self, held: Held, row: Row, scored: Scored, limits: Limits) -> Judgement:
         arrived_ns = held.waiting.arrived_ns
         timings = Timings(
             transport_ms=(arrived_ns - held.head.meta.captured_ns) / _NS_PER_MS,
@@ -90,10 +97,9 @@ class Writer:
             inference_ms=scored.inference_ms,
             batch=len(scored.batch),
         )
-        judgement = judge(
+        return judge(
             row, limits, held.head.meta.mm_per_pixel, self._engine, timings, self._post.name
         )
-        return Answer(held.entry, judgement.judged, encode_judgement(judgement))
 
     def _publish_refused(self, refused: Refused) -> None:
         level = logging.INFO if refused.reason is Reason.LATE else logging.ERROR
@@ -104,9 +110,13 @@ class Writer:
                 self._bury(entry, refused.why)
         began_s = time.monotonic()
         answers = [Answer(entry, refused.reason) for entry in refused.entries]
-        self._publish(answers, self._patiently)
+        said = self._publish(answers, self._patiently)
         # else an outage, once measured, would leave no time to score any frame ever after
         self._learn((time.monotonic() - began_s) * 1e3)
+        if self._post.archivist:
+            words = dict(zip((entry.entry_id for entry in refused.entries), said, strict=True))
+            for held in refused.frames:
+                self._post.archivist.offer(held, words[held.entry.entry_id], None)
 
     def _learn(self, took_ms: float) -> None:
         """An outage is no publication: learn little of what took far longer than the others."""
@@ -126,7 +136,8 @@ class Writer:
         giving_up = self._post.halt.giving_up.is_set
         return self._post.link.persist(lambda: self._post.work.answer(answers), giving_up)
 
-    def _publish(self, answers: list[Answer], send: Send) -> None:
+    def _publish(self, answers: list[Answer], send: Send) -> list[str]:
+        """Send answers; what was published for each, empty where another came first."""
         said = send(answers)
         self._post.tray.answered([answer.entry for answer in answers])
         for word in said:
@@ -135,3 +146,4 @@ class Writer:
                 self._telemetry.answered(word)
             else:
                 self._telemetry.duplicates.inc()
+        return said

@@ -1,0 +1,116 @@
+"""Wishes to label -> labels of the line: each is checked, and its frame kept, before it is sent."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.archive import Archive
+from pipeline.errors import LabelError
+from pipeline.frames import Label
+from pipeline.label_request import Request, find_entry, find_frame, make_label, marked_px
+from pipeline.labels import all_labels, check_label, dated, send_label
+from pipeline.streams.labels import LabelStream
+from pipeline.streams.link import Link
+
+SEND_WAIT_S = 30.0  # for a Redis that restarts
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A label that the line has."""
+
+    label_id: str
+    label: Label
+    marked_px: int | None  # None: nobody could look
+    earlier: Label | None  # what was said of the frame before, if it was something else
+
+    def fields(self, line: str) -> dict[str, Any]:
+        """It as JSON values."""
+        return {
+            "line": line,
+            "label_id": self.label_id,
+            "entry_id": self.label.entry_id,
+            "as": self.label.kind.value,
+            "defect": self.label.defect,
+            "marked_px": self.marked_px,
+            "by": self.label.by,
+            "at_ns": self.label.at_ns,
+            "contradicts": None if self.earlier is None else _said(self.earlier),
+        }
+
+    def sentence(self) -> str:
+        """It in words."""
+        marked = f", {self.marked_px} px marked" if self.marked_px else ""
+        return f"{self.label.entry_id}: {_said(self.label)}{marked}"
+
+    def contradiction(self) -> str:
+        """What was said before, in words; empty where the same was."""
+        if self.earlier is None:
+            return ""
+        by = f" by {self.earlier.by}" if self.earlier.by else ""
+        return (
+            f"{self.label.entry_id} was labelled {_said(self.earlier)}{by} before: both are kept, "
+            "the last one counts"
+        )
+
+
+def _said(label: Label) -> str:
+    return f"{label.kind} {label.defect}".strip()
+
+
+class Labeller:
+    """Turns wishes into labels of the line, each checked against the archive where there is one."""
+
+    def __init__(self, link: Link, line: str, archive: Archive | None, by: str) -> None:
+        self._link = link
+        self._stream = LabelStream(link.client, line)
+        self._archive = archive
+        self._by = by
+        self._latest = {label.entry_id: label for _, label in all_labels(self._stream)}
+
+    def label(self, request: Request) -> Sent:
+        """Send one label; its frame is kept from then on.
+
+        Raises:
+            LabelError: it cannot be right, or its frame is unknown or has expired.
+            ConnectionLost, RedisFull: not sent, Redis was away for too long.
+        """
+        entry_id = find_entry(request, self._archive)
+        label = dated(
+            make_label(request.model_copy(update={"by": request.by or self._by}), entry_id)
+        )
+        check_label(label)
+        marked = None
+        if self._archive is not None:
+            marked = marked_px(label, find_frame(entry_id, self._archive))
+        with self._pinned(entry_id):
+            label_id = self._send(label)
+        before = self._latest.get(entry_id)
+        self._latest[entry_id] = label
+        contradicts = before is not None and _said(before) != _said(label)
+        return Sent(label_id, label, marked, before if contradicts else None)
+
+    @contextmanager
+    def _pinned(self, entry_id: str) -> Iterator[None]:
+        """Keep the frame before its label is out, or let it go again if that fails."""
+        archive = self._archive
+        if archive is None:
+            yield
+            return
+        was_pinned = archive.is_pinned(entry_id)
+        if not archive.pin(entry_id):
+            raise LabelError(f"frame {entry_id} has expired this moment")
+        try:
+            yield
+        except BaseException:
+            if not was_pinned:
+                archive.unpin(entry_id)
+            raise
+
+    def _send(self, label: Label) -> str:
+        until_s = time.monotonic() + SEND_WAIT_S
+        return self._link.persist(
+            lambda: send_label(self._stream, label), lambda: time.monotonic() > until_s
+        )

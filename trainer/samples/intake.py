@@ -1,0 +1,142 @@
+"""How pictures get into a store and move within it: file first, whole, then the row."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.pictures import MAX_PIXELS
+from trainer.dataset import GOOD
+from trainer.errors import SampleError
+from trainer.samples.files import (
+    check_kind,
+    content_sha,
+    mask_path,
+    move,
+    picture_path,
+    write_png,
+)
+from trainer.samples.golden import Side, side
+from trainer.samples.index import Change, Index
+from trainer.samples.likeness import Likes, fingerprint
+from trainer.samples.records import Added, Picture, Place, Source, Statement
+
+Pixels = NDArray[np.uint8]  # [H, W, 3], RGB
+Mask = NDArray[np.bool_]  # [H, W]
+ReadTo = tuple[str, str] | None  # (line, label id)
+_SETTLED = frozenset({Place.ASIDE, Place.REJECTED})
+
+
+class Intake:
+    """Writes the pictures of one store."""
+
+    def __init__(self, folder: Path, index: Index, likes: Likes) -> None:
+        self._folder = folder
+        self._index = index
+        self._likes = likes
+
+    def add(
+        self,
+        pixels: Pixels,
+        kind: str,
+        mask: Mask | None,
+        source: Source,
+        note: str = "",
+        read_to: ReadTo = None,
+    ) -> Added:
+        """Take a picture; see `SampleStore.add`. `note` and `read_to` are written with it."""
+        _check(pixels, kind, mask)
+        marked = mask if mask is not None and kind != GOOD and mask.any() else None
+        sha = content_sha(pixels)
+        mask_sha = "" if marked is None else content_sha(marked)
+        change = Change(statement=Statement(sha, kind, mask_sha, source, note), read_to=read_to)
+        row = self._index.picture(sha)
+        if row is None:
+            picture = self._new(sha, pixels, kind, mask_sha, marked, change)
+            return Added(sha, "new", picture.golden)
+        if not (self._folder / picture_path(row)).is_file():  # a lost file comes back
+            write_png(self._folder / picture_path(row), pixels)
+        after = _relabelled(row, kind, mask_sha)
+        if after == row or self._index.has_said(change.statement):
+            self._index.write(change)
+            return Added(sha, "known", row.golden)
+        self._write_mask(after, marked)
+        self.place(row, after, change)
+        return Added(sha, "changed", row.golden)
+
+    def place(self, before: Picture, after: Picture, change: Change) -> None:
+        """Move a picture to where its new row says, and write the row with `change`.
+
+        Raises:
+            StoreError: the disk is full, or not ours to write.
+        """
+        old, new = self._folder / picture_path(before), self._folder / picture_path(after)
+        if old != new and old.is_file():
+            move(old, new)
+        self._index.write(replace(change, picture=after))
+
+    def _new(
+        self, sha: str, pixels: Pixels, kind: str, mask_sha: str, mask: Mask | None, change: Change
+    ) -> Picture:
+        print_ = fingerprint(pixels)
+        likes = [
+            row.golden for like in self._likes.of(print_) if (row := self._index.picture(like))
+        ]
+        decided = side(sha, likes)
+        place = Place.INCOMING if kind == GOOD else Place.KEPT
+        picture = Picture(
+            sha=sha,
+            kind=kind,
+            golden=decided is Side.GOLDEN,
+            place=Place.ASIDE if decided is Side.NEITHER else place,
+            mask=mask_sha,
+            mask_kind=kind if mask_sha else "",
+        )
+        self._write_mask(picture, mask)
+        write_png(self._folder / picture_path(picture), pixels)
+        self._index.write(replace(change, picture=picture, fingerprint=print_))
+        self._likes.add(sha, print_)
+        return picture
+
+    def _write_mask(self, picture: Picture, mask: Mask | None) -> None:
+        inner = mask_path(picture)
+        if mask is not None and inner is not None:
+            write_png(self._folder / inner, mask.astype(np.uint8) * 255)
+
+
+def _relabelled(row: Picture, kind: str, mask_sha: str) -> Picture:
+    """Give a picture's row after another label; a mask stays known while it is a defect."""
+    mask, mask_kind = (mask_sha, kind) if mask_sha else (row.mask, row.mask_kind)
+    if kind == GOOD:
+        mask, mask_kind = "", ""
+    if (kind, mask) == (row.kind, row.mask):
+        return row
+    # a defect that is said to be normal is a new normal: it must be screened
+    place = Place.INCOMING if kind == GOOD else Place.KEPT
+    return replace(
+        row,
+        kind=kind,
+        place=row.place if row.place in _SETTLED else place,
+        mask=mask,
+        mask_kind=mask_kind,
+        reasons=(),
+    )
+
+
+def _check(pixels: Pixels, kind: str, mask: Mask | None) -> None:
+    check_kind(kind)
+    shape = pixels.shape
+    if pixels.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:  # noqa: PLR2004  # RGB
+        raise SampleError(f"pixels of {pixels.dtype} {list(shape)}: uint8 [H, W, 3] are wanted")
+    if not 1 <= shape[0] * shape[1] <= MAX_PIXELS:
+        raise SampleError(f"picture of {shape[0]}x{shape[1]}, limit {MAX_PIXELS} pixels: crop it")
+    if mask is not None and (mask.dtype != np.bool_ or mask.shape != shape[:2]):
+        raise SampleError(
+            f"mask of {mask.dtype} {list(mask.shape)}, picture of {list(shape[:2])} (height, "
+            "width): draw it on that picture"
+        )
+    if mask is not None and kind == GOOD and mask.any():
+        raise SampleError(
+            "a good part with a marked defect: leave the mask out, or name the defect"
+        )

@@ -1,0 +1,122 @@
+"""Which new normal pictures wait for a person: pure rules, distances and sources in, reasons out.
+
+Odd: its oddest places are unlike every place of the normal pictures before it. What "unlike" is, those
+pictures themselves say: each is compared with the others, and the limit lies so many
+standard deviations above their median, both taken so that a tenth of defects among them moves
+neither. Where nothing is trusted yet, the new are judged by each other, twice: the second time the
+odd ones of the first are no longer among those compared with, so that defects of one kind cannot
+vouch for each other.
+
+Flood: so many near-duplicates of each other that one part would pass for many. One lot or one hour
+that gives most of the new pictures: whatever was wrong then would become normal.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEAST_REFERENCES = 20  # normal pictures, of fewer nothing is told
+_NTH = 2  # a place's distance is that to the third nearest: one twin proves nothing
+_ODDEST = 8  # places of a picture that count
+_TO_SIGMA = 1.4826  # of a normal distribution, by its median absolute deviation
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From where on a picture waits."""
+
+    oddness: float = 2.5  # standard deviations above the median of normal pictures
+    alike: int = 20  # near-duplicates of each other, the rest of them waits
+    share: float = 0.5  # of the new pictures, that one lot or hour may give
+    least_new: int = 20  # pictures, from which on shares are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The oddest places of N pictures, and the nearest places of references to each."""
+
+    distances: NDArray[np.float32]  # [N, P, K], rising along K: 1 - cosine
+    owners: NDArray[np.int32]  # [N, P, K], index of the picture that each is of; -1: none
+
+
+def oddness(nearest: Nearest, left_out: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Say how odd pictures are, [N]: the mean of their oddest places' distances.
+
+    Args:
+        nearest: of N pictures.
+        left_out: [N], pictures that vouch for none.
+    """
+    owners = nearest.owners
+    counts = (owners >= 0) & ~left_out[np.maximum(owners, 0)]
+    rank = np.cumsum(counts, axis=2) - 1
+    wanted = counts & (rank == _NTH)
+    last = nearest.distances[:, :, -1]
+    chosen = np.where(
+        wanted.any(axis=2), np.where(wanted, nearest.distances, 0).sum(axis=2), last
+    )  # [N, P]
+    falling = -np.sort(-chosen, axis=1)
+    mean: NDArray[np.float64] = falling[:, :_ODDEST].mean(axis=1, dtype=np.float64)
+    return mean
+
+
+def deviations(values: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How many standard deviations values [N] lie above the median of those `among` [N] them."""
+    median = np.median(values[among])
+    spread = _TO_SIGMA * np.median(np.abs(values[among] - median))
+    return np.asarray((values - median) / max(spread, 1e-3 * abs(median), 1e-9))
+
+
+def judge_oddness(
+    nearest: Nearest, references: NDArray[np.bool_], *, trusted: bool, limit: float
+) -> NDArray[np.float64]:
+    """How many standard deviations each picture is odd by, [N].
+
+    Args:
+        nearest: of N pictures to the references among them.
+        references: which those are, [N].
+        trusted: whether they are trusted, or new pictures themselves.
+        limit: deviations from which a reference that is new no longer vouches.
+    """
+    first = deviations(oddness(nearest, np.zeros(len(references), np.bool_)), references)
+    if trusted:
+        return first
+    left_out = first > limit
+    return np.maximum(first, deviations(oddness(nearest, left_out), references))
+
+
+def flooding(
+    new: Sequence[str], likes: Mapping[str, Collection[str]], kept: Collection[str], most: int
+) -> set[str]:
+    """Name the new pictures of which the store has too many near-duplicates already.
+
+    Args:
+        new: hashes, in the order in which they count.
+        likes: near-duplicates of each.
+        kept: hashes of the normal pictures before them.
+        most: of one another that pass.
+    """
+    passed = set(kept)
+    found = set()
+    for sha in new:
+        if len(passed.intersection(likes[sha]) - {sha}) >= most:
+            found.add(sha)
+        else:
+            passed.add(sha)
+    return found
+
+
+def dominating(names: Sequence[str], limits: Limits) -> str:
+    """Name the lot or hour that gives more than its share of the new pictures; "" for none.
+
+    Args:
+        names: of each new picture; "" where it is not known.
+        limits: see there.
+    """
+    known = Counter(name for name in names if name)
+    if len(names) < limits.least_new or not known:
+        return ""
+    name, count = known.most_common(1)[0]
+    return name if count > limits.share * len(names) else ""

@@ -1,0 +1,97 @@
+"""What a store does when it is opened for writing: files and index are brought to agree.
+
+The index is the truth for pictures that it knows: a file that lies elsewhere is moved to where the
+index says. A picture that it does not know is taken up as its folder describes it, so that a lost
+index costs the sources and reasons only. Nothing is removed but files that were half written.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.errors import PictureError
+from engines.pictures import read_picture
+from trainer.dataset import GOOD, read_mask
+from trainer.samples.files import (
+    Found,
+    content_sha,
+    find_halves,
+    find_masks,
+    find_pictures,
+    move,
+    picture_path,
+)
+from trainer.samples.golden import Side, side
+from trainer.samples.index import Change, Index
+from trainer.samples.likeness import Likes, fingerprint
+from trainer.samples.records import Picture, Place
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What was found and done."""
+
+    taken_up: int = 0  # pictures that the index did not know
+    moved: int = 0  # files that lay elsewhere
+    strange: tuple[str, ...] = ()  # files left as they are: no picture, or not what they are named
+
+
+def repair(folder: Path, index: Index, likes: Likes) -> Repair:
+    """Bring files and index to agree; `likes` learns of the pictures that are taken up.
+
+    Raises:
+        StoreError: the disk is full, or not ours to write.
+    """
+    for half in find_halves(folder):
+        half.unlink(missing_ok=True)
+    taken_up = moved = 0
+    strange: list[str] = []
+    masks = dict(_masks(folder))
+    # kept ones first: they decide on which side the others are
+    for found in sorted(find_pictures(folder), key=lambda each: each.place is not Place.KEPT):
+        row = index.picture(found.sha)
+        if row is None:
+            why = _take_up(found, masks.get(found.sha, ("", "")), index, likes)
+            taken_up += not why
+            strange += [why] if why else []
+        elif (right := folder / picture_path(row)) != found.path:
+            moved += _moved(found.path, right, strange)
+    return Repair(taken_up, moved, tuple(strange))
+
+
+def _masks(folder: Path) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Hash and kind of the newest mask of each picture."""
+    by_age = sorted(find_masks(folder), key=lambda each: each[2].stat().st_mtime_ns)
+    for sha, kind, path in by_age:
+        try:
+            yield sha, (content_sha(read_mask(path)), kind)
+        except PictureError:
+            continue  # a fault of the disk: the picture counts without it
+
+
+def _take_up(found: Found, mask: tuple[str, str], index: Index, likes: Likes) -> str:
+    """Add a row for a picture; returns why not, if not."""
+    try:
+        pixels = read_picture(found.path)
+    except PictureError as error:
+        return str(error)
+    if content_sha(pixels) != found.sha:
+        return f"{found.path}: other pixels than its name says"
+    print_ = fingerprint(pixels)
+    kind, golden, place = found.kind or mask[1] or GOOD, found.golden, found.place
+    if place is not Place.KEPT:
+        sides = [row.golden for sha in likes.of(print_) if (row := index.picture(sha))]
+        golden = side(found.sha, sides) is Side.GOLDEN
+    with_mask = mask if kind != GOOD else ("", "")
+    picture = Picture(found.sha, kind, golden, place, *with_mask)
+    index.write(Change(picture, print_))
+    likes.add(found.sha, print_)
+    return ""
+
+
+def _moved(path: Path, right: Path, strange: list[str]) -> int:
+    if right.exists():
+        strange.append(f"{path}: lies at {right} too")
+        return 0
+    move(path, right)
+    return 1

@@ -1,0 +1,292 @@
+"""The sample store of a product: every labelled picture once, never lost, no test ever learned.
+
+    with SampleStore.open(Path("samples")) as store:
+        store.import_dataset(find_samples(folder), steps)
+        screen(store, judge, steps)  # trainer.samples.screening
+        snapshot = store.snapshot()
+        store.training(snapshot), store.golden()
+
+A file is written first, whole, then its row, in one transaction; what a kill leaves between the
+two is mended when the store is opened next (trainer.samples.repair). New normal pictures are
+incoming until they were screened: neither training nor the golden set sees them before.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from engines.errors import PictureError
+from engines.pictures import read_picture
+from pipeline.archive import ArchivedFrame
+from pipeline.labels import FROM_THE_FIRST, Label
+from trainer.dataset import Dataset
+from trainer.errors import SampleError
+from trainer.progress import Steps
+from trainer.samples.export import export_samples
+from trainer.samples.files import cannot_write, check_kind, picture_path
+from trainer.samples.import_folder import import_samples
+from trainer.samples.index import Change, Index, index_opened
+from trainer.samples.intake import Intake, Mask, Pixels
+from trainer.samples.likeness import Likes
+from trainer.samples.lock import store_locked
+from trainer.samples.records import Added, Counts, ImportReport, Picture, Place, Source, Statement
+from trainer.samples.repair import Repair, repair
+from trainer.samples.snapshots import SnapshotRecord, freeze, read_snapshot, record_of
+from trainer.samples.take_label import source_of, told_by
+from trainer.samples.views import counts_of, golden_of, sample_of, training_of
+
+_WAITING = frozenset({Place.INCOMING, Place.QUARANTINE, Place.REJECTED})
+_log = logging.getLogger(__name__)
+
+
+class SampleStore:
+    """An opened store; made by `open` and `look`."""
+
+    def __init__(
+        self, folder: Path, index: Index, likes: Likes, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.folder = folder
+        self.repaired = Repair()
+        self._index = index
+        self._likes = likes
+        self._intake = Intake(folder, index, likes)
+        self._clock_ns = clock_ns
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path) -> Iterator[Self]:
+        """Open a store to write to it, or begin one, and mend what a kill has left.
+
+        Raises:
+            StoreBusy: another process writes to it.
+            StoreError: it cannot be read or written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        with store_locked(folder), index_opened(folder, to_write=True) as index:
+            likes = Likes()
+            for sha, print_ in index.fingerprints():
+                likes.add(sha, print_)
+            store = cls(folder, index, likes)
+            store.repaired = repair(folder, index, likes)
+            yield store
+
+    @classmethod
+    @contextmanager
+    def look(cls, folder: Path) -> Iterator[Self]:
+        """Open a store to read it while others may write.
+
+        Raises:
+            StoreError: there is none, or it cannot be read.
+        """
+        with index_opened(folder, to_write=False) as index:
+            yield cls(folder, index, Likes())
+
+    def add(self, pixels: Pixels, kind: str, mask: Mask | None, source: Source) -> Added:
+        """Take a picture with its label; of several labels for it the last one counts.
+
+        Args:
+            pixels: uint8 [H, W, 3], RGB.
+            kind: "good", or a defect's name.
+            mask: of the defect, bool [H, W]; None or empty: not known.
+            source: where the label came from. The same label from the same source a second time
+                changes nothing.
+
+        Raises:
+            SampleError: no picture, no kind, or a mask of another size.
+            StoreError: the disk is full; the store is whole.
+        """
+        return self._intake.add(pixels, kind, mask, source)
+
+    def take_label(
+        self, line: str, label_id: str, label: Label, frame: ArchivedFrame | None
+    ) -> Added | None:
+        """Take a label of a line, and remember that it was read.
+
+        Args:
+            line: whose.
+            label_id: in {line}:labels.
+            label: what it says.
+            frame: from the archive; None where it has expired.
+
+        Returns: what became of the frame; None where the label was only recorded: unsure, its
+        frame expired and never taken before, or taken already.
+
+        Raises:
+            StoreError: the disk is full; the label is still to be taken.
+        """
+        if self._index.taken(line, label_id):
+            return None
+        read_to = (line, max(label_id, self.labels_read(line), key=_label_order))
+        frame = frame or self._taken_frame(line, label.entry_id)
+        source, told = source_of(line, label_id, label, frame), told_by(label, frame)
+        note = told.note
+        if frame is not None and told.kind:
+            try:
+                return self._intake.add(frame.pixels, told.kind, told.mask, source, note, read_to)
+            except SampleError as error:
+                note = str(error)
+        _log.info("label.recorded", extra={"line": line, "label": label_id, "why": note})
+        statement = Statement("", told.kind, "", source, note)
+        self._index.write(Change(statement=statement, read_to=read_to))
+        return None
+
+    def labels_read(self, line: str) -> str:
+        """Give the id of the line's label after which to read on."""
+        return self._index.read_to(line) or FROM_THE_FIRST
+
+    def import_dataset(self, dataset: Dataset, steps: Steps) -> ImportReport:
+        """Take every picture of a data folder; the rule says which are golden, not the folder.
+
+        Raises:
+            StoreError: the disk is full; a repeat goes on.
+        """
+        return import_samples(dataset, self.add, steps)
+
+    def pictures(self, place: Place | None = None) -> list[Picture]:
+        """Give all pictures by hash, or those of a place."""
+        return self._index.pictures(place)
+
+    def quarantined(self) -> list[Picture]:
+        """Give the pictures that wait for a person, with the reasons."""
+        return self._index.pictures(Place.QUARANTINE)
+
+    def statements(self, sha: str) -> list[Statement]:
+        """Give every label that a picture ever got, the oldest first."""
+        return self._index.statements(sha)
+
+    def likes(self, sha: str) -> set[str]:
+        """Name the near-duplicates of a picture, itself left out, in a store opened to write."""
+        print_ = self._index.fingerprint(sha)
+        return set() if print_ is None else set(self._likes.of(print_)) - {sha}
+
+    def path(self, picture: Picture) -> Path:
+        """Where its file lies."""
+        return self.folder / picture_path(picture)
+
+    def named(self, start: str) -> Picture:
+        """Find a picture by its hash or the beginning of it.
+
+        Raises:
+            SampleError: none, or several.
+        """
+        found = self._index.named(start)
+        if len(found) != 1:
+            raise SampleError(
+                f"{len(found)} pictures have a hash that begins with {start!r:.80}: give more of it"
+                if found
+                else f"no picture has a hash that begins with {start!r:.80}"
+            )
+        return found[0]
+
+    def keep(self, sha: str) -> None:
+        """Let training, or the golden set, see an incoming picture: screening found no fault."""
+        picture = self.named(sha)
+        self._move(picture, replace(picture, place=Place.KEPT, reasons=()))
+
+    def hold(self, sha: str, reasons: Iterable[str]) -> None:
+        """Let a picture wait for a person."""
+        picture = self.named(sha)
+        self._move(picture, replace(picture, place=Place.QUARANTINE, reasons=tuple(reasons)))
+
+    def release(self, sha: str, kind: str, by: str) -> Picture:
+        """Say what a waiting or rejected picture shows; `kind` is "good" or a defect's name.
+
+        Raises:
+            SampleError: it does not wait, or no such kind.
+        """
+        check_kind(kind)
+        picture = self.named(sha)
+        if picture.place not in _WAITING:
+            raise SampleError(f"{picture.sha[:12]} is {picture.place}: only what waits is released")
+        same = kind == picture.kind
+        mask, mask_kind = (picture.mask, picture.mask_kind) if same else ("", "")
+        released = replace(
+            picture, kind=kind, place=Place.KEPT, mask=mask, mask_kind=mask_kind, reasons=()
+        )
+        self._move(picture, released, self._said(released, by, "released"))
+        return released
+
+    def reject(self, sha: str, by: str) -> Picture:
+        """Take a picture out for good; its file stays, and `release` brings it back.
+
+        Raises:
+            SampleError: no such picture.
+        """
+        picture = self.named(sha)
+        rejected = replace(picture, place=Place.REJECTED)
+        self._move(picture, rejected, self._said(rejected, by, "rejected"))
+        return rejected
+
+    def snapshot(self) -> SnapshotRecord:
+        """List what training may see now, and freeze the list by its hash.
+
+        Raises:
+            StoreError: the disk is full.
+        """
+        if waiting := len(self._index.pictures(Place.INCOMING)):
+            _log.warning("samples.unscreened", extra={"pictures": waiting})
+        seen = [each for each in self.pictures(Place.KEPT) if not each.golden]
+        record = record_of([each for each in seen if self.path(each).is_file()])
+        freeze(self.folder, record)
+        return record
+
+    def training(self, snapshot: SnapshotRecord | str) -> Dataset:
+        """Give what a snapshot, or the one of a hash, lets training see.
+
+        Defects without a mask are named in `Dataset.unreadable`: training needs one.
+
+        Raises:
+            StoreError: there is no such snapshot.
+        """
+        sha256 = snapshot if isinstance(snapshot, str) else snapshot.sha256
+        return training_of(self.folder, self._index, read_snapshot(self.folder, sha256))
+
+    def golden(self) -> Dataset:
+        """Give what no training ever sees, normal and defective, to test with."""
+        return golden_of(self.folder, self._index)
+
+    def counts(self) -> Counts:
+        """Count pictures by where they are."""
+        return counts_of(self.folder, self._index)
+
+    def export(self, folder: Path, steps: Steps) -> int:
+        """Copy all that training and the golden set see to a folder in MVTec layout.
+
+        Raises:
+            StoreError: the folder holds something, or cannot be written.
+        """
+        learned = [
+            sample_of(self.folder, each, each)
+            for each in self.pictures(Place.KEPT)
+            if not each.golden and self.path(each).is_file()
+        ]
+        return export_samples(learned, self.golden().test, folder, steps)
+
+    def _move(self, before: Picture, after: Picture, said: Statement | None = None) -> None:
+        self._intake.place(before, after, Change(statement=said))
+
+    def _said(self, picture: Picture, by: str, what: str) -> Statement:
+        source = Source(what, by=by, at_ns=self._clock_ns())
+        return Statement(picture.sha, picture.kind, picture.mask, source)
+
+    def _taken_frame(self, line: str, entry_id: str) -> ArchivedFrame | None:
+        """Give a frame that the archive has no more, but the store took for an earlier label."""
+        picture = self._index.picture(self._index.picture_of_frame(line, entry_id))
+        if picture is None:
+            return None
+        try:
+            return ArchivedFrame(entry_id, read_picture(self.path(picture)), {})
+        except PictureError:
+            return None
+
+
+def _label_order(label_id: str) -> tuple[int, ...]:
+    """Order ids of a stream as Redis does, by number."""
+    return tuple(int(part) for part in label_id.split("-") if part.isdecimal())
