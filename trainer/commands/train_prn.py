@@ -10,7 +10,7 @@ from rich.console import Console
 
 from trainer.anomalies.synthesis import Switches
 from trainer.choices import BATCH_SIZES, LEARNING_RATES, PlanName
-from trainer.errors import DatasetError, DeviceError
+from trainer.errors import DatasetError
 from trainer.layouts import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.networks.prn import Switches as Parts
@@ -21,6 +21,7 @@ from trainer.results.examples import SHEET_NAME, write_examples
 from trainer.results.report import common_lines, seconds_line
 from trainer.results.sheets import save_picture, score_histogram
 from trainer.settings import LearnSettings, TrainSettings
+from trainer.training.device import find_device
 from trainer.training.fit import Step
 from trainer.training.learning import set_determinism
 from trainer.training.material import SupervisedRecipe
@@ -66,27 +67,6 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     for line in _lines(settings, plan, learned, how):
         console.print(line, soft_wrap=True, markup=False)
     console.print(seconds_line(steps.seconds), soft_wrap=True, markup=False)
-
-
-def find_device(name: str) -> torch.device:
-    """Find what trains.
-
-    Raises:
-        DeviceError: there is no such GPU, or torch cannot use one.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (device.index or 0) >= count:
-        built = (
-            f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-        )
-        raise DeviceError(
-            f"--device {name}: torch {torch.__version__}, built {built}, finds {count} GPUs: take "
-            "--device cpu, or install a build of torch for this machine's driver"
-        )
-    return device
 
 
 def prn_recipe(
