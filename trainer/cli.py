@@ -2,7 +2,9 @@
 
 from engines.command import run_command
 from engines.errors import EngineError
+from pipeline.errors import PipelineError
 from trainer.errors import TrainerError
+from trainer.retrain_settings import GateSettings, RetrainSettings
 from trainer.settings import AnomaliesSettings, EvaluateSettings, ReproduceSettings, TrainSettings
 
 _EXPECTED = (EngineError, TrainerError)
@@ -50,3 +52,25 @@ def _reproduce(settings: ReproduceSettings) -> None:
     from trainer.commands.reproduce import reproduce as run  # noqa: PLC0415
 
     run(settings)
+
+
+def gate() -> None:
+    """`trainer-gate`: compare a candidate engine with the one in force."""
+    run_command("trainer-gate", GateSettings, _gate, _EXPECTED)
+
+
+def retrain() -> None:
+    """`trainer-retrain`: learn from the day's labels, promote what proved better."""
+    run_command("trainer-retrain", RetrainSettings, _retrain, (*_EXPECTED, PipelineError))
+
+
+def _gate(settings: GateSettings) -> int:
+    from trainer.commands.gate import gate as run  # noqa: PLC0415
+
+    return run(settings)
+
+
+def _retrain(settings: RetrainSettings) -> int:
+    from trainer.commands.retrain import retrain as run  # noqa: PLC0415
+
+    return run(settings)

@@ -6,6 +6,9 @@ TrainerError
 ├── DeviceError      there is no such GPU: exit, say what there is
 ├── CheckpointError  this training cannot go on from what it left: exit, say what differs
 ├── ExportError      the file does not compute what was learned: exit, do not ship it
+├── RetrainBusyError another process retrains with these runs: wait for it
+├── StageError       a stage of a retrain could not write or read: mend it, the next run goes on
+├── BudgetError      the minutes do not suffice to train: give more
 ├── StoreError       the sample store cannot be read or written: exit, make room, repeat
 │   └── StoreBusy    another process writes to it: wait, then repeat
 └── SampleError      this picture or label cannot be a sample: name it, go on without it
@@ -34,6 +37,18 @@ class CheckpointError(TrainerError):
 
 class ExportError(TrainerError):
     """The file that was written does not compute what was learned: do not ship it."""
+
+
+class RetrainBusyError(TrainerError):
+    """Another process retrains with the same runs: wait for it."""
+
+
+class StageError(TrainerError):
+    """A stage of a retrain could not do its work; those before it are kept: mend it, run again."""
+
+
+class BudgetError(TrainerError):
+    """The minutes given do not suffice to train: give more, or ask for prototypes only."""
 
 
 class StoreError(TrainerError):

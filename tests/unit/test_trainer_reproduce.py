@@ -10,14 +10,14 @@ from rich.console import Console
 
 from trainer.anomalies.synthesis import Switches
 from trainer.choices import SIMULATED_CERTAINTY
-from trainer.commands.train_prn import find_device
 from trainer.errors import CheckpointError, DeviceError
 from trainer.networks.prn import Switches as Parts
 from trainer.reproduce.rows import TABLES, Four
 from trainer.reproduce.tables import comparison
 from trainer.reproduce.trial import RESULT_NAME, Result, read_result
+from trainer.training.device import find_device
+from trainer.training.material import SupervisedRecipe
 from trainer.training.schedule import Budget
-from trainer.training.supervised import SupervisedRecipe
 from trainer.training.trainee import Method
 
 BASE = SupervisedRecipe(

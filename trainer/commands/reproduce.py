@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from engines.manifest import write_atomic
-from trainer.commands.train_prn import find_device, prn_recipe
+from trainer.commands.train_prn import prn_recipe
 from trainer.dataset import Dataset
 from trainer.layouts import find_datasets
 from trainer.networks.backbones import Backbone, load_backbone
@@ -19,7 +19,8 @@ from trainer.reproduce.rows import TABLES, Row
 from trainer.reproduce.tables import comparison, results_json
 from trainer.reproduce.trial import BASELINES, Result, run_baseline, run_trial
 from trainer.settings import ReproduceSettings
-from trainer.training.supervised import SupervisedRecipe
+from trainer.training.device import find_device
+from trainer.training.material import SupervisedRecipe
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 

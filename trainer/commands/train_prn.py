@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 
 from trainer.anomalies.synthesis import Switches
-from trainer.choices import PlanName
-from trainer.errors import DatasetError, DeviceError
+from trainer.choices import BATCH_SIZES, LEARNING_RATES, PlanName
+from trainer.errors import DatasetError
 from trainer.layouts import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.networks.prn import Switches as Parts
@@ -21,21 +21,19 @@ from trainer.results.examples import SHEET_NAME, write_examples
 from trainer.results.report import common_lines, seconds_line
 from trainer.results.sheets import save_picture, score_histogram
 from trainer.settings import LearnSettings, TrainSettings
+from trainer.training.device import find_device
 from trainer.training.fit import Step
 from trainer.training.learning import set_determinism
+from trainer.training.material import SupervisedRecipe
 from trainer.training.precision import Precision, faster_precision
 from trainer.training.schedule import Budget
 from trainer.training.supervised import (
     LearnedPrn,
-    SupervisedRecipe,
     engine_path,
     learn_prn,
     write_prn,
 )
 from trainer.training.trainee import Method
-
-_BATCH_SIZES: dict[PlanName, int] = {"prn": 64, "prn-s": 8}
-_LEARNING_RATES: dict[PlanName, float] = {"prn": 1e-4, "prn-s": 1e-3}
 
 
 def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
@@ -71,27 +69,6 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     console.print(seconds_line(steps.seconds), soft_wrap=True, markup=False)
 
 
-def find_device(name: str) -> torch.device:
-    """Find what trains.
-
-    Raises:
-        DeviceError: there is no such GPU, or torch cannot use one.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (device.index or 0) >= count:
-        built = (
-            f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-        )
-        raise DeviceError(
-            f"--device {name}: torch {torch.__version__}, built {built}, finds {count} GPUs: take "
-            "--device cpu, or install a build of torch for this machine's driver"
-        )
-    return device
-
-
 def prn_recipe(
     settings: LearnSettings, plan: PlanName, device: torch.device = CPU
 ) -> SupervisedRecipe:
@@ -122,10 +99,10 @@ def prn_recipe(
             certainty=settings.simulated_certainty,
         ),
         textures=settings.textures,
-        batch_size=settings.batch_size or _BATCH_SIZES[plan],
+        batch_size=settings.batch_size or BATCH_SIZES[plan],
         method=Method(
             optimiser=settings.optimiser,
-            learning_rate=_LEARNING_RATES[plan],
+            learning_rate=LEARNING_RATES[plan],
             leave_one_out="loo" not in off,
             precision=_precision(settings, device),
             shards=2 if device.type == "cpu" else 1,

@@ -10,7 +10,7 @@ from typing import Any
 
 from trainer.choices import SIMULATED_CERTAINTY, TableName
 from trainer.networks.prn import Switches as Parts
-from trainer.training.supervised import SupervisedRecipe
+from trainer.training.material import SupervisedRecipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from trainer.training.learning import (
     set_determinism,
     write_learned,
 )
-from trainer.training.supervised import SupervisedRecipe, engine_path, learn_prn, write_prn
+from trainer.training.material import SupervisedRecipe
+from trainer.training.supervised import engine_path, learn_prn, write_prn
 
 RESULT_NAME = "result.json"
 MAX_RESULT_BYTES = 1 << 20

@@ -44,6 +44,7 @@ class Course:
     budget: Budget
     rhythm: Rhythm = Rhythm()
     ahead: int = 1  # batches that are made while one is learned, each by a thread
+    until: float | None = None  # on the clock: by then it has cooled down, whatever was planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,15 @@ def fit(
         for batch in batches:
             losses = trainee.step(batch, schedule.share(progress.step), progress.step)
             progress = replace(progress, step=progress.step + 1)
+            pace = (clock() - started) / (progress.step - first)
+            if progress.cut is None and _is_late(course.until, clock(), pace * schedule.cool_down):
+                progress = replace(progress, cut=progress.step)
+                schedule = _schedule(progress, course.rhythm)
             if held is not None and progress.step % course.rhythm.check_every == 0:
                 progress = _checked(progress, trainee, held, course.rhythm)
                 schedule = _schedule(progress, course.rhythm)
             if progress.step % course.rhythm.save_every == 0 or progress.step >= schedule.end:
                 write_checkpoint(keep.path, trainee.tensors(), progress)
-            pace = (clock() - started) / (progress.step - first)
             on_step(_told(progress.step, schedule.end, losses, pace))
             if progress.step >= schedule.end:
                 break
@@ -169,6 +173,11 @@ def _checked(progress: Progress, trainee: Trainee, held: HeldOut, rhythm: Rhythm
     checks = (*progress.checks, check)
     stops = progress.cut is None and says_stop(checks, rhythm.patience)
     return replace(progress, checks=checks, cut=progress.step if stops else progress.cut)
+
+
+def _is_late(until: float | None, now: float, cool_down_s: float) -> bool:
+    """Whether there is only time left to cool down."""
+    return until is not None and now + cool_down_s >= until
 
 
 def _schedule(progress: Progress, rhythm: Rhythm) -> Schedule:

@@ -1,5 +1,6 @@
 """When a training should stop: what held-out pictures say of the averaged weights."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainer.dataset import Sample
 from trainer.networks.prn import PRN
 from trainer.training.batches import Batch
 from trainer.training.checkpoint import Check
@@ -47,6 +49,20 @@ def divide_seen(count: int, seed: int) -> Division:
     """Draw seen defects to hold out, at least one of twenty."""
     held = max(1, round(SEEN_SHARE * count)) if count >= LEAST_SEEN else 0
     return _division(count, held, seed)
+
+
+def divide_normals_by_name(samples: Sequence[Sample]) -> Division:
+    """Hold out by the hash of each name: pictures that join later move none of these.
+
+    So a network that goes on learning is never calibrated on what it learned before.
+    """
+    return _division_by_name(samples, NORMAL_SHARE, least=1)
+
+
+def divide_seen_by_name(samples: Sequence[Sample]) -> Division:
+    """Hold out seen defects by the hash of each name, none of fewer than twenty."""
+    share = SEEN_SHARE if len(samples) >= LEAST_SEEN else 0.0
+    return _division_by_name(samples, share, least=0)
 
 
 def hold_out(
@@ -102,3 +118,17 @@ def says_stop(checks: Sequence[Check], patience: int) -> bool:
 def _division(count: int, held: int, seed: int) -> Division:
     order = np.random.default_rng(seed).permutation(count)
     return Division(np.sort(order[held:]), np.sort(order[:held]))
+
+
+def _division_by_name(samples: Sequence[Sample], share: float, least: int) -> Division:
+    """Hold out a share by hash, at least `least`, where that leaves two to learn from."""
+    places = np.array([_place(sample.name) for sample in samples])
+    order = np.argsort(places, kind="stable")
+    held = max(least, int((places < share).sum()))
+    held = min(held, max(0, len(samples) - 2))
+    return Division(np.sort(order[held:]), np.sort(order[:held]))
+
+
+def _place(name: str) -> float:
+    """Where a name falls, 0..1, whatever other names there are."""
+    return int.from_bytes(hashlib.sha256(f"held out\0{name}".encode()).digest()[:8]) / 2**64

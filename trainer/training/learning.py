@@ -47,8 +47,28 @@ class Learned:
     pictures: Pictures  # learned and held out
 
 
+@dataclass(frozen=True, slots=True)
+class NormalParts:
+    """Pictures of normal parts, and which of them are held out."""
+
+    pictures: Pictures
+    learned: NDArray[np.intp]
+    held: NDArray[np.intp]
+
+
 def learn(dataset: Dataset, backbone: Backbone, recipe: Recipe, steps: Steps) -> Learned:
     """Learn and calibrate ProtoAD; the same pictures, recipe and machine give the same network.
+
+    Raises:
+        DatasetError: too few readable pictures of normal parts.
+    """
+    parts = read_normals(dataset, recipe, steps)
+    network = learn_protoad(parts, backbone, recipe, steps)
+    return calibrate_protoad(network, parts, recipe, steps)
+
+
+def read_normals(dataset: Dataset, recipe: Recipe, steps: Steps) -> NormalParts:
+    """Read pictures to learn from and to hold out.
 
     Raises:
         DatasetError: too few readable pictures of normal parts.
@@ -61,16 +81,27 @@ def learn(dataset: Dataset, backbone: Backbone, recipe: Recipe, steps: Steps) ->
     samples = drawn(dataset.normals, recipe.max_normals, recipe.seed)
     with steps.step("reading pictures", len(samples)) as advance:
         pictures = load_pictures(samples, recipe.size, lambda: advance(1))
-    learned, held = split(pictures, recipe.held_out_share, recipe.seed)
+    return NormalParts(pictures, *split(pictures, recipe.held_out_share, recipe.seed))
+
+
+def learn_protoad(parts: NormalParts, backbone: Backbone, recipe: Recipe, steps: Steps) -> ProtoAD:
+    """Choose the prototypes of the pictures to learn from."""
     encoder = PatchEncoder(backbone).eval()
-    with steps.step("looking at normal parts", len(learned)) as advance:
-        sample = sample_patches(encoder, pictures.pixels[learned], recipe.seed, advance)
+    pixels = parts.pictures.pixels[parts.learned]
+    with steps.step("looking at normal parts", len(pixels)) as advance:
+        sample = sample_patches(encoder, pixels, recipe.seed, advance)
     with steps.step("choosing prototypes", None):
-        network = ProtoAD(encoder, learn_prototypes(sample)).eval()
-    with steps.step("calibrating on held-out parts", len(held)) as advance:
-        scores, maps = _judged(network, pictures.pixels[held], advance)
+        return ProtoAD(encoder, learn_prototypes(sample)).eval()
+
+
+def calibrate_protoad(
+    network: ProtoAD, parts: NormalParts, recipe: Recipe, steps: Steps
+) -> Learned:
+    """Find thresholds on the pictures that are held out."""
+    with steps.step("calibrating on held-out parts", len(parts.held)) as advance:
+        scores, maps = _judged(network, parts.pictures.pixels[parts.held], advance)
     thresholds = calibrate(scores, maps, recipe.false_reject_rate)
-    return Learned(network, thresholds, scores, len(learned), pictures)
+    return Learned(network, thresholds, scores, len(parts.learned), parts.pictures)
 
 
 def write_learned(

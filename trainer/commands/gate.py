@@ -1,0 +1,79 @@
+"""`trainer-gate`: weigh a candidate against the engine in force."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from trainer.dataset import Sample
+from trainer.layouts import find_samples
+from trainer.progress import TerminalSteps
+from trainer.retrain.disagreements import PAGE_NAME, figure_cells
+from trainer.retrain.gate import Conditions, pass_gate
+from trainer.retrain.gate_report import GateReport
+from trainer.retrain.weigh import Rules
+from trainer.retrain_settings import GateSettings
+from trainer.samples.store import SampleStore
+from trainer.seen import read_seen, recognise, without
+
+REFUSED_STATUS = 1
+_COLOURS = {"better": "green", "worse": "red", "same": "", "unknown": "dim"}
+
+
+def gate(settings: GateSettings) -> int:
+    """Weigh, print, give the exit status."""
+    console = Console(highlight=False, stderr=settings.as_json)
+    conditions = Conditions(
+        backend=settings.backend,
+        device=settings.device,
+        allow_ungated=settings.allow_ungated,
+        rules=Rules(seed=settings.seed, slack=settings.slack),
+    )
+    golden = _golden(settings)
+    with TerminalSteps(console) as steps:
+        report = pass_gate(
+            settings.candidate, settings.incumbent, golden, conditions, settings.out, steps
+        )
+    if settings.as_json:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+    else:
+        print_report(console, report, settings.out / PAGE_NAME)
+    return 0 if report.promoted else REFUSED_STATUS
+
+
+def print_report(console: Console, report: GateReport, page: Path) -> None:
+    """Lay out the figures and the decision."""
+    title = f"{report.normals} golden pictures of good parts, {report.defects} of defects"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    span = f"{report.confidence:.0%} interval"
+    for name in ("incumbent", "candidate", "difference", span, "candidate is"):
+        table.add_column(name, justify="right")
+    for figure in report.figures:
+        standing = figure.standing
+        cells = (figure.name, *figure_cells(figure), standing)
+        table.add_row(*cells, style=_COLOURS[standing])
+    console.print(table)
+    for warning in report.warnings:
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
+    decision = "passes" if report.promoted else "is refused"
+    style = "bold green" if report.promoted else "bold red"
+    why = "; ".join(report.reasons)
+    console.print(f"the candidate {decision}: {why}", style=style, soft_wrap=True, markup=False)
+    console.print(f"see {page}", soft_wrap=True, markup=False)
+
+
+def _golden(settings: GateSettings) -> tuple[Sample, ...]:
+    """Find the pictures to judge by, less those that either engine learned from."""
+    if settings.store is not None:
+        with SampleStore.look(settings.store) as store:
+            return store.golden().test
+    assert settings.data is not None  # noqa: S101  # the settings looked
+    dataset = find_samples(settings.data)
+    engines = [each for each in (settings.candidate, settings.incumbent) if each is not None]
+    for engine in engines:
+        record = read_seen(engine.parent)
+        if record is not None:
+            dataset = without(dataset, [each.name for each in recognise(dataset, record)])
+    return dataset.test

@@ -1,0 +1,103 @@
+"""Paired bootstrap: how far a difference of two engines may be chance, on the same golden pictures.
+
+Pictures are drawn again with replacement, normal ones and defective ones apart, thousands of times;
+both engines are judged on every draw. A draw is a row of counts, one for each picture, so that all
+draws together are a few matrix products:
+
+- a share is counts @ flags;
+- an AUROC is counts_defects @ wins @ counts_normals, where wins[d, n] is 1 if the defect's score is
+  the higher one, 1/2 at a tie: exact;
+- an AP needs how many pixels lie above each level, and those of a draw are counts @ histograms, one
+  histogram for each picture over levels that all share. The levels are quantiles of the values that
+  defects' pixels have, where an AP has its steps.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWS = 2000
+LEVELS = 1024
+_TOGETHER = 200  # draws of histograms in memory at once
+
+Reals = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """How often each picture is taken in each draw."""
+
+    defects: Reals  # [B, D]
+    normals: Reals  # [B, n]
+
+
+@dataclass(frozen=True, slots=True)
+class Histograms:
+    """How many pixels of each picture lie in each of K bins of map values, from high to low."""
+
+    marked: Reals  # [N, K], pixels of a defect
+    unmarked: Reals  # [N, K]
+
+
+def draw(defects: int, normals: int, seed: int, draws: int = DRAWS) -> Draws:
+    """Draw so many defects of so many, and normals likewise, `draws` times."""
+    rng = np.random.default_rng(seed)
+    return Draws(_counts(rng, defects, draws), _counts(rng, normals, draws))
+
+
+def shares(counts: Reals, flags: Flags) -> Reals:
+    """Share of flagged pictures in each draw; counts [B, N], flags [N] -> [B]."""
+    return np.asarray(counts @ flags / flags.size)
+
+
+def aurocs(draws: Draws, defects: NDArray[np.floating], normals: NDArray[np.floating]) -> Reals:
+    """Image AUROC of each draw, [B]; scores of defects [D] and of normals [n], both in order."""
+    gap = defects[:, None] - normals[None, :]
+    wins = (gap > 0) + 0.5 * (gap == 0)  # [D, n]
+    won = np.einsum("bn,bn->b", draws.defects @ wins, draws.normals)
+    return np.asarray(won / (defects.size * normals.size))
+
+
+def map_histograms(
+    maps: NDArray[np.float32], masks: NDArray[np.bool_], levels: int = LEVELS
+) -> Histograms:
+    """Count the pixels of maps [N, H, W] inside and outside of masks [N, H, W]."""
+    edges = np.unique(np.quantile(maps[masks], np.linspace(0, 1, levels), method="nearest"))
+    marked = np.zeros((len(maps), len(edges) + 1))
+    unmarked = np.zeros_like(marked)
+    for index, (each, mask) in enumerate(zip(maps, masks, strict=True)):
+        place = len(edges) - np.searchsorted(edges, each, side="right")  # 0: at or above all edges
+        marked[index] = np.bincount(place[mask], minlength=len(edges) + 1)
+        unmarked[index] = np.bincount(place[~mask], minlength=len(edges) + 1)
+    return Histograms(marked, unmarked)
+
+
+def average_precisions(counts: Reals, histograms: Histograms) -> Reals:
+    """Pixel AP of each draw; counts [B, N] -> [B]. NaN where a draw holds no pixel of a defect."""
+    found = []
+    for start in range(0, len(counts), _TOGETHER):
+        some = counts[start : start + _TOGETHER]
+        hits = np.cumsum(some @ histograms.marked, axis=1)  # [b, K]
+        alarms = np.cumsum(some @ histograms.unmarked, axis=1)
+        precision = hits / np.maximum(hits + alarms, 1)
+        recall = hits / np.maximum(hits[:, -1:], 1)
+        steps = np.diff(recall, axis=1, prepend=0.0)
+        precisions = np.sum(steps * precision, axis=1)
+        found.append(np.where(hits[:, -1] > 0, precisions, np.nan))
+    return np.concatenate(found)
+
+
+def interval(values: Reals, confidence: float) -> tuple[float, float]:
+    """Middle `confidence` of the values that are numbers."""
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _counts(rng: np.random.Generator, pictures: int, draws: int) -> Reals:
+    if not pictures:
+        return np.zeros((draws, 0))
+    even = np.full(pictures, 1 / pictures)
+    return rng.multinomial(pictures, even, size=draws).astype(np.float64)

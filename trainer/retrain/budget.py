@@ -1,0 +1,32 @@
+"""How much of a run's minutes is left to train with."""
+
+from collections.abc import Mapping
+
+from trainer.errors import BudgetError
+
+LEAST_FIT_S = 20.0
+# what stages after the training take, seconds, until a run has measured it
+_GUESSED_S = {"calibrate": 30.0, "export": 40.0, "build": 1.0, "admit": 60.0, "gate": 60.0}
+AFTER_FIT = ("calibrate", "export", "build", "admit", "gate", "register", "promote", "announce")
+
+
+def fit_seconds(minutes: float, worked_s: float, measured: Mapping[str, float]) -> float:
+    """Seconds to train: what is left of `minutes` but for the stages that come after.
+
+    Args:
+        minutes: of the whole run.
+        worked_s: seconds spent so far.
+        measured: seconds of stages in an earlier run, by name.
+
+    Raises:
+        BudgetError: too little is left.
+    """
+    after = sum(measured.get(name, _GUESSED_S.get(name, 5.0)) for name in AFTER_FIT)
+    left = 60 * minutes - worked_s - after
+    if left < LEAST_FIT_S:
+        raise BudgetError(
+            f"--minutes {minutes:g} leaves {max(0.0, left):.0f} s to train: {worked_s:.0f} s are "
+            f"spent and {after:.0f} s are needed afterwards; give more minutes, or "
+            "--prototypes-only, which trains nothing"
+        )
+    return left

@@ -1,0 +1,189 @@
+"""The stages that make a candidate: prototypes, fit, calibrate, export, build, admit."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+from engines.admit import admit
+from engines.manifest import Thresholds, write_atomic
+from engines.pictures import PICTURE_SUFFIXES
+from engines.plans.build import PlanOptions, build_plan
+from engines.registry import Registry
+from trainer.dataset import Dataset
+from trainer.results.examples import write_examples
+from trainer.results.sheets import save_picture
+from trainer.retrain.budget import fit_seconds
+from trainer.retrain.engine_prototypes import read_prototypes
+from trainer.retrain.incumbent import Incumbent, find_start
+from trainer.retrain.learner import Learner, Task
+from trainer.retrain.options import Options, Seams
+from trainer.retrain.prn_learner import PrnLearner
+from trainer.retrain.protoad_learner import ProtoAdLearner
+from trainer.retrain.prototype_diff import compare, draw_moves
+from trainer.retrain.prototype_diff import say as diff_said
+from trainer.retrain.run_folder import STAGES, past_runs
+from trainer.retrain.stages import Outcome, Stages
+from trainer.samples.store import SampleStore
+from trainer.training.device import find_device
+
+DIFF_NAME = "prototypes.json"
+_ADMITTED_ON = 32  # golden pictures
+
+
+class Candidate:
+    """What a run makes, up to an engine that was admitted on this machine."""
+
+    def __init__(
+        self,
+        options: Options,
+        registry: Registry,
+        stages: Stages,
+        incumbent: Incumbent | None,
+        seams: Seams,
+        say: Callable[[str], None],
+    ) -> None:
+        self._options = options
+        self._registry = registry
+        self._stages = stages
+        self._incumbent = incumbent
+        self._seams = seams
+        self._say = say
+        self._folder = stages.run.folder
+
+    def make(self) -> str:
+        """Do all stages; gives why the engine may not judge, or nothing."""
+        do = self._stages.do
+        do("prototypes", self._make_prototypes)
+        do("fit", self._fit)
+        do("calibrate", self._calibrate)
+        do("export", self._export)
+        do("build", self._build)
+        admitted = do("admit", self._admit)
+        return "" if admitted["admitted"] else f"not admitted: {'; '.join(admitted['reasons'])}"
+
+    @property
+    def engine(self) -> Path:
+        """The engine file that would serve."""
+        name: str = self._found("build")["engine"]
+        return self._folder / name
+
+    @cached_property
+    def learner(self) -> Learner:
+        """Whatever makes this kind of network; made once in a process, where a stage needs it."""
+        recipe = self._options.recipe
+        start, why = find_start(self._incumbent, self._registry, recipe, self._options.runs)
+        self._say(f"{recipe.model} {why}")
+        task = Task(
+            dataset=self._dataset(),
+            folder=self._folder,
+            steps=self._seams.steps,
+            backbone=recipe.backbone,
+            weights=recipe.weights,
+            size=recipe.size,
+            seed=recipe.seed,
+            false_reject_rate=recipe.false_reject_rate,
+            max_normals=recipe.max_normals,
+            prototypes_only=recipe.prototypes_only,
+            start=start,
+            device=recipe.device,
+            textures=recipe.textures,
+        )
+        if recipe.model == "protoad":
+            return ProtoAdLearner(task)
+        return PrnLearner(task, recipe.model, find_device(recipe.device))
+
+    def extra_files(self) -> list[Path]:
+        """What goes into the registry beside the engine, where it is there."""
+        made = [self._folder / DIFF_NAME, self._folder / "run.json", *self.learner.extra_files()]
+        return [path for path in made if path.is_file()]
+
+    def _dataset(self) -> Dataset:
+        with SampleStore.look(self._options.store) as store:
+            return store.training(self._stages.run.about.snapshot)
+
+    def _make_prototypes(self) -> Outcome:
+        made = self.learner.make_prototypes()
+        old = read_prototypes(self._incumbent.engine) if self._incumbent else ()
+        diffs = compare(old, made)
+        content = [diff.model_dump() for diff in diffs]
+        write_atomic(self._folder / DIFF_NAME, json.dumps(content, indent=1).encode())
+        save_picture(self._folder / "prototypes.png", draw_moves(diffs))
+        dataset = self._dataset()
+        return {
+            "said": diff_said(diffs),
+            "of_normals": len(dataset.normals),
+            "unreadable": list(dataset.unreadable),
+        }
+
+    def _fit(self) -> Outcome:
+        recipe, seconds = self._options.recipe, 0.0
+        if recipe.model != "protoad" and not recipe.prototypes_only:
+            seconds = fit_seconds(recipe.minutes, self._stages.worked_s, self._measured())
+        facts = self.learner.fit(seconds, self._stages.note_worked)
+        said = (
+            f"{facts['steps']} of {facts['planned']} steps, began from {facts['began_from']}"
+            if facts["trained"]
+            else facts["why"]
+        )
+        return {**facts, "said": said}
+
+    def _calibrate(self) -> Outcome:
+        thresholds = self.learner.calibrate()
+        said = f"image threshold {thresholds.image:.4f}, {thresholds.method}"
+        return {"thresholds": thresholds.model_dump(), "said": said}
+
+    def _export(self) -> Outcome:
+        thresholds = Thresholds.model_validate(self._found("calibrate")["thresholds"])
+        engine = self.learner.export(thresholds)
+        with SampleStore.look(self._options.store) as store:
+            golden = store.golden()
+        if golden.test:
+            write_examples(engine, golden, self._seams.steps)
+        return {"engine": self._relative(engine), "said": self._relative(engine)}
+
+    def _build(self) -> Outcome:
+        source = self._folder / self._found("export")["engine"]
+        backend = self._options.recipe.plan
+        if backend is None:
+            said = "none: the ONNX file serves as it is"
+            return {"engine": self._relative(source), "said": said}
+        plan = source.with_suffix(".plan")
+        with self._seams.steps.step(f"building a plan for {backend}", None):
+            build_plan(source, plan, PlanOptions(backend=backend))
+        return {"engine": self._relative(plan), "said": self._relative(plan)}
+
+    def _admit(self) -> Outcome:
+        golden = self._options.store / "golden"
+        pictures = golden.rglob("*") if golden.is_dir() else ()
+        there = any(path.suffix.lower() in PICTURE_SUFFIXES for path in pictures)
+        with self._seams.steps.step("admitting on this machine", None):
+            report = admit(self.engine, golden if there else None, max_images=_ADMITTED_ON)
+        said = f"{'admitted' if report.admitted else 'REFUSED'} on {report.machine}"
+        return {"admitted": report.admitted, "reasons": report.reasons, "said": said}
+
+    def _measured(self) -> dict[str, float]:
+        """Seconds of each stage in the last run that finished with these settings but minutes."""
+        wanted = self._comparable(asdict(self._options.recipe))
+        for run in past_runs(self._options.runs):
+            if run.finished and self._comparable(run.about.settings) == wanted:
+                found = {name: run.outcome(name) for name in STAGES}
+                return {
+                    name: each["seconds"]
+                    for name, each in found.items()
+                    if each and "seconds" in each
+                }
+        return {}
+
+    @staticmethod
+    def _comparable(settings: Mapping[str, object]) -> tuple[object, ...]:
+        return tuple(settings.get(name) for name in ("model", "backbone", "size", "plan"))
+
+    def _found(self, stage: str) -> Outcome:
+        outcome = self._stages.run.outcome(stage)
+        assert outcome is not None  # noqa: S101  # stages are done in order
+        return outcome
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._folder).as_posix()

@@ -1,0 +1,82 @@
+"""The day's labels into the sample store: each once, its frame let go when the store has it."""
+
+from dataclasses import dataclass
+
+from pipeline.archive import Archive
+from pipeline.labels import LabelBook
+from trainer.errors import DatasetError
+from trainer.networks.backbones import load_backbone
+from trainer.retrain.options import Options, Redis, Seams
+from trainer.samples.screening import screen
+from trainer.samples.store import SampleStore
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What came in."""
+
+    labels: int = 0
+    new: int = 0  # pictures that the store did not have
+    changed: int = 0  # pictures that are something else now
+    recorded: int = 0  # unsure ones, and those whose frame has expired
+    kept: int = 0  # new normal ones that training may see
+    held: int = 0  # new normal ones that wait for a person
+
+    def said(self) -> str:
+        """Sum it up."""
+        return (
+            f"{self.labels} labels: {self.new} new pictures, {self.changed} changed, "
+            f"{self.recorded} only recorded; of the new normal ones {self.kept} kept, {self.held} "
+            "wait for a person"
+        )
+
+
+def collect(store: SampleStore, options: Options, seams: Seams) -> Collected:
+    """Read what is new in the labels of all lines, and screen new normal pictures.
+
+    Raises:
+        PipelineError: a line's Redis does not answer; what was read stays.
+        StoreError: the disk is full; what was taken stays.
+        DatasetError: lines without an archive.
+    """
+    if options.lines and options.archive is None:
+        raise DatasetError("labels of a line need its archive, or they are of no use: --archive")
+    states: list[str] = []
+    for line in options.lines:
+        states += _read_line(store, line, options)
+    recipe = options.recipe
+    backbone = load_backbone(recipe.backbone, recipe.weights)
+    screened = screen(store, backbone, seams.steps)
+    return Collected(
+        labels=len(states),
+        new=states.count("new"),
+        changed=states.count("changed"),
+        recorded=states.count("recorded"),
+        kept=screened.kept,
+        held=screened.held,
+    )
+
+
+def _read_line(store: SampleStore, line: str, options: Options) -> list[str]:
+    """Take a line's labels; gives what became of each."""
+    assert options.archive is not None  # noqa: S101  # `collect` looked
+    archive = Archive(options.archive, line)
+    states: list[str] = []
+    with _book(line, options.redis) as book:
+        while page := book.since(store.labels_read(line)):
+            for label_id, label in page:
+                frame = archive.find(label.entry_id)
+                added = store.take_label(line, label_id, label, frame)
+                states.append("recorded" if added is None else added.state)
+                archive.unpin(label.entry_id)
+    return states
+
+
+def _book(line: str, redis: Redis) -> LabelBook:
+    return LabelBook(
+        line,
+        redis_url=redis.url,
+        username=redis.username,
+        password=redis.password,
+        state_dir=redis.state_dir,
+    )

@@ -1,0 +1,160 @@
+"""What the gate saw, for people: the figures, and where the engines disagree most."""
+
+import base64
+import html
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.manifest import write_atomic
+from trainer.results.sheets import contact_sheet
+from trainer.retrain.gate_report import GateReport, Weighed
+from trainer.retrain.weigh import Answers
+
+PAGE_NAME = "gate.html"
+_SHOWN = 12
+_ROW_WIDTH = 660  # pixels, of one engine's picture, map and outlines
+_QUALITY = 85
+_GAP = 12  # pixels between the two
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 86rem; color: #1d2530 }
+table { border-collapse: collapse; margin: 1rem 0 }
+th, td { padding: .3rem .9rem; border-bottom: 1px solid #d8dee6; text-align: right }
+th:first-child, td:first-child { text-align: left }
+.better { color: #0a7a34; font-weight: 600 } .worse { color: #b3261e; font-weight: 600 }
+.decision { padding: .7rem 1rem; border-radius: 6px; font-size: 1.1rem; color: #fff }
+.promote { background: #0a7a34 } .refuse { background: #b3261e }
+.warning { background: #fff3cd; padding: .5rem 1rem; border-radius: 6px }
+img { max-width: 100%; display: block; margin-bottom: .3rem } figure { margin: 1.2rem 0 }
+figcaption { color: #4a5563 }
+"""
+
+
+def write_page(
+    folder: Path, report: GateReport, candidate: Answers, incumbent: Answers | None
+) -> None:
+    """Write gate.html into `folder`, one file with the pictures in it."""
+    pictures = list(_figures(candidate, incumbent))
+    page = "\n".join(_lines(report, pictures))
+    write_atomic(folder / PAGE_NAME, page.encode())
+
+
+def worst_first(candidate: Answers, incumbent: Answers | None) -> NDArray[np.intp]:
+    """Order pictures: decided differently first, then by how far apart the scores are.
+
+    Scores of two engines are on two scales: each is taken from its threshold, in spreads of its own
+    scores. Without an incumbent: wrongly decided first, then nearest to the threshold.
+    """
+    place = _from_threshold(candidate)
+    if incumbent is None:
+        wrong = candidate.rejected != candidate.defective
+        return np.lexsort((np.abs(place), ~wrong))
+    differs = candidate.rejected != incumbent.rejected
+    apart = np.abs(place - _from_threshold(incumbent))
+    return np.lexsort((-apart, ~differs))
+
+
+def _from_threshold(answers: Answers) -> NDArray[np.float64]:
+    scores = answers.judged.scores.astype(np.float64)
+    return np.asarray((scores - answers.threshold) / max(float(scores.std()), 1e-9))
+
+
+def _figures(candidate: Answers, incumbent: Answers | None) -> Iterator[tuple[str, str]]:
+    """Caption and picture of the worst ones, as data URLs."""
+    for index in worst_first(candidate, incumbent)[:_SHOWN]:
+        sides = [each for each in (incumbent, candidate) if each is not None]
+        rows = [_row(each, int(index)) for each in sides]
+        height = max(len(row) for row in rows)
+        padded = [
+            cv2.copyMakeBorder(
+                row, 0, height - len(row), 0, _GAP, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+            )
+            for row in rows
+        ]
+        yield _caption(candidate, incumbent, int(index)), _data_url(np.concatenate(padded, axis=1))
+
+
+def _row(answers: Answers, index: int) -> NDArray[np.uint8]:
+    sheet = contact_sheet(answers.judged, [index], answers.threshold, answers.pixel_threshold)
+    height = round(len(sheet) * _ROW_WIDTH / sheet.shape[1])
+    return np.asarray(cv2.resize(sheet, (_ROW_WIDTH, height), interpolation=cv2.INTER_AREA))
+
+
+def _caption(candidate: Answers, incumbent: Answers | None, index: int) -> str:
+    sample = candidate.judged.pictures.samples[index]
+    says = [f"candidate {_decision(candidate, index)}"]
+    if incumbent is not None:
+        says.insert(0, f"incumbent {_decision(incumbent, index)}")
+    return f"{sample.name} ({sample.kind}): {', '.join(says)}"
+
+
+def _decision(answers: Answers, index: int) -> str:
+    right = bool(answers.rejected[index]) == bool(answers.defective[index])
+    return f"{'NG' if answers.rejected[index] else 'OK'}, {'right' if right else 'WRONG'}"
+
+
+def _data_url(pixels: NDArray[np.uint8]) -> str:
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+
+
+def _lines(report: GateReport, pictures: list[tuple[str, str]]) -> Iterator[str]:
+    title = "Gate: " + ("promoted" if report.promoted else "refused")
+    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
+    yield f"<style>{_STYLE}</style><h1>{title}</h1>"
+    first, *more = report.reasons
+    yield f"<p class='decision {report.decision}'>{html.escape(first)}</p>"
+    yield from (f"<p class=warning>{html.escape(each)}</p>" for each in (*more, *report.warnings))
+    yield f"<p>Candidate {_named(report.candidate.model, report.candidate.version)} against "
+    rival = report.incumbent
+    yield f"{_named(rival.model, rival.version) if rival else 'no incumbent'}, on "
+    yield f"{report.normals} golden pictures of good parts and {report.defects} of defects.</p>"
+    yield from _table(report)
+    order = "Decided differently first, then farthest apart." if rival else "Wrongly decided first."
+    sides = "left the incumbent, right the candidate: " if rival else ""
+    yield f"<h2>Pictures to look at</h2><p>{order} Each: {sides}the picture, its map, "
+    yield "and outlines, green as labelled, red as found.</p>"
+    for caption, source in pictures:
+        yield f"<figure><img src='{source}' alt=''><figcaption>{html.escape(caption)}</figcaption>"
+        yield "</figure>"
+    yield "</html>"
+
+
+def _table(report: GateReport) -> Iterator[str]:
+    yield "<table><tr><th>figure<th>incumbent<th>candidate<th>difference"
+    yield f"<th>{report.confidence:.0%} interval<th>candidate is"
+    for each in report.figures:
+        cells = (each.name, *figure_cells(each))
+        yield "<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in cells)
+        yield f"<td class={each.standing}>{each.standing}"
+    yield f"</table><p>Intervals: {report.draws} paired draws of the golden pictures, seed "
+    yield f"{report.seed}; without an incumbent they are those of the candidate. Latency: of one "
+    yield f"frame, timed in turns; a change of less than {report.slack:.0%} does not count.</p>"
+
+
+def figure_cells(figure: Weighed) -> tuple[str, str, str, str]:
+    """Word a figure: incumbent, candidate, difference, interval."""
+    scale, form = (100, "{:.2f} %") if figure.unit == "%" else (1, "{:.2f} ms")
+    signed = form.replace(":", ":+")
+
+    def word(value: float | None, how: str) -> str:
+        return "-" if value is None else how.format(scale * value)
+
+    span = "-"
+    if figure.low is not None and figure.high is not None:
+        how = form if figure.difference is None else signed
+        span = f"{word(figure.low, how)} to {word(figure.high, how)}"
+    return (
+        word(figure.incumbent, form),
+        word(figure.candidate, form),
+        word(figure.difference, signed),
+        span,
+    )
+
+
+def _named(model: str, version: str) -> str:
+    return f"<b>{html.escape(model)} {html.escape(version)}</b>"

@@ -1,0 +1,214 @@
+"""The gate: an engine takes the incumbent's place only if it proves better on golden pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from engines.manifest import read_manifest, write_atomic
+from engines.open import Backend, OpenedEngine, open_engine
+from trainer.dataset import Sample, load_pictures
+from trainer.errors import DatasetError
+from trainer.progress import Steps
+from trainer.results.evaluation import judge
+from trainer.retrain.disagreements import write_page
+from trainer.retrain.gate_report import REPORT_NAME, Contender, Decision, GateReport, Weighed
+from trainer.retrain.latency import Turns, time_turns
+from trainer.retrain.weigh import (
+    LEAST_DEFECTS,
+    LEAST_NORMALS,
+    Answers,
+    Rules,
+    same_answers,
+    sane,
+    verdict,
+    weigh,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Where both engines run, and what is let pass."""
+
+    backend: Backend = "auto"
+    device: str = "auto"
+    allow_ungated: bool = False  # go on with fewer golden pictures than tell anything
+    rules: Rules = field(default_factory=Rules)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ruling:
+    decision: Decision
+    reasons: tuple[str, ...]
+    figures: tuple[Weighed, ...]
+    ungated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """The engines and what they say; without an incumbent, or where the file is the same, one."""
+
+    candidate: Answers
+    incumbent: Answers | None
+    turns: Turns | None
+
+
+def pass_gate(
+    candidate: Path,
+    incumbent: Path | None,
+    golden: Sequence[Sample],
+    conditions: Conditions,
+    folder: Path,
+    steps: Steps,
+) -> GateReport:
+    """Compare two engine files, and write gate.json and a page to look at into `folder`.
+
+    Args:
+        candidate: the engine file that wants to be promoted.
+        incumbent: the one in force; None: there is none yet.
+        golden: pictures that neither learned from.
+        conditions: of the trial.
+        folder: gets the report, whatever the decision is.
+        steps: told what is done.
+
+    Raises:
+        EngineError: an engine does not open, or fails.
+        DatasetError: no golden picture is readable.
+    """
+    if not golden:
+        raise DatasetError(
+            "there is no golden picture to judge by: import pictures of good parts and of defects "
+            "into the sample store, a fifth of them becomes golden"
+        )
+    both = _judged(candidate, incumbent, golden, conditions, steps)
+    with steps.step("drawing golden pictures again", None):
+        ruling = _ruling(both, conditions, same_file=_is_same_file(candidate, incumbent))
+    report = _report(both, ruling, (candidate, incumbent), conditions)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_page(folder, report, both.candidate, both.incumbent)
+    write_atomic(folder / REPORT_NAME, (report.model_dump_json(indent=2) + "\n").encode())
+    return report
+
+
+def _is_same_file(candidate: Path, incumbent: Path | None) -> bool:
+    if incumbent is None:
+        return False
+    ours, theirs = read_manifest(candidate), read_manifest(incumbent)
+    return ours.sha256 == theirs.sha256 and ours.thresholds == theirs.thresholds
+
+
+def _judged(
+    candidate: Path,
+    incumbent: Path | None,
+    golden: Sequence[Sample],
+    conditions: Conditions,
+    steps: Steps,
+) -> _Both:
+    with open_engine(candidate, conditions.backend, conditions.device) as opened:
+        ours = _answers("candidate", opened, golden, steps)
+        if incumbent is None:
+            return _Both(ours, None, None)
+        with open_engine(incumbent, conditions.backend, conditions.device) as rival:
+            theirs = _answers("incumbent", rival, golden, steps)
+            with steps.step("timing both in turns", None):
+                turns = time_turns(rival.engine, opened.engine)
+    return _Both(ours, theirs, turns)
+
+
+def _answers(name: str, opened: OpenedEngine, golden: Sequence[Sample], steps: Steps) -> Answers:
+    with steps.step(f"{name} judges golden pictures", len(golden)) as advance:
+        pictures = load_pictures(golden, opened.engine.input_size)
+        judged = judge(opened.engine, pictures, advance)
+    limits = opened.manifest.thresholds
+    return Answers(judged, limits.image, limits.pixel)
+
+
+def _ruling(both: _Both, conditions: Conditions, *, same_file: bool) -> _Ruling:
+    figures = weigh(both.incumbent, both.candidate, both.turns, conditions.rules)
+
+    def refuse(why: str) -> _Ruling:
+        return _Ruling("refuse", (why,), figures)
+
+    if same_file:
+        return refuse("it is the incumbent's own file: there is nothing to gain")
+    if both.incumbent is not None and same_answers(both.incumbent, both.candidate):
+        return refuse("it answers every golden picture as the incumbent does")
+    few = _too_few(both.candidate)
+    if few and conditions.allow_ungated:
+        return _unproven(few, figures)
+    if few:
+        return refuse(f"{few}: label more parts, or promote it unproven with --allow-ungated")
+    good, why = sane(figures) if both.incumbent is None else verdict(figures)
+    return _Ruling("promote", (why,), figures) if good else refuse(why)
+
+
+def _too_few(answers: Answers) -> str:
+    defects = int(answers.defective.sum())
+    normals = len(answers.defective) - defects
+    if normals >= LEAST_NORMALS and defects >= LEAST_DEFECTS:
+        return ""
+    return (
+        f"too few golden pictures to tell: {normals} of good parts and {defects} of defects, at "
+        f"least {LEAST_NORMALS} and {LEAST_DEFECTS} are needed"
+    )
+
+
+def _unproven(few: str, figures: tuple[Weighed, ...]) -> _Ruling:
+    """Let pass what is not seen to be worse, as --allow-ungated asks."""
+    worse = [each.name for each in figures if each.standing == "worse"]
+    if worse:
+        why = f"worse than the incumbent beyond chance even so: {', '.join(worse)}"
+        return _Ruling("refuse", (why, few), figures, ungated=True)
+    why = "UNPROVEN, promoted because --allow-ungated says so"
+    return _Ruling("promote", (why, few), figures, ungated=True)
+
+
+def _report(
+    both: _Both,
+    ruling: _Ruling,
+    files: tuple[Path, Path | None],
+    conditions: Conditions,
+) -> GateReport:
+    pictures, flags = both.candidate.judged.pictures, both.candidate.defective
+    masks, rules = both.candidate.judged.masks, conditions.rules
+    candidate, incumbent = files
+    return GateReport(
+        decision=ruling.decision,
+        reasons=ruling.reasons,
+        warnings=tuple(_warnings(both)),
+        ungated=ruling.ungated,
+        candidate=_contender(candidate),
+        incumbent=_contender(incumbent) if incumbent else None,
+        figures=ruling.figures,
+        normals=int((~flags).sum()),
+        defects=int(flags.sum()),
+        without_mask=sum(mask is None for mask in masks),
+        unreadable=pictures.unreadable,
+        confidence=rules.confidence,
+        draws=rules.draws,
+        seed=rules.seed,
+        slack=rules.slack,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _warnings(both: _Both) -> list[str]:
+    said = []
+    pictures = both.candidate.judged.pictures
+    if pictures.unreadable:
+        said.append(f"{len(pictures.unreadable)} golden pictures are unreadable and left out")
+    if both.incumbent and both.incumbent.judged.maps.shape != both.candidate.judged.maps.shape:
+        said.append("the engines see pictures of different sizes, each judged at its own")
+    return said
+
+
+def _contender(path: Path) -> Contender:
+    manifest = read_manifest(path)
+    return Contender(
+        file=path.name,
+        model=manifest.model,
+        version=manifest.version,
+        sha256=manifest.sha256,
+        threshold=manifest.thresholds.image,
+        pixel_threshold=manifest.thresholds.pixel,
+    )

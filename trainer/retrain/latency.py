@@ -1,0 +1,66 @@
+"""Which of two engines is the faster one, told apart from what else the machine does.
+
+Both score the same frame in turns, so that whatever slows the machine slows both; each turn gives a
+ratio. A slowdown counts only beyond a stated share: a few per cent are within what a machine does
+to itself.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.engine import Engine
+from trainer.retrain.bootstrap import interval
+
+TURNS = 40
+_UNTIMED = 3  # first calls, which pay for what is allocated once
+_DRAWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Milliseconds of each turn, of one frame."""
+
+    incumbent: NDArray[np.float64]  # [T]
+    candidate: NDArray[np.float64]  # [T]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What turns say."""
+
+    incumbent_ms: float  # median
+    candidate_ms: float
+    low: float  # of the median ratio, candidate by incumbent
+    high: float
+
+
+def time_turns(
+    incumbent: Engine,
+    candidate: Engine,
+    turns: int = TURNS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Turns:
+    """Score one frame of noise with each in turns; who begins changes from turn to turn."""
+    engines = (incumbent, candidate)
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (1, *each.input_size, 3), np.uint8) for each in engines]
+    took = np.empty((2, turns))
+    for turn in range(-_UNTIMED, turns):
+        for which in (0, 1) if turn % 2 else (1, 0):
+            started = clock()
+            engines[which].score(frames[which])
+            if turn >= 0:
+                took[which, turn] = 1000 * (clock() - started)
+    return Turns(took[0], took[1])
+
+
+def pace(turns: Turns, confidence: float, seed: int) -> Pace:
+    """Medians, and the interval of the median ratio."""
+    ratios = turns.candidate / turns.incumbent
+    which = np.random.default_rng(seed).integers(0, ratios.size, (_DRAWS, ratios.size))
+    low, high = interval(np.median(ratios[which], axis=1), confidence)
+    return Pace(float(np.median(turns.incumbent)), float(np.median(turns.candidate)), low, high)

@@ -1,0 +1,126 @@
+"""The stages that put a candidate in force: gate, register, promote, announce."""
+
+from pathlib import Path
+
+from engines.manifest import read_manifest, write_manifest
+from engines.registry import Registry
+from engines.registry_files import MAX_EXTRA_BYTES
+from pipeline.errors import PipelineError
+from trainer.errors import StageError
+from trainer.retrain.candidate import Candidate
+from trainer.retrain.disagreements import PAGE_NAME
+from trainer.retrain.gate import Conditions, pass_gate
+from trainer.retrain.gate_report import REPORT_NAME, GateReport
+from trainer.retrain.incumbent import Incumbent
+from trainer.retrain.options import Options, Seams
+from trainer.retrain.stages import Outcome, Stages
+from trainer.samples.store import SampleStore
+
+_GATE = "gate"  # the folder in the run
+
+
+class Promotion:
+    """What decides on a candidate, and what becomes of it."""
+
+    def __init__(
+        self,
+        options: Options,
+        registry: Registry,
+        stages: Stages,
+        candidate: Candidate,
+        seams: Seams,
+    ) -> None:
+        self._options = options
+        self._registry = registry
+        self._stages = stages
+        self._candidate = candidate
+        self._seams = seams
+        self._run = stages.run
+
+    def forget_old_gate(self, incumbent: Incumbent | None) -> None:
+        """Weigh again where neither the gate's rival nor this candidate is in force now."""
+        gate, registered = self._run.outcome("gate"), self._run.outcome("register")
+        if gate is None:
+            return
+        now = incumbent.name if incumbent else None
+        ours = registered["version"] if registered else None
+        if now not in {gate["incumbent"], ours}:
+            self._run.forget_from("gate")
+
+    def gate(self, incumbent: Incumbent | None) -> Outcome:
+        """Weigh the candidate against what is in force."""
+        return self._stages.do("gate", lambda: self._weigh(incumbent))
+
+    def promote(self) -> str:
+        """Register, promote and announce; gives the version's name."""
+        version: str = self._stages.do("register", self._register)["version"]
+        self._stages.do("promote", lambda: self._promote(version))
+        self._stages.do("announce", self._announce)
+        return version
+
+    def _weigh(self, incumbent: Incumbent | None) -> Outcome:
+        with SampleStore.look(self._options.store) as store:
+            golden = store.golden().test
+        conditions = Conditions(allow_ungated=self._options.allow_ungated)
+        rival = incumbent.engine if incumbent else None
+        folder = self._run.folder / _GATE
+        engine = self._candidate.engine
+        report = pass_gate(engine, rival, golden, conditions, folder, self._seams.steps)
+        _write_golden(engine, report)
+        why = "; ".join(report.reasons)
+        passed = "PASSED" if report.promoted else "REFUSED"
+        return {
+            "promoted": report.promoted,
+            "why": why,
+            "incumbent": incumbent.name if incumbent else None,
+            "said": f"{passed}: {why}; see {folder / PAGE_NAME}",
+        }
+
+    def _register(self) -> Outcome:
+        gate = self._run.folder / _GATE
+        files = [gate / REPORT_NAME, gate / PAGE_NAME, *self._candidate.extra_files()]
+        extra = {path.name: path.read_bytes() for path in files if _fits(path)}
+        left = [path.name for path in files if path.name not in extra]
+        version = self._registry.register(self._candidate.engine, extra)
+        said = version.name + (f", without {', '.join(left)}: too large" if left else "")
+        return {"version": version.name, "left": left, "said": said}
+
+    def _promote(self, version: str) -> Outcome:
+        now = self._registry.pointer()
+        rival = self._run.outcome("gate")
+        assert rival is not None  # noqa: S101  # the stage before
+        in_force = now.promoted if now else None
+        if in_force not in {version, rival["incumbent"]}:
+            raise StageError(
+                f"{in_force} was promoted while this run weighed {version} against "
+                f"{rival['incumbent']}: nothing is changed; the next trainer-retrain weighs it "
+                "against that"
+            )
+        pointer = self._registry.promote(version, f"trainer-retrain {self._run.name}")
+        return {"before": pointer.previous, "said": f"{version} is in force"}
+
+    def _announce(self) -> Outcome:
+        """Tell the lines; one that does not answer finds the promotion by itself."""
+        heard: dict[str, str] = {}
+        for line in self._options.lines:
+            try:
+                heard[line] = f"{self._seams.announce(line)} workers"
+            except PipelineError as error:
+                heard[line] = f"not told ({error}): its workers look by themselves"
+        said = ", ".join(f"{line}: {what}" for line, what in heard.items()) or "no line to tell"
+        return {"lines": heard, "said": said}
+
+
+def _write_golden(engine: Path, report: GateReport) -> None:
+    """Put the candidate's figures into its manifest."""
+    figures = {
+        each.name: each.candidate
+        for each in report.figures
+        if each.candidate is not None and each.unit == "%"
+    }
+    manifest = read_manifest(engine)
+    write_manifest(engine, manifest.model_copy(update={"golden": figures}))
+
+
+def _fits(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= MAX_EXTRA_BYTES

@@ -1,0 +1,119 @@
+"""A retrain from the day's labels to a promoted engine, or to a report that says why not."""
+
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+from engines.registry import Registry
+from trainer.retrain.candidate import Candidate
+from trainer.retrain.collect import Collected, collect
+from trainer.retrain.incumbent import Incumbent, fetch_incumbent
+from trainer.retrain.options import Ending, Options, Seams
+from trainer.retrain.promotion import Promotion
+from trainer.retrain.run_folder import About, Finished, RunFolder, only_one, past_runs
+from trainer.retrain.stages import Stages
+from trainer.samples.snapshots import SnapshotRecord
+from trainer.samples.store import SampleStore
+
+
+def retrain(options: Options, registry: Registry, seams: Seams) -> Ending:
+    """Do one retrain, or go on with one that was killed.
+
+    Raises:
+        RetrainBusyError: another one is at work with the same runs.
+        StageError: a disk is full or a file unreadable; the next call goes on from there.
+        RegistryError: the registry is away or refuses; the next call goes on.
+        TrainerError, EngineError, PipelineError: this stage cannot be done as asked.
+    """
+    with only_one(options.runs):
+        with ExitStack() as opened:
+            store = opened.enter_context(SampleStore.open(options.store))
+            collected = collect(store, options, seams)
+            seams.say(f"collect: {collected.said()}")
+            seams.after_stage("collect")
+            snapshot = store.snapshot()
+        incumbent = fetch_incumbent(registry, options.runs)
+        found = _run_of(options, snapshot, incumbent, seams)
+        if isinstance(found, Ending):
+            return found
+        _keep_first(found, collected, snapshot)
+        seams.after_stage("snapshot")
+        return _finished(options, registry, found, incumbent, seams)
+
+
+def _run_of(
+    options: Options, snapshot: SnapshotRecord, incumbent: Incumbent | None, seams: Seams
+) -> RunFolder | Ending:
+    """Find the run to go on with, begin a new one, or say that there is nothing new."""
+    settings = options.recipe.settings()
+    for run in past_runs(options.runs):
+        if (run.about.snapshot, run.about.settings) != (snapshot.sha256, settings):
+            continue
+        if run.finished is None:
+            seams.say(f"going on with {run.name}")
+            return run
+        if options.again:
+            break
+        why = (
+            f"training may see the same pictures as in {run.name}, which was {run.finished.result} "
+            f"({run.finished.why}); --again tries once more"
+        )
+        return Ending("nothing new", why, run.folder, run.finished.version)
+    about = About(
+        snapshot=snapshot.sha256,
+        normals=snapshot.normals,
+        defects=snapshot.defects,
+        settings=settings,
+        incumbent=incumbent.name if incumbent else None,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    run = RunFolder.begin(options.runs, about)
+    seams.say(f"new run {run.name}: {snapshot.normals} normal pictures, {snapshot.defects} defects")
+    return run
+
+
+def _keep_first(run: RunFolder, collected: Collected, snapshot: SnapshotRecord) -> None:
+    """Note what was done before there was a folder to note it in."""
+    if run.outcome("collect") is None:
+        names = ("labels", "new", "changed", "recorded", "kept", "held")
+        run.keep("collect", {name: getattr(collected, name) for name in names})
+    if run.outcome("snapshot") is None:
+        run.keep("snapshot", {"sha256": snapshot.sha256, "normals": snapshot.normals})
+
+
+def _finished(
+    options: Options,
+    registry: Registry,
+    run: RunFolder,
+    incumbent: Incumbent | None,
+    seams: Seams,
+) -> Ending:
+    """Do all stages that are left."""
+
+    def say(text: str) -> None:
+        run.log(text)
+        seams.say(text)
+
+    stages = Stages(run, say, seams.after_stage)
+    candidate = Candidate(options, registry, stages, incumbent, seams, say)
+    promotion = Promotion(options, registry, stages, candidate, seams)
+    promotion.forget_old_gate(incumbent)
+    if why := candidate.make():
+        return _end(run, stages, Ending("refused", why, run.folder))
+    gate = promotion.gate(incumbent)
+    if not gate["promoted"]:
+        return _end(run, stages, Ending("refused", gate["why"], run.folder))
+    if not options.promote:
+        why = f"{gate['why']}; not promoted, as --no-promote asks: run again without it"
+        return Ending("stopped", why, run.folder)
+    version = promotion.promote()
+    return _end(run, stages, Ending("promoted", gate["why"], run.folder, version))
+
+
+def _end(run: RunFolder, stages: Stages, ending: Ending) -> Ending:
+    result = "promoted" if ending.result == "promoted" else "refused"
+    finished = Finished(
+        result=result, why=ending.why, version=ending.version, seconds=round(stages.worked_s, 3)
+    )
+    run.finish(finished)
+    run.log(f"{ending.result}: {ending.why}")
+    return ending

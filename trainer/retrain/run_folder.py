@@ -1,0 +1,177 @@
+"""The folder of one retrain: what it is about, what each stage found, its log and its pictures.
+
+RUNS/.lock                      held by the process that retrains; holds its number
+RUNS/20261126-031500-1a2b3c4d/run.json         what it is about
+stages/NAME.json  written last: the stage is done
+worked.json       seconds spent so far, by all its processes
+finished.json     how it ended
+retrain.log
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from engines.manifest import write_atomic
+from trainer.errors import RetrainBusyError, StageError
+
+STAGES = (
+    "collect",
+    "snapshot",
+    "prototypes",
+    "fit",
+    "calibrate",
+    "export",
+    "build",
+    "admit",
+    "gate",
+    "register",
+    "promote",
+    "announce",
+)
+MAX_FILE_BYTES = 64 << 20
+_LOCK, _RUN, _FINISHED, _WORKED = ".lock", "run.json", "finished.json", "worked.json"
+_LOG = "retrain.log"
+
+Value = str | int | float | bool | None
+
+
+class About(BaseModel):
+    """What a run is about: another snapshot or other settings are another run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    snapshot: str
+    normals: int
+    defects: int
+    settings: dict[str, Value]
+    incumbent: str | None  # the version in force when it began
+    started: str
+
+
+class Finished(BaseModel):
+    """How a run ended."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    result: Literal["promoted", "refused"]
+    why: str
+    version: str | None = None  # of the registry
+    seconds: float
+
+
+class RunFolder:
+    """One run on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.about = About.model_validate_json(_read(folder / _RUN))
+
+    @classmethod
+    def begin(cls, runs: Path, about: About) -> "RunFolder":
+        """Make the folder of a new run."""
+        stamp = datetime.fromisoformat(about.started).strftime("%Y%m%d-%H%M%S")
+        folder = runs / f"{stamp}-{about.snapshot[:8]}"
+        (folder / "stages").mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / _RUN, (about.model_dump_json(indent=2) + "\n").encode())
+        return cls(folder)
+
+    @property
+    def name(self) -> str:
+        """What the run is called."""
+        return self.folder.name
+
+    def outcome(self, stage: str) -> dict[str, Any] | None:
+        """Give what a stage found; None where it is not done."""
+        path = self._stage_path(stage)
+        if not path.is_file():
+            return None
+        found: dict[str, Any] = json.loads(_read(path))
+        return found
+
+    def keep(self, stage: str, outcome: dict[str, Any]) -> None:
+        """Write what a stage found; with that it is done."""
+        content = json.dumps(outcome, indent=2, allow_nan=False) + "\n"
+        write_atomic(self._stage_path(stage), content.encode())
+
+    def forget_from(self, stage: str) -> None:
+        """Let a stage and all after it be done again."""
+        for each in STAGES[STAGES.index(stage) :]:
+            self._stage_path(each).unlink(missing_ok=True)
+
+    @property
+    def finished(self) -> Finished | None:
+        """How it ended; None where it did not."""
+        path = self.folder / _FINISHED
+        return Finished.model_validate_json(_read(path)) if path.is_file() else None
+
+    def finish(self, finished: Finished) -> None:
+        """Say how it ended."""
+        write_atomic(self.folder / _FINISHED, (finished.model_dump_json(indent=2) + "\n").encode())
+
+    @property
+    def worked_s(self) -> float:
+        """Seconds that its processes have spent on it."""
+        path = self.folder / _WORKED
+        return float(json.loads(_read(path))["seconds"]) if path.is_file() else 0.0
+
+    def note_worked(self, seconds: float) -> None:
+        """Remember how many seconds were spent."""
+        write_atomic(self.folder / _WORKED, json.dumps({"seconds": round(seconds, 3)}).encode())
+
+    def log(self, text: str) -> None:
+        """Add a line to the log; one that a full disk does not take is no reason to stop."""
+        stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        with suppress(OSError), (self.folder / _LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{stamp} {text}\n")
+
+    def _stage_path(self, stage: str) -> Path:
+        return self.folder / "stages" / f"{stage}.json"
+
+
+def past_runs(runs: Path) -> list[RunFolder]:
+    """Find all runs, the newest first; a folder without a readable run.json is none."""
+    found = []
+    for path in sorted(runs.glob(f"*/{_RUN}"), reverse=True):
+        with suppress(ValidationError, OSError, ValueError):
+            found.append(RunFolder(path.parent))
+    return found
+
+
+@contextmanager
+def only_one(runs: Path) -> Iterator[None]:
+    """Keep every other retrain with the same runs out; a killed one keeps nobody out.
+
+    Raises:
+        RetrainBusyError: another is at work.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    handle = os.open(runs / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            raise RetrainBusyError(
+                f"process {holder} retrains with {runs} already: wait for it, or give other --runs"
+            ) from error
+        os.truncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise StageError(f"{path} is larger than {MAX_FILE_BYTES} bytes: move it away")
+    return content

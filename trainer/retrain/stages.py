@@ -1,0 +1,62 @@
+"""Stages done one after the other, each once: a run that was killed goes on behind the last one."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from trainer.errors import StageError
+from trainer.retrain.run_folder import RunFolder
+
+Outcome = dict[str, Any]
+
+
+class Stages:
+    """Does the stages of one run; the clock gives seconds."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        say: Callable[[str], None],
+        after_stage: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.run = run
+        self._say = say
+        self._after_stage = after_stage
+        self._clock = clock
+        self._before_s = run.worked_s
+        self._started = clock()
+
+    @property
+    def worked_s(self) -> float:
+        """Seconds spent on this run, by earlier processes too."""
+        return self._before_s + self._clock() - self._started
+
+    def note_worked(self) -> None:
+        """Remember the time spent, so that a process that goes on keeps the budget."""
+        self.run.note_worked(self.worked_s)
+
+    def do(self, name: str, work: Callable[[], Outcome]) -> Outcome:
+        """Do a stage, or give what it found before.
+
+        Raises:
+            StageError: it could not write or read.
+        """
+        found = self.run.outcome(name)
+        if found is not None:
+            self._say(f"{name}: done before")
+            return found
+        started = self._clock()
+        try:
+            outcome = work()
+            outcome = {**outcome, "seconds": round(self._clock() - started, 3)}
+            self.run.keep(name, outcome)
+            self.note_worked()
+        except OSError as error:
+            raise StageError(
+                f"stage {name}: {error}; the stages before it are kept in {self.run.folder}: make "
+                "room or mend it, then start trainer-retrain again, it goes on from there"
+            ) from error
+        self._say(f"{name}: {outcome.get('said', 'done')}")
+        self._after_stage(name)
+        return outcome

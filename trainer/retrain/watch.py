@@ -1,0 +1,99 @@
+"""Retrain whenever enough is new: looked at every so often, until it is interrupted."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engines.errors import EngineError
+from engines.registry import Registry
+from pipeline.errors import PipelineError
+from trainer.errors import RetrainBusyError, TrainerError
+from trainer.retrain.collect import collect
+from trainer.retrain.options import Ending, Options, Seams
+from trainer.retrain.retrain import retrain
+from trainer.retrain.run_folder import RunFolder, only_one, past_runs
+from trainer.samples.records import Place
+from trainer.samples.snapshots import read_snapshot
+from trainer.samples.store import SampleStore
+
+
+@dataclass(frozen=True, slots=True)
+class Enough:
+    """How much must be new."""
+
+    normals: int = 50
+    defects: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What training has not seen yet."""
+
+    normals: int
+    defects: int
+
+    def are_enough(self, enough: Enough) -> bool:
+        """Whether it is worth a retrain."""
+        return self.normals >= enough.normals or self.defects >= enough.defects
+
+
+def watch(
+    options: Options,
+    registry: Registry,
+    seams: Seams,
+    enough: Enough,
+    every_s: float,
+    wait: Callable[[float], None] = time.sleep,
+    rounds: int | None = None,
+) -> None:
+    """Look every `every_s` seconds; what goes wrong is said, and tried again at the next look.
+
+    `rounds` ends it after so many looks.
+    """
+    done = 0
+    while rounds is None or done < rounds:
+        done += 1
+        try:
+            _look(options, registry, seams, enough)
+        except RetrainBusyError:
+            raise  # two that watch the same runs are a mistake
+        except (TrainerError, EngineError, PipelineError, OSError) as error:
+            seams.say(f"will try again in {every_s:g} s: {error}")
+        wait(every_s)
+
+
+def _look(options: Options, registry: Registry, seams: Seams, enough: Enough) -> Ending | None:
+    news = count_news(options, seams)
+    unfinished = any(run.finished is None for run in past_runs(options.runs)[:1])
+    seams.say(
+        f"{news.normals} of {enough.normals} new normal pictures, {news.defects} of "
+        f"{enough.defects} new defects"
+    )
+    if not unfinished and not news.are_enough(enough):
+        return None
+    ending = retrain(options, registry, seams)
+    seams.say(f"{ending.result}: {ending.why}")
+    return ending
+
+
+def count_news(options: Options, seams: Seams) -> News:
+    """Collect, and count what no finished run has seen."""
+    with only_one(options.runs), SampleStore.open(options.store) as store:
+        collect(store, options, seams)
+        known = _seen_by(store, past_runs(options.runs))
+        new = [
+            picture
+            for picture in store.pictures(Place.KEPT)
+            if not picture.golden and (picture.sha, picture.kind) not in known
+        ]
+    normals = sum(picture.normal for picture in new)
+    return News(normals, len(new) - normals)
+
+
+def _seen_by(store: SampleStore, runs: list[RunFolder]) -> set[tuple[str, str]]:
+    """Hash and kind of what the last finished run learned from."""
+    for run in runs:
+        if run.finished is not None:
+            record = read_snapshot(store.folder, run.about.snapshot)
+            return {(seen.sha, seen.kind) for seen in record.pictures}
+    return set()

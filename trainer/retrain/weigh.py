@@ -1,0 +1,211 @@
+"""The gate's rule: candidate against incumbent, from what both said of the same golden pictures.
+
+Promoted if no figure is worse beyond its 95 % interval and at least one is better beyond it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.dataset import GOOD
+from trainer.results.evaluation import Judged
+from trainer.results.metrics import auroc, pixel_figures
+from trainer.retrain.bootstrap import (
+    DRAWS,
+    Draws,
+    Reals,
+    aurocs,
+    average_precisions,
+    draw,
+    interval,
+    map_histograms,
+    shares,
+)
+from trainer.retrain.gate_report import Standing, Weighed
+from trainer.retrain.latency import Pace, Turns, pace
+
+CONFIDENCE = 0.95
+SLACK = 0.1  # share by which latency may grow
+LEAST_NORMALS = 20  # golden ones: one false reject of fewer is more than 5 %
+LEAST_DEFECTS = 5
+CHANCE = 0.5  # AUROC of an engine that knows nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What an engine says of the golden pictures, with its own thresholds."""
+
+    judged: Judged
+    threshold: float
+    pixel_threshold: float
+
+    @property
+    def defective(self) -> NDArray[np.bool_]:
+        """Which pictures show a defect, [N]."""
+        return np.array([each.kind != GOOD for each in self.judged.pictures.samples], np.bool_)
+
+    @property
+    def rejected(self) -> NDArray[np.bool_]:
+        """Which pictures the engine rejects, [N]."""
+        return self.judged.scores > self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How strict the gate is."""
+
+    seed: int = 1
+    draws: int = DRAWS
+    confidence: float = CONFIDENCE
+    slack: float = SLACK
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A figure of one engine: on the golden pictures, and on every draw of them."""
+
+    value: float
+    drawn: Reals  # [B]
+
+
+def same_answers(incumbent: Answers, candidate: Answers) -> bool:
+    """Whether both decide and mark every picture alike, to the last bit."""
+    return (
+        incumbent.threshold == candidate.threshold
+        and incumbent.pixel_threshold == candidate.pixel_threshold
+        and np.array_equal(incumbent.judged.scores, candidate.judged.scores)
+        and np.array_equal(incumbent.judged.maps, candidate.judged.maps)
+    )
+
+
+def weigh(
+    incumbent: Answers | None, candidate: Answers, turns: Turns | None, rules: Rules
+) -> tuple[Weighed, ...]:
+    """Compare all figures; without an incumbent the intervals are those of the candidate alone.
+
+    Args:
+        incumbent: on the same pictures as `candidate`, in the same order.
+        candidate: whoever wants to take its place.
+        turns: of both, timed in turns.
+        rules: how strict.
+    """
+    flags = candidate.defective
+    draws = draw(int(flags.sum()), int((~flags).sum()), rules.seed, rules.draws)
+    made = _figures(candidate, draws)
+    rival = _figures(incumbent, draws) if incumbent else {}
+    weighed = [
+        _weighed(name, rival.get(name), made[name], rules.confidence) for name in _LOWER_IS_BETTER
+    ]
+    if turns is not None:
+        weighed.append(_latency(pace(turns, rules.confidence, rules.seed), rules.slack))
+    return tuple(weighed)
+
+
+def verdict(figures: tuple[Weighed, ...]) -> tuple[bool, str]:
+    """Apply the rule to figures that were compared; say which of them decided."""
+    worse = [each.name for each in figures if each.standing == "worse"]
+    better = [each.name for each in figures if each.standing == "better"]
+    if worse:
+        return False, f"worse than the incumbent beyond chance: {', '.join(worse)}"
+    if not better:
+        return False, "no figure is better than the incumbent's beyond chance: it stays"
+    return True, f"better than the incumbent beyond chance: {', '.join(better)}; none is worse"
+
+
+def sane(figures: tuple[Weighed, ...]) -> tuple[bool, str]:
+    """Judge a first engine, which has no rival: it must tell defects from good parts at all."""
+    found = next(each for each in figures if each.name == "image AUROC")
+    if found.candidate is None or found.low is None:
+        return False, "image AUROC is unknown: there is no golden defect or no golden good part"
+    said = f"image AUROC {found.candidate:.1%}, with 95 % confidence above {found.low:.1%}"
+    if found.low <= CHANCE:
+        return False, f"there is no incumbent, and it does not beat chance: {said}"
+    return True, f"there is no incumbent, and it beats chance: {said}"
+
+
+_LOWER_IS_BETTER = {
+    "escapes": True,
+    "false rejects": True,
+    "image AUROC": False,
+    "pixel AP": False,
+}
+
+
+def _figures(answers: Answers, draws: Draws) -> dict[str, _Figure | None]:
+    flags, scores = answers.defective, answers.judged.scores.astype(np.float64)
+    normal, defective = scores[~flags], scores[flags]
+    figures: dict[str, _Figure | None] = dict.fromkeys(_LOWER_IS_BETTER)
+    if defective.size:
+        escaped = ~answers.rejected[flags]
+        figures["escapes"] = _Figure(float(escaped.mean()), shares(draws.defects, escaped))
+    if normal.size:
+        rejected = answers.rejected[~flags]
+        figures["false rejects"] = _Figure(float(rejected.mean()), shares(draws.normals, rejected))
+    if normal.size and defective.size:
+        drawn = aurocs(draws, defective, normal)
+        figures["image AUROC"] = _Figure(auroc(scores, flags), drawn)
+        figures["pixel AP"] = _pixel_ap(answers, draws, flags)
+    return figures
+
+
+def _pixel_ap(answers: Answers, draws: Draws, flags: NDArray[np.bool_]) -> _Figure | None:
+    """AP over the pixels of the pictures whose mask is known; None without a known mask."""
+    judged = answers.judged
+    known = np.array([mask is not None for mask in judged.masks], np.bool_)
+    if not (known & flags).any():
+        return None
+    which = np.flatnonzero(known)
+    masks = np.zeros((len(which), *judged.maps.shape[1:]), np.bool_)
+    for place, index in enumerate(which):
+        masks[place] = judged.masks[index]
+    maps = judged.maps[which]
+    counts = np.empty((len(draws.defects), len(flags)))
+    counts[:, flags], counts[:, ~flags] = draws.defects, draws.normals
+    drawn = average_precisions(counts[:, known], map_histograms(maps, masks))
+    return _Figure(pixel_figures(maps, masks).ap, drawn)
+
+
+def _weighed(name: str, rival: _Figure | None, made: _Figure | None, confidence: float) -> Weighed:
+    drawn = None
+    if made is not None:
+        drawn = made.drawn if rival is None else made.drawn - rival.drawn
+    low, high = interval(drawn, confidence) if drawn is not None else (None, None)
+    both = made is not None and rival is not None
+    lower = _LOWER_IS_BETTER[name]
+    return Weighed(
+        name=name,
+        unit="%",
+        lower_is_better=lower,
+        incumbent=rival.value if rival else None,
+        candidate=made.value if made else None,
+        difference=made.value - rival.value if made and rival else None,
+        low=low,
+        high=high,
+        standing=_standing(low, high, lower=lower) if both else "unknown",
+    )
+
+
+def _standing(low: float | None, high: float | None, *, lower: bool, edge: float = 0.0) -> Standing:
+    if low is None or high is None:
+        return "unknown"
+    if high < -edge:
+        return "better" if lower else "worse"
+    if low > edge:
+        return "worse" if lower else "better"
+    return "same"
+
+
+def _latency(found: Pace, slack: float) -> Weighed:
+    return Weighed(
+        name="latency",
+        unit="ms",
+        lower_is_better=True,
+        incumbent=found.incumbent_ms,
+        candidate=found.candidate_ms,
+        difference=found.candidate_ms - found.incumbent_ms,
+        low=(found.low - 1) * found.incumbent_ms,
+        high=(found.high - 1) * found.incumbent_ms,
+        standing=_standing(found.low - 1, found.high - 1, lower=True, edge=slack),
+        note=f"a change of less than {slack:.0%} does not count",
+    )
