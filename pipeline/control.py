@@ -20,7 +20,8 @@ from pipeline.streams.control import Controls
 from pipeline.wire import decode_control, decode_report, encode_control
 
 FROM_THE_FIRST = "0-0"
-_REPORTED = ("engine", "version", "threshold", "pixel_threshold", "frames")
+LOOK = "look"  # the message after a promotion
+_REPORTED = ("engine", "version", "threshold", "pixel_threshold", "frames", "swap")
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +32,7 @@ class Standing:
     threshold: float | None = None  # on the raw score; None: the engine's own
     pixel: float | None = None  # on the map, 0..1; None: the engine's own
     paused: bool = False
+    looks: int = 0  # how often workers were told to look at their registry
 
 
 _PLAIN: dict[str, dict[str, Any]] = {
@@ -46,10 +48,16 @@ def apply(standing: Standing, message: Mapping[str, Any]) -> Standing:
     A message that is none is ignored with a warning: a line does not stop for a typing error.
     """
     kind = message.get("kind")
+    if kind == LOOK:
+        return replace(standing, looks=standing.looks + 1)
     if isinstance(kind, str) and kind in _PLAIN:
         return replace(standing, **_PLAIN[kind])
-    if kind != "threshold":
-        return _ignored(standing, message, "unknown kind")
+    if kind == "threshold":
+        return _with_thresholds(standing, message)
+    return _ignored(standing, message, "unknown kind")
+
+
+def _with_thresholds(standing: Standing, message: Mapping[str, Any]) -> Standing:
     image, pixel = message.get("image"), message.get("pixel")
     if image is None and pixel is None:
         return _ignored(standing, message, "neither image nor pixel")
@@ -100,7 +108,7 @@ def heed(messages: Messages, standing: Standing, after: str) -> tuple[Standing, 
 
 
 class ControlSettings(LineSettings):
-    """Change thresholds of all workers of a running line, pause or resume them, or show both."""
+    """Change thresholds of all workers of a line, pause them, make them look, or show them."""
 
     threshold: float | None = Field(
         default=None,
@@ -119,6 +127,11 @@ class ControlSettings(LineSettings):
         "deadline, or SHED when the line is full",
     )
     resume: bool = Field(default=False, description="workers take frames again")
+    look: bool = Field(
+        default=False,
+        description="workers look at once at what their registry promotes, and try again what they "
+        "could not load",
+    )
     show: bool = Field(default=False, description="print what holds now, and every living worker")
     as_json: bool = Field(default=False, description="with --show: print one JSON object")
 
@@ -128,7 +141,8 @@ class ControlSettings(LineSettings):
             raise ValueError("--pause and --resume together say nothing: give one")
         if not (self.show or self.messages()):
             raise ValueError(
-                "say what: --threshold, --pixel-threshold, --reset, --pause, --resume, --show"
+                "say what: --threshold, --pixel-threshold, --reset, --pause, --resume, --look, "
+                "--show"
             )
         return self
 
@@ -140,6 +154,7 @@ class ControlSettings(LineSettings):
         messages += [encode_control("threshold", **fields)] if fields else []
         if self.pause or self.resume:
             messages.append(encode_control("pause" if self.pause else "resume"))
+        messages += [encode_control(LOOK)] if self.look else []
         return messages
 
 
@@ -154,6 +169,7 @@ def run(settings: ControlSettings) -> int:
         workers = [_read_beat(name, beat) for name, beat in controls.workers().items()]
     if settings.as_json:
         fields = {"line": settings.line, **asdict(standing), "workers": workers}
+        del fields["looks"]  # how often somebody asked says nothing of what holds
         sys.stdout.write(json.dumps(fields) + "\n")
     elif settings.show:
         _print(Console(highlight=False), settings.line, standing, workers)

@@ -23,6 +23,10 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
                               two is a trigger without a frame: it has no verdict, because nothing
                               was ever offered, and the reader of verdicts sees seq jump
 {line}:control       stream   field `c`: control message (wire)
+{line}:swap          string   token of the worker that changes its engine now: one at a time. Runs
+                              out soon after it
+{line}:refused       string   the latest promotion that was refused on live frames (wire): no worker
+                              of the line takes it, who has taken it goes back
 {line}:dead          stream   dead letters. Fields: `why`, `e`, `m`, `d` (cut to its limit)
 {line}:worker:NAME   string   heartbeat of a worker (wire), gone a few seconds after it
 """
@@ -60,6 +64,8 @@ class Keys:
         self.cameras = f"{self._tag}:cameras"
         self.control = f"{self._tag}:control"
         self.dead = f"{self._tag}:dead"
+        self.swap = f"{self._tag}:swap"
+        self.refused = f"{self._tag}:refused"
 
     def camera(self, name: str) -> str:
         """Where a camera stands."""
