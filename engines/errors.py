@@ -6,7 +6,11 @@ EngineError
 ├── ShapeError         these pixels do not fit this engine: bury the entry
 ├── ScoringError       the engine failed on these frames: answer UNKNOWN/ENGINE
 ├── AdmissionError     the engine did not prove itself: do not let it judge
-└── PictureError       this file is no picture that we can read: name it, go on without it
+├── PictureError       this file is no picture that we can read: name it, go on without it
+└── RegistryError      this cannot be the registry: exit with the reason
+    ├── RegistryAway       it cannot be read or written now: serve on, try again later
+    ├── UnknownVersion     it holds no such version: ask for one that it lists
+    └── BrokenVersion      its bytes are not what was registered: serve on, register it again
 """
 
 
@@ -36,3 +40,19 @@ class AdmissionError(EngineError):
 
 class PictureError(EngineError):
     """This file is no picture that we can read: name it and go on without it."""
+
+
+class RegistryError(EngineError):
+    """This cannot be the registry: exit with the reason."""
+
+
+class RegistryAway(RegistryError):  # noqa: N818  # a state of the world, not a mistake
+    """The registry cannot be read or written now: serve on and try again later."""
+
+
+class UnknownVersion(RegistryError):  # noqa: N818
+    """The registry holds no such version: ask for one that it lists."""
+
+
+class BrokenVersion(RegistryError):  # noqa: N818
+    """A version's bytes are not what was registered: serve on, register the engine again."""

@@ -132,7 +132,11 @@ def read_manifest(engine_path: Path) -> Manifest:
         raise ManifestError(f"{engine_path.name} has no manifest {path}: copy it beside the engine")
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise ManifestError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes: not a manifest")
-    manifest = _parse(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error}") from error
+    manifest = parse_manifest(content, str(path))
     if (got := file_sha256(engine_path)) != manifest.sha256:
         raise ManifestError(
             f"{engine_path} is not the file that its manifest describes "
@@ -141,10 +145,15 @@ def read_manifest(engine_path: Path) -> Manifest:
     return manifest
 
 
-def _parse(path: Path) -> Manifest:
+def parse_manifest(content: bytes, path: str) -> Manifest:
+    """Read a manifest's bytes; `path` names it in errors.
+
+    Raises:
+        ManifestError: unreadable, or of another schema version.
+    """
     try:
-        fields = json.loads(path.read_text("utf-8"))
-    except (ValueError, OSError) as error:
+        fields = json.loads(content)
+    except ValueError as error:
         raise ManifestError(f"{path} is not readable JSON: {error}") from error
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if version != SCHEMA_VERSION:

@@ -1,0 +1,42 @@
+"""A version's copy on the machine that serves it, which needs no registry any more.
+
+The copy's manifest may have got another admission since: `engine-admit` writes this machine's into
+it. All else must be what was registered.
+"""
+
+from pathlib import Path
+
+from engines.errors import ManifestError
+from engines.manifest import file_sha256, manifest_path, read_manifest
+from engines.registry_files import (
+    MAX_RECORD_BYTES,
+    VERSION,
+    VersionRecord,
+    manifest_facts,
+    parse_record,
+)
+
+
+def whole_copy(home: Path) -> Path | None:
+    """Give the engine file of the copy in `home`, a folder named like its version; None if broken.
+
+    Every byte is hashed.
+    """
+    try:
+        with (home / VERSION).open("rb") as file:
+            record = parse_record(VersionRecord, file.read(MAX_RECORD_BYTES))
+        if record.name != home.name or not _holds(home, record):
+            return None
+    except (OSError, ValueError, ManifestError):
+        return None  # fetched again
+    return home / record.engine
+
+
+def _holds(home: Path, record: VersionRecord) -> bool:
+    engine = home / record.engine
+    if not manifest_path(engine).is_file():
+        return False
+    manifest = read_manifest(engine)
+    return manifest_facts(manifest) == record.facts and all(
+        file_sha256(home / name) == record.files[name].sha256 for name in record.needed
+    )

@@ -1,0 +1,204 @@
+"""The registry: every engine that may serve, and the one in force.
+
+A version appears whole or not at all, and never changes but for its admission and added reports.
+`promoted.json` names the version in force and is replaced in one step; a worker that cannot read
+it, or not fetch what it names, serves on with what it has.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+
+from engines.errors import BrokenVersion, RegistryAway, UnknownVersion
+from engines.local_copy import whole_copy
+from engines.manifest import Manifest, read_manifest
+from engines.promotions import Promotions
+from engines.registration import prepare
+from engines.registry_files import Pointer, Version, VersionRecord, is_version_name, version_name
+from engines.store import Store, file_locked, open_store
+from engines.versions import Versions
+
+__all__ = ["Pointer", "Registry", "Version"]
+
+_NO_EXTRA: Mapping[str, bytes] = MappingProxyType({})
+
+
+class Registry:
+    """Versions and the pointer, in a folder or at a URL; nothing is read before it is asked."""
+
+    def __init__(self, url: str, store: Store | None = None) -> None:
+        """Name the registry.
+
+        Args:
+            url: a folder, or a URL of fsspec's such as `s3://bucket/registry`.
+            store: in place of what `url` names.
+
+        Raises:
+            RegistryError: the URL is none, holds a secret, or needs a package.
+        """
+        self.url = url
+        self._store = store or open_store(url)
+        self._versions = Versions(self._store, url)
+        self._promotions = Promotions(self._store, url)
+
+    def versions(self) -> list[Version]:
+        """List the versions, oldest first; those that `damaged` lists are left out."""
+        records, _ = self._versions.survey()
+        if not records:
+            self._promotions.read()  # tells none yet from a registry that is gone
+        return [record.version() for record in records]
+
+    def damaged(self) -> list[str]:
+        """List the versions whose record cannot be read: register their engines again."""
+        return self._versions.survey()[1]
+
+    def version(self, name: str) -> Version:
+        """Look a version up.
+
+        Raises:
+            UnknownVersion: there is none, or not all of it yet.
+            BrokenVersion: its record cannot be read.
+        """
+        return self._record(name).version()
+
+    def manifest(self, name: str) -> Manifest:
+        """Read a version's manifest.
+
+        Raises:
+            UnknownVersion: there is none of that name.
+            BrokenVersion: it is not what was registered.
+        """
+        return self._versions.manifest(self._record(name))
+
+    def read(self, name: str, file: str) -> bytes:
+        """Read an extra file of a version, such as `gate.json`.
+
+        Raises:
+            UnknownVersion: no such version, or it has no such file.
+            BrokenVersion: it is not what was registered.
+        """
+        record = self._record(name)
+        extra = record.extra
+        if file not in extra:
+            raise UnknownVersion(
+                f"{name} has no file {file!r:.60}: it has {', '.join(extra) or 'none to read'}"
+            )
+        return self._versions.read(record, file)
+
+    def pointer(self) -> Pointer | None:
+        """Give what is in force; None where nothing was promoted yet.
+
+        Raises:
+            RegistryAway: it cannot be read, is damaged, or is gone since it was read last.
+        """
+        promoted = self._promotions.read()
+        return promoted.in_force if promoted else None
+
+    def history(self) -> list[Pointer]:
+        """Give the last promotions, newest first; the first is in force."""
+        promoted = self._promotions.read()
+        return [promoted.in_force, *promoted.earlier] if promoted else []
+
+    def register(self, engine: Path, extra: Mapping[str, bytes] = _NO_EXTRA) -> Version:
+        """Add an engine file, its manifest, a plan's kernels, and `extra` files by name.
+
+        An engine that is there already is verified and, where it is damaged, uploaded again; its
+        files of `extra` are added or replaced, and so is its admission, where `engine` has one.
+
+        Raises:
+            ManifestError: engine, kernels and manifest do not fit each other.
+            RegistryError: a file has a wrong name or is too large.
+            RegistryAway: nothing new is visible; do it again.
+        """
+        name = version_name(read_manifest(engine))
+        self._promotions.read()  # a registry that was here and is gone is not begun anew
+        self._store.begin()
+        with self._store.locked("register"):
+            known = self._versions.sound(name)
+            kept = self._versions.manifest(known) if known else None
+            created = datetime.now(UTC).isoformat(timespec="milliseconds")
+            offered = prepare(engine, extra, created, known, kept)
+            self._versions.put(offered)
+        return offered.record.version()
+
+    def promote(self, name: str, by: str) -> Pointer:
+        """Put a version in force after all its bytes are verified; one in force already stays so.
+
+        Args:
+            name: the version.
+            by: who says so, for the history.
+
+        Raises:
+            UnknownVersion: there is none of that name.
+            BrokenVersion: it is not what was registered; nothing changed.
+            RegistryAway: nothing changed, or at a URL perhaps all of it: `pointer` says.
+        """
+        self._versions.verify(self._record(name))
+        # looked up again under the lock: the folder may be another one since
+        return self._promotions.point(lambda _: self._record(name).name, by)
+
+    def rollback(self, by: str) -> Pointer:
+        """Put the version before into force again; a second rollback returns.
+
+        Only the sizes of its files are looked at, for haste: workers hash what they fetch.
+
+        Raises:
+            UnknownVersion: nothing was in force before.
+            BrokenVersion: files of it are missing or cut short; nothing changed.
+            RegistryAway: as for `promote`.
+        """
+        return self._promotions.point(self._before, by)
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        """Copy engine, kernels and manifest to `folder/name`, verified; gives the engine's path.
+
+        A copy that is there and whole is taken, with the admission that this machine may have
+        written into it, and the registry is not asked. Processes may share `folder`.
+
+        Raises:
+            UnknownVersion: there is none of that name.
+            BrokenVersion: what came is not what was registered.
+            RegistryAway: the registry cannot be read, or `folder` not be written.
+        """
+        if not is_version_name(name):
+            raise self._unknown(name)
+        home = folder / name
+        if (engine := whole_copy(home)) is not None:
+            return engine
+        record = self._record(name)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            with file_locked(home / ".lock"):
+                return whole_copy(home) or self._versions.download(record, home)
+        except BrokenVersion:
+            self._promotions.read()  # tells a broken version from a registry that is gone
+            raise
+        except OSError as error:
+            raise RegistryAway(
+                f"{name} cannot be copied to {home}: {error}: see that it is writable and not "
+                "full, then try again"
+            ) from error
+
+    def _before(self, now: Pointer | None) -> str:
+        if now is None or now.previous is None:
+            raise UnknownVersion(
+                f"the registry {self.url} had no version in force before "
+                f"{now.promoted if now else 'this'}: promote one by its name"
+            )
+        record = self._record(now.previous)
+        self._versions.measure(record)
+        return record.name
+
+    def _record(self, name: str) -> VersionRecord:
+        record = self._versions.look(name)
+        if record is None:
+            self._promotions.read()  # tells an unknown version from a registry that is gone
+            raise self._unknown(name)
+        return record
+
+    def _unknown(self, name: str) -> UnknownVersion:
+        return UnknownVersion(
+            f"the registry {self.url} holds no version {name!r:.90}: engine-registry list shows "
+            "what it holds"
+        )

@@ -1,0 +1,174 @@
+"""The files of a registry: what a version is (`version.json`), what is in force (`promoted.json`).
+
+```
+REGISTRY/promoted.json             the version in force, the one before, who and when; the earlier
+REGISTRY/versions/NAME/version.json   written last: a version without it is not there
+REGISTRY/versions/NAME/protoad.onnx   and protoad.onnx.json, a plan's kernels, gate.json
+```
+A version's name says what it decides: the engine's bytes and its thresholds are hashed into it, so
+a calibration alone is another version, and the same engine registered twice is one.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from engines.manifest import Manifest, Thresholds
+
+PROMOTED = "promoted.json"
+VERSIONS = "versions"
+VERSION = "version.json"
+MAX_RECORD_BYTES = 1 << 20
+MAX_EXTRA_BYTES = 16 << 20
+HISTORY = 100  # earlier promotions kept
+
+_MODEL_CHARACTERS = 40
+_DIGEST_CHARACTERS = 12
+# one level, not hidden: these names come from files that others can write
+VersionName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
+FileName = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,199}$")]
+_VERSION_NAME: TypeAdapter[str] = TypeAdapter(VersionName)
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Time = Annotated[str, Field(max_length=40)]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An engine that is registered, with what belongs to it."""
+
+    name: VersionName
+    model: str
+    sha256: Sha256  # of the engine file
+    created: Time  # when it was registered first: UTC, ISO 8601
+    files: tuple[FileName, ...]  # sorted
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """Which version is in force since when, and which was before."""
+
+    promoted: VersionName
+    previous: VersionName | None
+    by: str
+    at: Time  # UTC, ISO 8601
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+
+
+class StoredFile(BaseModel):
+    """What a file of a version must be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Sha256
+    size: int = Field(ge=0, description="bytes")
+
+
+class VersionRecord(_Record):
+    """`version.json`."""
+
+    name: VersionName
+    model: str
+    created: Time
+    engine: FileName
+    facts: Sha256 = Field(description="of the manifest without its admission")
+    files: dict[FileName, StoredFile] = Field(description="all but the manifest")
+
+    @model_validator(mode="after")
+    def _has_engine(self) -> Self:
+        if self.engine not in self.files:
+            raise ValueError("the engine is not among the files")
+        return self
+
+    @property
+    def manifest(self) -> str:
+        """The manifest's name; what it says is held by `facts`, for an admission may be renewed."""
+        return f"{self.engine}.json"
+
+    @property
+    def needed(self) -> list[str]:
+        """What an engine cannot be opened without, beside the manifest: itself, and its kernels."""
+        return [name for name in (self.engine, f"{self.engine}.so") if name in self.files]
+
+    @property
+    def extra(self) -> list[str]:
+        """The files that came beside the engine."""
+        return sorted(set(self.files) - set(self.needed))
+
+    def version(self) -> Version:
+        """Give what callers know of it."""
+        return Version(
+            self.name,
+            self.model,
+            self.files[self.engine].sha256,
+            self.created,
+            tuple(sorted([*self.files, self.manifest])),
+        )
+
+
+class PromotedRecord(_Record):
+    """`promoted.json`."""
+
+    in_force: Pointer
+    earlier: list[Pointer] = Field(default=[], description="newest first")
+
+
+Record = TypeVar("Record", VersionRecord, PromotedRecord)
+
+
+def parse_record(kind: type[Record], content: bytes) -> Record:
+    """Read a file of the registry.
+
+    Raises:
+        ValueError: it is none; the message says why in one line.
+    """
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+def write_record(record: _Record) -> bytes:
+    """Give the bytes of a file of the registry."""
+    return (record.model_dump_json(indent=2) + "\n").encode()
+
+
+def is_version_name(name: str) -> bool:
+    """Tell whether a version can have this name; what can be none is never part of a path."""
+    try:
+        _VERSION_NAME.validate_python(name)
+    except ValidationError:
+        return False
+    return True
+
+
+def version_name(manifest: Manifest) -> str:
+    """Name the version that an engine is: its model, and a digest of all that decides."""
+    model = re.sub(r"[^a-z0-9]+", "-", manifest.model.lower()).strip("-")[:_MODEL_CHARACTERS]
+    decides = [manifest.sha256, manifest.kernel_sha256, *_limits(manifest.thresholds)]
+    digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+    return f"{model.strip('-') or 'engine'}-{digest[:_DIGEST_CHARACTERS]}"
+
+
+def _limits(thresholds: Thresholds) -> tuple[float, float]:
+    return thresholds.image, thresholds.pixel
+
+
+def manifest_facts(manifest: Manifest) -> str:
+    """Hash what a manifest says beside its admission, which each machine writes anew.
+
+    Fields at their default are left out, so that a field added later changes no hash.
+    """
+    return hashlib.sha256(
+        manifest.model_dump_json(exclude={"admission"}, exclude_defaults=True).encode()
+    ).hexdigest()

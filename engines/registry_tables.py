@@ -1,0 +1,145 @@
+"""What `engine-registry list` and `show` print."""
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from engines.manifest import Manifest
+from engines.registry import Pointer, Version
+
+_SHOWN_PROMOTIONS = 10
+_GATE_COLUMNS = ("incumbent", "candidate", "difference", "low", "high")
+
+
+def print_registry(
+    url: str, versions: list[Version], damaged: list[str], history: list[Pointer]
+) -> None:
+    """Print a row for each version, newest first, then the last promotions."""
+    _print(_registry(url, versions, damaged, history))
+
+
+def print_version(
+    version: Version, manifest: Manifest, gate: object, pointer: Pointer | None
+) -> None:
+    """Print what a version is, whether it may serve, and the gate's report."""
+    table = Table(box=None, show_header=False, title=version.name, title_justify="left")
+    for name, text in _facts(version, manifest, pointer).items():
+        table.add_row(name, Text(text))
+    _print(Group(table, *_admission(manifest), *_gate(gate)))
+
+
+def _print(report: RenderableType) -> None:
+    Console(highlight=False).print(report)
+
+
+def _registry(
+    url: str, versions: list[Version], damaged: list[str], history: list[Pointer]
+) -> RenderableType:
+    if not versions and not damaged:
+        return Text(f"no version in {url} yet: engine-registry add ENGINE brings the first one")
+    pointer = history[0] if history else None
+    table = _table("version", "registered", "state", "reports", title=url)
+    for version in reversed(versions):
+        state = _state(version.name, pointer)
+        reports = " ".join(name for name in version.files if name in ("gate.json", "run.json"))
+        style = "bold green" if state == "in force" else ""
+        table.add_row(version.name, _moment(version.created), Text(state, style=style), reports)
+    for name in damaged:
+        table.add_row(name, "", Text("DAMAGED: add it again", style="bold red"), "")
+    if pointer is None:
+        return Group(table, Text("none is in force: engine-registry promote VERSION"))
+    return Group(table, _promotions(history))
+
+
+def _table(*columns: str, title: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, title=Text(title), title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _promotions(history: list[Pointer]) -> Table:
+    table = _table("in force since", "version", "by", title="last promotions")
+    for pointer in history[:_SHOWN_PROMOTIONS]:
+        table.add_row(_moment(pointer.at), pointer.promoted, Text(pointer.by))
+    return table
+
+
+def _state(name: str, pointer: Pointer | None) -> str:
+    if pointer is not None and name == pointer.promoted:
+        return "in force"
+    return "before" if pointer is not None and name == pointer.previous else ""
+
+
+def _moment(at: str) -> str:
+    """2026-11-26T07:33:12.123+00:00 -> 2026-11-26 07:33:12Z."""
+    return at.partition(".")[0].partition("+")[0].rstrip("Z").replace("T", " ") + "Z"
+
+
+def _facts(version: Version, manifest: Manifest, pointer: Pointer | None) -> dict[str, str]:
+    limits = manifest.thresholds
+    facts = {
+        "state": _state(version.name, pointer) or "not in force",
+        "model": f"{manifest.model} {manifest.version}",
+        "registered": _moment(version.created),
+        "built": _moment(manifest.created),
+        "engine": f"{manifest.format}, {manifest.precision}, for {manifest.device}",
+        "frames": f"{manifest.height} x {manifest.width}, up to {manifest.max_batch} in a batch",
+        "NG above": f"{limits.image:g} ({limits.method}; {limits.normals} normals)",
+        "mask above": f"{limits.pixel:g}",
+        "sha256": version.sha256,
+        "files": ", ".join(version.files),
+    }
+    if manifest.snapshot is not None:
+        shot = manifest.snapshot
+        facts["learned from"] = f"{shot.name}: {shot.normals} normals, {shot.defects} defects"
+    if manifest.golden:
+        facts["golden set"] = ", ".join(
+            f"{name} {value:.4g}" for name, value in manifest.golden.items()
+        )
+    return facts
+
+
+def _admission(manifest: Manifest) -> list[Text]:
+    found = manifest.admission
+    if found is None:
+        return [Text("admission: none; engine-admit tries it on a machine", style="yellow")]
+    said = f"on {found.machine} with {found.backend}, {_moment(found.created)}"
+    if found.admitted:
+        return [Text(f"admitted {said}", style="green")]
+    return [Text(f"NOT ADMITTED {said}: {'; '.join(found.reasons)}", style="bold red")]
+
+
+def _gate(gate: object) -> list[RenderableType]:
+    """Show what is known of a report: who gated may have written more."""
+    if gate is None:
+        return [Text("gate: no report")]
+    if not isinstance(gate, dict):
+        return [Text(f"gate: {gate}"[:200])]
+    parts: list[RenderableType] = [Text(f"gate: {gate.get('decision', 'no decision')}")]
+    for word in ("reasons", "warnings"):
+        lines = gate.get(word)
+        parts += [Text(f"  {line}") for line in lines] if isinstance(lines, list) else []
+    listed = gate.get("figures")
+    figures = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return [*parts, _figures(figures)] if figures else parts
+
+
+def _figures(figures: list[dict[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="gate's figures", title_justify="left")
+    table.add_column("figure")
+    for column in _GATE_COLUMNS:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("standing")
+    for figure in figures:
+        name = f"{figure.get('name', '')} {figure.get('unit', '')}".strip()
+        values = [_number(figure.get(column)) for column in _GATE_COLUMNS]
+        table.add_row(Text(name), *values, Text(str(figure.get("standing", ""))))
+    return table
+
+
+def _number(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, int | float) else ""

@@ -1,0 +1,218 @@
+"""Where a registry keeps its files: a folder here, or what a URL names (engines.remote_store)."""
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from engines.errors import RegistryAway, RegistryError
+from engines.manifest import file_sha256, write_atomic
+
+LOCK_WAIT_S = 30.0
+_LOCK_POLL_S = 0.02
+
+
+class Store(Protocol):
+    """Files by their path below the registry's root, `versions/NAME/version.json`.
+
+    All methods raise RegistryAway where the store cannot answer now. Who writes holds a lock.
+    """
+
+    def begin(self) -> None:
+        """Make the root, where there is none yet."""
+
+    def names(self, folder: str) -> list[str]:
+        """List what lies in `folder`; nothing where there is none."""
+
+    def size(self, path: str) -> int | None:
+        """Give a file's bytes; None where there is none."""
+
+    def digest(self, path: str) -> str | None:
+        """Hash a file's content, SHA-256 in hex; None where there is none."""
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """Read at most `limit` bytes of a file; None where there is none."""
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file, whole or not at all; its folder is made."""
+
+    def upload(self, source: Path, path: str) -> None:
+        """Copy a local file into the store; its folder is made."""
+
+    def download(self, path: str, target: Path) -> None:
+        """Copy a file to `target`."""
+
+    def locked(self, name: str) -> AbstractContextManager[None]:
+        """Keep others out of what `name` stands for, where the store has locks."""
+
+
+class FolderStore:
+    """A folder: every write is a rename, and locks are the kernel's, freed when a holder dies."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def begin(self) -> None:
+        """Make the root."""
+        with _translated(self._root):
+            self._root.mkdir(parents=True, exist_ok=True)
+
+    def names(self, folder: str) -> list[str]:
+        """List what lies in `folder`."""
+        with _translated(self._root):
+            try:
+                return sorted(path.name for path in (self._root / folder).iterdir())
+            except FileNotFoundError:
+                return []
+
+    def size(self, path: str) -> int | None:
+        """Give a file's bytes."""
+        with _translated(self._root):
+            try:
+                return (self._root / path).stat().st_size
+            except FileNotFoundError:
+                return None
+
+    def digest(self, path: str) -> str | None:
+        """Hash a file's content."""
+        with _translated(self._root):
+            try:
+                return file_sha256(self._root / path)
+            except FileNotFoundError:
+                return None
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """Read at most `limit` bytes."""
+        with _translated(self._root):
+            try:
+                with (self._root / path).open("rb") as file:
+                    return file.read(limit)
+            except FileNotFoundError:
+                return None
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file by renaming it into its place."""
+        with _translated(self._root):
+            target = self._made(path)
+            write_atomic(target, content)
+            _sync_folder(target.parent)
+
+    def upload(self, source: Path, path: str) -> None:
+        """Copy a file under another name, then rename it."""
+        with _translated(self._root):
+            target = self._made(path)
+            copy_atomic(source, target)
+            _sync_folder(target.parent)
+
+    def download(self, path: str, target: Path) -> None:
+        """Copy a file."""
+        with _translated(self._root):
+            shutil.copyfile(self._root / path, target)
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold the lock `name`."""
+        with ExitStack() as held:
+            with _translated(self._root):
+                held.enter_context(file_locked(self._root / f".{name}.lock"))
+            yield
+
+    def _made(self, path: str) -> Path:
+        # never the root: where it was, a share may be mounted that is gone now
+        folder = self._root
+        for part in path.split("/")[:-1]:
+            folder /= part
+            folder.mkdir(exist_ok=True)
+        target = self._root / path
+        clear_halves(target)
+        return target
+
+
+@contextmanager
+def file_locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+    """Hold the lock on the file `path`, which is made and stays; a killed holder frees it.
+
+    Raises:
+        RegistryAway: another process holds it all the time.
+    """
+    deadline_s = time.monotonic() + wait_s
+    with path.open("ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline_s:
+                    raise RegistryAway(
+                        f"another process has held {path} for {wait_s:.0f} s: try again, or see "
+                        f"with `fuser {path}` what it is"
+                    ) from error
+            time.sleep(_LOCK_POLL_S)
+        yield
+
+
+def clear_halves(target: Path) -> None:
+    """Remove what killed writers of `target` left: who writes holds a lock, so none is at it."""
+    for half in target.parent.iterdir():
+        if half.name.startswith(f".{target.name}."):
+            half.unlink(missing_ok=True)
+
+
+def copy_atomic(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    half = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:
+        shutil.copyfile(source, half)
+        with half.open("rb+") as file:
+            os.fsync(file.fileno())
+        half.replace(target)
+    except BaseException:
+        half.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems have no such call
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _translated(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RegistryAway(
+            f"the registry {root} cannot be used now: {error.strerror or error} "
+            f"({error.filename or root}): see that it is mounted, writable and not full, then try "
+            "again"
+        ) from error
+
+
+def open_store(url: str) -> Store:
+    """Give the store of a folder, `file://` or any other URL.
+
+    Raises:
+        RegistryError: it is no URL that can hold a registry.
+    """
+    if not url.strip():
+        raise RegistryError("the registry's name is empty: give a folder or a URL")
+    if url.startswith("file://"):
+        return FolderStore(Path(url.removeprefix("file://")))
+    if "://" not in url:
+        return FolderStore(Path(url))
+    from engines.remote_store import RemoteStore  # noqa: PLC0415  # a folder needs no fsspec
+
+    return RemoteStore(url)
