@@ -9,7 +9,8 @@ _EXPECTED = (PipelineError, EngineError)
 
 def worker() -> None:
     """`pipeline-worker`: judge the frames of a line."""
-    from pipeline.worker.process import WorkerSettings, run  # noqa: PLC0415  # help stays fast
+    from pipeline.worker.process import run  # noqa: PLC0415  # help stays fast
+    from pipeline.worker.settings import WorkerSettings  # noqa: PLC0415
 
     run_command("pipeline-worker", WorkerSettings, run, _EXPECTED)
 

@@ -9,6 +9,8 @@ PipelineError
 ├── RefusedFrame      the line did not take this frame (seq seen before): drop it, say so
 ├── RingStale         the ring slot was written again: answer UNKNOWN/UNREADABLE
 ├── CameraLost        the source gave no frame: reconnect with back-off
+├── CannotServe       this machine cannot serve an engine: keep the one in force, try again later
+├── DoesNotHold       an engine failed on live frames: keep it from all workers of the line
 ├── ForeignVerdict    these bytes are no verdict: skip, say so
 ├── LabelError        this label cannot be right, or not of this frame: correct it, send again
 └── BrokenPromise     a proof did not hold: exit non-zero
@@ -49,6 +51,14 @@ class RingStale(UnreadableFrame):
 
 class CameraLost(PipelineError):  # noqa: N818
     """The source gives no frames: reconnect with back-off."""
+
+
+class CannotServe(PipelineError):  # noqa: N818
+    """This machine cannot serve an engine: keep the one in force and try again later."""
+
+
+class DoesNotHold(PipelineError):  # noqa: N818
+    """An engine failed on live frames: keep it from all workers of the line."""
 
 
 class ForeignVerdict(PipelineError):  # noqa: N818

@@ -6,11 +6,12 @@ worker takes it between two batches. Ends with what escaped before and after, th
 swap, the time of a rollback, and `pipeline-reconcile`.
 """
 
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from rich.console import Console
 
 from engines.command import CommandSettings
 from engines.flags import File, Folder, Name
-from pipeline.crew import Crew, Member, stopping_on_signals, wait_until
-from pipeline.errors import SettingsError
+from engines.registry import Registry
+from pipeline.archive import Archive
+from pipeline.crew import Crew, Member, MemberFailed, stopping_on_signals, wait_until
+from pipeline.errors import BrokenPromise
 from pipeline.logs import start_logs
 from pipeline.loop_figures import Row
 from pipeline.loop_labels import label_lines
 from pipeline.loop_parts import divide, lay_out, pictures_of
-from pipeline.loop_report import Course, conclude
+from pipeline.loop_report import Course, Rollback, Span, conclude
 from pipeline.streams.connect import Access
 from pipeline.streams.control import Controls
 from pipeline.streams.link import Link, linked
@@ -35,8 +38,7 @@ LINE = "loop"
 STEADY_S = 30.0  # of passing parts before the retraining: what the swap is compared with
 SETTLED_S = 5.0  # parts pass for so long after a swap or a rollback
 START_WAIT_S = 120.0
-TRAIN_WAIT_S = 1800.0
-_TICK_S = 0.02
+COMMAND_WAIT_S = 1800.0
 
 
 class LoopSettings(CommandSettings):
@@ -102,7 +104,7 @@ def run(settings: LoopSettings) -> int:
         Crew(settings.out / "logs", state) as crew,
     ):
         course = _Show(settings, console, places, link, crew).run()
-    return conclude(course, console)
+    return conclude(course, settings.out, console)
 
 
 class _Show:
@@ -145,7 +147,7 @@ class _Show:
             before=before,
             after=after,
             rows=self._rows(),
-            engines=(first, second),
+            engines=(self._sha256(first), self._sha256(second)),
             steady_ms=steady,
             swap_ms=swap,
             rollback=rollback,
@@ -185,7 +187,7 @@ class _Show:
         pointer = self._registry.pointer()
         if pointer is None:
             raise BrokenPromise("the first engine was refused: see runs/ for its gate's report")
-        return pointer.promoted
+        return str(pointer.promoted)
 
     def _open_line(self, version: str) -> Member:
         """Start worker and consumer; returns the worker once it serves."""
@@ -208,7 +210,7 @@ class _Show:
 
     def _wait_for(self, version: str, worker: Member) -> None:
         """Wait until the worker says that it serves a version."""
-        sha256 = self._registry.version(version).sha256
+        sha256 = self._sha256(version)
 
         def serves() -> bool:
             worker.check(None if worker.alive() else worker.process.returncode)
@@ -216,6 +218,9 @@ class _Show:
             return any(report["sha256"] == sha256 for report in reports)
 
         wait_until(serves, START_WAIT_S, f"a worker that serves {version}")
+
+    def _sha256(self, version: str) -> str:
+        return self._registry.version(version).sha256
 
     def _camera(self, name: str, passes: int) -> Member:
         return self._crew.start(

@@ -55,6 +55,22 @@ class Telemetry:
         )
         self.duplicates = self._counter("duplicates", "answers dropped: another came first")
         self.taken_over = self._counter("taken_over", "frames taken over from dead workers")
+        self._swaps = Counter(
+            "prn_swaps",
+            "changes of the engine: swapped, kept, refused, rolled_back",
+            ["line", "outcome"],
+            registry=self.registry,
+        )
+        self.shadow_frames = self._gauge("shadow_frames", "live frames that a newcomer scored too")
+        self.shadow_differs = self._gauge(
+            "shadow_decisions_differ", "of those, decisions that differ"
+        )
+        self.shadow_largest = self._gauge(
+            "shadow_largest_difference", "of two normalised scores of a frame, 0..1"
+        )
+        self.shadow_mean = self._gauge(
+            "shadow_mean_difference", "of two normalised scores of a frame, 0..1"
+        )
         self.open_frames = self._gauge("open_frames", "frames of the line not yet answered")
         self.open_bytes = self._gauge("open_bytes", "bytes that those frames are charged")
         self.reconnects = self._counter("redis_waits", "times that Redis had to be waited for")
@@ -83,6 +99,10 @@ class Telemetry:
     def answered(self, answer: str) -> None:
         """Count one verdict that this worker published."""
         self._verdicts.labels(self._line, answer).inc()
+
+    def swapped(self, outcome: str) -> None:
+        """Count one attempt to change the engine, by how it ended."""
+        self._swaps.labels(self._line, outcome).inc()
 
     def line_counts(self, counts: dict[str, int]) -> None:
         """Take over the line's own count of verdicts."""

@@ -25,6 +25,10 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
 {line}:control       stream   field `c`: control message (wire)
 {line}:labels        stream   what people and the plant's own checks say of frames. Field `l`: label
                               (wire). The last one of a frame counts, all are kept: 100,000, about
+{line}:swap          string   token of the worker that changes its engine now: one at a time. Runs
+                              out soon after it
+{line}:refused       string   the latest promotion that was refused on live frames (wire): no worker
+                              of the line takes it, who has taken it goes back
 {line}:dead          stream   dead letters. Fields: `why`, `e`, `m`, `d` (cut to its limit)
 {line}:worker:NAME   string   heartbeat of a worker (wire), gone a few seconds after it
 """
@@ -63,6 +67,8 @@ class Keys:
         self.control = f"{self._tag}:control"
         self.labels = f"{self._tag}:labels"
         self.dead = f"{self._tag}:dead"
+        self.swap = f"{self._tag}:swap"
+        self.refused = f"{self._tag}:refused"
 
     def camera(self, name: str) -> str:
         """Where a camera stands."""

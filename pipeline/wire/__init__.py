@@ -8,6 +8,7 @@ A judgement (field `j`):     v, judged, score, normalised, threshold, pixel_thre
 A label (field `l`):         v, entry, kind, defect, mask, predicted, outlines [[[y, x], ...], ...],
                              by, at_ns
 A control message:           v, kind, and what the kind needs
+A refused promotion:         v, version, promoted_at, why, worker
 A key that is not listed is ignored, so a field may be added; `v` rises when a meaning changes.
 """
 
@@ -23,7 +24,15 @@ from pipeline.wire.head import (
 from pipeline.wire.judgement import MAX_REGIONS, decode_judgement, encode_judgement
 from pipeline.wire.label import MAX_CORNERS, MAX_OUTLINES, decode_label, encode_label
 from pipeline.wire.mask import pack_mask, unpack_mask
-from pipeline.wire.message import decode_control, decode_report, encode_control, encode_report
+from pipeline.wire.message import (
+    Refusal,
+    decode_control,
+    decode_refusal,
+    decode_report,
+    encode_control,
+    encode_refusal,
+    encode_report,
+)
 
 __all__ = [
     "MAX_CORNERS",
@@ -33,17 +42,20 @@ __all__ = [
     "WIRE_VERSION",
     "Head",
     "Identity",
+    "Refusal",
     "RingPlace",
     "decode_control",
     "decode_head",
     "decode_identity",
     "decode_judgement",
     "decode_label",
+    "decode_refusal",
     "decode_report",
     "encode_control",
     "encode_head",
     "encode_judgement",
     "encode_label",
+    "encode_refusal",
     "encode_report",
     "pack_mask",
     "unpack_mask",

@@ -1,11 +1,23 @@
-"""What is said on a line beside frames: control messages and workers' heartbeats."""
+"""What is said on a line beside frames: control messages, heartbeats, refused promotions."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UnreadableFrame
 from pipeline.wire.fields import Fields, pack
 
 MAX_MESSAGE_BYTES = 4096
+_WHY_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A promotion that did not hold on live frames."""
+
+    version: str  # in the registry
+    promoted_at: str  # as the registry says it: promoted once more, the version may try again
+    why: str
+    worker: str  # who found it
 
 
 def encode_control(kind: str, **fields: str | float) -> bytes:
@@ -36,3 +48,25 @@ def decode_report(packed: bytes) -> dict[str, Any]:
         UnreadableFrame: foreign bytes or another schema version.
     """
     return Fields(packed, MAX_MESSAGE_BYTES, UnreadableFrame).everything()
+
+
+def encode_refusal(refusal: Refusal) -> bytes:
+    """Pack a refused promotion; a long reason is cut."""
+    return pack(
+        {
+            "version": refusal.version,
+            "promoted_at": refusal.promoted_at,
+            "why": refusal.why[:_WHY_CHARS],
+            "worker": refusal.worker,
+        }
+    )
+
+
+def decode_refusal(packed: bytes) -> Refusal:
+    """Read a refused promotion.
+
+    Raises:
+        UnreadableFrame: foreign bytes or another schema version.
+    """
+    fields = Fields(packed, MAX_MESSAGE_BYTES, UnreadableFrame)
+    return Refusal(*(fields.text(name) for name in ("version", "promoted_at", "why", "worker")))

@@ -22,7 +22,13 @@ _log = logging.getLogger(__name__)
 class Keeper:
     """Does each of its duties at its own pace."""
 
-    def __init__(self, post: Post, intake: Intake, report: Callable[[], bytes | None]) -> None:
+    def __init__(
+        self,
+        post: Post,
+        intake: Intake,
+        report: Callable[[], bytes | None],
+        look: Callable[[], object],
+    ) -> None:
         self._work = post.work
         self._controls = post.controls
         self._tray = post.tray
@@ -30,6 +36,7 @@ class Keeper:
         self._halt = post.halt
         self._intake = intake
         self._report = report
+        self._look = look
         self._heard = FROM_THE_FIRST
         self._seen_at_s = time.monotonic()
         self.standing = Standing()
@@ -87,6 +94,8 @@ class Keeper:
         self.standing, self._heard = heed(self._controls, self.standing, self._heard)
         if self.standing != before:
             _log.info("control.heard", extra={"standing": str(self.standing)})
+        if self.standing.looks != before.looks:
+            self._look()
 
     def _count(self) -> None:
         self._telemetry.line_counts(self._work.counts())

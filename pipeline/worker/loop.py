@@ -6,23 +6,23 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from engines.cost import CostCurve
-from engines.engine import Engine
-from engines.manifest import Manifest
 from pipeline.errors import ConnectionLost, RedisFull
-from pipeline.frames import EngineName
 from pipeline.judge import Limits
 from pipeline.wire import encode_report
 from pipeline.worker.keeper import Keeper
 from pipeline.worker.post import Post
 from pipeline.worker.reader import Intake, Reader
 from pipeline.worker.scorer import Scorer, worst_case_s
+from pipeline.worker.serving import InForce, Serving
+from pipeline.worker.swap.around import Around
+from pipeline.worker.swap.swapper import Swapper
 from pipeline.worker.tray import Held
 from pipeline.worker.writer import Writer
 
+_SAID_CHARS = 500
 _LEAST_JOIN_S = 0.2  # for a thread that has nothing left to do, after drain_s
 REDIS_UNSEEN_S = 5.0  # without an answer for so long a worker says that it is not ready
 _log = logging.getLogger(__name__)
@@ -32,7 +32,6 @@ _log = logging.getLogger(__name__)
 class Options:
     """How a worker works."""
 
-    max_batch: int  # frames worth scoring together
     batch_wait_ms: float  # how long a frame waits for company while the engine is free
     max_deliveries: int  # after so many a frame is given up: it may be what kills workers
     threshold: float | None  # in place of the manifest's, until a control message says otherwise
@@ -64,24 +63,31 @@ class Worker:
     def __init__(
         self,
         post: Post,
-        lanes: Sequence[Engine],
-        curve: CostCurve,
-        manifest: Manifest,
+        in_force: InForce,
         options: Options,
+        follow: Callable[[Around], Swapper] | None = None,
     ) -> None:
+        """Put a worker together.
+
+        Args:
+            post: what its threads share.
+            in_force: the engine that it begins with; borrowed.
+            options: how it works.
+            follow: makes what brings in other engines; None: it keeps the one it has.
+        """
         self._post = post
-        self._manifest = manifest
+        self._in_force = in_force
         self._options = options
         self._started_ms = time.time_ns() // 1_000_000
-        self._stuck_s = worst_case_s(curve, options.max_batch)
+        lanes = in_force.serving.lanes
         intake = Intake(post, lanes[0].input_size, options.max_deliveries)
-        self._keeper = Keeper(post, intake, self._report)
-        named = EngineName(manifest.model, manifest.version, manifest.sha256)
-        self._writer = Writer(post, self.limits, named)
+        self._keeper = Keeper(post, intake, self._report, self._look)
+        self._writer = Writer(post, in_force, self.limits_of)
         self._scorers = [
-            Scorer(post, engine, curve, options.max_batch, options.batch_wait_ms, self._writer)
-            for engine in lanes
+            Scorer(post, in_force, lane, options.batch_wait_ms, self._writer, self.limits_of)
+            for lane in range(len(lanes))
         ]
+        self._swapper = None if follow is None else follow(self._around())
         self._reader = Reader(
             post, intake, self._score_at_once, lambda: self._keeper.standing.paused
         )
@@ -91,6 +97,8 @@ class Worker:
         self._keeping = halt.guard(self._keeper.run, "keeper")
         self._scoring = [halt.guard(scorer.run, "scorer") for scorer in self._scorers]
         self._writing = halt.guard(self._writer.run, "writer")
+        following = [] if self._swapper is None else [self._swapper.run]
+        self._swapping = [halt.guard(run, "swapper") for run in following]
 
     def run(self, drain_s: float) -> None:
         """Work until `halt.draining` is set, then answer what is in hand.
@@ -103,7 +111,8 @@ class Worker:
         self._post.link.persist(self._keeper.hear, stopping)
         if self._post.archivist:
             self._post.archivist.start()
-        for thread in (*self._reading, self._keeping, *self._scoring, self._writing):
+        working = (*self._reading, self._keeping, *self._scoring, self._writing)
+        for thread in (*working, *self._swapping):
             thread.start()
         self._post.halt.draining.wait()
         _log.info("worker.draining", extra={"in_hand": self._post.tray.in_hand})
@@ -117,7 +126,7 @@ class Worker:
 
     def _drain(self, drain_s: float) -> None:
         until_s = time.monotonic() + drain_s
-        _join([*self._reading, self._keeping], until_s)
+        _join([*self._reading, self._keeping, *self._swapping], until_s)
         self._post.tray.close()
         _join(self._scoring, until_s)
         self._post.outbox.put(None)
@@ -137,11 +146,15 @@ class Worker:
         return any(scorer.score_at_once(held) for scorer in self._scorers)
 
     def limits(self) -> Limits:
-        """The thresholds in force: a control message's, else the flag's, else the manifest's."""
+        """The thresholds in force."""
+        return self.limits_of(self._in_force.serving)
+
+    def limits_of(self, serving: Serving) -> Limits:
+        """An engine's thresholds: a control message's, else the flag's, else its manifest's."""
         standing, options = self._keeper.standing, self._options
         image = standing.threshold if standing.threshold is not None else options.threshold
         pixel = standing.pixel if standing.pixel is not None else options.pixel_threshold
-        built = self._manifest.thresholds
+        built = serving.thresholds
         return Limits(
             built.image if image is None else image, built.pixel if pixel is None else pixel
         )
@@ -150,7 +163,9 @@ class Worker:
         """What is wrong with this process, or nothing."""
         if self._post.halt.failure:
             return self._post.halt.failure
-        if (busy_s := max(scorer.busy_s() for scorer in self._scorers)) > self._stuck_s:
+        serving = self._in_force.serving
+        stuck_s = worst_case_s(serving.curve, serving.max_batch)
+        if (busy_s := max(scorer.busy_s() for scorer in self._scorers)) > stuck_s:
             return f"the engine has been at one batch for {busy_s:.0f} s"
         return ""
 
@@ -164,19 +179,47 @@ class Worker:
             return f"Redis has not answered for {unseen_s:.0f} s"
         return self.ailing()
 
+    def _look(self) -> None:
+        if self._swapper is not None:
+            self._swapper.look()
+
+    def _around(self) -> Around:
+        post = self._post
+        return Around(
+            name=post.name,
+            telemetry=post.telemetry,
+            limits=self.limits_of,
+            set_by_hand=lambda: (self._keeper.standing.threshold, self._keeper.standing.pixel),
+            spare=self._has_spare_time,
+            no_lane_uses_it=self._let_lanes_pass,
+            unseen_s=self._keeper.unseen_s,
+            draining=post.halt.draining,
+        )
+
+    def _has_spare_time(self) -> bool:
+        return self._post.tray.is_empty() and not any(lane.busy_s() for lane in self._scorers)
+
+    def _let_lanes_pass(self) -> None:
+        for scorer in self._scorers:
+            scorer.let_pass()
+
     def _report(self) -> bytes | None:
         """What this worker says of itself; nothing while it is stuck, so that others take over."""
         if self.ailing():
             return None
-        limits = self.limits()
+        serving = self._in_force.serving
+        limits = self.limits_of(serving)
+        swapper = self._swapper
         return encode_report(
             {
                 "worker": self._post.name,
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
-                "engine": self._manifest.model,
-                "version": self._manifest.version,
-                "sha256": self._manifest.sha256,
+                "engine": serving.name.model,
+                "version": serving.name.version,
+                "sha256": serving.name.sha256,
+                "promoted": serving.version,
+                "swap": "" if swapper is None else swapper.says()[:_SAID_CHARS],
                 "threshold": limits.image,
                 "pixel_threshold": limits.pixel,
                 "frames": self._writer.verdicts,

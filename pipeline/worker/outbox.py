@@ -7,6 +7,7 @@ from typing import TypeAlias
 from pipeline.frames import Reason
 from pipeline.judge import Row
 from pipeline.streams.work import Entry
+from pipeline.worker.serving import Serving
 from pipeline.worker.tray import Held
 
 
@@ -18,6 +19,7 @@ class Scored:
     rows: list[Row]
     started_ns: int  # UTC
     inference_ms: float
+    serving: Serving  # whose engine it was
 
 
 @dataclass(frozen=True, slots=True)

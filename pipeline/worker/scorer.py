@@ -3,18 +3,19 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from engines.cost import CostCurve
-from engines.engine import Engine, Floats, Pixels, Scores
+from engines.engine import Floats, Pixels, Scores
 from engines.errors import EngineError, ScoringError
 from pipeline.batching import NS_PER_MS, Plan, Waiting, plan_batch
 from pipeline.frames import Reason
-from pipeline.judge import Row
+from pipeline.judge import Limits, Row
 from pipeline.worker.outbox import Refused, Scored
 from pipeline.worker.post import Post
+from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.tray import Held
 from pipeline.worker.writer import Writer
 
@@ -26,27 +27,28 @@ _log = logging.getLogger(__name__)
 
 
 class Scorer:
-    """Keeps the engine busy."""
+    """Keeps one lane busy, of whichever engine is in force."""
 
     def __init__(
         self,
         post: Post,
-        engine: Engine,
-        curve: CostCurve,
-        max_batch: int,
+        in_force: InForce,
+        lane: int,
         batch_wait_ms: float,
         writer: Writer,
+        limits: Callable[[Serving], Limits],
     ) -> None:
         self._tray = post.tray
         self._outbox = post.outbox
         self._halt = post.halt
-        self._engine = engine
-        self._curve = curve
-        self._max_batch = max_batch
+        self._in_force = in_force
+        self._lane = lane
         self._batch_wait_ms = batch_wait_ms
         self._writer = writer
+        self._limits = limits
         self._turn = threading.Lock()  # held by whoever uses the engine and what it returns
-        self._frames = np.empty((max_batch, *engine.input_size, 3), np.uint8)
+        self._serving = in_force.serving  # of this turn
+        self._frames = self._room_for(self._serving.max_batch)
         self._pace = 1.0
         self._failures = 0
         self._busy_since_s: float | None = None
@@ -77,15 +79,26 @@ class Scorer:
         since = self._busy_since_s
         return 0.0 if since is None else time.monotonic() - since
 
+    def let_pass(self) -> None:
+        """Wait until the batch that this lane may be at is handed over."""
+        with self._turn:
+            pass
+
     def expected_ms(self, batch: int) -> float:
         """How long a batch takes: the curve times how it went lately, and its publication."""
-        return self._curve.ms(batch) * self._pace + self._writer.publish_ms()
+        return self._serving.curve.ms(batch) * self._pace + self._writer.publish_ms()
 
     def _take_turn(self, waiting: Sequence[Waiting], now_ns: int) -> Plan:
         """Decide what to do now; with a batch comes the turn. Nothing while the engine is busy."""
         if not self._turn.acquire(blocking=False):
             return Plan((), (), None)
-        plan = plan_batch(waiting, now_ns, self.expected_ms, self._max_batch, self._batch_wait_ms)
+        serving = self._in_force.serving
+        if serving is not self._serving:
+            self._serving, self._failures = serving, 0
+        if self._lane >= len(serving.lanes):  # this engine has fewer
+            self._turn.release()
+            return Plan((), (), None)
+        plan = plan_batch(waiting, now_ns, self.expected_ms, serving.max_batch, self._batch_wait_ms)
         if not plan.batch:
             self._turn.release()
         return plan
@@ -101,38 +114,48 @@ class Scorer:
         started_ns = time.time_ns()
         try:
             scores, took_ms = self._timed(frames)
-            _check_numbers(scores)
+            check_numbers(scores)
         except EngineError as error:
             self._failed(batch, error)
             return
         self._failures = 0
         self._learn_pace(len(batch), took_ms)
-        self._hand_over(batch, scores, started_ns, took_ms)
+        scored = self._hand_over(batch, scores, started_ns, took_ms)
+        if (shadow := self._in_force.shadow) is not None:
+            shadow.offer(batch, scored.rows, self._limits(self._serving))
 
     def _hand_over(
         self, batch: list[Held], scores: Scores, started_ns: int, took_ms: float
-    ) -> None:
+    ) -> Scored:
         """Publish in this thread where nothing else waits for it, else leave it to the writer."""
         if self._tray.is_empty():
-            scored = Scored(batch, _rows(scores, scores.maps), started_ns, took_ms)
+            rows = _rows(scores, scores.maps)
+            scored = Scored(batch, rows, started_ns, took_ms, self._serving)
             if self._writer.publish_at_once(scored):
-                return
+                return scored
         rows = _rows(scores, scores.maps.copy())  # the engine reuses its arrays
-        self._outbox.put(Scored(batch, rows, started_ns, took_ms))
+        scored = Scored(batch, rows, started_ns, took_ms, self._serving)
+        self._outbox.put(scored)
+        return scored
 
     def _gathered(self, batch: list[Held]) -> Pixels:
         """Lay the frames of a batch side by side; one alone needs no copy."""
         if len(batch) == 1:
             return batch[0].pixels[np.newaxis]
+        if len(batch) > len(self._frames):
+            self._frames = self._room_for(self._serving.max_batch)
         frames = self._frames[: len(batch)]
         for slot, held in zip(frames, batch, strict=True):
             np.copyto(slot, held.pixels)
         return frames
 
+    def _room_for(self, batch: int) -> Pixels:
+        return np.empty((batch, *self._serving.lanes[0].input_size, 3), np.uint8)
+
     def _timed(self, frames: Pixels) -> tuple[Scores, float]:
         self._busy_since_s = began_s = time.monotonic()
         try:
-            return self._engine.score(frames), (time.monotonic() - began_s) * 1e3
+            return self._serving.lanes[self._lane].score(frames), (time.monotonic() - began_s) * 1e3
         finally:
             self._busy_since_s = None
 
@@ -145,10 +168,12 @@ class Scorer:
         _log.error("engine.failed", extra={"why": str(error), "in_a_row": self._failures})
         self._outbox.put(Refused([batch[0].entry], Reason.ENGINE, str(error), tuple(batch)))
         if self._failures >= FAILURES_TO_STOP:
-            self._halt.fail(f"the engine failed {self._failures} times in a row: {error}")
+            why = f"the engine failed {self._failures} times in a row: {error}"
+            if not self._in_force.go_back(self._serving, why):
+                self._halt.fail(why)
 
     def _learn_pace(self, batch: int, took_ms: float) -> None:
-        ratio = took_ms / max(self._curve.ms(batch), 1e-3)
+        ratio = took_ms / max(self._serving.curve.ms(batch), 1e-3)
         self._pace += PACE_WEIGHT * (min(max(ratio, PACE_LEAST), PACE_MOST) - self._pace)
 
     def _ease_pace(self) -> None:
@@ -156,7 +181,7 @@ class Scorer:
         self._pace = max(self._pace * PACE_EASED, PACE_LEAST)
 
 
-def _check_numbers(scores: Scores) -> None:
+def check_numbers(scores: Scores) -> None:
     """Refuse what is no number: it is above no threshold, so the part would pass as OK.
 
     Raises:

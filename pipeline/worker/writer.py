@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 
 from pipeline.errors import ConnectionLost, RedisFull
-from pipeline.frames import EngineName, Judgement, Reason, Timings
+from pipeline.frames import Judgement, Reason, Timings
 from pipeline.judge import Limits, Row, judge
 from pipeline.streams.work import Answer, Entry
 from pipeline.wire import encode_judgement
 from pipeline.worker.outbox import Refused, Scored
 from pipeline.worker.post import Post
+from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.tray import Held
 
 _log = logging.getLogger(__name__)
@@ -27,11 +28,11 @@ _NS_PER_MS = 1e6
 class Writer:
     """Publishes every answer, and lets go of the frame only then."""
 
-    def __init__(self, post: Post, limits: Callable[[], Limits], engine: EngineName) -> None:
+    def __init__(self, post: Post, in_force: InForce, limits: Callable[[Serving], Limits]) -> None:
         self._post = post
         self._telemetry = post.telemetry
         self._limits = limits
-        self._engine = engine
+        self._in_force = in_force
         self._published_ms = FIRST_PUBLISH_MS
         self._turn = threading.Lock()
         self.verdicts = 0
@@ -62,7 +63,7 @@ class Writer:
         return PUBLISH_RESERVE * self._published_ms
 
     def _publish_scored(self, scored: Scored, send: Send) -> None:
-        limits = self._limits()
+        limits = self._limits(scored.serving)
         judgements = [
             self._judge(held, row, scored, limits)
             for held, row in zip(scored.batch, scored.rows, strict=True)
@@ -71,7 +72,8 @@ class Writer:
             Answer(held.entry, judgement.judged, encode_judgement(judgement))
             for held, judgement in zip(scored.batch, judgements, strict=True)
         ]
-        said = self._publish(answers, send)
+        said = self._publish(answers, send, scored.serving)
+        scored.serving.record.scored(len(scored.batch), scored.inference_ms)
         done_ns = time.time_ns()
         self._learn((done_ns - scored.started_ns) / _NS_PER_MS - scored.inference_ms)
         telemetry = self._telemetry
@@ -98,7 +100,12 @@ class Writer:
             batch=len(scored.batch),
         )
         return judge(
-            row, limits, held.head.meta.mm_per_pixel, self._engine, timings, self._post.name
+            row,
+            limits,
+            held.head.meta.mm_per_pixel,
+            scored.serving.name,
+            timings,
+            self._post.name,
         )
 
     def _publish_refused(self, refused: Refused) -> None:
@@ -110,7 +117,7 @@ class Writer:
                 self._bury(entry, refused.why)
         began_s = time.monotonic()
         answers = [Answer(entry, refused.reason) for entry in refused.entries]
-        said = self._publish(answers, self._patiently)
+        said = self._publish(answers, self._patiently, self._in_force.serving)
         # else an outage, once measured, would leave no time to score any frame ever after
         self._learn((time.monotonic() - began_s) * 1e3)
         if self._post.archivist:
@@ -136,11 +143,12 @@ class Writer:
         giving_up = self._post.halt.giving_up.is_set
         return self._post.link.persist(lambda: self._post.work.answer(answers), giving_up)
 
-    def _publish(self, answers: list[Answer], send: Send) -> list[str]:
+    def _publish(self, answers: list[Answer], send: Send, serving: Serving) -> list[str]:
         """Send answers; what was published for each, empty where another came first."""
         said = send(answers)
         self._post.tray.answered([answer.entry for answer in answers])
         for word in said:
+            serving.record.answered(word)
             if word:
                 self.verdicts += 1
                 self._telemetry.answered(word)

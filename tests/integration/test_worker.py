@@ -12,7 +12,7 @@ from engines.engine import Pixels, Scores, check_frames
 from engines.errors import ScoringError
 from engines.manifest import CostPoint, Manifest, Thresholds
 from pipeline.codecs import Codec, encode_pixels
-from pipeline.frames import Decision, FrameMeta, Reason, Verdict
+from pipeline.frames import Decision, EngineName, FrameMeta, Reason, Verdict
 from pipeline.ring import RingReader, RingWriter
 from pipeline.streams.connect import Access
 from pipeline.streams.control import Controls
@@ -27,6 +27,7 @@ from pipeline.wire import Head, decode_identity, encode_control, encode_head
 from pipeline.worker.archivist import Archivist
 from pipeline.worker.loop import Options, Worker, capacity
 from pipeline.worker.post import Post
+from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.tray import Tray
 from pipeline.worker.unpack import Rings
 
@@ -101,7 +102,9 @@ class Bench:
         )
         cost = CostPoint(batch=1, median_ms=self.curve_ms, p99_ms=self.curve_ms)
         curve = CostCurve.through([cost])
-        worker = Worker(post, self.lanes, curve, MANIFEST, Options(4, 0.0, 3, None, None))
+        name = EngineName(MANIFEST.model, MANIFEST.version, MANIFEST.sha256)
+        serving = Serving(name, MANIFEST.thresholds, tuple(self.lanes), curve, 4)
+        worker = Worker(post, InForce(serving), Options(0.0, 3, None, None))
         thread = threading.Thread(target=worker.run, args=(WAIT_S,))
         thread.start()
         try:

@@ -10,12 +10,15 @@ import numpy as np
 
 from engines.cost import CostCurve
 from engines.engine import Pixels, Scores
-from engines.manifest import CostPoint
+from engines.manifest import CostPoint, Thresholds
 from pipeline.batching import Waiting
+from pipeline.frames import EngineName
+from pipeline.judge import Limits
 from pipeline.streams.work import Entry
 from pipeline.worker.halt import Halt
 from pipeline.worker.outbox import Outbox, Scored
 from pipeline.worker.scorer import Scorer
+from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.tray import Held, Tray
 
 WAIT_S = 10.0
@@ -24,6 +27,8 @@ WAIT_S = 10.0
 class QuickEngine:
     max_batch = 4
     input_size = (2, 2)
+
+    def close(self) -> None: ...
 
     def score(self, frames: Pixels) -> Scores:
         return Scores(np.zeros(len(frames), np.float32), np.zeros((len(frames), 2, 2), np.float32))
@@ -58,7 +63,10 @@ def test_frame_that_comes_while_another_is_published_at_once_is_scored_after_it(
     outbox: Outbox = queue.SimpleQueue()
     post: Any = SimpleNamespace(tray=tray, outbox=outbox, halt=Halt())
     curve = CostCurve.through([CostPoint(batch=1, median_ms=1, p99_ms=1)])
-    scorer = Scorer(post, QuickEngine(), curve, 4, 0.0, writer)  # type: ignore[arg-type]
+    thresholds = Thresholds(image=0.5, pixel=0.5, method="chosen", normals=0)
+    serving = Serving(EngineName("quick", "1", "0"), thresholds, (QuickEngine(),), curve, 4)
+    limits = Limits(0.5, 0.5)
+    scorer = Scorer(post, InForce(serving), 0, 0.0, writer, lambda _: limits)  # type: ignore[arg-type]
     scoring = threading.Thread(target=scorer.run)
     scoring.start()
     reading = threading.Thread(target=scorer.score_at_once, args=(held("1-0"),))

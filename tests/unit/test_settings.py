@@ -11,7 +11,7 @@ from engines.manifest import Thresholds
 from pipeline.camera.process import CameraSettings, preparation
 from pipeline.errors import SettingsError
 from pipeline.settings import LineSettings
-from pipeline.worker.process import WorkerSettings
+from pipeline.worker.settings import WorkerSettings
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])

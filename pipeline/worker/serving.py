@@ -1,0 +1,104 @@
+"""An engine in force with all that is said in its name, and the one before it, kept warm."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from engines.cost import CostCurve
+from engines.engine import Engine
+from engines.manifest import Thresholds
+from pipeline.frames import EngineName
+from pipeline.judge import Limits, Row
+from pipeline.worker.record import Record
+from pipeline.worker.tray import Held
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What changes together, between two batches. Owns its engines."""
+
+    name: EngineName
+    thresholds: Thresholds
+    lanes: tuple[Engine, ...]
+    curve: CostCurve
+    max_batch: int  # frames worth scoring together
+    version: str = ""  # in the registry; "" for an engine file that was named by hand
+    record: Record = field(default_factory=Record)
+
+    def close(self) -> None:
+        """Free the engines."""
+        for engine in reversed(self.lanes):
+            engine.close()
+
+
+class Shadow(Protocol):
+    """Gets what lanes have just scored."""
+
+    def offer(self, batch: list[Held], rows: list[Row], limits: Limits) -> None:
+        """Take what is wanted of a batch; must not keep a lane waiting."""
+        ...
+
+
+class InForce:
+    """Which engine judges; each lane asks once a batch, under its turn."""
+
+    def __init__(self, first: Serving) -> None:
+        self.serving = first
+        self.shadow: Shadow | None = None
+        self.before: Serving | None = None  # still warm
+        self._on_probation = False  # the newcomer goes back at the first sign of trouble
+        self._trouble = ""
+        self._changing = threading.Lock()
+
+    def take(self, newcomer: Serving, *, on_probation: bool) -> Serving:
+        """Let `newcomer` judge from the next batch on; the incumbent stays warm.
+
+        Whoever calls has dropped `before`, unless that is the newcomer.
+
+        Returns: the newcomer as it judges, with a record of its own.
+        """
+        with self._changing:
+            fresh = replace(newcomer, record=Record())
+            self.before, self.serving = self.serving, fresh
+            self._on_probation, self._trouble = on_probation, ""
+            return fresh
+
+    def prove(self) -> None:
+        """End the newcomer's probation: it stays."""
+        with self._changing:
+            self._on_probation = False
+
+    def go_back(self, failing: Serving, why: str) -> bool:
+        """Let the old engine judge again from the next batch on, if the newcomer is on probation.
+
+        A lane calls it whose engine is gone, or the swap whose band it left.
+
+        Returns: whether `failing` judges no more.
+        """
+        with self._changing:
+            if self.serving is not failing:
+                return True
+            if not self._on_probation or self.before is None:
+                return False
+            self.before, self.serving = self.serving, self.before
+            self._on_probation, self._trouble = False, why
+            return True
+
+    def trouble(self) -> str:
+        """Why the latest newcomer was sent back; "" where it was not."""
+        return self._trouble
+
+    def drop_before(self, no_lane_uses_it: Callable[[], None]) -> None:
+        """Close the engine that is kept warm, once no lane is at it any more."""
+        with self._changing:
+            dropped, self.before = self.before, None
+        if dropped is not None:
+            no_lane_uses_it()
+            dropped.close()
+
+    def close(self) -> None:
+        """Free every engine."""
+        for serving in (self.before, self.serving):
+            if serving is not None:
+                serving.close()

@@ -1,0 +1,164 @@
+"""What `pipeline-worker` can be told."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from engines.flags import File, Folder, Metavar
+from engines.open import Backend
+from pipeline.settings import LineSettings
+from pipeline.worker.archivist import Keeping
+from pipeline.worker.loop import Options
+from pipeline.worker.record import KEPT
+from pipeline.worker.swap.around import Pace
+from pipeline.worker.swap.load import Way
+
+FOLDER_LOOK_S = 0.5  # a rollback without a message is heeded in less than a second
+_DAY_S = 86_400.0
+URL_LOOK_S = 10.0  # each look is a request that somebody pays for
+
+
+class WorkerSettings(LineSettings):
+    """Judge the frames of a line with an engine; run one per GPU, or one per group of cores."""
+
+    engine: File | None = Field(
+        default=None,
+        description="engine file, its manifest beside it: prn.onnx, prn.plan; or give --registry",
+    )
+    registry: Annotated[str, Metavar("URL")] = Field(
+        default="",
+        description="serve what this registry promotes, a folder or a URL, and swap without a stop "
+        "when that changes (see engine-registry)",
+    )
+    registry_look_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds between two looks at it, beside pipeline-control --look; "
+        "default: 0.5 for a folder, 10 for a URL",
+    )
+    engine_cache: Folder | None = Field(
+        default=None, description="where its engines are copied to; default: STATE_DIR/engines"
+    )
+    shadow_share: float = Field(
+        default=0.1, gt=0, le=1, description="share of live frames that a newcomer scores too, 0..1"
+    )
+    shadow_frames: int = Field(
+        default=50, ge=0, description="frames that it scores so before it judges"
+    )
+    shadow_s: float = Field(
+        default=60.0, ge=0, description="it judges after so many seconds, however many it scored"
+    )
+    watch_frames: int = Field(
+        default=KEPT,
+        ge=1,
+        le=KEPT,
+        description="verdicts of a newcomer that are compared with the last ones before it; "
+        "outside the band the old engine comes back",
+    )
+    watch_s: float = Field(
+        default=600.0, ge=0, description="it stays after so many seconds, however many it gave"
+    )
+    watch_slower: float = Field(
+        default=1.5, ge=1, description="it may take so many times the time of the one before it"
+    )
+    backend: Backend = Field(
+        default="auto",
+        description="what runs the engine; auto: OpenVINO on a CPU, for a plan what built it",
+    )
+    device: str = Field(
+        default="auto", description="auto (the CPU, for a plan the first GPU), cpu, cuda or cuda:N"
+    )
+    skip_admission: bool = Field(
+        default=False,
+        description="serve an engine that engine-admit has not proved, or has refused",
+    )
+    threads: int = Field(default=0, ge=0, description="CPU cores for the engine; 0: all")
+    threshold: float | None = Field(
+        default=None, description="raw score above which a part is NG; default: the manifest's"
+    )
+    pixel_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="map value above which a pixel is mask"
+    )
+    max_batch: int = Field(
+        default=0, ge=0, description="most frames scored together; 0: what the cost curve says"
+    )
+    batch_wait_ms: float = Field(
+        default=0.0, ge=0, description="how long a frame waits for company, engine free, ms"
+    )
+    max_deliveries: int = Field(
+        default=3, ge=1, description="workers a frame may outlive before it is given up"
+    )
+    results_kept: int = Field(default=100_000, ge=1, description="verdicts kept, about")
+    results_mb: float = Field(
+        default=256.0, gt=0, description="memory that the verdicts kept may take, about, MB"
+    )
+    archive: Folder | None = Field(
+        default=None,
+        description="keep frames here for labels that come later: NG, UNKNOWN, near the "
+        "threshold, and a few others; the line's workers may share it. default: none is kept",
+    )
+    archive_mb: float = Field(
+        default=10_240.0, gt=0, description="what the line's archive may take, MB"
+    )
+    archive_days: float = Field(
+        default=14.0, gt=0, description="days after which archived frames go, labelled ones aside"
+    )
+    archive_share: float = Field(
+        default=0.02, ge=0, le=1, description="share of the OK frames that is kept by chance"
+    )
+    archive_near: float = Field(
+        default=0.05,
+        ge=0,
+        le=0.5,
+        description="keep OK frames whose normalised score is so near to 0.5, the threshold",
+    )
+    drain_s: float = Field(default=10.0, ge=0, description="seconds to finish after SIGTERM")
+    host: str = Field(default="127.0.0.1", description="where health and metrics are served")
+    port: int = Field(
+        default=0, ge=0, le=65535, description="port of health and metrics; 0: a free one"
+    )
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Self:
+        if self.engine is None and not self.registry:
+            raise ValueError("--engine is needed, or --registry")
+        if self.engine is not None and self.registry:
+            raise ValueError("--engine and --registry both say which engine: give one")
+        return self
+
+    def way(self) -> Way:
+        """How engines run."""
+        return Way(self.backend, self.device, self.threads, self.max_batch, self.skip_admission)
+
+    def keeping(self) -> Keeping:
+        """Which frames are archived, and for how long."""
+        return Keeping(
+            self.archive_share,
+            self.archive_near,
+            int(self.archive_mb * (1 << 20)),
+            self.archive_days * _DAY_S,
+        )
+
+    def options(self) -> Options:
+        """How the worker works."""
+        return Options(
+            self.batch_wait_ms, self.max_deliveries, self.threshold, self.pixel_threshold
+        )
+
+    def cache(self) -> Path:
+        """Where engines of the registry are copied to."""
+        return self.engine_cache or self.state_dir / "engines"
+
+    def pace(self) -> Pace:
+        """How a newcomer comes in."""
+        usual_s = URL_LOOK_S if "://" in self.registry else FOLDER_LOOK_S
+        return Pace(
+            self.registry_look_s or usual_s,
+            self.shadow_share,
+            self.shadow_frames,
+            self.shadow_s,
+            self.watch_frames,
+            self.watch_s,
+            self.watch_slower,
+        )

@@ -1,0 +1,198 @@
+"""One newcomer's way in: load and warm, shadow, swap between two batches, watch."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from engines.errors import EngineError
+from pipeline.errors import CannotServe, DoesNotHold
+from pipeline.worker.record import Figures
+from pipeline.worker.serving import InForce, Serving
+from pipeline.worker.swap.around import Around, Pace
+from pipeline.worker.swap.band import LOOK_EVERY, leaves, level
+from pipeline.worker.swap.load import warm
+from pipeline.worker.swap.priority import Lowered
+from pipeline.worker.swap.shadow import ShadowRun
+
+TICK_S = 0.05
+SPARE_POLL_S = 0.005
+SPARE_WAIT_S = 1.0  # a line that never rests must not keep the newcomer out
+REDIS_QUIET_S = 1.0  # verdicts of a time when Redis was away say nothing of an engine
+_log = logging.getLogger(__name__)
+
+
+class Attempt:
+    """Brings one version in, beside an incumbent that judges on."""
+
+    def __init__(
+        self,
+        version: str,
+        in_force: InForce,
+        around: Around,
+        pace: Pace,
+        go_on: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
+        """Take what it works with.
+
+        Args:
+            version: the newcomer, as the registry names it.
+            in_force: who judges.
+            around: the worker.
+            pace: how long, how much.
+            go_on: called at every tick; False once the version is no longer wanted.
+            say: takes what the attempt is at.
+        """
+        self._version = version
+        self._in_force = in_force
+        self._around = around
+        self._pace = pace
+        self._go_on = go_on
+        self._say = say
+        self._lowered = Lowered()
+
+    def run(self, load: Callable[[], Serving]) -> bool:
+        """Bring it in; returns whether it judges now. What was loaded in vain is closed.
+
+        Raises:
+            CannotServe: not on this machine; the incumbent judged on.
+            DoesNotHold: it failed on live frames; the incumbent judges.
+        """
+        self._say(f"loads {self._version}")
+        newcomer = self._loaded(load)
+        try:
+            self._shadow(newcomer)
+            wanted = self._go_on()
+        except BaseException:
+            newcomer.close()
+            raise
+        if not wanted:
+            newcomer.close()
+            return False
+        self._swap(newcomer)
+        return True
+
+    def _loaded(self, load: Callable[[], Serving]) -> Serving:
+        # two engines are in memory, never three
+        self._in_force.drop_before(self._around.no_lane_uses_it)
+        done: list[Serving | Exception] = []
+
+        def work() -> None:
+            self._lowered.enter()
+            try:
+                done.append(self._warmed(load()))
+            except Exception as error:  # noqa: BLE001  # the edge of a thread: raised below
+                done.append(error)
+
+        loader = threading.Thread(target=work, name="loader", daemon=True)
+        loader.start()
+        while loader.is_alive():
+            loader.join(TICK_S)
+            self._go_on()
+        if isinstance(done[0], Serving):
+            return done[0]
+        if isinstance(done[0], (EngineError, OSError)):
+            raise CannotServe(str(done[0])) from done[0]
+        raise done[0]
+
+    def _warmed(self, newcomer: Serving) -> Serving:
+        """Warm it, unless the line's frames do not fit it."""
+        try:
+            self._check_size(newcomer)
+            warm(newcomer, self._wait_for_spare_time)
+        except BaseException:
+            newcomer.close()
+            raise
+        return newcomer
+
+    def _check_size(self, newcomer: Serving) -> None:
+        size = newcomer.lanes[0].input_size
+        usual = self._in_force.serving.lanes[0].input_size
+        if size != usual:
+            raise CannotServe(
+                f"it takes frames of {size[0]}x{size[1]} (height x width), this line's are "
+                f"{usual[0]}x{usual[1]}: promote one of that size, or restart cameras with another "
+                "--size, and workers"
+            )
+
+    def _wait_for_spare_time(self) -> None:
+        until_s = time.monotonic() + SPARE_WAIT_S
+        while not self._around.spare() and time.monotonic() < until_s:
+            time.sleep(SPARE_POLL_S)
+
+    def _shadow(self, newcomer: Serving) -> None:
+        """Let it score live frames, until it scored enough or its time is up."""
+        run = ShadowRun(newcomer, self._pace.shadow_share)
+        until_s = time.monotonic() + self._pace.shadow_s
+        self._in_force.shadow = run
+        try:
+            while run.seen.frames < self._pace.shadow_frames and time.monotonic() < until_s:
+                if not self._go_on():
+                    return
+                if run.wait(TICK_S):
+                    self._wait_for_spare_time()
+                    run.score_one(self._around.limits(newcomer))
+                    self._publish(run)
+        except EngineError as error:
+            raise DoesNotHold(f"it failed on a live frame: {error}") from error
+        finally:
+            self._in_force.shadow = None
+        extra = {"version": self._version, "found": run.seen.sentence()}
+        _log.info("swap.shadowed", extra=extra)
+
+    def _publish(self, run: ShadowRun) -> None:
+        seen, telemetry = run.seen, self._around.telemetry
+        telemetry.shadow_frames.set(seen.frames)
+        telemetry.shadow_differs.set(seen.decisions)
+        telemetry.shadow_largest.set(seen.largest)
+        telemetry.shadow_mean.set(seen.mean)
+        self._say(f"shadows with {self._version}: {seen.sentence()}")
+
+    def _swap(self, newcomer: Serving) -> None:
+        incumbent = self._in_force.serving
+        self._lowered.raise_all()
+        fresh = self._in_force.take(newcomer, on_probation=True)
+        extra = {"from": incumbent.version or incumbent.name.version, "to": self._version}
+        _log.info("swap.swapped", extra=extra)
+        self._say(f"watches {self._version}")
+        try:
+            self._watch(fresh, incumbent)
+        except DoesNotHold:
+            self._in_force.drop_before(self._around.no_lane_uses_it)
+            raise
+        self._in_force.prove()
+
+    def _watch(self, fresh: Serving, incumbent: Serving) -> None:
+        """Compare its verdicts with the incumbent's last ones, until it gave enough of them."""
+
+        def pace(frames: int, took_ms: float) -> float:
+            return took_ms / max(incumbent.curve.ms(frames), 1e-3)
+
+        before = incumbent.record.figures(pace)
+        by_hand = self._around.set_by_hand()
+        until_s = time.monotonic() + self._pace.watch_s
+        looked_at = 0
+        while self._go_on():
+            if self._in_force.serving is not fresh:  # a lane's engine was gone
+                raise DoesNotHold(self._in_force.trouble())
+            if self._around.set_by_hand() != by_hand:
+                _log.info("swap.unwatched", extra={"why": "thresholds were changed by hand"})
+                return
+            if self._around.unseen_s() > REDIS_QUIET_S:
+                fresh.record.begin_anew()
+                looked_at = 0
+            verdicts = fresh.record.verdicts
+            over = verdicts >= self._pace.watch_frames or time.monotonic() >= until_s
+            if over or verdicts - looked_at >= LOOK_EVERY:
+                looked_at = verdicts
+                self._compare(fresh, before, fresh.record.figures(pace))
+            if over:
+                _log.info("swap.held", extra={"version": self._version, "verdicts": verdicts})
+                return
+            self._around.draining.wait(TICK_S)
+
+    def _compare(self, fresh: Serving, before: Figures, after: Figures) -> None:
+        why = leaves(before, after, self._pace.slower, level(self._pace.watch_frames))
+        if why and self._in_force.go_back(fresh, why):
+            raise DoesNotHold(why)

@@ -1,0 +1,133 @@
+"""What a worker asks of a registry of engines, and what it keeps for the day that it is away."""
+
+import logging
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from engines.errors import EngineError
+from engines.manifest import write_atomic
+from pipeline.errors import SettingsError
+
+COPIES_KEPT = 4  # that a line served last
+_NOTE = ".serves"  # one version a line, the latest last
+_MAX_NOTE_BYTES = 4096
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")  # a folder's name, and no other path
+_log = logging.getLogger(__name__)
+
+
+class Pointer(Protocol):
+    """Which version is in force."""
+
+    @property
+    def promoted(self) -> str:
+        """The version in force."""
+        ...
+
+    @property
+    def previous(self) -> str | None:
+        """The one before it."""
+        ...
+
+    @property
+    def at(self) -> str:
+        """Since when; tells one promotion of a version from the next."""
+        ...
+
+
+class Registry(Protocol):
+    """Where engines come from; `engines.registry.Registry` is one."""
+
+    def pointer(self) -> Pointer | None:
+        """Say which version is in force; None where none was ever promoted."""
+        ...
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        """Copy a version into a folder, verified; gives the engine file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """One step of the registry's pointer."""
+
+    version: str
+    at: str = ""
+
+
+class Source:
+    """A registry as one line's workers see it, with the copies that they fetched."""
+
+    def __init__(self, registry: Registry, cache: Path, line: str) -> None:
+        self._registry = registry
+        self._cache = cache
+        self._note = cache / f"{line}{_NOTE}"
+
+    def promoted(self) -> Promotion | None:
+        """What is in force.
+
+        Raises:
+            EngineError: the registry is away, or its pointer is broken.
+        """
+        pointer = self._registry.pointer()
+        return None if pointer is None else Promotion(pointer.promoted, pointer.at)
+
+    def fetch(self, version: str) -> Path:
+        """Copy a version to this machine, verified.
+
+        Raises:
+            EngineError: it is away, unknown or broken.
+        """
+        self._cache.mkdir(parents=True, exist_ok=True)
+        return self._registry.fetch(version, self._cache)
+
+    def remember(self, version: str) -> None:
+        """Note what this line serves, for a start while the registry is away.
+
+        What no line has served lately is removed from this machine; the registry has it.
+        """
+        served = [*(known for known in self._served() if known != version), version]
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._note, "\n".join(served[-COPIES_KEPT:]).encode())
+        except OSError as error:
+            _log.warning("engine.not_noted", extra={"version": version, "why": str(error)})
+            return
+        kept = {known for note in self._cache.glob(f"*{_NOTE}") for known in _read_note(note)}
+        for known in served[:-COPIES_KEPT]:
+            if known not in kept:
+                shutil.rmtree(self._cache / known, ignore_errors=True)
+
+    def for_a_start(self) -> list[Promotion]:
+        """What a worker may start with, best first.
+
+        Raises:
+            SettingsError: the registry has never promoted anything.
+            EngineError: it is away, and nothing of it was ever served here.
+        """
+        try:
+            pointer = self._registry.pointer()
+        except EngineError as error:
+            served = self._served()
+            if not served:
+                raise
+            _log.warning("registry.away", extra={"why": str(error), "taken": "what served last"})
+            return [Promotion(version) for version in reversed(served)]
+        if pointer is None:
+            raise SettingsError("the registry has no promoted version: engine-registry promote one")
+        first = Promotion(pointer.promoted, pointer.at)
+        return [first] if pointer.previous is None else [first, Promotion(pointer.previous)]
+
+    def _served(self) -> list[str]:
+        return _read_note(self._note)
+
+
+def _read_note(note: Path) -> list[str]:
+    try:
+        with note.open("rb") as file:
+            lines = file.read(_MAX_NOTE_BYTES).decode().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [line for line in lines if _VERSION.fullmatch(line)]

@@ -1,0 +1,92 @@
+"""The newcomer beside the incumbent: both score the same live frames, one verdict counts."""
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from engines.engine import Pixels
+from pipeline.judge import Limits, Row, normalise
+from pipeline.worker.scorer import check_numbers
+from pipeline.worker.serving import Serving
+from pipeline.worker.tray import Held
+
+WAITING = 4  # frames kept for the newcomer: newer ones push older ones out
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    pixels: Pixels  # [H, W, 3]
+    score: float  # the incumbent's
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """How far two engines differ on the same frames."""
+
+    frames: int = 0
+    decisions: int = 0  # frames that one calls OK and the other NG
+    largest: float = 0.0  # difference of two scores, both normalised to 0..1
+    mean: float = 0.0
+
+    def sentence(self) -> str:
+        """Say it."""
+        return (
+            f"{self.decisions} of {self.frames} decisions differ, normalised scores by "
+            f"{self.mean:.3f} on average and {self.largest:.3f} at most"
+        )
+
+
+class ShadowRun:
+    """Lets a newcomer score a share of the frames that were just judged."""
+
+    def __init__(self, newcomer: Serving, share: float) -> None:
+        self._newcomer = newcomer
+        self._share = share
+        self._owed = 0.0
+        self._samples: deque[_Sample] = deque(maxlen=WAITING)
+        self._ready = threading.Event()
+        self.seen = Disagreement()
+
+    def offer(self, batch: list[Held], rows: list[Row], limits: Limits) -> None:
+        """Take a share of a batch; lanes may race for one frame more or less."""
+        for held, row in zip(batch, rows, strict=True):
+            self._owed += self._share
+            if self._owed >= 1.0:
+                self._owed -= 1.0
+                self._samples.append(_Sample(held.pixels, row.score, limits))
+                self._ready.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until a frame is there for the newcomer."""
+        return self._ready.wait(timeout_s)
+
+    def score_one(self, limits: Limits) -> None:
+        """Let the newcomer score the latest frame.
+
+        Args:
+            limits: the thresholds that its verdicts would be given with.
+
+        Raises:
+            EngineError: it failed, or gave what is no number.
+        """
+        try:
+            sample = self._samples.pop()
+        except IndexError:
+            self._ready.clear()
+            return
+        scores = self._newcomer.lanes[0].score(sample.pixels[None])
+        check_numbers(scores)
+        self._count(sample, float(scores.score[0]), limits)
+
+    def _count(self, sample: _Sample, score: float, limits: Limits) -> None:
+        seen, usual = self.seen, normalise(sample.score, sample.limits.image)
+        difference = abs(normalise(score, limits.image) - usual)
+        differ = (score > limits.image) != (sample.score > sample.limits.image)
+        frames = seen.frames + 1
+        self.seen = Disagreement(
+            frames,
+            seen.decisions + differ,
+            max(seen.largest, difference),
+            seen.mean + (difference - seen.mean) / frames,
+        )

@@ -1,0 +1,212 @@
+"""A line whose workers swap between fixed engines, in this process, and a camera that never rests."""
+
+import itertools
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engines.errors import EngineError
+from engines.fixed_engine import FixedPlan, write_fixed_engine
+from engines.manifest import manifest_path, read_manifest
+from pipeline.codecs import Codec
+from pipeline.frames import FrameMeta, Verdict
+from pipeline.reconcile import reconcile
+from pipeline.streams.control import Controls
+from pipeline.streams.intake import Intake, Limits
+from pipeline.streams.ledger import Ledger
+from pipeline.streams.link import Link
+from pipeline.streams.swaps import Swaps
+from pipeline.streams.work import Work
+from pipeline.telemetry import Telemetry
+from pipeline.verdicts import read_verdict
+from pipeline.wire import Head, encode_head
+from pipeline.worker.loop import Options, Worker, capacity
+from pipeline.worker.post import Post
+from pipeline.worker.serving import InForce
+from pipeline.worker.swap.around import Around, Pace
+from pipeline.worker.swap.load import Way
+from pipeline.worker.swap.registry import Source
+from pipeline.worker.swap.start import open_promoted
+from pipeline.worker.swap.swapper import Swapper
+from pipeline.worker.tray import Tray
+from pipeline.worker.unpack import Rings
+
+SIDE = 16
+GREEN = 100  # of every frame: its score is 0.392
+WAIT_S = 20.0
+WAY = Way("auto", "auto", 0, 0, skip_admission=False)
+BRISK = Pace(look_s=0.05, shadow_share=0.5, shadow_frames=5, shadow_s=5, watch_frames=40, watch_s=9)
+
+
+def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class FakePointer:
+    promoted: str
+    previous: str | None
+    at: str
+
+
+class FakeRegistry:
+    """A folder of engines and a pointer in memory."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.now: FakePointer | None = None
+        self.away = False
+        self._steps = itertools.count()
+
+    def add(self, version: str, plan: FixedPlan, image_threshold: float = 0.5) -> str:
+        """Write a version; returns its engine's hash."""
+        folder = self.home / version
+        folder.mkdir(parents=True)
+        path = folder / "engine.fixed"
+        return write_fixed_engine(path, plan, 4, image_threshold).sha256
+
+    def promote(self, version: str) -> None:
+        previous = self.now.promoted if self.now else None
+        self.now = FakePointer(version, previous, f"step {next(self._steps)}")
+
+    def pointer(self) -> FakePointer | None:
+        if self.away:
+            raise EngineError("nothing answers there")
+        return self.now
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        copy = folder / name / "engine.fixed"
+        if not copy.is_file():
+            if self.away:
+                raise EngineError("nothing answers there")
+            shutil.copytree(self.home / name, folder / name)
+        read_manifest(copy)
+        return copy
+
+
+def spoil(cache: Path, version: str) -> None:
+    """Change a byte of a copy after its hash was taken."""
+    path = cache / version / "engine.fixed"
+    path.write_bytes(path.read_bytes() + b" ")
+    assert manifest_path(path).is_file()
+
+
+class Member:
+    """One worker of the rig."""
+
+    def __init__(self, worker: Worker, post: Post, in_force: InForce, swapper: Swapper) -> None:
+        self.worker, self.post, self.in_force, self.swapper = worker, post, in_force, swapper
+
+    @property
+    def version(self) -> str:
+        return self.in_force.serving.version
+
+    def swaps(self, outcome: str) -> float:
+        labels = {"line": self.post.telemetry._line, "outcome": outcome}
+        return self.post.telemetry.registry.get_sample_value("prn_swaps_total", labels) or 0.0
+
+
+class SwapRig:
+    """A line, its registry, a camera in a thread."""
+
+    def __init__(self, link: Link, line: str, folder: Path, plan: FixedPlan) -> None:
+        self.link, self.line, self.folder = link, line, folder
+        self.registry = FakeRegistry(folder / "registry")
+        self.first = self.registry.add("one", plan)
+        self.registry.promote("one")
+        self.controls = Controls(link.client, line)
+        self.offered = 0
+        self.intake = Intake(link.client, line, "cam", Limits())
+        self.intake.join()
+
+    @contextmanager
+    def worker(self, name: str, pace: Pace = BRISK) -> Iterator[Member]:
+        cache = self.folder / name
+        source = Source(self.registry, cache, self.line)
+        swaps = Swaps(self.link.client, self.line, name)
+        in_force = InForce(open_promoted(source, swaps, WAY))
+        made: list[Swapper] = []
+
+        def follow(around: Around) -> Swapper:
+            made.append(Swapper(in_force, source, swaps, WAY, around, pace))
+            return made[0]
+
+        post = Post(
+            name,
+            self.link,
+            Work(self.link.client, self.line, name, Limits()),
+            self.controls,
+            Telemetry(self.line),
+            Tray(capacity(4, 1)),
+            Rings(lambda _: None),  # type: ignore[arg-type,return-value]
+        )
+        worker = Worker(post, in_force, Options(0.0, 3, None, None), follow)
+        thread = threading.Thread(target=worker.run, args=(WAIT_S,))
+        thread.start()
+        try:
+            yield Member(worker, post, in_force, made[0])
+        finally:
+            post.halt.draining.set()
+            thread.join(2 * WAIT_S)
+            in_force.close()
+        assert not thread.is_alive()
+        assert post.halt.failure == ""
+
+    @contextmanager
+    def camera(self, rate: float = 300.0, in_s: float = 30.0) -> Iterator[None]:
+        """Offer frames at a rate until the context ends, then wait until all are answered."""
+        done = threading.Event()
+
+        def run() -> None:
+            while not done.wait(1 / rate):
+                self.offer(in_s)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+        until(lambda: len(self.verdicts()) == self.offered)
+
+    def offer(self, in_s: float) -> None:
+        pixels = np.full((SIDE, SIDE, 3), GREEN, np.uint8).tobytes()
+        now = time.time_ns()
+        meta = FrameMeta("cam", self.offered, "part", now, now + int(in_s * 1e9))
+        head = encode_head(Head(meta, Codec.RAW, (SIDE, SIDE)))
+        self.intake.offer(
+            self.offered, head, pixels, len(pixels), meta.deadline_ns, "", shed=False
+        )
+        self.offered += 1
+
+    def verdicts(self) -> list[Verdict]:
+        results = Ledger(self.link.client, self.line).results("-", 100_000)
+        return [read_verdict(self.line, result) for result in results]
+
+    def engines_in_turn(self, worker: str) -> list[str]:
+        """The engines that a worker judged with, by when it began each batch; repeats left out."""
+        judged = [
+            (verdict.meta.captured_ns / 1e6 + said.timings.transport_ms + said.timings.queue_ms, said)
+            for verdict in self.verdicts()
+            if (said := verdict.judgement) is not None and said.worker == worker
+        ]
+        turns = [said.engine.sha256 for _, said in sorted(judged, key=lambda pair: pair[0])]
+        return [sha256 for sha256, _ in itertools.groupby(turns)]
+
+    def proof(self) -> None:
+        """Every part that was offered has one verdict."""
+        report = reconcile(Ledger(self.link.client, self.line))
+        assert report.broken() == []
+        assert report.offered == self.offered
+        seqs = [verdict.meta.seq for verdict in self.verdicts()]
+        assert sorted(seqs) == list(range(self.offered))

@@ -1,0 +1,218 @@
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from swap_rig import BRISK, SIDE, SwapRig, spoil, until
+
+from engines.fixed_engine import FixedPlan
+from pipeline.announce import announce
+from pipeline.frames import Decision
+from pipeline.streams.connect import Access
+from pipeline.streams.keys import Keys
+from pipeline.streams.link import linked
+from pipeline.wire import decode_refusal, encode_control
+
+
+def plan(cost_ms: float = 1.0, fail_every: int | None = None) -> FixedPlan:
+    return FixedPlan(height=SIDE, width=SIDE, cost_ms_per_call=cost_ms, fail_every=fail_every)
+
+
+@pytest.fixture
+def rig(url: str, line: str, tmp_path: Path) -> Iterator[SwapRig]:
+    with linked(Access(url), tmp_path) as link:
+        yield SwapRig(link, line, tmp_path, plan())
+
+
+def test_every_part_has_one_verdict_across_a_swap_and_engines_change_once(rig: SwapRig) -> None:
+    second = rig.registry.add("two", plan(1.1))
+    with rig.worker("a") as member:
+        with rig.camera():
+            until(lambda: rig.offered > 100)
+            rig.registry.promote("two")
+            until(lambda: member.swaps("swapped") == 1)
+        assert member.swapper.says() == "serves two, as promoted"
+        assert member.in_force.before is not None
+    assert rig.engines_in_turn("a") == [rig.first, second]
+    rig.proof()
+
+
+def test_workers_of_a_line_swap_one_after_the_other(rig: SwapRig) -> None:
+    rig.registry.add("two", plan(1.1))
+    with rig.worker("a") as first, rig.worker("b") as second, rig.camera():
+        until(lambda: rig.offered > 100)
+        rig.registry.promote("two")
+        until(lambda: "two" in {first.version, second.version})
+        swapped, waiting = (first, second) if first.version == "two" else (second, first)
+        assert waiting.version == "one"
+        until(lambda: "another worker" in waiting.swapper.says())
+        until(lambda: waiting.version == "two")
+        assert swapped.swaps("swapped") == 1, "the first was watched to the end before the second"
+    assert [len(rig.engines_in_turn(name)) for name in "ab"] == [2, 2]
+    rig.proof()
+
+
+def test_worker_whose_copy_is_broken_keeps_the_incumbent_and_the_others_swap(rig: SwapRig) -> None:
+    rig.registry.add("two", plan(1.1))
+    with rig.worker("a") as broken, rig.worker("b") as sound, rig.camera():
+        rig.registry.fetch("two", rig.folder / "a")
+        spoil(rig.folder / "a", "two")
+        rig.registry.promote("two")
+        until(lambda: sound.version == "two" and broken.swaps("kept") >= 1)
+        assert broken.version == "one"
+        until(lambda: "copy both again" in broken.swapper.says())
+    assert rig.engines_in_turn("a") == [rig.first]
+    rig.proof()
+
+
+def test_copy_that_was_mended_is_taken_after_a_look(rig: SwapRig) -> None:
+    rig.registry.add("two", plan(1.1))
+    with rig.worker("a") as member, rig.camera():
+        rig.registry.fetch("two", rig.folder / "a")
+        spoil(rig.folder / "a", "two")
+        rig.registry.promote("two")
+        until(lambda: member.swaps("kept") == 1)
+        (rig.folder / "a" / "two" / "engine.fixed").write_bytes(
+            (rig.registry.home / "two" / "engine.fixed").read_bytes()
+        )
+        rig.controls.send(encode_control("look"))
+        until(lambda: member.version == "two")
+
+
+def test_newcomer_that_calls_too_many_parts_ng_is_rolled_back_and_refused_for_all(
+    rig: SwapRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    second = rig.registry.add("two", plan(1.1), image_threshold=0.1)
+    with rig.worker("a") as member, rig.worker("b") as other:
+        with rig.camera():
+            until(lambda: rig.offered > 200)
+            rig.registry.promote("two")
+            until(lambda: member.swaps("refused") + other.swaps("refused") == 1)
+            refused, spared = (member, other) if member.swaps("refused") else (other, member)
+            until(lambda: "more parts are NG" in spared.swapper.says())
+            assert (refused.version, spared.version) == ("one", "one")
+            until(lambda: refused.in_force.before is None)
+    packed = rig.link.client.get(Keys(rig.line).refused)
+    assert packed is not None
+    refusal = decode_refusal(packed)
+    assert (refusal.version, refusal.worker) == ("two", refused.post.name)
+    first = rig.first
+    assert rig.engines_in_turn(refused.post.name) == [first, second, first]
+    assert rig.engines_in_turn(spared.post.name) == [first]
+    verdicts = [verdict.decision for verdict in rig.verdicts()]
+    assert 0 < verdicts.count(Decision.NG) < 100
+    errors = [record.msg for record in caplog.records if record.levelno == logging.ERROR]
+    assert errors == ["swap.refused"]
+    rig.proof()
+
+
+def test_version_that_was_refused_may_try_again_when_it_is_promoted_again(rig: SwapRig) -> None:
+    rig.registry.add("two", plan(1.1), image_threshold=0.1)
+    with rig.worker("a") as member, rig.camera():
+        until(lambda: rig.offered > 200)
+        for times in (1, 2):
+            rig.registry.promote("two")
+            until(lambda times=times: member.swaps("refused") == times)  # type: ignore[misc]
+            rig.registry.promote("one")
+            until(lambda: member.swapper.says() == "serves one, as promoted")
+
+
+def test_newcomer_that_fails_on_a_live_frame_never_judges(rig: SwapRig) -> None:
+    rig.registry.add("two", plan(1.1, fail_every=7))
+    with rig.worker("a") as member, rig.camera():
+        rig.registry.promote("two")
+        until(lambda: member.swaps("refused") == 1)
+        assert member.version == "one"
+    assert rig.engines_in_turn("a") == [rig.first]
+    rig.proof()
+
+
+def test_newcomer_that_is_too_slow_is_rolled_back(rig: SwapRig) -> None:
+    rig.registry.add("two", plan(6.0))
+    with rig.worker("a") as member, rig.camera(rate=60):
+        until(lambda: rig.offered > 60)
+        rig.registry.promote("two")
+        until(lambda: member.swaps("refused") == 1)
+        until(lambda: "times as long as before" in member.swapper.says())
+        assert member.version == "one"
+
+
+def test_newcomer_of_another_size_is_not_taken(rig: SwapRig) -> None:
+    rig.registry.add("two", FixedPlan(height=8, width=8))
+    with rig.worker("a") as member:
+        rig.registry.promote("two")
+        until(lambda: "frames of 8x8" in member.swapper.says())
+        assert member.version == "one"
+
+
+def test_rollback_by_the_pointer_takes_the_warm_engine_without_loading(rig: SwapRig) -> None:
+    rig.registry.add("two", plan(1.1))
+    with rig.worker("a") as member, rig.camera():
+        until(lambda: rig.offered > 50)
+        lanes = member.in_force.serving.lanes
+        rig.registry.promote("two")
+        until(lambda: member.version == "two")
+        rig.registry.promote("one")
+        until(lambda: member.version == "one")
+        assert member.in_force.serving.lanes == lanes
+        rig.registry.promote("two")
+        until(lambda: member.version == "two")
+        assert member.swaps("swapped") == 3
+    rig.proof()
+
+
+def test_third_engine_closes_the_oldest(rig: SwapRig) -> None:
+    rig.registry.add("two", plan(1.1))
+    rig.registry.add("three", plan(1.2))
+    with rig.worker("a") as member, rig.camera():
+        for version in ("two", "three"):
+            rig.registry.promote(version)
+            until(lambda version=version: member.version == version)  # type: ignore[misc]
+        assert member.in_force.before is not None
+        assert member.in_force.before.version == "two"
+    rig.proof()
+
+
+def test_registry_that_is_away_changes_nothing_and_a_restart_serves_what_served_last(
+    rig: SwapRig,
+) -> None:
+    with rig.worker("a") as member, rig.camera():
+        rig.registry.away = True
+        until(lambda: "the registry is away" in member.swapper.says())
+        assert member.version == "one"
+    with rig.worker("a") as later, rig.camera():
+        assert later.version == "one"
+    rig.proof()
+
+
+def test_worker_starts_with_the_version_before_where_the_promoted_one_was_refused(
+    rig: SwapRig,
+) -> None:
+    rig.registry.add("two", plan(1.1), image_threshold=0.1)
+    with rig.worker("a") as member, rig.camera():
+        until(lambda: rig.offered > 200)
+        rig.registry.promote("two")
+        until(lambda: member.swaps("refused") == 1)
+    with rig.worker("b") as later:
+        assert later.version == "one"
+        until(lambda: "two was refused" in later.swapper.says())
+
+
+def test_lease_of_a_dead_worker_runs_out(rig: SwapRig) -> None:
+    rig.registry.add("two", plan(1.1))
+    rig.link.client.set(Keys(rig.line).swap, "dead", px=700)
+    with rig.worker("a", BRISK) as member:
+        rig.registry.promote("two")
+        until(lambda: "another worker" in member.swapper.says())
+        until(lambda: member.version == "two")
+
+
+def test_announced_promotion_is_looked_at_at_once(rig: SwapRig, url: str) -> None:
+    rig.registry.add("two", plan(1.1))
+    with rig.worker("a", replace(BRISK, look_s=600.0)) as member:
+        until(lambda: bool(rig.controls.workers()))
+        rig.registry.promote("two")
+        assert announce(rig.line, redis_url=url, state_dir=rig.folder) == 1
+        until(lambda: member.version == "two")
+

@@ -1,0 +1,143 @@
+"""What a swap is tested with: engines, a registry, the agreement of a line, a worker around it."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from engines.cost import CostCurve
+from engines.engine import Pixels, Scores
+from engines.errors import EngineError, ScoringError
+from engines.manifest import CostPoint, Thresholds
+from pipeline.errors import ConnectionLost
+from pipeline.frames import EngineName
+from pipeline.judge import Limits
+from pipeline.telemetry import Telemetry
+from pipeline.worker.serving import Serving
+from pipeline.worker.swap.around import Around
+
+CURVE = CostCurve.through([CostPoint(batch=1, median_ms=1, p99_ms=1)])
+THRESHOLDS = Thresholds(image=0.5, pixel=0.5, method="chosen", normals=0)
+
+
+class FlatEngine:
+    """Says the same of every frame, or fails."""
+
+    max_batch = 4
+
+    def __init__(self, score: float = 0.0, side: int = 2) -> None:
+        self.says = score
+        self.input_size = (side, side)
+        self.failing = False
+        self.calls = 0
+        self.closed = False
+
+    def score(self, frames: Pixels) -> Scores:
+        self.calls += 1
+        if self.failing:
+            raise ScoringError("gone")
+        return Scores(
+            np.full(len(frames), self.says, np.float32),
+            np.zeros((len(frames), *self.input_size), np.float32),
+        )
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def serving(version: str, *engines: FlatEngine) -> Serving:
+    lanes = engines or (FlatEngine(),)
+    return Serving(EngineName("flat", version, version), THRESHOLDS, lanes, CURVE, 2, version)
+
+
+@dataclass(frozen=True)
+class At:
+    promoted: str
+    previous: str | None = None
+    at: str = "today"
+
+
+class Shelf:
+    """A registry that holds nothing but a pointer; an engine file lies where it is told to."""
+
+    def __init__(self, promoted: str = "") -> None:
+        self.now = At(promoted) if promoted else None
+        self.away = False
+        self.fetched: list[str] = []
+
+    def pointer(self) -> At | None:
+        if self.away:
+            raise EngineError("nothing answers there")
+        return self.now
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        self.fetched.append(name)
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        return folder / name / "engine.fixed"
+
+
+class Line:
+    """What the workers of a line agree on, with a Redis that may be away."""
+
+    def __init__(self) -> None:
+        self.holder = ""
+        self.refusal: bytes | None = None
+        self.away = False
+
+    def hold(self, lasts_ms: int) -> bool:
+        assert lasts_ms > 0
+        self._ask()
+        if self.holder not in {"", "me"}:
+            return False
+        self.holder = "me"
+        return True
+
+    def let_go(self) -> None:
+        self._ask()
+        self.holder = ""
+
+    def refuse(self, refusal: bytes) -> None:
+        self._ask()
+        self.refusal = refusal
+
+    def refused(self) -> bytes | None:
+        self._ask()
+        return self.refusal
+
+    def _ask(self) -> None:
+        if self.away:
+            raise ConnectionLost("nothing answers there")
+
+
+@dataclass
+class Surroundings:
+    """A worker with nothing to do, and what a test may change of it."""
+
+    spare: bool = True
+    by_hand: object = None
+    unseen_s: float = 0.0
+    passed: int = 0
+    draining: threading.Event = field(default_factory=threading.Event)
+
+    def let_pass(self) -> None:
+        self.passed += 1
+
+    def around(self) -> Around:
+        return Around(
+            "me",
+            Telemetry("line"),
+            lambda one: Limits(one.thresholds.image, one.thresholds.pixel),
+            lambda: self.by_hand,
+            lambda: self.spare,
+            self.let_pass,
+            lambda: self.unseen_s,
+            self.draining,
+        )
+
+
+def answering(in_turn: list[bool]) -> Callable[[], bool]:
+    """Give what says these in turn, then False for ever."""
+    left = iter(in_turn)
+    return lambda: next(left, False)

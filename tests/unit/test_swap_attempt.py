@@ -1,0 +1,209 @@
+"""One newcomer's way in, without a line."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from swap_fakes import FlatEngine, Surroundings, serving
+
+from engines.errors import AdmissionError
+from pipeline.errors import CannotServe, DoesNotHold
+from pipeline.frames import Decision, Reason
+from pipeline.judge import Limits, Row
+from pipeline.worker.serving import InForce, Serving
+from pipeline.worker.swap.around import Pace
+from pipeline.worker.swap.attempt import Attempt
+from pipeline.worker.swap.shadow import ShadowRun
+
+AT_ONCE = Pace(shadow_frames=0, watch_frames=20, watch_s=5.0)
+WAIT_S = 10.0
+
+
+class Way:
+    """An attempt to bring "new" in beside "old"."""
+
+    def __init__(self, pace: Pace = AT_ONCE, go_on: Callable[[], bool] = lambda: True) -> None:
+        self.old, self.new = FlatEngine(), FlatEngine()
+        self.in_force = InForce(serving("old", self.old))
+        self.surroundings = Surroundings()
+        self.said: list[str] = []
+        self.attempt = Attempt(
+            "new", self.in_force, self.surroundings.around(), pace, go_on, self.said.append
+        )
+
+    def load(self) -> Serving:
+        return serving("new", self.new)
+
+    def run(self) -> bool:
+        return self.attempt.run(self.load)
+
+    @property
+    def version(self) -> str:
+        return self.in_force.serving.version
+
+    def when_new(self, act: Callable[[Serving], object]) -> threading.Thread:
+        """Do something as soon as the newcomer judges."""
+
+        def wait() -> None:
+            until_s = time.monotonic() + WAIT_S
+            while self.version != "new" and time.monotonic() < until_s:
+                time.sleep(0.001)
+            act(self.in_force.serving)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        return thread
+
+
+def answer(answers: list[str]) -> Callable[[Serving], None]:
+    def act(newcomer: Serving) -> None:
+        for said in answers:
+            newcomer.record.answered(said)
+
+    return act
+
+
+def test_newcomer_judges_and_the_old_engine_stays_warm() -> None:
+    way = Way()
+    acting = way.when_new(answer([Decision.OK] * 20))
+    assert way.run()
+    acting.join()
+    assert way.version == "new"
+    assert way.in_force.before is not None
+    assert not way.old.closed
+    assert way.new.calls >= 2, "it was not warmed"
+
+
+def test_engine_before_the_incumbent_is_closed_before_the_newcomer_is_loaded() -> None:
+    way = Way()
+    oldest = FlatEngine()
+    way.in_force.before = serving("oldest", oldest)
+    closed_in_time: list[bool] = []
+
+    def load() -> Serving:
+        closed_in_time.append(oldest.closed and way.surroundings.passed == 1)
+        raise AdmissionError("has not proved itself")
+
+    with pytest.raises(CannotServe, match="not proved"):
+        way.attempt.run(load)
+    assert closed_in_time == [True]
+    assert way.version == "old"
+
+
+def test_error_that_nobody_expected_is_not_taken_for_a_reason_to_keep() -> None:
+    def load() -> Serving:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        Way().attempt.run(load)
+
+
+@pytest.mark.parametrize("flaw", ["failing", "no number", "size"])
+def test_newcomer_that_does_not_even_warm_up_is_closed(flaw: str) -> None:
+    way = Way()
+    way.new.failing = flaw == "failing"
+    way.new.says = float("nan") if flaw == "no number" else 0.0
+    way.new.input_size = (4, 4) if flaw == "size" else (2, 2)
+    with pytest.raises(CannotServe):
+        way.run()
+    assert (way.version, way.new.closed, way.old.closed) == ("old", True, False)
+
+
+def test_promotion_that_is_taken_back_while_it_loads_is_not_served() -> None:
+    way = Way(go_on=lambda: False)
+    assert not way.run()
+    assert (way.version, way.new.closed) == ("old", True)
+
+
+def test_newcomer_that_leaves_the_band_is_closed_once_no_lane_uses_it() -> None:
+    way = Way()
+    for _ in range(100):
+        way.in_force.serving.record.answered(Decision.OK)
+    acting = way.when_new(answer([Decision.NG] * 15))
+    with pytest.raises(DoesNotHold, match="more parts are NG"):
+        way.run()
+    acting.join()
+    assert (way.version, way.new.closed, way.surroundings.passed) == ("old", True, 1)
+    assert way.in_force.before is None
+
+
+def test_lane_whose_engine_is_gone_goes_back_without_waiting_for_the_watch() -> None:
+    way = Way()
+    acting = way.when_new(lambda newcomer: way.in_force.go_back(newcomer, "ten in a row"))
+    with pytest.raises(DoesNotHold, match="ten in a row"):
+        way.run()
+    acting.join()
+    assert (way.version, way.new.closed) == ("old", True)
+
+
+def test_engine_that_has_held_does_not_go_back_by_itself() -> None:
+    way = Way()
+    way.when_new(answer([Decision.OK] * 20)).join(0)
+    assert way.run()
+    assert not way.in_force.go_back(way.in_force.serving, "too late")
+    assert way.version == "new"
+
+
+def test_thresholds_set_by_hand_end_the_watch() -> None:
+    way = Way()
+    for _ in range(100):
+        way.in_force.serving.record.answered(Decision.OK)
+
+    def act(newcomer: Serving) -> None:
+        way.surroundings.by_hand = 0.1
+        answer([Decision.NG] * 15)(newcomer)
+
+    acting = way.when_new(act)
+    assert way.run()
+    acting.join()
+    assert way.version == "new"
+
+
+def test_what_came_while_redis_was_away_is_not_held_against_the_newcomer() -> None:
+    way = Way(replace(AT_ONCE, watch_s=1.0))
+    for _ in range(100):
+        way.in_force.serving.record.answered(Decision.OK)
+
+    def act(newcomer: Serving) -> None:
+        way.surroundings.unseen_s = 3.0
+        time.sleep(0.2)
+        answer([Reason.LATE] * 9)(newcomer)
+        time.sleep(0.2)
+        answer([Reason.LATE] * 9)(newcomer)
+        time.sleep(0.2)
+        way.surroundings.unseen_s = 0.0
+
+    acting = way.when_new(act)
+    assert way.run()
+    acting.join()
+    assert way.version == "new"
+
+
+def test_shadow_counts_decisions_and_normalised_scores_that_differ() -> None:
+    run = ShadowRun(serving("new", FlatEngine(score=0.75)), share=1.0)
+    limits = Limits(0.5, 0.5)
+    held = SimpleNamespace(pixels=np.zeros((2, 2, 3), np.uint8))
+    for score in (0.25, 0.75):
+        run.offer([held], [Row(score, np.zeros((2, 2), np.float32))], limits)  # type: ignore[list-item]
+        run.score_one(limits)
+    assert (run.seen.frames, run.seen.decisions) == (2, 1)
+    assert run.seen.largest == pytest.approx(0.6 - 1 / 3)
+    assert run.seen.mean == pytest.approx((0.6 - 1 / 3) / 2)
+    run.score_one(limits)  # nothing is left
+    assert run.seen.frames == 2
+
+
+@pytest.mark.parametrize(("share", "taken"), [(1.0, 3), (0.5, 1), (0.25, 0)])
+def test_shadow_takes_its_share(share: float, taken: int) -> None:
+    newcomer = FlatEngine()
+    run = ShadowRun(serving("new", newcomer), share)
+    held = SimpleNamespace(pixels=np.zeros((2, 2, 3), np.uint8))
+    row = Row(0.0, np.zeros((2, 2), np.float32))
+    run.offer([held] * 3, [row] * 3, Limits(0.5, 0.5))  # type: ignore[list-item]
+    for _ in range(3):
+        run.score_one(Limits(0.5, 0.5))
+    assert run.seen.frames == newcomer.calls == taken

@@ -1,0 +1,215 @@
+"""What a swapper does about what the registry's pointer says; its attempts are short."""
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from swap_fakes import At, FlatEngine, Line, Shelf, Surroundings, serving
+
+from engines.errors import EngineError
+from engines.fixed_engine import FixedPlan, write_fixed_engine
+from pipeline.errors import ConnectionLost, SettingsError
+from pipeline.wire import Refusal, decode_refusal, encode_refusal
+from pipeline.worker.serving import InForce
+from pipeline.worker.swap.around import Pace
+from pipeline.worker.swap.load import Way
+from pipeline.worker.swap.registry import COPIES_KEPT, Promotion, Source
+from pipeline.worker.swap.swapper import Swapper
+
+WAY = Way("auto", "auto", 0, 0, skip_admission=False)
+SHORT = Pace(shadow_frames=0, watch_frames=1, watch_s=0.0)
+REFUSED = encode_refusal(Refusal("new", "today", "more parts are NG", "other"))
+
+
+class Rig:
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self.shelf, self.line = Shelf("old"), Line()
+        self.source = Source(self.shelf, cache, "line-1")
+        self.in_force = InForce(serving("old"))
+        self.surroundings = Surroundings()
+        self.swapper = Swapper(
+            self.in_force, self.source, self.line, WAY, self.surroundings.around(), SHORT
+        )
+
+    def write(self, version: str, side: int = 2) -> None:
+        (self.cache / version).mkdir(exist_ok=True)
+        plan = FixedPlan(height=side, width=side)
+        write_fixed_engine(self.cache / version / "engine.fixed", plan, 2)
+
+    @property
+    def version(self) -> str:
+        return self.in_force.serving.version
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_promoted_version_is_brought_in_and_the_lease_given_back(rig: Rig) -> None:
+    rig.write("new")
+    rig.shelf.now = At("new")
+    rig.swapper.step()
+    assert (rig.version, rig.line.holder) == ("new", "")
+
+
+def test_version_that_was_refused_is_not_even_fetched(rig: Rig) -> None:
+    rig.line.refusal = REFUSED
+    rig.shelf.now = At("new")
+    rig.swapper.step()
+    assert (rig.version, rig.shelf.fetched) == ("old", [])
+    assert "more parts are NG" in rig.swapper.says()
+
+
+def test_refusal_holds_for_one_promotion_only(rig: Rig) -> None:
+    rig.write("new")
+    rig.line.refusal = REFUSED
+    rig.shelf.now = At("new", at="tomorrow")
+    rig.swapper.step()
+    assert rig.version == "new"
+
+
+def test_worker_that_took_what_another_refuses_later_goes_back(rig: Rig) -> None:
+    rig.write("new")
+    rig.shelf.now = At("new")
+    rig.swapper.step()
+    rig.line.refusal = REFUSED
+    rig.swapper.step()
+    assert rig.version == "old"
+    rig.swapper.step()
+    assert rig.version == "old"
+
+
+def test_foreign_refusal_keeps_nobody_from_anything(rig: Rig) -> None:
+    rig.write("new")
+    rig.line.refusal = b"\xc1 foreign"
+    rig.shelf.now = At("new")
+    rig.swapper.step()
+    assert rig.version == "new"
+
+
+def test_worker_waits_while_another_swaps(rig: Rig) -> None:
+    rig.write("new")
+    rig.line.holder = "another"
+    rig.shelf.now = At("new")
+    rig.swapper.step()
+    assert (rig.version, rig.line.holder) == ("old", "another")
+    assert "another worker of the line swaps" in rig.swapper.says()
+
+
+def test_what_cannot_be_served_here_is_not_tried_again_at_once_but_after_a_look(rig: Rig) -> None:
+    rig.shelf.now = At("new")
+    for _ in range(3):
+        rig.swapper.step()
+    assert rig.shelf.fetched == ["new"]
+    assert rig.line.refusal is None, "the other workers may still serve it"
+    assert "no engine file" in rig.swapper.says()
+    rig.write("new")
+    rig.swapper.look()
+    rig.swapper.step()
+    assert rig.version == "new"
+
+
+def test_worker_tells_the_line_what_it_refused_as_soon_as_redis_is_back(rig: Rig) -> None:
+    rig.line.away = True
+    with pytest.raises(ConnectionLost):
+        rig.swapper._refuse(Promotion("new", "today"), "too slow")
+    rig.line.away = False
+    rig.shelf.now = At("new")
+    rig.write("new")
+    rig.swapper.step()
+    assert rig.version == "old"
+    assert rig.line.refusal is not None
+    assert decode_refusal(rig.line.refusal) == Refusal("new", "today", "too slow", "me")
+
+
+def test_error_that_nobody_expected_leaves_the_incumbent_judging(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Shelf):
+        def fetch(self, name: str, folder: Path) -> Path:
+            self.fetched.append(name)
+            if len(self.fetched) > 1:
+                rig.surroundings.draining.set()
+            raise RuntimeError(f"a bug in {name} {folder.name}")
+
+    shelf = Broken("new")
+    source = Source(shelf, rig.cache, "line-1")
+    around = rig.surroundings.around()
+    swapper = Swapper(rig.in_force, source, rig.line, WAY, around, Pace(look_s=0.01))
+
+    def told() -> bool:
+        return any(record.msg == "swap.kept" for record in caplog.records)
+
+    import threading  # noqa: PLC0415
+    import time  # noqa: PLC0415
+
+    thread = threading.Thread(target=swapper.run)
+    thread.start()
+    until_s = time.monotonic() + 10
+    while not told() and time.monotonic() < until_s:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    rig.surroundings.draining.set()
+    thread.join(10)
+    assert shelf.fetched == ["new"], "it tries again only after a while"
+    assert "RuntimeError" in swapper.says()
+    assert rig.version == "old"
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+
+
+def test_start_while_the_registry_is_away_takes_what_served_last(rig: Rig) -> None:
+    for version in ("first", "second", "first"):
+        rig.source.remember(version)
+    rig.shelf.away = True
+    assert rig.source.for_a_start() == [Promotion("first"), Promotion("second")]
+
+
+def test_first_start_while_the_registry_is_away_says_so(rig: Rig) -> None:
+    rig.shelf.away = True
+    with pytest.raises(EngineError, match="nothing answers"):
+        rig.source.for_a_start()
+
+
+def test_registry_without_a_promoted_version_is_said(rig: Rig) -> None:
+    rig.shelf.now = None
+    rig.swapper.step()
+    assert rig.version == "old"
+    with pytest.raises(SettingsError, match="engine-registry promote"):
+        rig.source.for_a_start()
+
+
+def test_copies_that_no_line_served_lately_are_removed(rig: Rig) -> None:
+    other = Source(rig.shelf, rig.cache, "line-2")
+    versions = [f"v{number}" for number in range(COPIES_KEPT + 2)]
+    (rig.cache / "somebody's").mkdir()
+    for version in versions:
+        rig.write(version)
+        rig.source.remember(version)
+        if version == "v1":
+            other.remember(version)
+    left = {path.name for path in rig.cache.iterdir() if path.is_dir()}
+    assert left == {"somebody's", "v1", *versions[-COPIES_KEPT:]}
+
+
+@pytest.mark.parametrize("note", [b"../../etc\n", b"\xff\xfe", b"a/b\n\n"])
+def test_foreign_note_names_no_version(rig: Rig, note: bytes) -> None:
+    (rig.cache / "line-1.serves").write_bytes(note)
+    rig.shelf.away = True
+    with pytest.raises(EngineError):
+        rig.source.for_a_start()
+
+
+def test_lanes_that_an_engine_lacks_rest() -> None:
+    from pipeline.worker.scorer import Scorer  # noqa: PLC0415
+
+    post: Any = SimpleNamespace(tray=None, outbox=None, halt=None)
+    in_force = InForce(serving("old", FlatEngine(), FlatEngine()))
+    writer: Any = SimpleNamespace(publish_ms=lambda: 1.0)
+    lane = Scorer(post, in_force, 1, 0.0, writer, lambda one: one.thresholds)  # type: ignore[arg-type,return-value]
+    in_force.take(serving("new", FlatEngine()), on_probation=False)
+    assert lane._take_turn([], 0).batch == ()
+    lane.let_pass()  # the turn was given back
