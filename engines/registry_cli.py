@@ -105,7 +105,7 @@ def registry() -> NoReturn:
 def run_list(settings: ListSettings) -> None:
     """Print the versions and the last promotions."""
     opened = Registry(settings.registry)
-    versions, damaged, history = opened.versions(), opened.damaged(), opened.history()
+    (versions, damaged), history = opened.survey(), opened.history()
     if settings.as_json:
         _write_json(
             {

@@ -55,8 +55,9 @@ class Store(Protocol):
 class FolderStore:
     """A folder: every write is a rename, and locks are the kernel's, freed when a holder dies."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lock_wait_s: float = LOCK_WAIT_S) -> None:
         self._root = root
+        self._lock_wait_s = lock_wait_s
 
     def begin(self) -> None:
         """Make the root."""
@@ -120,7 +121,8 @@ class FolderStore:
         """Hold the lock `name`."""
         with ExitStack() as held:
             with _translated(self._root):
-                held.enter_context(file_locked(self._root / f".{name}.lock"))
+                lock = self._root / f".{name}.lock"
+                held.enter_context(file_locked(lock, self._lock_wait_s))
             yield
 
     def _made(self, path: str) -> Path:
