@@ -3,7 +3,8 @@
 import getpass
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Self, TextIO
@@ -24,6 +25,7 @@ from pipeline.streams.labels import LabelStream
 from pipeline.waiting_frames import print_waiting
 
 REFUSED_STATUS = 1
+SEND_WAIT_S = 30.0  # for a Redis that restarts
 _EDGES = 4  # of a box
 
 
@@ -117,15 +119,19 @@ def run(settings: LabellingSettings) -> int:
     start_logs(settings.log_level, settings.log_format)
     archive = Archive(settings.archive, settings.line) if settings.archive else None
     with settings.link() as link:
+        stream = LabelStream(link.client, settings.line)
         if settings.list_frames and archive is not None:
-            labelled = {
-                label.entry_id for _, label in all_labels(LabelStream(link.client, settings.line))
-            }
+            labelled = {label.entry_id for _, label in all_labels(stream)}
             print_waiting(archive, labelled, settings.count, as_json=settings.as_json)
             return 0
         if archive is None:
             _warn("without --archive nobody can check whether the frame is there and the mask fits")
-        labeller = Labeller(link, settings.line, archive, settings.by or _user())
+
+        def patiently(action: Callable[[], str]) -> str:
+            until_s = time.monotonic() + SEND_WAIT_S
+            return link.persist(action, lambda: time.monotonic() > until_s)
+
+        labeller = Labeller(stream, archive, settings.by or _user(), patiently)
         if settings.from_file is None:
             _show(labeller.label(settings.request()), settings)
             return 0

@@ -3,8 +3,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.archive import Archive, ArchivedFrame
+from pipeline.archive_files import age_key
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Timings, Verdict
+from pipeline.labels import Label
+from pipeline.streams.labels import LabelStream
 from pipeline.verdicts import verdict_fields
+from pipeline.wire import decode_label, encode_label
 
 FIRST_MS = 1_764_140_400_000  # 2025-11-26, 07:00 UTC
 SIZE = (6, 9)
@@ -48,3 +52,22 @@ def store(
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+class FakeStream(LabelStream):
+    """Takes labels, unless it was told to fail."""
+
+    def __init__(self) -> None:
+        self.sent: list[Label] = []
+        self.failures: list[Exception] = []
+
+    def send(self, packed: bytes) -> str:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.sent.append(decode_label(packed))
+        return f"{len(self.sent)}-0"
+
+    def since(self, after: str, count: int) -> list[tuple[str, bytes]]:
+        ids = [f"{number}-0" for number in range(1, len(self.sent) + 1)]
+        later = [at for at, one in enumerate(ids) if age_key(one) > age_key(after)]
+        return [(ids[at], encode_label(self.sent[at])) for at in later[:count]]

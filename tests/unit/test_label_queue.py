@@ -1,27 +1,11 @@
 from typing import Any
 
 import pytest
-from label_fakes import entry
+from label_fakes import FakeStream, entry
 
 from pipeline.errors import ConnectionLost, LabelError, RedisFull, RedisUnfit
 from pipeline.label_queue import MOST_UNSENT, TRY_AGAIN_S, LabelQueue
 from pipeline.labels import Label, LabelKind
-from pipeline.streams.labels import LabelStream
-from pipeline.wire import decode_label
-
-
-class FakeStream(LabelStream):
-    """Takes labels, unless it was told to fail."""
-
-    def __init__(self) -> None:
-        self.sent: list[Label] = []
-        self.failures: list[Exception] = []
-
-    def send(self, packed: bytes) -> str:
-        if self.failures:
-            raise self.failures.pop(0)
-        self.sent.append(decode_label(packed))
-        return f"{len(self.sent)}-0"
 
 
 class Clock:
