@@ -3,7 +3,13 @@
 from engines.command import run_command
 from engines.errors import EngineError
 from trainer.errors import TrainerError
-from trainer.settings import AnomaliesSettings, EvaluateSettings, ReproduceSettings, TrainSettings
+from trainer.settings import (
+    AnomaliesSettings,
+    EvaluateSettings,
+    ReproduceSettings,
+    SamplesSettings,
+    TrainSettings,
+)
 
 _EXPECTED = (EngineError, TrainerError)
 
@@ -28,6 +34,11 @@ def reproduce() -> None:
     run_command("trainer-reproduce", ReproduceSettings, _reproduce, _EXPECTED)
 
 
+def samples() -> None:
+    """`trainer-samples`: keep the pictures that a line learns from."""
+    run_command("trainer-samples", SamplesSettings, _samples, _EXPECTED)
+
+
 def _train(settings: TrainSettings) -> None:
     from trainer.commands.train import train as run  # noqa: PLC0415  # torch: help stays fast
 
@@ -50,3 +61,9 @@ def _reproduce(settings: ReproduceSettings) -> None:
     from trainer.commands.reproduce import reproduce as run  # noqa: PLC0415
 
     run(settings)
+
+
+def _samples(settings: SamplesSettings) -> int:
+    from trainer.commands.samples import run  # noqa: PLC0415
+
+    return run(settings)
