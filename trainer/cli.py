@@ -5,7 +5,13 @@ from engines.errors import EngineError
 from pipeline.errors import PipelineError
 from trainer.errors import TrainerError
 from trainer.retrain_settings import GateSettings, RetrainSettings
-from trainer.settings import AnomaliesSettings, EvaluateSettings, ReproduceSettings, TrainSettings
+from trainer.settings import (
+    AnomaliesSettings,
+    EvaluateSettings,
+    ReproduceSettings,
+    SamplesSettings,
+    TrainSettings,
+)
 
 _EXPECTED = (EngineError, TrainerError)
 
@@ -28,6 +34,11 @@ def anomalies() -> None:
 def reproduce() -> None:
     """`trainer-reproduce`: make a table of the paper again."""
     run_command("trainer-reproduce", ReproduceSettings, _reproduce, _EXPECTED)
+
+
+def samples() -> None:
+    """`trainer-samples`: keep the pictures that a line learns from."""
+    run_command("trainer-samples", SamplesSettings, _samples, _EXPECTED)
 
 
 def _train(settings: TrainSettings) -> None:
@@ -72,5 +83,9 @@ def _gate(settings: GateSettings) -> int:
 
 def _retrain(settings: RetrainSettings) -> int:
     from trainer.commands.retrain import retrain as run  # noqa: PLC0415
+
+
+def _samples(settings: SamplesSettings) -> int:
+    from trainer.commands.samples import run  # noqa: PLC0415
 
     return run(settings)

@@ -7,9 +7,10 @@ from pydantic import Field, field_validator
 from pydantic_settings import CliPositionalArg
 
 from engines.command import CommandSettings
-from engines.flags import File, Folder, Metavar
+from engines.flags import File, Folder, Metavar, Name
 from engines.open import Backend
 from trainer.choices import (
+    ODDNESS,
     PROTOTYPE_SHARE,
     SIMULATED_CERTAINTY,
     STRIDES,
@@ -153,6 +154,44 @@ class AnomaliesSettings(CommandSettings):
     max_normals: int = Field(
         default=200, ge=1, description="pictures of normal parts to use at most, drawn by seed"
     )
+
+
+class SamplesSettings(CommandSettings):
+    """Keep the labelled pictures that a line learns from, and decide what waits.
+
+    import DIR: take every picture of a folder, in any of the layouts that trainer-train reads.
+    list: how many are where, and why pictures wait. quarantine: draw those that wait.
+    release HASH...: say what they show, with --as. reject HASH...: never learn from them.
+    export DIR: copy all to a folder in MVTec layout. A beginning of a HASH is enough.
+    """
+
+    action: CliPositionalArg[
+        Literal["import", "list", "quarantine", "release", "reject", "export"]
+    ] = Field(description="what to do")
+    what: Annotated[CliPositionalArg[list[str]], Metavar("DIR|HASH...")] = Field(
+        default=[], description="DIR or HASH..., as the action wants it"
+    )
+    store: Folder = Field(description="folder of the sample store; import makes it")
+    as_kind: Annotated[str, Metavar("KIND")] = Field(
+        default="", description="release: good, or the name of the defect that they show"
+    )
+    by: Name = Field(default="", max_length=64, description="release, reject: who says so")
+    out: File = Field(
+        default=Path("quarantine.jpg"), description="quarantine: picture to write, .png or .jpg"
+    )
+    backbone: BackboneName = Field(
+        default="efficientnet_lite0",
+        description="import: ImageNet encoder that new pictures are compared by",
+    )
+    weights: File | None = Field(
+        default=None, description="the backbone's weights, .pth or .safetensors"
+    )
+    oddness: float = Field(
+        default=ODDNESS,
+        gt=0,
+        description="import: standard deviations from which on a new normal part waits",
+    )
+    as_json: bool = Field(default=False, description="list, quarantine: print JSON")
 
 
 class EvaluateSettings(CommandSettings):

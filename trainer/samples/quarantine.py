@@ -1,11 +1,11 @@
 """Which new normal pictures wait for a person: pure rules, distances and sources in, reasons out.
 
-Odd: its oddest places are unlike every place of the normal pictures before it. What "unlike" is, those
-pictures themselves say: each is compared with the others, and the limit lies so many
-standard deviations above their median, both taken so that a tenth of defects among them moves
-neither. Where nothing is trusted yet, the new are judged by each other, twice: the second time the
-odd ones of the first are no longer among those compared with, so that defects of one kind cannot
-vouch for each other.
+Odd: its oddest places are unlike every place of the normal pictures before it. What "unlike" is,
+those pictures say themselves: each is compared with the others, and the limit lies so many
+standard deviations above their median, both taken so that a tenth of defects among them hardly
+moves them. Where nothing is trusted yet, the new are judged by each other, twice: the second time
+the odd ones of the first are no longer among those compared with, so that defects of one kind
+cannot vouch for each other.
 
 Flood: so many near-duplicates of each other that one part would pass for many. One lot or one hour
 that gives most of the new pictures: whatever was wrong then would become normal.
@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.choices import ODDNESS
+
 LEAST_REFERENCES = 20  # normal pictures, of fewer nothing is told
 _NTH = 2  # a place's distance is that to the third nearest: one twin proves nothing
 _ODDEST = 8  # places of a picture that count
@@ -28,7 +30,7 @@ _TO_SIGMA = 1.4826  # of a normal distribution, by its median absolute deviation
 class Limits:
     """From where on a picture waits."""
 
-    oddness: float = 2.5  # standard deviations above the median of normal pictures
+    oddness: float = ODDNESS  # standard deviations above the median of normal pictures
     alike: int = 20  # near-duplicates of each other, the rest of them waits
     share: float = 0.5  # of the new pictures, that one lot or hour may give
     least_new: int = 20  # pictures, from which on shares are looked at

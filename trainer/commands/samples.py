@@ -1,0 +1,186 @@
+"""`trainer-samples`: the sample store as a person sees it."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from trainer.errors import SampleError
+from trainer.layouts import find_samples
+from trainer.progress import TerminalSteps
+from trainer.samples.quarantine import LEAST_REFERENCES, Limits
+from trainer.samples.records import Counts, ImportReport, Picture
+from trainer.samples.store import SampleStore
+from trainer.settings import SamplesSettings
+
+_SHOWN_CHARS = 12  # of a hash
+_SHOWN_UNREADABLE = 10
+_INCOMPLETE_STATUS = 1
+
+
+def run(settings: SamplesSettings) -> int:
+    """Do what was asked; the exit status says whether all of it could be done."""
+    return _ACTIONS[settings.action](settings)
+
+
+def _import(settings: SamplesSettings) -> int:
+    # torch comes with these, which the other actions do without
+    from trainer.networks.backbones import load_backbone  # noqa: PLC0415
+    from trainer.samples.screening import screen  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    dataset = find_samples(_folder(settings))
+    backbone = load_backbone(settings.backbone, settings.weights)
+    with SampleStore.open(settings.store) as store, TerminalSteps(console) as steps:
+        report = store.import_dataset(dataset, steps)
+        screened = screen(store, backbone, steps, Limits(oddness=settings.oddness))
+        counts = store.counts()
+    _print_import(console, report)
+    console.print(f"new normal parts: {screened.kept} kept, {screened.held} wait for you")
+    if screened.left:
+        console.print(
+            f"{screened.left} normal parts cannot be told from defects yet: {LEAST_REFERENCES} are "
+            "needed to compare with"
+        )
+    if screened.held:
+        console.print(
+            f"look at them: trainer-samples quarantine --store {settings.store}", soft_wrap=True
+        )
+    console.print(_table(counts))
+    return 0
+
+
+def _print_import(console: Console, report: ImportReport) -> None:
+    console.print(
+        f"{report.added} new, {report.known} known, {report.changed} with another label than before"
+        + (f", {report.without_mask} defects without a mask" if report.without_mask else "")
+    )
+    for line in report.unreadable[:_SHOWN_UNREADABLE]:
+        console.print(f"left out: {line}", soft_wrap=True, markup=False)
+    if (more := len(report.unreadable) - _SHOWN_UNREADABLE) > 0:
+        console.print(f"left out: {more} more")
+
+
+def _list(settings: SamplesSettings) -> int:
+    with SampleStore.look(settings.store) as store:
+        counts, waiting = store.counts(), store.quarantined()
+    if settings.as_json:
+        _print_json({**asdict(counts), "waiting": [_fields(each) for each in waiting]})
+        return 0
+    console = Console(highlight=False)
+    console.print(_table(counts))
+    for picture in waiting:
+        console.print(
+            f"{picture.sha[:_SHOWN_CHARS]} waits as {picture.kind}: {'; '.join(picture.reasons)}",
+            markup=False,
+            soft_wrap=True,
+        )
+    if counts.missing:
+        console.print(f"{counts.missing} pictures have lost their file: copy a backup back")
+    return 0
+
+
+def _quarantine(settings: SamplesSettings) -> int:
+    from trainer.results.sheets import save_picture  # noqa: PLC0415  # torch
+    from trainer.samples.sheet import draw_waiting  # noqa: PLC0415
+
+    with SampleStore.look(settings.store) as store:
+        waiting = store.quarantined()
+        if waiting:
+            save_picture(settings.out, draw_waiting(store, waiting))
+    if settings.as_json:
+        _print_json([_fields(each) for each in waiting])
+    elif waiting:
+        sys.stdout.write(
+            f"{len(waiting)} pictures wait: wrote {settings.out}\n"
+            "trainer-samples release HASH... --as good|DEFECT, or reject HASH...\n"
+        )
+    else:
+        sys.stdout.write("nothing waits\n")
+    return 0
+
+
+def _release(settings: SamplesSettings) -> int:
+    if not settings.as_kind:
+        raise SampleError("release wants --as good, or --as and the name of the defect")
+    return _decide(settings, lambda store, sha: store.release(sha, settings.as_kind, settings.by))
+
+
+def _reject(settings: SamplesSettings) -> int:
+    return _decide(settings, lambda store, sha: store.reject(sha, settings.by))
+
+
+def _decide(settings: SamplesSettings, decide: Callable[[SampleStore, str], Picture]) -> int:
+    if not settings.what:
+        raise SampleError(f"{settings.action} wants at least one HASH: trainer-samples list")
+    refused = 0
+    with SampleStore.open(settings.store) as store:
+        for sha in settings.what:
+            try:
+                picture = decide(store, sha)
+            except SampleError as error:
+                sys.stderr.write(f"{error}\n")
+                refused += 1
+                continue
+            where = f"{'golden ' if picture.golden else ''}{picture.kind}"
+            sys.stdout.write(f"{picture.sha[:_SHOWN_CHARS]} {settings.action}: {where}\n")
+    return _INCOMPLETE_STATUS if refused else 0
+
+
+def _export(settings: SamplesSettings) -> int:
+    folder = _folder(settings)
+    with (
+        SampleStore.look(settings.store) as store,
+        TerminalSteps(Console(highlight=False)) as steps,
+    ):
+        count = store.export(folder, steps)
+    sys.stdout.write(f"{count} pictures in {folder}\n")
+    return 0
+
+
+def _folder(settings: SamplesSettings) -> Path:
+    if len(settings.what) != 1:
+        raise SampleError(f"{settings.action} wants one DIR, got {len(settings.what)}")
+    return Path(settings.what[0])
+
+
+def _table(counts: Counts) -> Table:
+    table = Table("kind", "training", "golden", box=SIMPLE_HEAD)
+    kinds = sorted({*counts.training, *counts.golden}, key=lambda kind: (kind != "good", kind))
+    for kind in kinds:
+        table.add_row(kind, *(str(side.get(kind, 0)) for side in (counts.training, counts.golden)))
+    for place in ("incoming", "quarantine", "aside", "rejected"):
+        if count := getattr(counts, place):
+            table.add_row(f"({place})", str(count), "")
+    return table
+
+
+def _fields(picture: Picture) -> dict[str, object]:
+    return {
+        "sha": picture.sha,
+        "kind": picture.kind,
+        "golden": picture.golden,
+        "reasons": picture.reasons,
+    }
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+_ACTIONS: Mapping[str, Callable[[SamplesSettings], int]] = MappingProxyType(
+    {
+        "import": _import,
+        "list": _list,
+        "quarantine": _quarantine,
+        "release": _release,
+        "reject": _reject,
+        "export": _export,
+    }
+)
