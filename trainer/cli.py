@@ -41,6 +41,16 @@ def samples() -> None:
     run_command("trainer-samples", SamplesSettings, _samples, _EXPECTED)
 
 
+def gate() -> None:
+    """`trainer-gate`: compare a candidate engine with the one in force."""
+    run_command("trainer-gate", GateSettings, _gate, _EXPECTED)
+
+
+def retrain() -> None:
+    """`trainer-retrain`: learn from the day's labels, promote what proved better."""
+    run_command("trainer-retrain", RetrainSettings, _retrain, (*_EXPECTED, PipelineError))
+
+
 def _train(settings: TrainSettings) -> None:
     from trainer.commands.train import train as run  # noqa: PLC0415  # torch: help stays fast
 
@@ -65,16 +75,6 @@ def _reproduce(settings: ReproduceSettings) -> None:
     run(settings)
 
 
-def gate() -> None:
-    """`trainer-gate`: compare a candidate engine with the one in force."""
-    run_command("trainer-gate", GateSettings, _gate, _EXPECTED)
-
-
-def retrain() -> None:
-    """`trainer-retrain`: learn from the day's labels, promote what proved better."""
-    run_command("trainer-retrain", RetrainSettings, _retrain, (*_EXPECTED, PipelineError))
-
-
 def _gate(settings: GateSettings) -> int:
     from trainer.commands.gate import gate as run  # noqa: PLC0415
 
@@ -83,6 +83,8 @@ def _gate(settings: GateSettings) -> int:
 
 def _retrain(settings: RetrainSettings) -> int:
     from trainer.commands.retrain import retrain as run  # noqa: PLC0415
+
+    return run(settings)
 
 
 def _samples(settings: SamplesSettings) -> int:
