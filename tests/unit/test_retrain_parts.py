@@ -55,7 +55,7 @@ def test_moved_new_and_gone_prototypes_are_told_apart() -> None:
 def test_without_old_prototypes_or_of_another_size_all_are_new() -> None:
     for old in ([], [apart(4)[:, :7]]):
         diffs = compare(old, [apart(3)])
-        assert say(diffs) == "prototypes: 0 stayed, 0 moved, 3 are new, 0 are gone"
+        assert say(diffs) == "0 stayed, 0 moved, 3 are new, 0 are gone"
 
 
 def test_one_bar_is_drawn_for_each_prototype() -> None:
