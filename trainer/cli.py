@@ -41,6 +41,16 @@ def samples() -> None:
     run_command("trainer-samples", SamplesSettings, _samples, _EXPECTED)
 
 
+def gate() -> None:
+    """`trainer-gate`: compare a candidate engine with the one in force."""
+    run_command("trainer-gate", GateSettings, _gate, _EXPECTED)
+
+
+def retrain() -> None:
+    """`trainer-retrain`: learn from the day's labels, promote what proved better."""
+    run_command("trainer-retrain", RetrainSettings, _retrain, (*_EXPECTED, PipelineError))
+
+
 def _train(settings: TrainSettings) -> None:
     from trainer.commands.train import train as run  # noqa: PLC0415  # torch: help stays fast
 
@@ -63,16 +73,6 @@ def _reproduce(settings: ReproduceSettings) -> None:
     from trainer.commands.reproduce import reproduce as run  # noqa: PLC0415
 
     run(settings)
-
-
-def gate() -> None:
-    """`trainer-gate`: compare a candidate engine with the one in force."""
-    run_command("trainer-gate", GateSettings, _gate, _EXPECTED)
-
-
-def retrain() -> None:
-    """`trainer-retrain`: learn from the day's labels, promote what proved better."""
-    run_command("trainer-retrain", RetrainSettings, _retrain, (*_EXPECTED, PipelineError))
 
 
 def _gate(settings: GateSettings) -> int:

@@ -90,6 +90,8 @@ class Candidate:
             device=recipe.device,
             textures=recipe.textures,
         )
+        if self._seams.learner is not None:
+            return self._seams.learner(task)
         if recipe.model == "protoad":
             return ProtoAdLearner(task)
         return PrnLearner(task, recipe.model, find_device(recipe.device))

@@ -1,9 +1,10 @@
 """The gate: an engine takes the incumbent's place only if it proves better on golden pictures."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from engines.manifest import read_manifest, write_atomic
 from engines.open import Backend, OpenedEngine, open_engine
@@ -24,6 +25,9 @@ from trainer.retrain.weigh import (
     verdict,
     weigh,
 )
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_SHOWN = 12  # characters of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +121,17 @@ def _judged(
 
 def _answers(name: str, opened: OpenedEngine, golden: Sequence[Sample], steps: Steps) -> Answers:
     with steps.step(f"{name} judges golden pictures", len(golden)) as advance:
-        pictures = load_pictures(golden, opened.engine.input_size)
+        named = [replace(sample, name=_short(sample.name)) for sample in golden]
+        pictures = load_pictures(named, opened.engine.input_size)
         judged = judge(opened.engine, pictures, advance)
     limits = opened.manifest.thresholds
     return Answers(judged, limits.image, limits.pixel)
+
+
+def _short(name: str) -> str:
+    """Shorten a name that is a hash, as in the sample store, to what a person can compare."""
+    path = PurePosixPath(name)
+    return str(path.with_stem(path.stem[:_SHOWN])) if _HASH.fullmatch(path.stem) else name
 
 
 def _ruling(both: _Both, conditions: Conditions, *, same_file: bool) -> _Ruling:

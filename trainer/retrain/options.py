@@ -8,8 +8,11 @@ from typing import Literal
 from engines.plans.backend import PlanBackend
 from trainer.choices import BackboneName
 from trainer.progress import TerminalSteps
+from trainer.retrain.learner import Learner, Task
 from trainer.retrain.run_folder import Value
 
+# of a stage: its work is done, or what it found is kept as well
+Point = Literal["worked", "kept"]
 ModelName = Literal["protoad", "prn", "prn-s"]
 
 
@@ -72,7 +75,8 @@ class Seams:
     steps: TerminalSteps
     say: Callable[[str], None]
     announce: Callable[[str], int]  # to a line; gives how many workers heard it
-    after_stage: Callable[[str], None] = lambda _: None
+    learner: Callable[[Task], Learner] | None = None  # None: that of the recipe's model
+    reached: Callable[[str, Point], None] = lambda _, __: None  # told of every stage, twice
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def say(diffs: Sequence[ScaleDiff]) -> str:
     ]
     far = f" by {np.median(moves):.2f} steps (median)" if moves else ""
     return (
-        f"prototypes: {counts['same']} stayed, {counts['moved']} moved{far}, {counts['new']} are "
+        f"{counts['same']} stayed, {counts['moved']} moved{far}, {counts['new']} are "
         f"new, {gone} are gone"
     )
 

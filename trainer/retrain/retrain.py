@@ -29,14 +29,15 @@ def retrain(options: Options, registry: Registry, seams: Seams) -> Ending:
             store = opened.enter_context(SampleStore.open(options.store))
             collected = collect(store, options, seams)
             seams.say(f"collect: {collected.said()}")
-            seams.after_stage("collect")
+            seams.reached("collect", "worked")
             snapshot = store.snapshot()
+            seams.reached("snapshot", "worked")
         incumbent = fetch_incumbent(registry, options.runs)
         found = _run_of(options, snapshot, incumbent, seams)
         if isinstance(found, Ending):
             return found
         _keep_first(found, collected, snapshot)
-        seams.after_stage("snapshot")
+        seams.reached("snapshot", "kept")
         return _finished(options, registry, found, incumbent, seams)
 
 
@@ -93,7 +94,7 @@ def _finished(
         run.log(text)
         seams.say(text)
 
-    stages = Stages(run, say, seams.after_stage)
+    stages = Stages(run, say, seams.reached)
     candidate = Candidate(options, registry, stages, incumbent, seams, say)
     promotion = Promotion(options, registry, stages, candidate, seams)
     promotion.forget_old_gate(incumbent)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trainer.errors import StageError
+from trainer.retrain.options import Point
 from trainer.retrain.run_folder import RunFolder
 
 Outcome = dict[str, Any]
@@ -17,12 +18,12 @@ class Stages:
         self,
         run: RunFolder,
         say: Callable[[str], None],
-        after_stage: Callable[[str], None] = lambda _: None,
+        reached: Callable[[str, Point], None] = lambda _, __: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run = run
         self._say = say
-        self._after_stage = after_stage
+        self._reached = reached
         self._clock = clock
         self._before_s = run.worked_s
         self._started = clock()
@@ -49,6 +50,7 @@ class Stages:
         started = self._clock()
         try:
             outcome = work()
+            self._reached(name, "worked")
             outcome = {**outcome, "seconds": round(self._clock() - started, 3)}
             self.run.keep(name, outcome)
             self.note_worked()
@@ -58,5 +60,5 @@ class Stages:
                 "room or mend it, then start trainer-retrain again, it goes on from there"
             ) from error
         self._say(f"{name}: {outcome.get('said', 'done')}")
-        self._after_stage(name)
+        self._reached(name, "kept")
         return outcome

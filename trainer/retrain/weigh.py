@@ -118,7 +118,7 @@ def sane(figures: tuple[Weighed, ...]) -> tuple[bool, str]:
     found = next(each for each in figures if each.name == "image AUROC")
     if found.candidate is None or found.low is None:
         return False, "image AUROC is unknown: there is no golden defect or no golden good part"
-    said = f"image AUROC {found.candidate:.1%}, with 95 % confidence above {found.low:.1%}"
+    said = f"image AUROC {found.candidate:.1%}, at the low end of its interval {found.low:.1%}"
     if found.low <= CHANCE:
         return False, f"there is no incumbent, and it does not beat chance: {said}"
     return True, f"there is no incumbent, and it beats chance: {said}"

@@ -1,0 +1,86 @@
+"""A line's labels into the sample store, over a real server."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pipeline.archive import Archive, ArchivedFrame
+from pipeline.errors import ConnectionLost
+from pipeline.labels import Label, LabelBook, LabelKind, box
+from trainer.errors import DatasetError
+from trainer.progress import TerminalSteps
+from trainer.retrain.collect import Collected, collect
+from trainer.retrain.options import Options, Redis, Seams
+from trainer.samples.store import SampleStore
+
+FIRST_MS = 1_764_140_400_000
+
+
+def entry(number: int) -> str:
+    return f"{FIRST_MS}-{number}"
+
+
+@pytest.fixture
+def archive(tmp_path: Path, line: str, rng: np.random.Generator) -> Archive:
+    made = Archive(tmp_path / "archive", line)
+    for number in range(4):
+        pixels = rng.integers(0, 256, (48, 48, 3), np.uint8)
+        made.store(ArchivedFrame(entry(number), pixels, {"mask": None}), by_chance=False)
+        assert made.pin(entry(number))
+    return made
+
+
+def options(folder: Path, line: str, url: str, archive: Path | None) -> Options:
+    return Options(
+        store=folder / "store",
+        registry=str(folder / "registry"),
+        runs=folder / "runs",
+        lines=(line,),
+        archive=archive,
+        redis=Redis(url=url),
+    )
+
+
+def collected(given: Options) -> Collected:
+    with TerminalSteps(Console(quiet=True)) as steps, SampleStore.open(given.store) as store:
+        return collect(store, given, Seams(steps, print, lambda _: 0))
+
+
+def test_labels_become_samples_once_and_their_frames_are_let_go(
+    tmp_path: Path, line: str, url: str, archive: Archive
+) -> None:
+    with LabelBook(line, redis_url=url) as book:
+        book.send(Label(entry(0), LabelKind.NORMAL))
+        book.send(Label(entry(1), LabelKind.DEFECT, "dent", outlines=(box(4, 4, 9, 9),)))
+        book.send(Label(entry(2), LabelKind.UNSURE))
+        book.send(Label(f"{FIRST_MS}-99", LabelKind.NORMAL))  # long expired
+    given = options(tmp_path, line, url, tmp_path / "archive")
+    found = collected(given)
+    assert (found.labels, found.new, found.changed, found.recorded) == (4, 2, 0, 2)
+    assert [archive.is_pinned(entry(number)) for number in range(4)] == [False, False, False, True]
+    with SampleStore.look(given.store) as store:
+        assert sorted(picture.kind for picture in store.pictures()) == ["dent", "good"]
+
+    assert collected(given).labels == 0
+    with LabelBook(line, redis_url=url) as book:
+        book.send(Label(entry(0), LabelKind.DEFECT, "dent"))
+    assert collected(given).changed == 1
+
+
+def test_line_without_an_archive_is_refused_before_its_labels_are_read(
+    tmp_path: Path, line: str, url: str
+) -> None:
+    with LabelBook(line, redis_url=url) as book:
+        book.send(Label(entry(0), LabelKind.NORMAL))
+    with pytest.raises(DatasetError, match="--archive"):
+        collected(options(tmp_path, line, url, None))
+    with SampleStore.look(tmp_path / "store") as store:
+        assert store.labels_read(line) == "0-0"
+
+
+def test_server_that_is_away_is_said(tmp_path: Path, line: str) -> None:
+    given = options(tmp_path, line, "redis://127.0.0.1:1", tmp_path / "archive")
+    with pytest.raises(ConnectionLost):
+        collected(given)

@@ -1,0 +1,159 @@
+"""The pure parts of a retrain."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from prn_fakes import normal_pictures, tiny_prn
+
+from engines.manifest import Snapshot, Thresholds
+from trainer.dataset import Sample
+from trainer.errors import BudgetError, CheckpointError
+from trainer.export.engine_file import export_onnx, write_engine
+from trainer.retrain.budget import AFTER_FIT, fit_seconds
+from trainer.retrain.engine_prototypes import read_prototypes
+from trainer.retrain.prototype_diff import compare, draw_moves, say
+from trainer.retrain.weights import (
+    begin_from,
+    learned_tensors,
+    read_start,
+    restore,
+    write_head,
+    write_tensors,
+)
+from trainer.training.held_out import divide_normals_by_name, divide_seen_by_name
+
+
+def apart(count: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 1, (count, 50)).astype(np.float32)
+
+
+def test_prototypes_that_are_the_same_stay_whatever_their_order(rng: np.random.Generator) -> None:
+    old = apart(12)
+    order = rng.permutation(12)
+    (diff,) = compare([old], [old[order]])
+    assert diff.count("same") == 12
+    assert [change.was for change in diff.changes] == order.tolist()
+    assert diff.gone == ()
+
+
+def test_moved_new_and_gone_prototypes_are_told_apart() -> None:
+    old = apart(10)
+    moved = old[0] + 0.1 * np.linalg.norm(old[0] - old[1]) * np.eye(50, dtype=np.float32)[0]
+    strange = 40 + apart(2, seed=2)
+    (diff,) = compare([old], [np.stack([moved, *old[2:]]).astype(np.float32)])
+    assert (diff.count("same"), diff.count("moved"), diff.gone) == (8, 1, (1,))
+    assert 0.05 < (diff.changes[0].steps or 0) < 0.2
+    (diff,) = compare([old], [np.concatenate([old, strange])])
+    assert (diff.count("new"), diff.gone) == (2, ())
+    assert [change.index for change in diff.changes if change.state == "new"] == [10, 11]
+
+
+def test_without_old_prototypes_or_of_another_size_all_are_new() -> None:
+    for old in ([], [apart(4)[:, :7]]):
+        diffs = compare(old, [apart(3)])
+        assert say(diffs) == "0 stayed, 0 moved, 3 are new, 0 are gone"
+
+
+def test_one_bar_is_drawn_for_each_prototype() -> None:
+    old = apart(10)
+    sheet = draw_moves(compare([old, old], [old[:5], apart(30, seed=4)]))
+    assert sheet.shape == (2 * 180, 960, 3)
+    assert (sheet != 255).any()
+
+
+def test_prototypes_of_prn_are_read_from_its_engine_file(tmp_path: Path) -> None:
+    network = tiny_prn(tmp_path).network.eval()
+    path = tmp_path / "prn-s.onnx"
+    thresholds = Thresholds(image=0.5, pixel=0.5, method="", normals=1)
+    snapshot = Snapshot(name="x", sha256="0" * 64, normals=1)
+    content = export_onnx(network, normal_pictures(2))
+    write_engine(path, content, "prn-s", (32, 32), thresholds, snapshot, {})
+    found = read_prototypes(path)
+    assert len(found) == 3
+    for rows, each in zip(found, network.compared, strict=True):
+        np.testing.assert_array_equal(rows, each.prototypes.flatten(1).numpy())
+
+
+def test_prototypes_of_protoad_are_joined_from_their_chunks(tmp_path: Path) -> None:
+    scales = {"fine": 2, "middle": 3, "coarse": 4}
+    rows = np.arange(5 * 9, dtype=np.float32).reshape(5, 9)
+    tensors, left = [], 0
+    for scale, width in scales.items():
+        for number, part in enumerate((rows[:3], rows[3:])):
+            kernel = np.ascontiguousarray(part[:, left : left + width])[:, :, None, None]
+            tensors.append(numpy_helper.from_array(kernel, f"chunks.{number}.{scale}"))
+        left += width
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        tensors,
+    )
+    path = tmp_path / "protoad.onnx"
+    onnx.save(helper.make_model(graph), path)
+    (found,) = read_prototypes(path)
+    np.testing.assert_array_equal(found, rows)
+
+
+def test_training_gets_what_the_stages_after_it_leave() -> None:
+    measured = dict.fromkeys(AFTER_FIT, 10.0)
+    assert fit_seconds(10, 100.0, measured) == pytest.approx(600 - 100 - 80)
+    with pytest.raises(BudgetError, match="--prototypes-only"):
+        fit_seconds(2, 30.0, measured)
+
+
+def samples(count: int) -> list[Sample]:
+    return [Sample(f"train/good/{number}.png", Path("x"), "good") for number in range(count)]
+
+
+def test_pictures_that_join_later_move_none_between_learned_and_held_out() -> None:
+    before, after = divide_normals_by_name(samples(200)), divide_normals_by_name(samples(300))
+    assert set(before.held) == {index for index in after.held if index < 200}
+    assert set(before.learned) <= set(after.learned)
+    assert 0.06 < len(after.held) / 300 < 0.2
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 40])
+def test_division_by_name_leaves_two_to_learn_and_one_to_hold_out(count: int) -> None:
+    division = divide_normals_by_name(samples(count))
+    assert len(division.learned) >= 2
+    assert len(division.held) >= (count > 2)
+    assert sorted([*division.learned, *division.held]) == list(range(count))
+
+
+def test_few_seen_defects_are_all_learned() -> None:
+    assert len(divide_seen_by_name(samples(19)).held) == 0
+    assert len(divide_seen_by_name(samples(200)).held) > 0
+
+
+def test_head_begins_from_the_weights_that_another_left(tmp_path: Path) -> None:
+    old, new = tiny_prn(tmp_path, seed=1).network, tiny_prn(tmp_path, seed=2).network
+    with torch.no_grad():
+        for each in new.head.parameters():
+            each.add_(0.5)
+    write_head(tmp_path / "head.safetensors", old)
+    begin_from(new.head, read_start(tmp_path / "head.safetensors"))
+    wanted = dict(old.head.named_parameters())
+    for name, each in new.head.named_parameters():
+        assert torch.equal(each, wanted[name]), name
+
+
+def test_head_of_another_network_is_refused(tmp_path: Path) -> None:
+    network = tiny_prn(tmp_path).network
+    write_tensors(tmp_path / "head.safetensors", {"decode.weight": torch.ones(3)})
+    with pytest.raises(CheckpointError, match="another network, backbone"):
+        begin_from(network.head, read_start(tmp_path / "head.safetensors"))
+
+
+def test_kept_network_is_restored_whole(tmp_path: Path) -> None:
+    old, new = tiny_prn(tmp_path, seed=1).network, tiny_prn(tmp_path, seed=2).network
+    restore(new, learned_tensors(old), tmp_path / "network.safetensors")
+    for name, each in learned_tensors(new).items():
+        assert torch.equal(each, learned_tensors(old)[name]), name
+    with pytest.raises(CheckpointError, match="lacks"):
+        restore(new, {}, tmp_path / "network.safetensors")
