@@ -78,6 +78,13 @@ def demo() -> None:
     run_command("pipeline-demo", DemoSettings, run, _EXPECTED)
 
 
+def loop() -> None:
+    """`pipeline-loop`: a line that learns, on one machine."""
+    from pipeline.loop import LoopSettings, run  # noqa: PLC0415
+
+    run_command("pipeline-loop", LoopSettings, run, _EXPECTED)
+
+
 def redis() -> None:
     """`pipeline-redis`: run the embedded Redis by itself."""
     from pipeline.redis_process import RedisSettings, run  # noqa: PLC0415

@@ -143,7 +143,7 @@ class _Show:
         reconciled = self._close_line(worker)
         return Course(
             names=self._names,
-            golden=frozenset(self._golden_parts()),
+            golden=self._golden_parts(before),
             before=before,
             after=after,
             rows=self._rows(),
@@ -310,6 +310,16 @@ class _Show:
         worker.check(worker.stop())
         found: dict[str, Any] = json.loads(to.read_text("utf-8"))
         return found
+
+    def _golden_parts(self, rows: list[Row]) -> frozenset[str]:
+        """Which parts are golden: no training saw them."""
+        to = self._places.out / "samples.json"
+        store = ("--store", str(self._places.store))
+        listing = self._crew.start("samples", "trainer-samples", "list", *store, "--json", to=to)
+        listing.wait(START_WAIT_S)
+        pictures = json.loads(to.read_text("utf-8"))["pictures"]
+        origins = {origin for each in pictures if each["golden"] for origin in each["origins"]}
+        return frozenset(str(row["part_id"]) for row in rows if row["entry_id"] in origins)
 
     def _command(self, name: str, command: str, *flags: str) -> None:
         """Run a command to its end, its progress shown; remember how long it took."""

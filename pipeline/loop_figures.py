@@ -53,7 +53,7 @@ def told_twice(rows: Iterable[Row]) -> int:
 
 def latency_ms(row: Row) -> float:
     """From capture to the verdict's entry in the stream, milliseconds."""
-    return published_ms(row) - row["captured_ns"] / 1e6
+    return published_ms(row) - int(row["captured_ns"]) / 1e6
 
 
 def published_ms(row: Row) -> int:

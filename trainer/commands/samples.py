@@ -70,8 +70,10 @@ def _print_import(console: Console, report: ImportReport) -> None:
 def _list(settings: SamplesSettings) -> int:
     with SampleStore.look(settings.store) as store:
         counts, waiting = store.counts(), store.quarantined()
+        pictures = _all_fields(store) if settings.as_json else []
     if settings.as_json:
-        _print_json({**asdict(counts), "waiting": [_fields(each) for each in waiting]})
+        waits = [_fields(each) for each in waiting]
+        _print_json({**asdict(counts), "waiting": waits, "pictures": pictures})
         return 0
     console = Console(highlight=False)
     console.print(_table(counts))
@@ -168,6 +170,18 @@ def _fields(picture: Picture) -> dict[str, object]:
         "golden": picture.golden,
         "reasons": picture.reasons,
     }
+
+
+def _all_fields(store: SampleStore) -> list[dict[str, object]]:
+    """Every picture, with what it came from: paths in data folders, entry ids of frames."""
+    return [
+        {
+            **_fields(picture),
+            "place": picture.place.value,
+            "origins": sorted({said.source.origin for said in store.statements(picture.sha)}),
+        }
+        for picture in store.pictures()
+    ]
 
 
 def _print_json(value: object) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.pictures import read_picture
-from trainer.dataset import GOOD, read_mask
+from engines.pictures import read_mask, read_picture
+from trainer.dataset import GOOD
 from trainer.samples.files import (
     Found,
     content_sha,
