@@ -144,10 +144,11 @@ def file_locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
         RegistryAway: another process holds it all the time.
     """
     deadline_s = time.monotonic() + wait_s
-    with path.open("ab") as file:
+    descriptor = _open_lock(path)
+    try:
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
                 if time.monotonic() > deadline_s:
@@ -157,6 +158,16 @@ def file_locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
                     ) from error
             time.sleep(_LOCK_POLL_S)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        # of another user in the same group; only locks over NFS need to write
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def clear_halves(target: Path) -> None:
