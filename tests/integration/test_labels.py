@@ -104,10 +104,8 @@ def test_label_that_cannot_be_right_is_not_sent(book: LabelBook, client: Client,
 
 
 def test_labels_are_bounded(book: LabelBook, client: Client, line: str) -> None:
-    pipe = client.pipeline(transaction=False)
-    for _ in range(101_000):
-        pipe.xadd(Keys(line).labels, {"l": b""})
-    pipe.execute()
+    fill = "for _ = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'l', '') end"
+    client.eval(fill, 1, Keys(line).labels, 101_000)
     book.send(Label(entry(1), LabelKind.NORMAL))
     assert 100_000 <= client.xlen(Keys(line).labels) < 101_000
 
@@ -232,7 +230,7 @@ def test_script_labels_many_and_a_bad_line_stops_none(
     assert done.returncode == 1
     assert "line 1: " in done.stderr
     assert "line 4: no frame" in done.stderr
-    assert "3 labels sent, 2 refused" in done.stderr
+    assert "sent 3, refused 2" in done.stderr
     assert len(done.stdout.splitlines()) == 3
     assert kinds(book) == [(entry(0), "normal"), (entry(1), "defect"), (entry(2), "unsure")]
     assert [label.by for _, label in book.since()][1] == "checker"
@@ -257,3 +255,12 @@ def test_command_without_an_archive_warns_that_it_cannot_look(
     assert done.returncode == 0
     assert "without --archive" in done.stderr
     assert kinds(book) == [(entry(5), "unsure")]
+
+
+def test_folder_that_is_no_archive_of_this_line_is_said(url: str, archive: Archive) -> None:
+    words = [*COMMAND, "--redis-url", url, "--line", "other", "--archive"]
+    done = subprocess.run(
+        [*words, str(archive.folder.parent), "--list"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "no archive of other" in done.stderr
