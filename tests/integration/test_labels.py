@@ -167,6 +167,26 @@ def test_label_given_while_redis_is_away_arrives_when_it_is_back(tmp_path: Path)
         client.close()
 
 
+def test_label_that_could_not_be_sent_is_counted_and_none_is_taken_afterwards(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with embedded_url(tmp_path, server=find_server()) as url:
+        client = open_client(Access(url))
+        plant = Plant(client, "line")
+        with Consumer("line", "plc", redis_url=url, from_start=True) as verdicts:
+            plant.offer(1)
+            plant.judge()
+            verdict = verdicts.next(WAIT_S)
+            assert verdict is not None
+            stop(tmp_path)
+            verdicts.acknowledge(verdict)
+            verdicts.label(verdict, LabelKind.UNSURE)
+        client.close()
+    assert [one.__dict__["labels"] for one in caplog.records if one.msg == "labels.unsent"] == [1]
+    with pytest.raises(LabelError, match="closed"):
+        verdicts.label(verdict, LabelKind.UNSURE)
+
+
 def test_command_labels_a_part_and_keeps_its_frame(
     url: str, archive: Archive, book: LabelBook
 ) -> None:
