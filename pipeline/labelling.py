@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from engines.flags import File, Folder, Metavar, Name
 from pipeline.archive import Archive
-from pipeline.errors import ConnectionLost, LabelError, RedisFull
+from pipeline.errors import ConnectionLost, LabelError, RedisFull, SettingsError
 from pipeline.frames import LabelKind
 from pipeline.label_request import MAX_LINE_CHARS, Request, read_request, sentence
 from pipeline.labeller import Labeller, Sent
@@ -111,13 +111,16 @@ def _boxes(edges: list[float]) -> list[list[float]]:
 
 def _polygons(text: str) -> list[list[list[str]]]:
     polygons = [one.split() for one in text.split(";") if one.strip()]
-    return [[corner.split(",") for corner in corners] for corners in polygons]
+    corners = [[corner.split(",") for corner in polygon] for polygon in polygons]
+    if not all(len(corner) == 2 for polygon in corners for corner in polygon):  # noqa: PLR2004
+        raise ValueError('--polygon is corners in pixels, "Y,X Y,X Y,X"')
+    return corners
 
 
 def run(settings: LabellingSettings) -> int:
     """Label one frame or many, or list those that wait; 1 where a label was refused."""
     start_logs(settings.log_level, settings.log_format)
-    archive = Archive(settings.archive, settings.line) if settings.archive else None
+    archive = _archive(settings)
     with settings.link() as link:
         stream = LabelStream(link.client, settings.line)
         if settings.list_frames and archive is not None:
@@ -139,6 +142,18 @@ def run(settings: LabellingSettings) -> int:
             return _label_all(lines, labeller, settings)
 
 
+def _archive(settings: LabellingSettings) -> Archive | None:
+    if settings.archive is None:
+        return None
+    archive = Archive(settings.archive, settings.line)
+    if not archive.folder.is_dir():
+        raise SettingsError(
+            f"no archive of {settings.line} in {settings.archive}: start pipeline-worker with "
+            "--archive on it, or name the right --line"
+        )
+    return archive
+
+
 def _label_all(lines: TextIO, labeller: Labeller, settings: LabellingSettings) -> int:
     """Label line by line; a bad line is said and does not stop the others."""
     sent = refused = number = 0
@@ -155,7 +170,7 @@ def _label_all(lines: TextIO, labeller: Labeller, settings: LabellingSettings) -
         except (ConnectionLost, RedisFull) as error:
             said = f"{error}: {sent} labels were sent, begin again at line {number}"
             raise type(error)(said) from error
-    _warn(f"{sent} labels sent, {refused} refused")
+    _warn(f"sent {sent}, refused {refused}")
     return REFUSED_STATUS if refused else 0
 
 

@@ -104,10 +104,8 @@ def test_label_that_cannot_be_right_is_not_sent(book: LabelBook, client: Client,
 
 
 def test_labels_are_bounded(book: LabelBook, client: Client, line: str) -> None:
-    pipe = client.pipeline(transaction=False)
-    for _ in range(101_000):
-        pipe.xadd(Keys(line).labels, {"l": b""})
-    pipe.execute()
+    fill = "for _ = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'l', '') end"
+    client.eval(fill, 1, Keys(line).labels, 101_000)
     book.send(Label(entry(1), LabelKind.NORMAL))
     assert 100_000 <= client.xlen(Keys(line).labels) < 101_000
 
@@ -167,6 +165,26 @@ def test_label_given_while_redis_is_away_arrives_when_it_is_back(tmp_path: Path)
         with LabelBook("line", redis_url=url) as book:
             assert kinds(book) == [(verdict.entry_id, "unsure")]
         client.close()
+
+
+def test_label_that_could_not_be_sent_is_counted_and_none_is_taken_afterwards(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with embedded_url(tmp_path, server=find_server()) as url:
+        client = open_client(Access(url))
+        plant = Plant(client, "line")
+        with Consumer("line", "plc", redis_url=url, from_start=True) as verdicts:
+            plant.offer(1)
+            plant.judge()
+            verdict = verdicts.next(WAIT_S)
+            assert verdict is not None
+            stop(tmp_path)
+            verdicts.acknowledge(verdict)
+            verdicts.label(verdict, LabelKind.UNSURE)
+        client.close()
+    assert [one.__dict__["labels"] for one in caplog.records if one.msg == "labels.unsent"] == [1]
+    with pytest.raises(LabelError, match="closed"):
+        verdicts.label(verdict, LabelKind.UNSURE)
 
 
 def test_command_labels_a_part_and_keeps_its_frame(
@@ -232,7 +250,7 @@ def test_script_labels_many_and_a_bad_line_stops_none(
     assert done.returncode == 1
     assert "line 1: " in done.stderr
     assert "line 4: no frame" in done.stderr
-    assert "3 labels sent, 2 refused" in done.stderr
+    assert "sent 3, refused 2" in done.stderr
     assert len(done.stdout.splitlines()) == 3
     assert kinds(book) == [(entry(0), "normal"), (entry(1), "defect"), (entry(2), "unsure")]
     assert [label.by for _, label in book.since()][1] == "checker"
@@ -257,3 +275,12 @@ def test_command_without_an_archive_warns_that_it_cannot_look(
     assert done.returncode == 0
     assert "without --archive" in done.stderr
     assert kinds(book) == [(entry(5), "unsure")]
+
+
+def test_folder_that_is_no_archive_of_this_line_is_said(url: str, archive: Archive) -> None:
+    words = [*COMMAND, "--redis-url", url, "--line", "other", "--archive"]
+    done = subprocess.run(
+        [*words, str(archive.folder.parent), "--list"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "no archive of other" in done.stderr

@@ -9,6 +9,7 @@ import pytest
 from label_fakes import FIRST_MS, archived, entry, names, store
 
 from pipeline.archive import Archive
+from pipeline.archive_files import locked
 from pipeline.errors import SettingsError
 
 AGE_S = 1e9
@@ -126,16 +127,38 @@ def test_frame_that_is_gone_cannot_be_pinned(archive: Archive) -> None:
     assert names(archive.folder) == [f"{entry(1)}.json", f"{entry(1)}.png"]
 
 
-def test_pin_and_trim_at_once_leave_the_whole_frame_or_none(archive: Archive) -> None:
-    for _ in range(50):
-        store(archive, entry())
-        trimming = threading.Thread(target=archive.trim, args=(0, AGE_S, NOW))
+def test_frame_that_a_trim_is_about_to_remove_cannot_be_pinned(archive: Archive) -> None:
+    store(archive, entry())
+    pinned: list[bool] = []
+    pinning = threading.Thread(target=lambda: pinned.append(archive.pin(entry())))
+    with locked(archive.folder):
+        pinning.start()
+        pinning.join(0.3)
+        (archive.folder / "20251126T07" / f"{entry()}.json").unlink()
+    pinning.join()
+    assert pinned == [False]
+
+
+def test_frame_that_is_pinned_as_a_trim_begins_stays(archive: Archive) -> None:
+    store(archive, entry())
+    trimming = threading.Thread(target=archive.trim, args=(0, AGE_S, NOW))
+    with locked(archive.folder):
         trimming.start()
-        pinned = archive.pin(entry())
-        trimming.join()
-        assert (archive.find(entry()) is not None) is pinned
-        archive.unpin(entry())
-        archive.trim(0, AGE_S, NOW)
+        trimming.join(0.3)
+        (archive.folder / "20251126T07" / f"{entry()}.pin").touch()
+    trimming.join()
+    assert kept(archive) == [entry()]
+
+
+def test_hour_is_looked_at_again_once_it_has_changed(archive: Archive) -> None:
+    store(archive, entry(0))
+    hour = archive.folder / "20251126T07"
+    os.utime(hour, (1, 1))
+    first = archive.trim(1 << 30, AGE_S, NOW).kept_bytes
+    size = store(archive, entry(1))
+    assert archive.trim(1 << 30, AGE_S, NOW).kept_bytes == first + size
+    assert archive.trim(size, AGE_S, NOW).removed == 1
+    assert kept(archive) == [entry(1)]
 
 
 def test_what_a_killed_writer_left_goes_but_not_what_is_being_written(archive: Archive) -> None:

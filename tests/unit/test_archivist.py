@@ -120,6 +120,17 @@ def test_slow_disk_makes_nobody_wait_and_what_does_not_fit_is_counted(
     assert [record.msg for record in caplog.records] == ["archive.dropped"]  # said once, not thrice
 
 
+def test_place_of_a_written_frame_is_free_again(disk: SlowDisk) -> None:
+    disk.free.set()
+    with writing(disk) as archivist:
+        for number in range(3):
+            archivist.offer(held(entry(number=number), 3000), "NG", NG)  # 27 MB
+            deadline = time.monotonic() + WAIT_S
+            while len(list(disk.entries())) <= number and time.monotonic() < deadline:
+                time.sleep(0.01)
+        assert dropped(archivist) == 0
+
+
 def test_frame_larger_than_the_queue_is_taken_when_it_is_empty(disk: SlowDisk) -> None:
     with writing(disk) as archivist:
         archivist.offer(held(entry(), 4800), "NG", NG)  # 69 MB
