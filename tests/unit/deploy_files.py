@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,10 +93,14 @@ def unit_lines(path: Path) -> Iterator[tuple[str, str]]:
 def _compose_lines() -> Iterator[CommandLine]:
     for name, service in services().items():
         words = service.get("command") or ()
-        if words and words[0] == "nightly":
-            words = words[3:]  # HH:MM and the line
         if words:
-            yield CommandLine(f"compose:{name}", tuple(words), service.get("environment") or {})
+            given = service.get("environment") or {}
+            yield CommandLine(f"compose:{name}", _timed(words), given)
+
+
+def _timed(words: Sequence[str]) -> tuple[str, ...]:
+    """What `nightly TIME LINE` runs; other commands as they are."""
+    return tuple(words[3:] if words[0] == "nightly" else words)
 
 
 def _pod_lines() -> Iterator[CommandLine]:
@@ -104,7 +108,7 @@ def _pod_lines() -> Iterator[CommandLine]:
         for container in (pod_of(document) or {}).get("containers", ()):
             given = {each["name"]: each.get("value", "secret") for each in container.get("env", ())}
             if "command" in container:
-                words = tuple(map(str, container["command"]))
+                words = _timed(list(map(str, container["command"])))
                 yield CommandLine(f"{where}:{container['name']}", words, given)
 
 

@@ -31,10 +31,11 @@ class OnlyParses:
         self,
         prog: str,
         settings_type: type[CommandSettings],
-        _main: Callable[..., Any],
-        _expected: tuple[type[Exception], ...],
+        main: Callable[..., Any],
+        expected: tuple[type[Exception], ...],
         arguments: list[str] | None = None,
     ) -> NoReturn:
+        del main, expected
         given = commands.sys.argv[1:] if arguments is None else arguments
         self.settings = commands._parse(prog, settings_type, given)
         raise ParsedError

@@ -72,10 +72,10 @@ def night(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start_nightly(folder: Path) -> subprocess.Popen[str]:
+def start_nightly(folder: Path, at: str = "02:00") -> subprocess.Popen[str]:
     path = f"{folder / 'programs'}:{BIN}:{os.environ['PATH']}"
     return subprocess.Popen(
-        [BIN / "nightly", "02:00", "line-1", "work", "--line", "line-1"],
+        [BIN / "nightly", at, "line-1", "work", "--line", "line-1"],
         env={**os.environ, "PATH": path, "TEXTFILE_DIR": str(folder)},
         stderr=subprocess.PIPE,
         text=True,
@@ -91,16 +91,28 @@ def test_nightly_goes_on_after_a_night_that_failed_and_tells_of_one_that_did_not
     night: Path,
 ) -> None:
     timer = start_nightly(night)
-    pass_night(night, 3)
+    pass_night(night, 1)
     pass_night(night, 0)
     with (night / "nights").open("w"):  # it sleeps again: the second night is over
         timer.send_signal(signal.SIGTERM)
         _, said = timer.communicate(timeout=20)
     assert timer.returncode == 128 + signal.SIGTERM
     assert (night / "worked").read_text() == "--line line-1\n" * 2
-    assert said.count("ended with status 3") == 1
+    assert said.count("ended with status 1") == 1
     assert written(night, "line-1") > 1.7e9
     assert all(0 < int(s) <= 25 * 3600 for s in (night / "slept").read_text().split())
+
+
+@pytest.mark.parametrize(("status", "ended"), [(0, 0), (3, 0), (1, 1), (2, 2)])
+def test_one_night_ends_as_it_ended_and_a_refusal_by_the_gate_is_an_end(
+    night: Path, status: int, ended: int
+) -> None:
+    timer = start_nightly(night, "now")
+    (night / "how").write_text(f"{status}\n")
+    timer.communicate(timeout=20)
+    assert timer.returncode == ended
+    assert (night / "prn-retrain-line-1.prom").exists() is (ended == 0)
+    assert not (night / "slept").exists()
 
 
 def test_nightly_hands_a_signal_on_to_the_work(night: Path) -> None:

@@ -99,3 +99,7 @@ def test_camera_and_worker_see_the_same_shared_memory() -> None:
     for name in ("camera", "worker"):
         settings = dict(unit_lines(DEPLOY / f"systemd/prn-{name}@.service"))
         assert not {"PrivateIPC", "DynamicUser", "TemporaryFileSystem"} & set(settings)
+
+
+def test_night_refused_by_the_gate_is_no_failure() -> None:
+    assert dict(unit_lines(DEPLOY / "systemd/prn-retrain@.service"))["SuccessExitStatus"] == "3"
