@@ -29,6 +29,7 @@ class Telemetry:
         self.registry = CollectorRegistry()
         self._line = line
         self.ready = self._gauge("ready", "1 while this worker takes frames, as /readyz says")
+        self._serving: EngineName | None = None
         self._engine = Gauge(
             "prn_engine",
             "1 for the engine that judges in this worker",
@@ -89,8 +90,11 @@ class Telemetry:
         self._verdicts.labels(self._line, answer).inc()
 
     def serves(self, engine: EngineName) -> None:
-        """Say which engine judges from now on; the one before is shown no more."""
-        self._engine.clear()
+        """Say which engine judges; may be called as often as one likes."""
+        if engine == self._serving:
+            return
+        self._serving = engine
+        self._engine.clear()  # the one before is shown no more
         self._engine.labels(self._line, engine.model, engine.version, engine.sha256[:12]).set(1)
 
     def line_counts(self, counts: dict[str, int]) -> None:

@@ -77,7 +77,7 @@ class Worker:
         intake = Intake(post, lanes[0].input_size, options.max_deliveries)
         self._keeper = Keeper(post, intake, self._report)
         named = EngineName(manifest.model, manifest.version, manifest.sha256)
-        post.telemetry.serves(named)
+        self._named = named
         self._writer = Writer(post, self.limits, named)
         self._scorers = [
             Scorer(post, engine, curve, options.max_batch, options.batch_wait_ms, self._writer)
@@ -165,6 +165,7 @@ class Worker:
         """What this worker says of itself; nothing while it is stuck, so that others take over."""
         if self.ailing():
             return None
+        self._post.telemetry.serves(self._named)
         limits = self.limits()
         return encode_report(
             {
