@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def compose_config(*arguments: str, file: Path = DEPLOY / "compose.yaml") -> str
     return done.stdout
 
 
+@cache
 def services() -> dict[str, Document]:
     found: dict[str, Document] = json.loads(compose_config("--format=json"))["services"]
     return found

@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -72,14 +74,22 @@ def night(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start_nightly(folder: Path, at: str = "02:00") -> subprocess.Popen[str]:
+@contextmanager
+def nightly(folder: Path, at: str = "02:00") -> Iterator[subprocess.Popen[str]]:
     path = f"{folder / 'programs'}:{BIN}:{os.environ['PATH']}"
-    return subprocess.Popen(
+    timer = subprocess.Popen(
         [BIN / "nightly", at, "line-1", "work", "--line", "line-1"],
         env={**os.environ, "PATH": path, "TEXTFILE_DIR": str(folder)},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
+    try:
+        yield timer
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(timer.pid, signal.SIGKILL)  # what it started, too
+        timer.communicate()
 
 
 def pass_night(folder: Path, status: int) -> None:
@@ -90,12 +100,12 @@ def pass_night(folder: Path, status: int) -> None:
 def test_nightly_goes_on_after_a_night_that_failed_and_tells_of_one_that_did_not(
     night: Path,
 ) -> None:
-    timer = start_nightly(night)
-    pass_night(night, 1)
-    pass_night(night, 0)
-    with (night / "nights").open("w"):  # it sleeps again: the second night is over
-        timer.send_signal(signal.SIGTERM)
-        _, said = timer.communicate(timeout=20)
+    with nightly(night) as timer:
+        pass_night(night, 1)
+        pass_night(night, 0)
+        with (night / "nights").open("w"):  # it sleeps again: the second night is over
+            timer.send_signal(signal.SIGTERM)
+            _, said = timer.communicate(timeout=20)
     assert timer.returncode == 128 + signal.SIGTERM
     assert (night / "worked").read_text() == "--line line-1\n" * 2
     assert said.count("ended with status 1") == 1
@@ -107,9 +117,9 @@ def test_nightly_goes_on_after_a_night_that_failed_and_tells_of_one_that_did_not
 def test_one_night_ends_as_it_ended_and_a_refusal_by_the_gate_is_an_end(
     night: Path, status: int, ended: int
 ) -> None:
-    timer = start_nightly(night, "now")
-    (night / "how").write_text(f"{status}\n")
-    timer.communicate(timeout=20)
+    with nightly(night, "now") as timer:
+        (night / "how").write_text(f"{status}\n")
+        timer.communicate(timeout=20)
     assert timer.returncode == ended
     assert (night / "prn-retrain-line-1.prom").exists() is (ended == 0)
     assert not (night / "slept").exists()
@@ -119,14 +129,14 @@ def test_nightly_hands_a_signal_on_to_the_work(night: Path) -> None:
     started = night / "started"
     os.mkfifo(started)
     (night / "programs/work").write_text(
-        f"#!/bin/sh\ntrap 'echo stopped >{night}/stopped; exit 1' TERM\n"
-        f"echo $$ >{started}\nread -r _ <{night}/how &\nwait\n"
+        f"#!/bin/sh\n/bin/sleep 60 &\ntrap 'kill $!; echo stopped >{night}/stopped; exit 1' TERM\n"
+        f"echo $$ >{started}\nwait\n"
     )
-    timer = start_nightly(night)
-    (night / "nights").write_text("\n")
-    started.read_text()
-    timer.send_signal(signal.SIGTERM)
-    timer.communicate(timeout=20)
+    with nightly(night) as timer:
+        (night / "nights").write_text("\n")
+        started.read_text()
+        timer.send_signal(signal.SIGTERM)
+        timer.communicate(timeout=20)
     assert (night / "stopped").read_text() == "stopped\n"
     assert not (night / "prn-retrain-line-1.prom").exists()
 
