@@ -69,6 +69,11 @@ def test_secrets_and_pictures_stay_out_of_images() -> None:
     assert not any("secret" in line for line in lines if line.startswith("!"))
 
 
+def test_secrets_stay_out_of_the_repository() -> None:
+    ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    assert {"secrets/", "/deploy/.env"} <= set(ignored)
+
+
 @pytest.mark.parametrize("needed", NEEDED)
 def test_every_package_is_pinned_to_a_version_that_the_project_takes(needed: str) -> None:
     requirement = Requirement(needed)

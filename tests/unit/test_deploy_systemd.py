@@ -9,21 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import missing
 from deploy_files import DEPLOY, UNITS, unit_lines
 
 TARGETS = "sysinit basic shutdown network network-online multi-user timers time-set time-sync"
 INSTANCES = {"prn-camera@": "cam-1", "prn-worker@": "line-1-a", "prn-retrain@": "line-1"}
 SERVICES = [path for path in UNITS if path.suffix == ".service"]
 MOST_EXPOSURE = "20"  # of 100; systemd calls 20 OK and 96 UNSAFE
-
-
-@pytest.fixture(scope="module")
-def analyze() -> str:
-    found = shutil.which("systemd-analyze")
-    if found is None:
-        missing("no systemd-analyze to judge the units: install systemd")
-    return str(found)
 
 
 @pytest.fixture
@@ -50,27 +41,36 @@ def unit_name(path: Path) -> str:
     return path.name if stem is None else f"{path.stem}{stem}{path.suffix}"
 
 
-def verify(analyze: str, machine: Path, unit: str) -> subprocess.CompletedProcess[str]:
-    command = [analyze, "verify", f"--root={machine}", "--man=no", "--recursive-errors=yes", unit]
+def verify(systemd_analyze: str, machine: Path, unit: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        systemd_analyze,
+        "verify",
+        f"--root={machine}",
+        "--man=no",
+        "--recursive-errors=yes",
+        unit,
+    ]
     folder = machine / "etc/systemd/system"
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
-def test_systemd_accepts_the_unit(analyze: str, machine: Path, path: Path) -> None:
-    done = verify(analyze, machine, unit_name(path))
+def test_systemd_accepts_the_unit(systemd_analyze: str, machine: Path, path: Path) -> None:
+    done = verify(systemd_analyze, machine, unit_name(path))
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_systemd_refuses_what_is_wrong(analyze: str, machine: Path) -> None:
+def test_systemd_refuses_what_is_wrong(systemd_analyze: str, machine: Path) -> None:
     unit = machine / "etc/systemd/system/prn-worker@.service"
     unit.write_text(unit.read_text().replace("Restart=always", "Restart=sometimes"))
-    assert "sometimes" in verify(analyze, machine, "prn-worker@line-1-a.service").stderr
+    assert "sometimes" in verify(systemd_analyze, machine, "prn-worker@line-1-a.service").stderr
 
 
 @pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
-def test_systemd_finds_the_service_little_exposed(analyze: str, machine: Path, path: Path) -> None:
-    command = [analyze, "security", "--offline=true", f"--root={machine}"]
+def test_systemd_finds_the_service_little_exposed(
+    systemd_analyze: str, machine: Path, path: Path
+) -> None:
+    command = [systemd_analyze, "security", "--offline=true", f"--root={machine}"]
     done = subprocess.run(
         [*command, f"--threshold={MOST_EXPOSURE}", path.name],
         capture_output=True,
