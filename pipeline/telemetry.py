@@ -15,6 +15,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from pipeline.frames import EngineName
+
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _FRAMES = (1, 2, 4, 8, 16, 32, 64, 128)
 Ailing = Callable[[], str]  # what is wrong, or ""
@@ -26,6 +28,14 @@ class Telemetry:
     def __init__(self, line: str) -> None:
         self.registry = CollectorRegistry()
         self._line = line
+        self.ready = self._gauge("ready", "1 while this worker takes frames, as /readyz says")
+        self._serving: EngineName | None = None
+        self._engine = Gauge(
+            "prn_engine",
+            "1 for the engine that judges in this worker",
+            ["line", "model", "version", "sha256"],
+            registry=self.registry,
+        )
         self.transport = self._seconds("transport", "captured until in the worker's hands")
         self.queue_wait = self._seconds(
             "queue_wait", "in the worker's hands until its batch starts"
@@ -104,6 +114,14 @@ class Telemetry:
         """Count one attempt to change the engine, by how it ended."""
         self._swaps.labels(self._line, outcome).inc()
 
+    def serves(self, engine: EngineName) -> None:
+        """Say which engine judges; may be called as often as one likes."""
+        if engine == self._serving:
+            return
+        self._serving = engine
+        self._engine.clear()  # the one before is shown no more
+        self._engine.labels(self._line, engine.model, engine.version, engine.sha256[:12]).set(1)
+
     def line_counts(self, counts: dict[str, int]) -> None:
         """Take over the line's own count of verdicts."""
         for answer, count in counts.items():
@@ -124,6 +142,7 @@ def served(
     def page(environ: dict[str, Any], start: Any) -> Iterable[bytes]:  # noqa: ANN401
         path = environ["PATH_INFO"]
         if path == "/metrics":
+            telemetry.ready.set(not ready())
             start("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
             return [generate_latest(telemetry.registry)]
         checks = {"/healthz": health, "/readyz": ready}

@@ -208,6 +208,7 @@ class Worker:
         if self.ailing():
             return None
         serving = self._in_force.serving
+        self._post.telemetry.serves(serving.name)
         limits = self.limits_of(serving)
         swapper = self._swapper
         return encode_report(

@@ -109,6 +109,8 @@ def test_line_slower_than_its_camera_answers_every_part_and_counts_what_it_shed(
     assert report.answers["OK"] > 10
     metrics = page(plant, "/metrics")
     assert f'answer="SHED",line="line-1"}} {float(report.answers["SHED"])}' in metrics
+    assert 'prn_ready{line="line-1"} 1.0' in metrics
+    assert 'prn_engine{line="line-1",model="fixed"' in metrics
     assert worker.stop() == 0
 
 
