@@ -5,6 +5,7 @@ scorer   takes the next batch from the tray by deadline, scores it, hands it to 
          each lane of the engine
 writer   judges, publishes, gives ring slots back
 keeper   beats, answers what is past its deadline, takes over from dead workers, hears controls
+swapper  follows a registry: brings in the engine that it promotes, while the old one judges
 
 Handing a frame from thread to thread takes time, so where nothing else waits a reader has it scored
 and the scorer has it published in their own threads.

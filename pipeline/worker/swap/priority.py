@@ -1,9 +1,10 @@
-"""Work that yields to the worker's: threads that the system runs where nobody else wants the core.
+"""A newcomer's own threads yield to everyone until it judges.
 
-Linux gives every thread a priority of its own, and threads that it starts inherit it. So those that
-an engine starts while it is loaded are as low as the loader, and must be raised before it judges:
-an engine at the lowest priority took 40 times as long on a busy machine (docs/experiments.md).
-Lowering is everyone's right, raising is not: where a process may not, nothing is lowered.
+Linux gives every thread a priority of its own. An engine's threads compute without Python's lock,
+so they may wait for a core while it shadows. The thread that loads it may not: at the lowest
+priority it held that lock while it waited for a core, and every frame waited with it
+(docs/experiments.md). Lowering is everyone's right, raising is not: where a process may not raise,
+nothing is lowered.
 """
 
 import os
@@ -15,15 +16,12 @@ LOWEST = 19
 _THREADS = Path("/proc/self/task")
 
 
-def _threads() -> dict[int, int]:
-    """The priority of each thread of this process, by its id; empty on other systems."""
-    found: dict[int, int] = {}
+def _threads() -> set[int]:
+    """The threads of this process that are not Python's; none on other systems."""
     if not _THREADS.is_dir():
-        return found
-    for entry in _THREADS.iterdir():
-        with suppress(ProcessLookupError):
-            found[int(entry.name)] = os.getpriority(os.PRIO_PROCESS, int(entry.name))
-    return found
+        return set()
+    python = {thread.native_id for thread in threading.enumerate()}
+    return {int(entry.name) for entry in _THREADS.iterdir()} - python
 
 
 def may_raise() -> bool:
@@ -46,27 +44,25 @@ def may_raise() -> bool:
     return bool(allowed)
 
 
-class Lowered:
-    """The threads that were lowered with one newcomer."""
+class EngineThreads:
+    """The threads that an engine started, from before it is opened until it judges."""
 
     def __init__(self) -> None:
-        self._usual: int | None = None
-        self._known: set[int] = set()
+        self._before = _threads()
+        self._lowered: dict[int, int] = {}  # thread -> its usual priority
 
-    def enter(self) -> None:
-        """Lower the calling thread, and with it those that it starts, if they may be raised."""
+    def lower(self) -> None:
+        """Let those that were started since then yield to everyone, if they can be raised again."""
         if not may_raise():
             return
-        self._known = set(_threads())
-        mine = threading.get_native_id()
-        self._usual = os.getpriority(os.PRIO_PROCESS, mine)
-        os.setpriority(os.PRIO_PROCESS, mine, LOWEST)
+        for thread in _threads() - self._before:
+            with suppress(ProcessLookupError):
+                self._lowered[thread] = os.getpriority(os.PRIO_PROCESS, thread)
+                os.setpriority(os.PRIO_PROCESS, thread, LOWEST)
 
-    def raise_all(self) -> None:
-        """Give every thread that was started low the usual priority; safe to repeat."""
-        if self._usual is None:
-            return
-        for thread, priority in _threads().items():
-            if thread not in self._known and priority == LOWEST:
-                with suppress(ProcessLookupError):
-                    os.setpriority(os.PRIO_PROCESS, thread, self._usual)
+    def raise_again(self) -> None:
+        """Give them back what they had; safe to repeat."""
+        for thread, usual in self._lowered.items():
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, thread, usual)
+        self._lowered.clear()
