@@ -79,6 +79,7 @@ class Attempt:
         done: list[Serving | Exception] = []
 
         def work() -> None:
+            self._threads.lower()
             try:
                 done.append(self._warmed(load()))
             except Exception as error:  # noqa: BLE001  # the edge of a thread: raised below
@@ -99,7 +100,6 @@ class Attempt:
         """Warm it, unless the line's frames do not fit it."""
         try:
             self._check_size(newcomer)
-            self._threads.lower()
             warm(newcomer, self._wait_for_spare_time)
         except BaseException:
             newcomer.close()

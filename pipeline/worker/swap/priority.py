@@ -1,10 +1,10 @@
-"""A newcomer's own threads yield to everyone until it judges.
+"""A newcomer is loaded, and computes until it judges, where nobody else wants the core.
 
-Linux gives every thread a priority of its own. An engine's threads compute without Python's lock,
-so they may wait for a core while it shadows. The thread that loads it may not: at the lowest
-priority it held that lock while it waited for a core, and every frame waited with it
-(docs/experiments.md). Lowering is everyone's right, raising is not: where a process may not raise,
-nothing is lowered.
+Linux gives every thread a priority of its own, and threads that it starts inherit it: so those that
+an engine starts are as low as its loader, and must be raised before it judges. A loader that waits
+for a core while it has Python's lock keeps every frame waiting: so what takes long is compiled in
+another process (`engines.prepare`), and what is left has the lock for milliseconds only.
+Lowering is everyone's right, raising is not: where a process may not raise, nothing is lowered.
 """
 
 import os
@@ -45,24 +45,25 @@ def may_raise() -> bool:
 
 
 class EngineThreads:
-    """The threads that an engine started, from before it is opened until it judges."""
+    """The loader of an engine and the threads that it starts, until the engine judges."""
 
     def __init__(self) -> None:
-        self._before = _threads()
-        self._lowered: dict[int, int] = {}  # thread -> its usual priority
+        self._before: set[int] = set()
+        self._usual: int | None = None
 
     def lower(self) -> None:
-        """Let those that were started since then yield to everyone, if they can be raised again."""
+        """Let the calling thread, and those that it starts, yield to everyone."""
         if not may_raise():
+            return
+        self._before = _threads()
+        mine = threading.get_native_id()
+        self._usual = os.getpriority(os.PRIO_PROCESS, mine)
+        os.setpriority(os.PRIO_PROCESS, mine, LOWEST)
+
+    def raise_again(self) -> None:
+        """Give those that were started since the usual priority; safe to repeat."""
+        if self._usual is None:
             return
         for thread in _threads() - self._before:
             with suppress(ProcessLookupError):
-                self._lowered[thread] = os.getpriority(os.PRIO_PROCESS, thread)
-                os.setpriority(os.PRIO_PROCESS, thread, LOWEST)
-
-    def raise_again(self) -> None:
-        """Give them back what they had; safe to repeat."""
-        for thread, usual in self._lowered.items():
-            with suppress(ProcessLookupError):
-                os.setpriority(os.PRIO_PROCESS, thread, usual)
-        self._lowered.clear()
+                os.setpriority(os.PRIO_PROCESS, thread, self._usual)
