@@ -1,8 +1,8 @@
 """Compiling an engine in another process, for one that must not feel it.
 
-A worker that judges parts takes what comes out of it in a quarter of the time and CPU that compiling
-takes (docs/experiments.md). The other process runs at the lowest priority; what it compiled goes
-through an unlinked file, so nothing foreign is ever read, and nothing is left behind.
+A worker that judges parts takes what comes out of it in a quarter to a half of the CPU time that
+compiling takes (docs/experiments.md). The other process runs where a core would be idle; what it
+made comes through an unlinked file: nothing foreign is ever read, and nothing is left behind.
 """
 
 import logging

@@ -28,7 +28,7 @@ def test_worker_is_told_exactly_one_way_which_engine(given: dict[str, Any]) -> N
         WorkerSettings(**given)
 
 
-@pytest.mark.parametrize(("registry", "look_s"), [("shelf", 0.5), ("s3://bucket/shelf", 10.0)])
+@pytest.mark.parametrize(("registry", "look_s"), [("shelf", 0.2), ("s3://bucket/shelf", 10.0)])
 def test_worker_looks_often_where_a_look_costs_nothing(registry: str, look_s: float) -> None:
     assert WorkerSettings(registry=registry).pace().look_s == look_s
     assert WorkerSettings(registry=registry, registry_look_s=2.0).pace().look_s == 2.0

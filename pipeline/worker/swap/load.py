@@ -105,12 +105,15 @@ def _serving(opened: OpenedEngine, version: str, way: Way, incumbent: Serving | 
     if curve is None:
         curve = incumbent.curve if incumbent else _measured_curve(opened, way.max_batch)
     max_batch = min(way.max_batch or curve.best_batch(), opened.engine.max_batch)
+    max_batch = -(-max_batch // len(lanes))  # lanes share what is worthwhile
+    fields = {"backend": opened.backend, "max_batch": max_batch, "one_ms": curve.ms(1)}
+    _log.info("engine.ready", extra={"version": version or manifest.version, **fields})
     return Serving(
         name=EngineName(manifest.model, manifest.version, manifest.sha256),
         thresholds=manifest.thresholds,
         lanes=lanes,
         curve=curve,
-        max_batch=-(-max_batch // len(lanes)),  # lanes share what is worthwhile
+        max_batch=max_batch,
         version=version,
     )
 
