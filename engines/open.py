@@ -47,7 +47,11 @@ class OpenedEngine:
 
 
 def open_engine(
-    path: Path, backend: Backend = "auto", device: str = "auto", threads: int = 0
+    path: Path,
+    backend: Backend = "auto",
+    device: str = "auto",
+    threads: int = 0,
+    prepared: bytes | None = None,
 ) -> OpenedEngine:
     """Open the engine file `path` after its manifest is verified.
 
@@ -58,6 +62,7 @@ def open_engine(
         device: `auto` (the CPU; for a plan the first GPU), `cpu`, `cuda` or `cuda:1`. A GPU that
             does not work is an error: nothing falls back to the CPU.
         threads: CPU cores to use; 0 for all that this process may use.
+        prepared: from `engines.prepare`, for the same file, device and threads.
 
     Raises:
         ManifestError: file and manifest do not fit each other or this program.
@@ -69,7 +74,20 @@ def open_engine(
     _check_format(path, manifest, on_gpu=cuda_index is not None)
     if path.suffix == ".plan":
         chosen = _plan_backend(path, manifest, backend)
+    if prepared is not None and chosen == "openvino":
+        return _open_openvino(path, manifest, cuda_index, threads or usable_cores(), prepared)
     return _OPENERS[chosen](path, manifest, cuda_index, threads or usable_cores())
+
+
+def compiles_here(path: Path, backend: Backend, device: str) -> bool:
+    """Whether opening this file compiles it for this CPU, as `engines.prepare` can do elsewhere.
+
+    Raises:
+        BackendError: no such device, or nothing here runs such a file.
+    """
+    if path.suffix != ".onnx":
+        return False
+    return _choose(path, backend, on_gpu=_cuda_index(device) is not None) == "openvino"
 
 
 def _cuda_index(device: str) -> int | None:
@@ -111,7 +129,11 @@ def _check_format(path: Path, manifest: Manifest, *, on_gpu: bool) -> None:
 
 
 def _open_openvino(
-    path: Path, manifest: Manifest, cuda_index: int | None, threads: int
+    path: Path,
+    manifest: Manifest,
+    cuda_index: int | None,
+    threads: int,
+    prepared: bytes | None = None,
 ) -> OpenedEngine:
     del cuda_index
     try:
@@ -121,7 +143,7 @@ def _open_openvino(
         )
     except ImportError as error:
         raise _missing("openvino", error) from error
-    network = load_network(path, manifest, threads)
+    network = load_network(path, manifest, threads, prepared)
     lanes = [OpenVinoEngine(network) for _ in range(min(network.streams, MOST_LANES))]
     return OpenedEngine(lanes[0], manifest, network.backend, tuple(lanes[1:]))
 

@@ -49,21 +49,38 @@ class Network:
         return f"openvino {version} cpu, {streams} streams, {taken}"
 
 
-def load_network(path: Path, manifest: Manifest, threads: int) -> Network:
+def load_network(
+    path: Path, manifest: Manifest, threads: int, prepared: bytes | None = None
+) -> Network:
     """Load and compile a file.
 
     Args:
         path: the `.onnx` file; its manifest is verified.
         manifest: what the file is.
         threads: frames computed at the same time; at least 1.
+        prepared: from `compiled_bytes` of this release, for the same file and threads.
 
     Raises:
         ManifestError: the graph does not fit the contract or the manifest.
         BackendError: OpenVINO cannot read or compile it.
     """
-    model, scales = _read(path, manifest)
     streams = min(threads, manifest.max_batch)
+    if prepared is not None:
+        compiled = _import(prepared, manifest, streams)
+        scales = check_contract(_ports(compiled.inputs), _ports(compiled.outputs), manifest)
+        return Network(manifest, scales, streams, compiled)
+    model, scales = _read(path, manifest)
     return Network(manifest, scales, streams, _compile(model, manifest, streams))
+
+
+def compiled_bytes(path: Path, manifest: Manifest, threads: int) -> bytes:
+    """Compile a file, for `load_network` in another process of this machine.
+
+    Raises:
+        ManifestError, BackendError: as `load_network`.
+    """
+    exported: bytes = load_network(path, manifest, threads).compiled.export_model().getvalue()
+    return exported
 
 
 class OpenVinoEngine:
@@ -198,19 +215,32 @@ def _ports(ports: list[Any]) -> list[Port]:
     ]
 
 
-def _compile(model: Any, manifest: Manifest, streams: int) -> Any:  # noqa: ANN401
-    settings = {
+def _settings(manifest: Manifest, streams: int) -> dict[str, str | int | bool]:
+    return {
         "INFERENCE_PRECISION_HINT": _HINTS[manifest.precision],
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": streams,
         # Pinned streams of two workers on one machine would sit on the same cores.
         "ENABLE_CPU_PINNING": False,
     }
+
+
+def _compile(model: Any, manifest: Manifest, streams: int) -> Any:  # noqa: ANN401
     try:
-        return openvino.Core().compile_model(model, "CPU", settings)
+        return openvino.Core().compile_model(model, "CPU", _settings(manifest, streams))
     except RuntimeError as error:
         raise BackendError(
             f"OpenVINO {openvino.__version__} cannot compile {manifest.model}: {_last_line(error)}"
+        ) from error
+
+
+def _import(prepared: bytes, manifest: Manifest, streams: int) -> Any:  # noqa: ANN401
+    try:
+        return openvino.Core().import_model(prepared, "CPU", _settings(manifest, streams))
+    except RuntimeError as error:
+        raise BackendError(
+            f"OpenVINO {openvino.__version__} cannot take what it compiled of {manifest.model}: "
+            f"{_last_line(error)}"
         ) from error
 
 

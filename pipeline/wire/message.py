@@ -56,7 +56,7 @@ def encode_refusal(refusal: Refusal) -> bytes:
         {
             "version": refusal.version,
             "promoted_at": refusal.promoted_at,
-            "why": refusal.why[:_WHY_CHARS],
+            "why": refusal.why[:_WHY_CHARS].encode(errors="replace").decode(),
             "worker": refusal.worker,
         }
     )

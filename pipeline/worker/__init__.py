@@ -6,6 +6,7 @@ scorer   takes the next batch from the tray by deadline, scores it, hands it to 
 writer   judges, publishes, gives ring slots back
 archivist  writes frames worth a label to the archive, after their verdicts (only with --archive)
 keeper   beats, answers what is past its deadline, takes over from dead workers, hears controls
+swapper  follows a registry: brings in the engine that it promotes, while the old one judges
 
 Handing a frame from thread to thread takes time, so where nothing else waits a reader has it scored
 and the scorer has it published in their own threads.

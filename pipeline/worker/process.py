@@ -68,12 +68,6 @@ def _serve(
     follow: Callable[[Around], Swapper] | None,
 ) -> int:
     serving = in_force.serving
-    fields = {
-        "version": serving.version or serving.name.version,
-        "max_batch": serving.max_batch,
-        "one_ms": serving.curve.ms(1),
-    }
-    _log.info("engine.ready", extra=fields)
     warn_if_apart(link.client)
     post = _post(settings, link, name, capacity(serving.max_batch, len(serving.lanes)))
     worker = Worker(post, in_force, settings.options(), follow)

@@ -14,7 +14,7 @@ from pipeline.worker.record import KEPT
 from pipeline.worker.swap.around import Pace
 from pipeline.worker.swap.load import Way
 
-FOLDER_LOOK_S = 0.5  # a rollback without a message is heeded in less than a second
+FOLDER_LOOK_S = 0.2  # a rollback without a message is heeded in less than a second
 _DAY_S = 86_400.0
 URL_LOOK_S = 10.0  # each look is a request that somebody pays for
 
@@ -35,7 +35,7 @@ class WorkerSettings(LineSettings):
         default=None,
         gt=0,
         description="seconds between two looks at it, beside pipeline-control --look; "
-        "default: 0.5 for a folder, 10 for a URL",
+        "default: 0.2 for a folder, 10 for a URL",
     )
     engine_cache: Folder | None = Field(
         default=None, description="where its engines are copied to; default: STATE_DIR/engines"

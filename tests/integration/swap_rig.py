@@ -1,4 +1,4 @@
-"""A line whose workers swap between fixed engines, in this process, and a camera that never rests."""
+"""A line whose workers swap between fixed engines, and a camera that never rests."""
 
 import itertools
 import shutil
@@ -184,9 +184,7 @@ class SwapRig:
         now = time.time_ns()
         meta = FrameMeta("cam", self.offered, "part", now, now + int(in_s * 1e9))
         head = encode_head(Head(meta, Codec.RAW, (SIDE, SIDE)))
-        self.intake.offer(
-            self.offered, head, pixels, len(pixels), meta.deadline_ns, "", shed=False
-        )
+        self.intake.offer(self.offered, head, pixels, len(pixels), meta.deadline_ns, "", shed=False)
         self.offered += 1
 
     def verdicts(self) -> list[Verdict]:
@@ -196,7 +194,10 @@ class SwapRig:
     def engines_in_turn(self, worker: str) -> list[str]:
         """The engines that a worker judged with, by when it began each batch; repeats left out."""
         judged = [
-            (verdict.meta.captured_ns / 1e6 + said.timings.transport_ms + said.timings.queue_ms, said)
+            (
+                verdict.meta.captured_ns / 1e6 + said.timings.transport_ms + said.timings.queue_ms,
+                said,
+            )
             for verdict in self.verdicts()
             if (said := verdict.judgement) is not None and said.worker == worker
         ]

@@ -84,15 +84,14 @@ def test_newcomer_that_calls_too_many_parts_ng_is_rolled_back_and_refused_for_al
     rig: SwapRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     second = rig.registry.add("two", plan(1.1), image_threshold=0.1)
-    with rig.worker("a") as member, rig.worker("b") as other:
-        with rig.camera():
-            until(lambda: rig.offered > 200)
-            rig.registry.promote("two")
-            until(lambda: member.swaps("refused") + other.swaps("refused") == 1)
-            refused, spared = (member, other) if member.swaps("refused") else (other, member)
-            until(lambda: "more parts are NG" in spared.swapper.says())
-            assert (refused.version, spared.version) == ("one", "one")
-            until(lambda: refused.in_force.before is None)
+    with rig.worker("a") as member, rig.worker("b") as other, rig.camera():
+        until(lambda: rig.offered > 200)
+        rig.registry.promote("two")
+        until(lambda: member.swaps("refused") + other.swaps("refused") == 1)
+        refused, spared = (member, other) if member.swaps("refused") else (other, member)
+        until(lambda: "more parts are NG" in spared.swapper.says())
+        assert (refused.version, spared.version) == ("one", "one")
+        until(lambda: refused.in_force.before is None)
     packed = rig.link.client.get(Keys(rig.line).refused)
     assert packed is not None
     refusal = decode_refusal(packed)
@@ -215,4 +214,3 @@ def test_announced_promotion_is_looked_at_at_once(rig: SwapRig, url: str) -> Non
         rig.registry.promote("two")
         assert announce(rig.line, redis_url=url, state_dir=rig.folder) == 1
         until(lambda: member.version == "two")
-

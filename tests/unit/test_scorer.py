@@ -7,17 +7,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from engines.cost import CostCurve
 from engines.engine import Pixels, Scores
+from engines.errors import ScoringError
 from engines.manifest import CostPoint, Thresholds
 from pipeline.batching import Waiting
 from pipeline.frames import EngineName
 from pipeline.judge import Limits
 from pipeline.streams.work import Entry
 from pipeline.worker.halt import Halt
-from pipeline.worker.outbox import Outbox, Scored
-from pipeline.worker.scorer import Scorer
+from pipeline.worker.outbox import Outbox, Refused, Scored
+from pipeline.worker.scorer import FAILURES_TO_STOP, Scorer
 from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.tray import Held, Tray
 
@@ -32,6 +34,11 @@ class QuickEngine:
 
     def score(self, frames: Pixels) -> Scores:
         return Scores(np.zeros(len(frames), np.float32), np.zeros((len(frames), 2, 2), np.float32))
+
+
+class GoneEngine(QuickEngine):
+    def score(self, frames: Pixels) -> Scores:
+        raise ScoringError(f"no device for {len(frames)} frames")
 
 
 class SlowWriter:
@@ -62,9 +69,7 @@ def test_frame_that_comes_while_another_is_published_at_once_is_scored_after_it(
     tray, writer = Tray(4), SlowWriter()
     outbox: Outbox = queue.SimpleQueue()
     post: Any = SimpleNamespace(tray=tray, outbox=outbox, halt=Halt())
-    curve = CostCurve.through([CostPoint(batch=1, median_ms=1, p99_ms=1)])
-    thresholds = Thresholds(image=0.5, pixel=0.5, method="chosen", normals=0)
-    serving = Serving(EngineName("quick", "1", "0"), thresholds, (QuickEngine(),), curve, 4)
+    serving = serving_of("quick", QuickEngine())
     limits = Limits(0.5, 0.5)
     scorer = Scorer(post, InForce(serving), 0, 0.0, writer, lambda _: limits)  # type: ignore[arg-type]
     scoring = threading.Thread(target=scorer.run)
@@ -83,3 +88,30 @@ def test_frame_that_comes_while_another_is_published_at_once_is_scored_after_it(
     scoring.join(WAIT_S)
     reading.join(WAIT_S)
     assert published == ["1-0", "2-0"]
+
+
+def serving_of(name: str, engine: QuickEngine) -> Serving:
+    thresholds = Thresholds(image=0.5, pixel=0.5, method="chosen", normals=0)
+    curve = CostCurve.through([CostPoint(batch=1, median_ms=1, p99_ms=1)])
+    return Serving(EngineName(name, "1", "0"), thresholds, (engine,), curve, 4, name)
+
+
+@pytest.mark.parametrize("on_probation", [True, False])
+def test_engine_that_is_gone_gives_way_to_the_old_one_while_it_is_on_probation(
+    *, on_probation: bool
+) -> None:
+    halt, outbox = Halt(), queue.SimpleQueue[Scored | Refused | None]()
+    post: Any = SimpleNamespace(tray=Tray(4), outbox=outbox, halt=halt)
+    in_force = InForce(serving_of("old", QuickEngine()))
+    in_force.take(serving_of("new", GoneEngine()), on_probation=on_probation)
+    limits = Limits(0.5, 0.5)
+    writer: Any = SlowWriter()
+    writer.go_on.set()
+    scorer = Scorer(post, in_force, 0, 0.0, writer, lambda _: limits)
+    for number in range(FAILURES_TO_STOP):
+        assert scorer.score_at_once(held(f"{number}-0"))
+    assert in_force.serving.version == ("old" if on_probation else "new")
+    assert halt.draining.is_set() is not on_probation
+    if on_probation:
+        assert scorer.score_at_once(held("11-0"))
+        assert writer.published == ["11-0"]

@@ -22,6 +22,18 @@ def test_threshold_that_is_no_number_is_refused(number: float) -> None:
         Thresholds(image=number, pixel=0.5, method="chosen", normals=0)
 
 
+@pytest.mark.parametrize("given", [{}, {"engine": Path("prn.onnx"), "registry": "shelf"}])
+def test_worker_is_told_exactly_one_way_which_engine(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="--registry"):
+        WorkerSettings(**given)
+
+
+@pytest.mark.parametrize(("registry", "look_s"), [("shelf", 0.2), ("s3://bucket/shelf", 10.0)])
+def test_worker_looks_often_where_a_look_costs_nothing(registry: str, look_s: float) -> None:
+    assert WorkerSettings(registry=registry).pace().look_s == look_s
+    assert WorkerSettings(registry=registry, registry_look_s=2.0).pace().look_s == 2.0
+
+
 @pytest.mark.parametrize("field", ["deadline_ms", "budget_mb"])
 def test_camera_settings_without_end_are_refused(field: str) -> None:
     without_end: dict[str, Any] = {field: math.inf}

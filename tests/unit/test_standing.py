@@ -28,6 +28,11 @@ def test_pause_keeps_the_thresholds() -> None:
     assert apply(paused, {"kind": "resume"}) == STANDING
 
 
+def test_look_changes_nothing_but_is_counted() -> None:
+    looked = apply(STANDING, {"kind": "look"})
+    assert (looked, looked.looks) == (Standing(0.5, 0.4, looks=1), 1)
+
+
 @pytest.mark.parametrize(
     "message",
     [

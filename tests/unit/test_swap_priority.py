@@ -1,37 +1,48 @@
 import os
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
-from pipeline.worker.swap.priority import LOWEST, Lowered, may_raise
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.worker.swap.priority import LOWEST, EngineThreads, may_raise
 
 
-def test_threads_that_a_loader_starts_are_raised_before_they_matter() -> None:
-    if not may_raise():
-        return  # this process may not: nothing is lowered, as the next test shows
-    lowered, ready, done = Lowered(), threading.Event(), threading.Event()
-    ids: list[int] = []
+@pytest.fixture
+def threads_of_opencv() -> Iterator[None]:
+    """Let OpenCV start its threads anew."""
+    usual = cv2.getNumThreads()
+    cv2.setNumThreads(0)
+    yield
+    cv2.setNumThreads(usual)
 
-    def stream() -> None:
-        ids.append(threading.get_native_id())
-        ready.set()
-        done.wait(10)
+
+def priorities() -> list[int]:
+    threads = Path("/proc/self/task").iterdir()
+    return [os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads]
+
+
+@pytest.mark.usefixtures("threads_of_opencv")
+def test_threads_of_a_newcomer_yield_until_it_judges_and_no_other_does() -> None:
+    threads = EngineThreads()
 
     def load() -> None:
-        lowered.enter()
-        threading.Thread(target=stream).start()
+        threads.lower()
+        cv2.setNumThreads(3)
+        cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (1999, 1999))  # starts them
 
-    usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     loader = threading.Thread(target=load)
     loader.start()
     loader.join()
-    assert ready.wait(10)
-    assert os.getpriority(os.PRIO_PROCESS, ids[0]) == LOWEST
-    lowered.raise_all()
-    assert os.getpriority(os.PRIO_PROCESS, ids[0]) == usual
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == usual
-    done.set()
+    lowered = priorities().count(LOWEST)
+    threads.raise_again()
+    assert (lowered > 0) is may_raise()
+    assert priorities().count(LOWEST) == 0
 
 
 def test_nothing_is_raised_that_was_not_lowered() -> None:
-    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    Lowered().raise_all()
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+    before = priorities()
+    EngineThreads().raise_again()
+    assert priorities() == before

@@ -13,14 +13,17 @@ from pipeline.errors import ForeignVerdict, UnreadableFrame
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Region, Timings
 from pipeline.wire import (
     Head,
+    Refusal,
     RingPlace,
     decode_control,
     decode_head,
     decode_identity,
     decode_judgement,
+    decode_refusal,
     encode_control,
     encode_head,
     encode_judgement,
+    encode_refusal,
     pack_mask,
     unpack_mask,
 )
@@ -85,6 +88,8 @@ def test_foreign_bytes_are_refused_by_name(foreign: bytes) -> None:
         decode_judgement(foreign)
     with pytest.raises(UnreadableFrame):
         decode_control(foreign)
+    with pytest.raises(UnreadableFrame):
+        decode_refusal(foreign)
 
 
 @given(heads, st.integers(0, 200))
@@ -158,3 +163,10 @@ def test_control_message_survives_the_wire() -> None:
         "kind": "threshold",
         "image": 0.4,
     }
+
+
+@given(names, names, st.text(st.characters(exclude_categories=[]), max_size=400), names)
+def test_refusal_survives_the_wire(version: str, at: str, why: str, worker: str) -> None:
+    found = decode_refusal(encode_refusal(Refusal(version, at, why, worker)))
+    assert (found.version, found.promoted_at, found.worker) == (version, at, worker)
+    assert found.why == why[:200].encode(errors="replace").decode()

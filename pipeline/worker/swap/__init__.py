@@ -2,7 +2,7 @@
 
 registry  what is asked of a registry of engines, and where fetched files lie
 load      an engine file -> what a worker serves with, if it may judge here
-priority  load and shadow run where nothing else wants the core
+priority  the newcomer's threads yield until it judges
 shadow    the newcomer scores live frames once their verdicts are out
 band      whether the newcomer's verdicts leave what chance explains: pure
 swapper   the steps: look, wait for the lease, load, warm, shadow, swap, watch, go back

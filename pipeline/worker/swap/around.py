@@ -35,7 +35,7 @@ class Agreement(Protocol):
 class Pace:
     """How long each step may take, and how much of it is wanted."""
 
-    look_s: float = 0.5  # between two looks at the registry
+    look_s: float = 0.2  # between two looks at the registry
     shadow_share: float = 0.1  # of live frames
     shadow_frames: int = 50  # that the newcomer scores before it judges
     shadow_s: float = 60.0  # it judges then, however many it scored

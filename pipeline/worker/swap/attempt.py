@@ -12,7 +12,7 @@ from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.swap.around import Around, Pace
 from pipeline.worker.swap.band import LOOK_EVERY, leaves, level
 from pipeline.worker.swap.load import warm
-from pipeline.worker.swap.priority import Lowered
+from pipeline.worker.swap.priority import EngineThreads
 from pipeline.worker.swap.shadow import ShadowRun
 
 TICK_S = 0.05
@@ -50,7 +50,7 @@ class Attempt:
         self._pace = pace
         self._go_on = go_on
         self._say = say
-        self._lowered = Lowered()
+        self._threads = EngineThreads()
 
     def run(self, load: Callable[[], Serving]) -> bool:
         """Bring it in; returns whether it judges now. What was loaded in vain is closed.
@@ -79,7 +79,7 @@ class Attempt:
         done: list[Serving | Exception] = []
 
         def work() -> None:
-            self._lowered.enter()
+            self._threads.lower()
             try:
                 done.append(self._warmed(load()))
             except Exception as error:  # noqa: BLE001  # the edge of a thread: raised below
@@ -151,7 +151,7 @@ class Attempt:
 
     def _swap(self, newcomer: Serving) -> None:
         incumbent = self._in_force.serving
-        self._lowered.raise_all()
+        self._threads.raise_again()
         fresh = self._in_force.take(newcomer, on_probation=True)
         extra = {"from": incumbent.version or incumbent.name.version, "to": self._version}
         _log.info("swap.swapped", extra=extra)

@@ -12,6 +12,7 @@ from engines.errors import AdmissionError
 from engines.machine import machine_name
 from engines.manifest import Manifest, read_manifest
 from engines.open import Backend, OpenedEngine, open_engine
+from engines.prepare import prepare
 from pipeline.frames import EngineName
 from pipeline.worker.scorer import check_numbers
 from pipeline.worker.serving import Serving
@@ -41,8 +42,9 @@ def open_serving(
         path: its manifest beside it.
         way: how it runs.
         version: its name in the registry, "" where it is from none.
-        incumbent: judges meanwhile. Then nothing is measured, which it would feel: without a curve
-            from its admission here, the newcomer is believed to cost what the incumbent does.
+        incumbent: judges meanwhile, and must not feel it: the newcomer is compiled in another
+            process, and nothing is measured. Without a curve from its admission here, it is
+            believed to cost what the incumbent does.
 
     Raises:
         AdmissionError: it may not judge here; where its manifest says so it was not even opened.
@@ -50,7 +52,10 @@ def open_serving(
     """
     if not way.skip_admission:
         _check(path, unproven(read_manifest(path), ""))
-    opened = open_engine(path, way.backend, way.device, way.threads)
+    prepared = None
+    if incumbent is not None:
+        prepared = prepare(path, way.backend, way.device, way.threads)
+    opened = open_engine(path, way.backend, way.device, way.threads, prepared)
     try:
         why = unproven(opened.manifest, opened.backend)
         if not way.skip_admission:
@@ -100,12 +105,15 @@ def _serving(opened: OpenedEngine, version: str, way: Way, incumbent: Serving | 
     if curve is None:
         curve = incumbent.curve if incumbent else _measured_curve(opened, way.max_batch)
     max_batch = min(way.max_batch or curve.best_batch(), opened.engine.max_batch)
+    max_batch = -(-max_batch // len(lanes))  # lanes share what is worthwhile
+    fields = {"backend": opened.backend, "max_batch": max_batch, "one_ms": curve.ms(1)}
+    _log.info("engine.ready", extra={"version": version or manifest.version, **fields})
     return Serving(
         name=EngineName(manifest.model, manifest.version, manifest.sha256),
         thresholds=manifest.thresholds,
         lanes=lanes,
         curve=curve,
-        max_batch=-(-max_batch // len(lanes)),  # lanes share what is worthwhile
+        max_batch=max_batch,
         version=version,
     )
 

@@ -1,9 +1,10 @@
-"""Work that yields to the worker's: threads that the system runs where nobody else wants the core.
+"""A newcomer is loaded, and computes until it judges, where nobody else wants the core.
 
-Linux gives every thread a priority of its own, and threads that it starts inherit it. So those that
-an engine starts while it is loaded are as low as the loader, and must be raised before it judges:
-an engine at the lowest priority took 40 times as long on a busy machine (docs/experiments.md).
-Lowering is everyone's right, raising is not: where a process may not, nothing is lowered.
+Linux gives every thread a priority of its own, and threads that it starts inherit it: so those that
+an engine starts are as low as its loader, and must be raised before it judges. A loader that waits
+for a core while it has Python's lock keeps every frame waiting: so what takes long is compiled in
+another process (`engines.prepare`), and what is left has the lock for milliseconds only.
+Lowering is everyone's right, raising is not: where a process may not raise, nothing is lowered.
 """
 
 import os
@@ -15,15 +16,12 @@ LOWEST = 19
 _THREADS = Path("/proc/self/task")
 
 
-def _threads() -> dict[int, int]:
-    """The priority of each thread of this process, by its id; empty on other systems."""
-    found: dict[int, int] = {}
+def _threads() -> set[int]:
+    """The threads of this process that are not Python's; none on other systems."""
     if not _THREADS.is_dir():
-        return found
-    for entry in _THREADS.iterdir():
-        with suppress(ProcessLookupError):
-            found[int(entry.name)] = os.getpriority(os.PRIO_PROCESS, int(entry.name))
-    return found
+        return set()
+    python = {thread.native_id for thread in threading.enumerate()}
+    return {int(entry.name) for entry in _THREADS.iterdir()} - python
 
 
 def may_raise() -> bool:
@@ -46,27 +44,26 @@ def may_raise() -> bool:
     return bool(allowed)
 
 
-class Lowered:
-    """The threads that were lowered with one newcomer."""
+class EngineThreads:
+    """The loader of an engine and the threads that it starts, until the engine judges."""
 
     def __init__(self) -> None:
+        self._before: set[int] = set()
         self._usual: int | None = None
-        self._known: set[int] = set()
 
-    def enter(self) -> None:
-        """Lower the calling thread, and with it those that it starts, if they may be raised."""
+    def lower(self) -> None:
+        """Let the calling thread, and those that it starts, yield to everyone."""
         if not may_raise():
             return
-        self._known = set(_threads())
+        self._before = _threads()
         mine = threading.get_native_id()
         self._usual = os.getpriority(os.PRIO_PROCESS, mine)
         os.setpriority(os.PRIO_PROCESS, mine, LOWEST)
 
-    def raise_all(self) -> None:
-        """Give every thread that was started low the usual priority; safe to repeat."""
+    def raise_again(self) -> None:
+        """Give those that were started since the usual priority; safe to repeat."""
         if self._usual is None:
             return
-        for thread, priority in _threads().items():
-            if thread not in self._known and priority == LOWEST:
-                with suppress(ProcessLookupError):
-                    os.setpriority(os.PRIO_PROCESS, thread, self._usual)
+        for thread in _threads() - self._before:
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, thread, self._usual)

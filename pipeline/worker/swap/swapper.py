@@ -1,7 +1,7 @@
 """The swapper: looks at the registry, and brings in what it promotes.
 
-Its thread makes no verdict wait: it loads at the lowest priority, scores in spare time, and what it
-changes is one attribute, which every lane reads once a batch.
+It makes no verdict wait: the newcomer scores in spare time, and what changes at the swap is one
+attribute, which every lane reads once a batch.
 """
 
 import logging
@@ -181,4 +181,4 @@ class Swapper:
         return refusal_of(wanted, self._agreement)
 
     def _say(self, what: str) -> None:
-        self._said = what
+        self._said = what.encode(errors="replace").decode()  # a file's name may be no text
