@@ -9,15 +9,15 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pipeline.frames import Label, LabelKind
 from pipeline.archive import ArchivedFrame
+from pipeline.frames import Label, LabelKind
 from trainer.layouts import find_samples
 from trainer.samples.files import find_pictures
 from trainer.samples.records import Place, Source
@@ -26,13 +26,18 @@ from trainer.samples.store import SampleStore
 WRITING = {"open", "write", "pwrite", "fsync", "replace", "mkdir", "unlink", "execute", "truncate"}
 WROTE = {"execute", "replace"}  # killed right after these too
 SIDE = 24
+LATER = {"dent": "crack"}
 
 
 class Quiet:
     @contextmanager
-    def step(self, name, total):
+    def step(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
         del name, total
-        yield lambda done: None
+        yield lambda _: None
+
+
+def ignored(_sha: str, _kind: str) -> None:
+    """Where nobody asks what was acknowledged."""
 
 
 def picture(seed: int) -> np.ndarray:
@@ -138,9 +143,10 @@ def faults(folder: Path, acknowledged: dict[str, str], fill: Callable, wanted: o
         f"{sha} was {kind}, is {kinds.get(sha)}"
         for sha, kind in acknowledged.items()
         # a later label may have been on its way
-        if kinds.get(sha) is None or (kinds[sha] != kind and (kind, kinds[sha]) != ("dent", "crack"))
+        if kinds.get(sha) is None
+        or (kinds[sha] != kind and (kind, kinds[sha]) != ("dent", "crack"))
     ]
-    fill(folder, lambda sha, kind: None)
+    fill(folder, ignored)
     if (now := all_of(folder)) != wanted:
         found.append(f"a repeat ends with {now}, wanted {wanted}")
     return found
@@ -150,7 +156,7 @@ def main(what: str, folder: Path) -> None:
     fill = {"adding": adding, "importing": importing}[what]
     write_data(folder / "data")
     whole, tried = folder / "samples", folder / "killed"
-    fill(whole, lambda sha, kind: None)
+    fill(whole, ignored)
     whole.rename(folder / "whole")
     wanted, found, nth, died = all_of(folder / "whole"), {}, 0, True
     while died:

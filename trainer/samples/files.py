@@ -25,7 +25,6 @@ from trainer.samples.records import Picture, Place
 
 _KIND = re.compile(r"\w[\w .+-]{0,63}")
 _STEM = re.compile(r"[0-9a-f]{64}")
-_MASK_STEM = re.compile(r"([0-9a-f]{64})\.([0-9a-f]{16})")
 _SUFFIX = ".png"
 _MASK_CHARS = 16  # of a mask's hash in its name
 TRAIN, GOLDEN, MASKS = "train", "golden", "masks"
@@ -139,11 +138,10 @@ def find_pictures(folder: Path) -> Iterator[Found]:
             yield Found(path, path.stem, Place(inner[0]), "", golden=False)
 
 
-def find_masks(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """Find every mask: hash of its picture, kind, path."""
-    for path in sorted((folder / MASKS).glob(f"*/*{_SUFFIX}")):
-        if found := _MASK_STEM.fullmatch(path.stem):
-            yield found[1], path.parent.name, path
+def find_masks(folder: Path, sha: str) -> Iterator[tuple[str, Path]]:
+    """Find every mask that a picture ever had: kind and path."""
+    for path in sorted((folder / MASKS).glob(f"*/{sha}.*{_SUFFIX}")):
+        yield path.parent.name, path
 
 
 def find_halves(folder: Path) -> Iterator[Path]:

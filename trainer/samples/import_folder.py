@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import read_picture
-from trainer.dataset import GOOD, Dataset, Sample, read_mask, resize_mask
+from engines.pictures import read_mask, read_picture
+from trainer.dataset import GOOD, Dataset, Sample, resize_mask
 from trainer.errors import SampleError
 from trainer.progress import Steps
 from trainer.samples.records import Added, ImportReport, Source

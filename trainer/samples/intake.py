@@ -50,7 +50,8 @@ class Intake:
         marked = mask if mask is not None and kind != GOOD and mask.any() else None
         sha = content_sha(pixels)
         mask_sha = "" if marked is None else content_sha(marked)
-        change = Change(statement=Statement(sha, kind, mask_sha, source, note), read_to=read_to)
+        statement = Statement(sha, kind, mask_sha, source, note)
+        change = Change(statement=statement, read_to=read_to)
         row = self._index.picture(sha)
         if row is None:
             picture = self._new(sha, pixels, kind, mask_sha, marked, change)
@@ -58,7 +59,7 @@ class Intake:
         if not (self._folder / picture_path(row)).is_file():  # a lost file comes back
             write_png(self._folder / picture_path(row), pixels)
         after = _relabelled(row, kind, mask_sha)
-        if after == row or self._index.has_said(change.statement):
+        if after == row or self._index.has_said(statement):
             self._index.write(change)
             return Added(sha, "known", row.golden)
         self._write_mask(after, marked)

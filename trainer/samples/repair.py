@@ -5,13 +5,12 @@ index says. A picture that it does not know is taken up as its folder describes 
 index costs the sources and reasons only. Nothing is removed but files that were half written.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.pictures import read_picture
-from trainer.dataset import GOOD, read_mask
+from engines.pictures import read_mask, read_picture
+from trainer.dataset import GOOD
 from trainer.samples.files import (
     Found,
     content_sha,
@@ -46,12 +45,12 @@ def repair(folder: Path, index: Index, likes: Likes) -> Repair:
         half.unlink(missing_ok=True)
     taken_up = moved = 0
     strange: list[str] = []
-    masks = dict(_masks(folder))
+    rows = {each.sha: each for each in index.pictures()}
     # kept ones first: they decide on which side the others are
     for found in sorted(find_pictures(folder), key=lambda each: each.place is not Place.KEPT):
-        row = index.picture(found.sha)
+        row = rows.get(found.sha)
         if row is None:
-            why = _take_up(found, masks.get(found.sha, ("", "")), index, likes)
+            why = _take_up(found, _mask_of(folder, found.sha), index, likes)
             taken_up += not why
             strange += [why] if why else []
         elif (right := folder / picture_path(row)) != found.path:
@@ -59,14 +58,15 @@ def repair(folder: Path, index: Index, likes: Likes) -> Repair:
     return Repair(taken_up, moved, tuple(strange))
 
 
-def _masks(folder: Path) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Hash and kind of the newest mask of each picture."""
-    by_age = sorted(find_masks(folder), key=lambda each: each[2].stat().st_mtime_ns)
-    for sha, kind, path in by_age:
+def _mask_of(folder: Path, sha: str) -> tuple[str, str]:
+    """Hash and kind of the newest mask of a picture; empty where there is none."""
+    masks = [(path.stat().st_mtime_ns, kind, path) for kind, path in find_masks(folder, sha)]
+    for _, kind, path in sorted(masks, reverse=True):
         try:
-            yield sha, (content_sha(read_mask(path)), kind)
+            return content_sha(read_mask(path)), kind
         except PictureError:
             continue  # a fault of the disk: the picture counts without it
+    return "", ""
 
 
 def _take_up(found: Found, mask: tuple[str, str], index: Index, likes: Likes) -> str:

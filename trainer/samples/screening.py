@@ -113,7 +113,9 @@ def _reasons(
     lot, hour = (dominating([each[which] for each in named], limits) for which in range(2))
     reasons = []
     for picture, deviation, source in zip(new, odd, sources, strict=True):
-        why = [f"odd by {deviation:.1f}, limit {limits.oddness:g}"] * (deviation > limits.oddness)
+        why = []
+        if deviation > limits.oddness:
+            why.append(f"odd by {deviation:.1f}, limit {limits.oddness:g}")
         if picture.sha in flood:
             why.append(f"flood: more than {limits.alike} near-duplicates")
         if lot and source[0] == lot:
