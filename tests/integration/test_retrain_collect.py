@@ -27,7 +27,10 @@ def archive(tmp_path: Path, line: str, rng: np.random.Generator) -> Archive:
     made = Archive(tmp_path / "archive", line)
     for number in range(4):
         pixels = rng.integers(0, 256, (48, 48, 3), np.uint8)
-        made.store(ArchivedFrame(entry(number), pixels, {"mask": None}), by_chance=False)
+        made.store(
+            ArchivedFrame(entry(number), pixels, {"mask": None, "entry_id": entry(number)}),
+            by_chance=False,
+        )
         assert made.pin(entry(number))
     return made
 

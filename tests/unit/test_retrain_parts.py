@@ -7,12 +7,11 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from prn_fakes import normal_pictures, tiny_prn
+from prn_fakes import tiny_prn
 
-from engines.manifest import Snapshot, Thresholds
+from engines.residual.operator import DOMAIN, OPERATOR
 from trainer.dataset import Sample
 from trainer.errors import BudgetError, CheckpointError
-from trainer.export.engine_file import export_onnx, write_engine
 from trainer.retrain.budget import AFTER_FIT, fit_seconds
 from trainer.retrain.engine_prototypes import read_prototypes
 from trainer.retrain.prototype_diff import compare, draw_moves, say
@@ -65,39 +64,43 @@ def test_one_bar_is_drawn_for_each_prototype() -> None:
     assert (sheet != 255).any()
 
 
-def test_prototypes_of_prn_are_read_from_its_engine_file(tmp_path: Path) -> None:
-    network = tiny_prn(tmp_path).network.eval()
-    path = tmp_path / "prn-s.onnx"
-    thresholds = Thresholds(image=0.5, pixel=0.5, method="", normals=1)
-    snapshot = Snapshot(name="x", sha256="0" * 64, normals=1)
-    content = export_onnx(network, normal_pictures(2))
-    write_engine(path, content, "prn-s", (32, 32), thresholds, snapshot, {})
-    found = read_prototypes(path)
+def write_model(path: Path, nodes: list[onnx.NodeProto], tensors: dict[str, np.ndarray]) -> None:
+    value = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])]
+    named = [numpy_helper.from_array(each, name) for name, each in tensors.items()]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", value, value, named)), path)
+
+
+def test_whole_maps_are_read_from_the_node_that_compares_with_them(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    shapes = {"a": (3, 2, 4, 4), "b": (5, 4, 2, 2), "c": (2, 8, 1, 1)}
+    maps = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    inputs = ["f1", "a", "f2", "b", "f3", "c"]
+    node = helper.make_node(OPERATOR, inputs, ["y"], domain=DOMAIN)
+    write_model(tmp_path / "prn-s.onnx", [node], maps | {"head": np.ones(3, np.float32)})
+    found = read_prototypes(tmp_path / "prn-s.onnx")
     assert len(found) == 3
-    for rows, each in zip(found, network.compared, strict=True):
-        np.testing.assert_array_equal(rows, each.prototypes.flatten(1).numpy())
+    for rows, each in zip(found, maps.values(), strict=True):
+        np.testing.assert_array_equal(rows, each.reshape(len(each), -1))
 
 
-def test_prototypes_of_protoad_are_joined_from_their_chunks(tmp_path: Path) -> None:
+def test_places_are_joined_from_their_chunks(tmp_path: Path) -> None:
     scales = {"fine": 2, "middle": 3, "coarse": 4}
     rows = np.arange(5 * 9, dtype=np.float32).reshape(5, 9)
-    tensors, left = [], 0
+    tensors, left = {}, 0
     for scale, width in scales.items():
         for number, part in enumerate((rows[:3], rows[3:])):
             kernel = np.ascontiguousarray(part[:, left : left + width])[:, :, None, None]
-            tensors.append(numpy_helper.from_array(kernel, f"chunks.{number}.{scale}"))
+            tensors[f"chunks.{number}.{scale}"] = kernel
         left += width
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
-        tensors,
-    )
-    path = tmp_path / "protoad.onnx"
-    onnx.save(helper.make_model(graph), path)
-    (found,) = read_prototypes(path)
+    write_model(tmp_path / "protoad.onnx", [], tensors)
+    (found,) = read_prototypes(tmp_path / "protoad.onnx")
     np.testing.assert_array_equal(found, rows)
+
+
+def test_network_without_prototypes_has_none(tmp_path: Path) -> None:
+    write_model(tmp_path / "other.onnx", [], {"head": np.ones(3, np.float32)})
+    assert read_prototypes(tmp_path / "other.onnx") == ()
 
 
 def test_training_gets_what_the_stages_after_it_leave() -> None:

@@ -172,6 +172,13 @@ def test_training_stops_when_held_out_pictures_get_worse(tmp_path: Path) -> None
     assert len(fitted.checks) == fitted.steps < 60
 
 
+def test_training_cools_down_before_its_deadline(tmp_path: Path) -> None:
+    course = replace(COURSE, budget=Budget(100, "steps"), until=40)  # ticks; a step takes one
+    _, fitted = run(tmp_path, course)
+    assert fitted.stopped_early
+    assert 30 <= fitted.steps <= 40  # a tenth of what was planned is the cooling down
+
+
 def test_progress_counts_down(tmp_path: Path) -> None:
     seen: list[Step] = []
     run(tmp_path, on_step=seen.append)

@@ -25,10 +25,12 @@ from trainer.retrain.prototype_diff import compare, draw_moves
 from trainer.retrain.prototype_diff import say as diff_said
 from trainer.retrain.run_folder import STAGES, past_runs
 from trainer.retrain.stages import Outcome, Stages
+from trainer.retrain.weights import Start, read_start
 from trainer.samples.store import SampleStore
 from trainer.training.device import find_device
 
 DIFF_NAME = "prototypes.json"
+_START_NAME = "start.safetensors"
 _ADMITTED_ON = 32  # golden pictures
 
 
@@ -73,8 +75,6 @@ class Candidate:
     def learner(self) -> Learner:
         """Whatever makes this kind of network; made once in a process, where a stage needs it."""
         recipe = self._options.recipe
-        start, why = find_start(self._incumbent, self._registry, recipe, self._options.runs)
-        self._say(f"{recipe.model} {why}")
         task = Task(
             dataset=self._dataset(),
             folder=self._folder,
@@ -86,7 +86,7 @@ class Candidate:
             false_reject_rate=recipe.false_reject_rate,
             max_normals=recipe.max_normals,
             prototypes_only=recipe.prototypes_only,
-            start=start,
+            start=self._start(),
             device=recipe.device,
             textures=recipe.textures,
         )
@@ -95,6 +95,17 @@ class Candidate:
         if recipe.model == "protoad":
             return ProtoAdLearner(task)
         return PrnLearner(task, recipe.model, find_device(recipe.device))
+
+    def _start(self) -> Start | None:
+        """Give the head to begin from, kept in the run: a later promotion must not change it."""
+        kept = self._folder / _START_NAME
+        if not kept.is_file() and self._stages.run.outcome("prototypes") is None:
+            recipe, runs = self._options.recipe, self._options.runs
+            found, why = find_start(self._incumbent, self._registry, recipe, runs)
+            self._say(f"{recipe.model} {why}")
+            if found is not None:
+                write_atomic(kept, found.read_bytes())
+        return read_start(kept) if kept.is_file() else None
 
     def extra_files(self) -> list[Path]:
         """What goes into the registry beside the engine, where it is there."""

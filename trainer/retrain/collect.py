@@ -6,8 +6,9 @@ from pipeline.archive import Archive
 from pipeline.labels import LabelBook
 from trainer.errors import DatasetError
 from trainer.networks.backbones import load_backbone
-from trainer.retrain.options import Options, Redis, Seams
-from trainer.samples.screening import screen
+from trainer.retrain.options import Options, Recipe, Redis, Seams
+from trainer.samples.records import Place
+from trainer.samples.screening import Screened, screen
 from trainer.samples.store import SampleStore
 
 
@@ -44,9 +45,7 @@ def collect(store: SampleStore, options: Options, seams: Seams) -> Collected:
     states: list[str] = []
     for line in options.lines:
         states += _read_line(store, line, options)
-    recipe = options.recipe
-    backbone = load_backbone(recipe.backbone, recipe.weights)
-    screened = screen(store, backbone, seams.steps)
+    screened = _screened(store, options.recipe, seams)
     return Collected(
         labels=len(states),
         new=states.count("new"),
@@ -55,6 +54,12 @@ def collect(store: SampleStore, options: Options, seams: Seams) -> Collected:
         kept=screened.kept,
         held=screened.held,
     )
+
+
+def _screened(store: SampleStore, recipe: Recipe, seams: Seams) -> Screened:
+    if not store.pictures(Place.INCOMING):
+        return Screened(0, 0, 0)
+    return screen(store, load_backbone(recipe.backbone, recipe.weights), seams.steps)
 
 
 def _read_line(store: SampleStore, line: str, options: Options) -> list[str]:

@@ -8,7 +8,7 @@ from engines.manifest import Manifest, read_manifest, write_atomic
 from engines.registry import Registry
 from trainer.retrain.options import Recipe
 from trainer.retrain.run_folder import past_runs
-from trainer.retrain.weights import HEAD_NAME, Start, read_start
+from trainer.retrain.weights import HEAD_NAME
 
 _FOLDER = "incumbents"  # in the runs' folder
 
@@ -37,16 +37,16 @@ def fetch_incumbent(registry: Registry, runs: Path) -> Incumbent | None:
 
 def find_start(
     incumbent: Incumbent | None, registry: Registry, recipe: Recipe, runs: Path
-) -> tuple[Start | None, str]:
+) -> tuple[Path | None, str]:
     """Find the head that training begins from, or say why there is none.
 
     Raises:
-        WeightsError: a file that was named is unreadable.
+        RegistryError: it is away, or the head there is broken.
     """
     if recipe.model == "protoad":
         return None, "protoad has no head"
     if recipe.start is not None:
-        return read_start(recipe.start), f"begins from {recipe.start}"
+        return recipe.start, f"begins from {recipe.start}"
     if incumbent is None:
         return None, "begins afresh: no engine is in force"
     if other := _differs(incumbent, recipe):
@@ -54,7 +54,7 @@ def find_start(
     head = _from_registry(incumbent, registry) or _from_run(incumbent, runs)
     if head is None:
         return None, f"begins afresh: neither registry nor runs hold a head of {incumbent.name}"
-    return read_start(head), f"begins from the head of {incumbent.name}"
+    return head, f"begins from the head of {incumbent.name}"
 
 
 def _differs(incumbent: Incumbent, recipe: Recipe) -> str:

@@ -115,7 +115,7 @@ class PrnLearner:
             "steps": fitted.steps,
             "planned": fitted.planned,
             "stopped_early": fitted.stopped_early,
-            "began_from": task.start.source if task.start else "fresh weights",
+            "began_from": "an earlier head" if task.start else "fresh weights",
         }
 
     def calibrate(self) -> Thresholds:

@@ -109,8 +109,9 @@ def fit(
         for batch in batches:
             losses = trainee.step(batch, schedule.share(progress.step), progress.step)
             progress = replace(progress, step=progress.step + 1)
-            pace = (clock() - started) / (progress.step - first)
-            if progress.cut is None and _is_late(course.until, clock(), pace * schedule.cool_down):
+            now = clock()
+            pace = (now - started) / (progress.step - first)
+            if progress.cut is None and _is_late(course.until, now, pace * schedule.cool_down):
                 progress = replace(progress, cut=progress.step)
                 schedule = _schedule(progress, course.rhythm)
             if held is not None and progress.step % course.rhythm.check_every == 0:
