@@ -4,7 +4,7 @@ A frame's head (field `m`):  v, camera, seq, part, captured_ns, deadline_ns, cod
                              mm [vertical, horizontal] or nil, ring [name, slot, generation] or nil
 A judgement (field `j`):     v, judged, score, normalised, threshold, pixel_threshold, regions,
                              mask, engine [model, version, sha256], timings, worker, nearest,
-                             distance
+                             distance, cells
 A control message:           v, kind, and what the kind needs
 A key that is not listed is ignored, so a field may be added; `v` rises when a meaning changes.
 """

@@ -7,6 +7,7 @@ from pipeline.streams.control import Controls
 from pipeline.streams.link import Link
 from pipeline.streams.work import Work
 from pipeline.telemetry import Telemetry
+from pipeline.worker.drift_watch import DriftWatch
 from pipeline.worker.halt import Halt
 from pipeline.worker.outbox import Outbox
 from pipeline.worker.tray import Tray
@@ -26,3 +27,4 @@ class Post:
     rings: Rings
     outbox: Outbox = field(default_factory=queue.SimpleQueue)
     halt: Halt = field(default_factory=Halt)
+    drift: DriftWatch = field(default_factory=DriftWatch)

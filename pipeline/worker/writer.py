@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from pipeline.errors import ConnectionLost, RedisFull
-from pipeline.frames import EngineName, Reason, Timings
+from pipeline.frames import EngineName, Judgement, Reason, Timings
 from pipeline.judge import Limits, Row, judge
 from pipeline.streams.work import Answer, Entry
 from pipeline.wire import encode_judgement
@@ -63,9 +63,13 @@ class Writer:
 
     def _publish_scored(self, scored: Scored, send: Send) -> None:
         limits = self._limits()
-        answers = [
+        judgements = [
             self._judged(held, row, scored, limits)
             for held, row in zip(scored.batch, scored.rows, strict=True)
+        ]
+        answers = [
+            Answer(held.entry, judgement.judged, encode_judgement(judgement))
+            for held, judgement in zip(scored.batch, judgements, strict=True)
         ]
         self._publish(answers, send)
         done_ns = time.time_ns()
@@ -81,8 +85,10 @@ class Writer:
             telemetry.end_to_end.observe((done_ns - captured_ns) / _NS_PER_S)
             if held.head.ring:
                 self._post.rings.release(held.head.ring)
+        for held, judgement in zip(scored.batch, judgements, strict=True):
+            self._post.drift.see(held.head.meta.camera, judgement)
 
-    def _judged(self, held: Held, row: Row, scored: Scored, limits: Limits) -> Answer:
+    def _judged(self, held: Held, row: Row, scored: Scored, limits: Limits) -> Judgement:
         arrived_ns = held.waiting.arrived_ns
         timings = Timings(
             transport_ms=(arrived_ns - held.head.meta.captured_ns) / _NS_PER_MS,
@@ -90,10 +96,9 @@ class Writer:
             inference_ms=scored.inference_ms,
             batch=len(scored.batch),
         )
-        judgement = judge(
+        return judge(
             row, limits, held.head.meta.mm_per_pixel, self._engine, timings, self._post.name
         )
-        return Answer(held.entry, judgement.judged, encode_judgement(judgement))
 
     def _publish_refused(self, refused: Refused) -> None:
         level = logging.INFO if refused.reason is Reason.LATE else logging.ERROR
