@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Annotated, Literal, NoReturn, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -18,11 +19,12 @@ from engines.errors import EngineError, ShapeError
 from engines.flags import File, Folder, Metavar
 from engines.import_model import MAX_BATCH, ImportOptions, import_model
 from engines.machine import machine_name
-from engines.manifest import read_manifest
+from engines.manifest import Manifest, read_manifest
 from engines.open import Backend, open_engine
 from engines.plans.backend import PlanBackend
 from engines.plans.build import PlanOptions, build_plan
 from engines.plans.build_process import THIS_GPU
+from engines.quantise import PICTURES, quantise
 from engines.tables import admission_report, bench_report
 
 REFUSED_STATUS = 1
@@ -67,14 +69,22 @@ class BenchSettings(_EngineSettings):
 
 
 class BuildSettings(CommandSettings):
-    """Build a TensorRT plan from an ONNX engine file; its manifest is written beside it."""
+    """Build a TensorRT plan, or an 8-bit engine for CPUs, from an ONNX engine file."""
 
     source: CliPositionalArg[File] = Field(description="engine file, .onnx, with its manifest")
-    plan: CliPositionalArg[File] = Field(description="plan to write, .plan")
-    backend: PlanBackend = Field(
+    plan: CliPositionalArg[File] = Field(
+        description="file to write, .plan, or .openvino; its manifest is written beside it"
+    )
+    backend: PlanBackend | Literal["openvino"] = Field(
         default="tensorrt",
         description="tensorrt: the vendor's full one; tensorrt_rtx: from PyPI, for GPUs of RTX "
-        "class, and it builds where no GPU is",
+        "class, and it builds where no GPU is; openvino: a CPU, with --precision int8",
+    )
+    calibration: Folder | None = Field(
+        default=None, description="folder of good pictures from which int8 learns its ranges"
+    )
+    max_images: int = Field(
+        default=PICTURES, ge=8, le=4096, description="pictures taken from it, evenly spread"
     )
     target: str = Field(
         default=THIS_GPU,
@@ -84,9 +94,10 @@ class BuildSettings(CommandSettings):
     )
     opt_batch: int = Field(default=8, ge=1, le=4096, description="usual frames, tuned for")
     max_batch: int = Field(default=16, ge=1, le=4096, description="most frames in a batch")
-    precision: Literal["fp16", "fp32"] = Field(
+    precision: Literal["fp16", "fp32", "int8"] = Field(
         default="fp16",
-        description="of convolutions; sums and scores stay fp32. Where the gate refuses fp16: fp32",
+        description="of convolutions; sums and scores stay fp32. Where the gate refuses fp16: "
+        "fp32; int8: the encoder's, openvino only",
     )
     timing_cache: File | None = Field(
         default=None, description="what was timed before: read, and written again"
@@ -96,6 +107,14 @@ class BuildSettings(CommandSettings):
     def _batches_rise(self) -> Self:
         if self.opt_batch > self.max_batch:
             raise ValueError("--opt-batch is more than --max-batch")
+        return self
+
+    @model_validator(mode="after")
+    def _int8_goes_with_openvino(self) -> Self:
+        if (self.precision == "int8") != (self.backend == "openvino"):
+            raise ValueError("--precision int8 and --backend openvino go together")
+        if (self.precision == "int8") != (self.calibration is not None):
+            raise ValueError("--precision int8 and --calibration DIR go together")
         return self
 
 
@@ -214,26 +233,13 @@ def run_admit(settings: AdmitSettings) -> int:
 
 
 def run_build(settings: BuildSettings) -> None:
-    """Build as the settings say, showing TensorRT's phases."""
-    options = PlanOptions(
-        settings.backend,
-        settings.target,
-        settings.opt_batch,
-        settings.max_batch,
-        settings.precision,
-        settings.timing_cache,
-    )
+    """Build as the settings say, showing the phases."""
     console = Console(highlight=False)
     started = time.monotonic()
     bars = RichProgress(TextColumn("{task.description:<40}"), TimeElapsedColumn(), console=console)
     with bars:
         task = bars.add_task("reading the graph", total=None)
-        manifest = build_plan(
-            settings.source,
-            settings.plan,
-            options,
-            lambda phase: bars.update(task, description=phase.lower()),
-        )
+        manifest = _built(settings, lambda phase: bars.update(task, description=phase.lower()))
         bars.update(task, description="built", total=1, completed=1)
     console.print(
         f"wrote {settings.plan} for {manifest.device}, {manifest.format_version}, "
@@ -242,6 +248,23 @@ def run_build(settings: BuildSettings) -> None:
         soft_wrap=True,
         markup=False,
     )
+
+
+def _built(settings: BuildSettings, on_phase: Callable[[str], None]) -> Manifest:
+    if settings.backend == "openvino" or settings.precision == "int8":
+        assert settings.calibration is not None  # noqa: S101  # the settings go together
+        return quantise(
+            settings.source, settings.plan, settings.calibration, settings.max_images, on_phase
+        )
+    options = PlanOptions(
+        settings.backend,
+        settings.target,
+        settings.opt_batch,
+        settings.max_batch,
+        settings.precision,
+        settings.timing_cache,
+    )
+    return build_plan(settings.source, settings.plan, options, on_phase)
 
 
 def run_bench(settings: BenchSettings) -> None:

@@ -14,9 +14,15 @@ from engines.manifest import Manifest, read_manifest
 Backend = Literal["auto", "openvino", "onnxruntime", "tensorrt", "tensorrt_rtx", "fixed"]
 
 # by suffix: the formats that it may stand for, and what can run it
-_FORMATS = {".onnx": ("onnx",), ".plan": ("tensorrt", "tensorrt_rtx"), ".fixed": ("fixed",)}
+_FORMATS = {
+    ".onnx": ("onnx",),
+    ".openvino": ("openvino",),
+    ".plan": ("tensorrt", "tensorrt_rtx"),
+    ".fixed": ("fixed",),
+}
 _BACKENDS: dict[str, tuple[Backend, ...]] = {
     ".onnx": ("openvino", "onnxruntime"),
+    ".openvino": ("openvino",),
     ".plan": ("tensorrt", "tensorrt_rtx"),
     ".fixed": ("fixed",),
 }
@@ -56,7 +62,7 @@ def open_engine(
     """Open the engine file `path` after its manifest is verified.
 
     Args:
-        path: `.onnx`, `.plan` or `.fixed`, with its manifest beside it.
+        path: `.onnx`, `.openvino`, `.plan` or `.fixed`, with its manifest beside it.
         backend: `auto` takes OpenVINO on a CPU and ONNX Runtime on a GPU, and for a plan the
             TensorRT that built it.
         device: `auto` (the CPU; for a plan the first GPU), `cpu`, `cuda` or `cuda:1`. A GPU that

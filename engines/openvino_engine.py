@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the default engine for `.onnx` files.
+"""OpenVINO on the CPU: the default engine for `.onnx` files, and what runs `.openvino` files.
 
 The graph is compiled for one frame, and the frames of a batch run side by side on as many
 single-threaded streams as there are threads. On a CPU a larger batch gains almost nothing, while
@@ -25,6 +25,7 @@ from engines.contract import (
 from engines.engine import Pixels, Scores, check_frames
 from engines.errors import BackendError, ManifestError, ScoringError
 from engines.manifest import Manifest
+from engines.openvino_file import unpack_network
 from engines.residual.operator import OPERATOR
 
 # Left alone, OpenVINO takes bf16 wherever the CPU has it. The float parts of int8 graphs stay f32.
@@ -55,7 +56,7 @@ def load_network(
     """Load and compile a file.
 
     Args:
-        path: the `.onnx` file; its manifest is verified.
+        path: the file; its manifest is verified.
         manifest: what the file is.
         threads: frames computed at the same time; at least 1.
         prepared: from `compiled_bytes` of this release, for the same file and threads.
@@ -168,9 +169,8 @@ def _wait(requests: list[Any]) -> None:
 
 
 def _read(path: Path, manifest: Manifest) -> tuple[Any, int]:
-    graph = read_graph(path)
     try:
-        model = openvino.Core().read_model(_without_functions(graph))
+        model = _load(path, manifest)
     except RuntimeError as error:
         raise BackendError(
             f"OpenVINO {openvino.__version__} cannot read {path}: {_last_line(error)}; "
@@ -188,7 +188,15 @@ def _read(path: Path, manifest: Manifest) -> tuple[Any, int]:
     return model, scales
 
 
-def _without_functions(graph: bytes) -> bytes:
+def _load(path: Path, manifest: Manifest) -> Any:  # noqa: ANN401
+    core = openvino.Core()
+    if manifest.format == "openvino":
+        xml, weights = unpack_network(path)
+        return core.read_model(xml, weights)
+    return core.read_model(without_functions(read_graph(path)))
+
+
+def without_functions(graph: bytes) -> bytes:
     """Write the body of our operator where it is called: OpenVINO does not look functions up."""
     if OPERATOR.encode() not in graph:
         return graph

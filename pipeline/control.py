@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.drift import State
 from pipeline.errors import UnreadableFrame
 from pipeline.logs import start_logs
 from pipeline.settings import LineSettings
@@ -206,6 +207,32 @@ def _print(console: Console, line: str, standing: Standing, workers: list[dict[s
         shown = [_cell(worker.get(name)) for name in _REPORTED]
         table.add_row(str(worker["worker"]), *shown, _up_s(worker.get("started_ms")))
     console.print(table)
+    if any(worker.get("drift") for worker in workers):
+        console.print(_drift_table(workers))
+
+
+def _drift_table(workers: list[dict[str, Any]]) -> Table:
+    table = Table(title="drift", title_justify="left")
+    for heading in ("camera", "state", "distance", "moved by", "places moved", "NG share"):
+        table.add_column(heading, overflow="fold")
+    for worker in workers:
+        for camera, drift in sorted((worker.get("drift") or {}).items()):
+            table.add_row(camera, *_drift_cells(drift))
+    return table
+
+
+def _drift_cells(drift: Mapping[str, Any]) -> list[str]:
+    learned = drift.get("learned")
+    if drift.get("state") == State.LEARNING and isinstance(learned, float):
+        return [f"learning, {learned:.0%}", "-", "-", "-", _cell(drift.get("ng_share"))]
+    distance, scales = drift.get("distance") or [], drift.get("scales") or []
+    return [
+        str(drift.get("state")),
+        " ".join(map(_cell, distance)) or "-",
+        " ".join(f"{shift:+.1f}" for shift in scales) or "-",
+        _cell(drift.get("cells_moved")),
+        _cell(drift.get("ng_share")),
+    ]
 
 
 def _cell(value: object) -> str:

@@ -95,6 +95,7 @@ class Judgement:
     worker: str
     nearest: tuple[int, ...] = ()  # nearest prototype per scale
     distance: tuple[float, ...] = ()
+    cells: tuple[float, ...] = ()  # mean of the map in each cell of a 4 x 4 grid, row by row
 
 
 @dataclass(frozen=True, slots=True)

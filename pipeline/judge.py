@@ -11,6 +11,7 @@ from engines.engine import Floats
 from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
 from pipeline.wire import MAX_REGIONS
 
+GRID = 4  # cells on each side of the map, whose means travel with the verdict
 _CONNECTIVITY = 8
 
 
@@ -76,7 +77,14 @@ def judge(
         worker=worker,
         nearest=row.nearest,
         distance=row.distance,
+        cells=average_cells(row.anomaly_map),
     )
+
+
+def average_cells(anomaly_map: Floats) -> tuple[float, ...]:
+    """Average a map [H, W] over each cell of a coarse grid, row by row."""
+    cells = cv2.resize(anomaly_map, (GRID, GRID), interpolation=cv2.INTER_AREA)
+    return tuple(np.asarray(cells, np.float64).ravel().tolist())
 
 
 def find_regions(

@@ -15,6 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from pipeline.drift import SLACK, Standing, State
 from pipeline.frames import EngineName
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -84,6 +85,19 @@ class Telemetry:
         self.open_frames = self._gauge("open_frames", "frames of the line not yet answered")
         self.open_bytes = self._gauge("open_bytes", "bytes that those frames are charged")
         self.reconnects = self._counter("redis_waits", "times that Redis had to be waited for")
+        self._distance = self._by_camera(
+            "distance", "distance to the nearest prototype, running geometric mean", "scale"
+        )
+        self._drift_shift = self._by_camera(
+            "drift_shift", "how far it moved, in deviations of what is usual", "scale"
+        )
+        self._drift_cells = self._by_camera("drift_cells_moved", "places of the picture that moved")
+        self._drift_alarm = self._by_camera(
+            "drift_alarm", "1 while there is drift of the kind camera or process", "kind"
+        )
+        self._drift_learned = self._by_camera(
+            "drift_learned", "share of what must be learned before drift can be told"
+        )
 
         self.archived = self._counter("archived", "frames that this worker archived")
         self.archive_dropped = self._counter(
@@ -105,6 +119,23 @@ class Telemetry:
 
     def _gauge(self, name: str, what: str) -> Any:  # noqa: ANN401
         return self._labelled(Gauge(f"prn_{name}", what, ["line"], registry=self.registry))
+
+    def _by_camera(self, name: str, what: str, *more: str) -> Gauge:
+        return Gauge(f"prn_{name}", what, ["line", "camera", *more], registry=self.registry)
+
+    def show_drift(self, standings: dict[str, Standing]) -> None:
+        """Take over where each camera stands."""
+        for camera, standing in standings.items():
+            where = (self._line, camera)
+            for scale, distance in enumerate(standing.distance):
+                self._distance.labels(*where, str(scale)).set(distance)
+            for scale, shift in enumerate(standing.shift):
+                self._drift_shift.labels(*where, str(scale)).set(shift)
+            moved = sum(abs(shift) > SLACK for shift in standing.cells)
+            self._drift_cells.labels(*where).set(moved)
+            for kind in (State.CAMERA, State.PROCESS):
+                self._drift_alarm.labels(*where, kind.value).set(standing.state is kind)
+            self._drift_learned.labels(*where).set(standing.learned)
 
     def answered(self, answer: str) -> None:
         """Count one verdict that this worker published."""

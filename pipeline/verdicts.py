@@ -102,6 +102,7 @@ _JUDGED_PLAIN = (
     "worker",
     "nearest",
     "distance",
+    "cells",
 )
 _JUDGED = (*_JUDGED_PLAIN, "regions", "engine", "timings")
 

@@ -4,7 +4,7 @@ A frame's head (field `m`):  v, camera, seq, part, captured_ns, deadline_ns, cod
                              mm [vertical, horizontal] or nil, ring [name, slot, generation] or nil
 A judgement (field `j`):     v, judged, score, normalised, threshold, pixel_threshold, regions,
                              mask, engine [model, version, sha256], timings, worker, nearest,
-                             distance
+                             distance, cells
 A label (field `l`):         v, entry, kind, defect, mask, predicted, outlines [[[y, x], ...], ...],
                              by, at_ns
 A control message:           v, kind, and what the kind needs

@@ -14,6 +14,7 @@ from pipeline.wire.mask import pack_mask, unpack_mask
 
 MAX_JUDGEMENT_BYTES = 4 << 20
 MAX_REGIONS = 256
+MAX_CELLS = 256
 
 
 def encode_judgement(judgement: Judgement) -> bytes:
@@ -43,6 +44,7 @@ def encode_judgement(judgement: Judgement) -> bytes:
             "worker": judgement.worker,
             "nearest": judgement.nearest,
             "distance": judgement.distance,
+            "cells": judgement.cells,
         }
     )
 
@@ -92,7 +94,15 @@ def decode_judgement(packed: bytes) -> Judgement:
         worker=fields.text("worker"),
         nearest=tuple(_numbers(fields.take("nearest", list), (int,))),
         distance=tuple(map(float, _numbers(fields.take("distance", list), (int, float)))),
+        cells=_decode_cells(fields.everything().get("cells", [])),
     )
+
+
+def _decode_cells(found: object) -> tuple[float, ...]:
+    """Read what workers of an earlier release do not say."""
+    if not isinstance(found, list) or len(found) > MAX_CELLS:
+        raise ForeignVerdict(f"field 'cells': {found!r:.80}")
+    return tuple(map(float, _numbers(found, (int, float))))
 
 
 def _numbers(found: list[Any], kinds: tuple[type, ...]) -> list[Any]:

@@ -7,6 +7,7 @@ from pipeline.errors import UnreadableFrame
 from pipeline.wire.fields import Fields, pack
 
 MAX_MESSAGE_BYTES = 4096
+MAX_REPORT_BYTES = 65_536  # it says where each camera stands
 _WHY_CHARS = 200
 
 
@@ -47,7 +48,7 @@ def decode_report(packed: bytes) -> dict[str, Any]:
     Raises:
         UnreadableFrame: foreign bytes or another schema version.
     """
-    return Fields(packed, MAX_MESSAGE_BYTES, UnreadableFrame).everything()
+    return Fields(packed, MAX_REPORT_BYTES, UnreadableFrame).everything()
 
 
 def encode_refusal(refusal: Refusal) -> bytes:

@@ -32,6 +32,7 @@ class Keeper:
         self._work = post.work
         self._controls = post.controls
         self._tray = post.tray
+        self._drift = post.drift
         self._telemetry = post.telemetry
         self._halt = post.halt
         self._intake = intake
@@ -102,6 +103,7 @@ class Keeper:
         frames, charged = self._work.waiting()
         self._telemetry.open_frames.set(frames)
         self._telemetry.open_bytes.set(charged)
+        self._telemetry.show_drift(self._drift.standings())
 
     def _trim(self) -> None:
         if trimmed := self._work.trim():

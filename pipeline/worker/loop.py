@@ -225,5 +225,6 @@ class Worker:
                 "pixel_threshold": limits.pixel,
                 "frames": self._writer.verdicts,
                 "started_ms": self._started_ms,
+                "drift": self._post.drift.report(),
             }
         )

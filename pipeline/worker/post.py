@@ -8,6 +8,7 @@ from pipeline.streams.link import Link
 from pipeline.streams.work import Work
 from pipeline.telemetry import Telemetry
 from pipeline.worker.archivist import Archivist
+from pipeline.worker.drift_watch import DriftWatch
 from pipeline.worker.halt import Halt
 from pipeline.worker.outbox import Outbox
 from pipeline.worker.tray import Tray
@@ -28,3 +29,4 @@ class Post:
     archivist: Archivist | None = None  # None: nothing is archived
     outbox: Outbox = field(default_factory=queue.SimpleQueue)
     halt: Halt = field(default_factory=Halt)
+    drift: DriftWatch = field(default_factory=DriftWatch)

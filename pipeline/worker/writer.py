@@ -87,6 +87,9 @@ class Writer:
             telemetry.end_to_end.observe((done_ns - captured_ns) / _NS_PER_S)
             if held.head.ring:
                 self._post.rings.release(held.head.ring)
+        for held, judgement in zip(scored.batch, judgements, strict=True):
+            self._post.drift.see(held.head.meta.camera, judgement)
+
         if self._post.archivist:
             for held, judgement, word in zip(scored.batch, judgements, said, strict=True):
                 self._post.archivist.offer(held, word, judgement)

@@ -94,3 +94,21 @@ def test_command_refuses_what_makes_no_sense(
     assert done.returncode == 2
     assert told in done.stderr
     assert controls.since("0-0") == []
+
+
+def test_command_shows_drift_of_every_camera(client: Client, url: str, line: str) -> None:
+    drift = {
+        "state": "camera",
+        "learned": 1.0,
+        "ng_share": 0.05,
+        "distance": [1.3, 1.25, 1.4],
+        "scales": [2.1, 1.9, 3.0],
+        "cells_moved": 14,
+    }
+    worker = Plant(client, line).worker("host:1:cpu")
+    worker.beat(encode_report({"engine": "prn-s", "drift": {"cam-1": drift}}), 60_000)
+    shown = command(url, line, "--show").stdout
+    assert "cam-1" in shown
+    assert "+2.1 +1.9 +3.0" in shown
+    found = json.loads(command(url, line, "--show", "--json").stdout)
+    assert found["workers"][0]["drift"] == {"cam-1": drift}

@@ -12,6 +12,7 @@ from engines.engine import Pixels, Scores, check_frames
 from engines.errors import ScoringError
 from engines.manifest import CostPoint, Manifest, Thresholds
 from pipeline.codecs import Codec, encode_pixels
+from pipeline.drift import LEARN_FRAMES
 from pipeline.frames import Decision, EngineName, FrameMeta, Reason, Verdict
 from pipeline.ring import RingReader, RingWriter
 from pipeline.streams.connect import Access
@@ -23,7 +24,14 @@ from pipeline.streams.link import Link, linked
 from pipeline.streams.work import Answer, Work
 from pipeline.telemetry import Telemetry
 from pipeline.verdicts import read_verdict
-from pipeline.wire import Head, decode_identity, encode_control, encode_head
+from pipeline.wire import (
+    Head,
+    decode_identity,
+    decode_report,
+    encode_control,
+    encode_head,
+    encode_report,
+)
 from pipeline.worker.archivist import Archivist
 from pipeline.worker.loop import Options, Worker, capacity
 from pipeline.worker.post import Post
@@ -49,6 +57,8 @@ MANIFEST = Manifest(
     thresholds=Thresholds(image=0.5, pixel=0.5, method="chosen", normals=0),
 )
 WAIT_S = 20.0
+
+NO_REPORT = encode_report({})
 
 
 class ProbeEngine:
@@ -173,6 +183,22 @@ def test_parts_are_judged_by_their_pictures(bench: Bench) -> None:
     assert judged.engine.model == "probe"
     assert verdicts[0].judgement is not None
     assert verdicts[0].judgement.mask is None
+
+
+def test_worker_says_in_its_heartbeat_where_each_camera_stands(bench: Bench) -> None:
+    with bench.worker("drifting"):
+        for seq in range(3):
+            bench.offer(seq)
+        judged = bench.wait_for(3)[0].judgement
+        assert judged is not None
+        assert len(judged.cells) == 16
+        controls = Controls(bench.link.client, bench.line)
+
+        def learned() -> float:
+            report = decode_report(controls.workers().get("drifting", NO_REPORT))
+            return float(report.get("drift", {}).get("cam", {}).get("learned", 0))
+
+        until(lambda: learned() * LEARN_FRAMES == pytest.approx(3, abs=0.2))
 
 
 def test_ring_frames_are_judged_and_their_slots_given_back(bench: Bench) -> None:

@@ -61,6 +61,12 @@ judgements = st.builds(
     names,
     st.lists(st.integers(0, 10**6), max_size=3).map(tuple),
     st.lists(reals, max_size=3).map(tuple),
+    st.lists(reals, max_size=16).map(tuple),
+)
+
+NOBODY = EngineName("model", "1", "0")
+PLAIN = Judgement(
+    Decision.OK, 0.1, 0.2, 0.5, 0.5, (), None, NOBODY, Timings(0.0, 0.0, 0.0, 1), "worker"
 )
 
 
@@ -170,3 +176,16 @@ def test_refusal_survives_the_wire(version: str, at: str, why: str, worker: str)
     found = decode_refusal(encode_refusal(Refusal(version, at, why, worker)))
     assert (found.version, found.promoted_at, found.worker) == (version, at, worker)
     assert found.why == why[:200].encode(errors="replace").decode()
+
+
+def test_judgement_of_an_earlier_release_has_no_cells() -> None:
+    fields = msgpack.unpackb(encode_judgement(PLAIN))
+    del fields["cells"]
+    assert decode_judgement(msgpack.packb(fields)) == PLAIN
+
+
+@pytest.mark.parametrize("cells", [[0.1] * 257, ["x"], [True], 3, [float("nan")]])
+def test_foreign_cells_are_refused(cells: object) -> None:
+    fields = msgpack.unpackb(encode_judgement(PLAIN)) | {"cells": cells}
+    with pytest.raises(ForeignVerdict):
+        decode_judgement(msgpack.packb(fields))

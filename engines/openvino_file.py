@@ -1,0 +1,49 @@
+"""One file of an OpenVINO network: a ZIP, not compressed, of `network.xml` and `network.bin`.
+
+OpenVINO itself writes two files; of one, a single hash covers all, and no copy can part them.
+"""
+
+import io
+import zipfile
+from pathlib import Path
+
+from engines.errors import ManifestError
+
+SUFFIX = ".openvino"
+MAX_BYTES = 2 << 30
+_MEMBERS = ("network.xml", "network.bin")
+
+
+def pack_network(xml: bytes, weights: bytes) -> bytes:
+    """Give the content of the file; the same network gives the same bytes."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in zip(_MEMBERS, (xml, weights), strict=True):
+            archive.writestr(zipfile.ZipInfo(name), content)  # of no date
+    return packed.getvalue()
+
+
+def unpack_network(path: Path) -> tuple[bytes, bytes]:
+    """Read the network and its weights.
+
+    Raises:
+        ManifestError: the file is another kind of file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            _check(path, entries)
+            xml, weights = (archive.read(entry) for entry in entries)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise ManifestError(f"{path} is no {SUFFIX} file ({error}): build it again") from error
+    return xml, weights
+
+
+def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+    """Refuse what would unpack to something else, or to more."""
+    names = tuple(entry.filename for entry in entries)
+    if names != _MEMBERS:
+        raise ManifestError(f"{path} holds {list(names)[:4]}, wanted are {list(_MEMBERS)}")
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if not stored or sum(entry.file_size for entry in entries) > MAX_BYTES:
+        raise ManifestError(f"{path} is compressed or larger than {MAX_BYTES} bytes: not ours")
