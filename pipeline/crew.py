@@ -101,11 +101,12 @@ class Crew:
     def start(
         self, name: str, command: str, *flags: str, to: Path | None = None, show: bool = False
     ) -> Member:
-        """Start a command; its stderr goes to its log, with `show` to ours; stdout to `to`."""
+        """Start a command; its stderr goes to its log, stdout to `to`; with `show` both to ours."""
         log = self._logs / f"{name}.log"
         with contextlib.ExitStack() as files:
             stderr = None if show else files.enter_context(log.open("ab"))
-            stdout = files.enter_context(to.open("wb")) if to else subprocess.DEVNULL
+            nowhere = None if show else subprocess.DEVNULL
+            stdout = files.enter_context(to.open("wb")) if to else nowhere
             process = subprocess.Popen(
                 [*_program(command), *flags],
                 stdin=subprocess.DEVNULL,
