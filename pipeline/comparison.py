@@ -48,7 +48,7 @@ def measured(lesson: Lesson, evaluation: dict[str, Any]) -> Measured:
 def show_comparison(models: Sequence[Measured], console: Console) -> None:
     """Print a row for each; the first one's figures are the columns."""
     rows = [model.cells() for model in models]
-    table = Table(title="the same parts, judged by (%)", title_justify="left")
+    table = Table(title="figures of these parts, in %", title_justify="left")
     for name in rows[0]:
         table.add_column(name, justify="left" if name == "model" else "right")
     for row in rows:

@@ -71,9 +71,11 @@ class Member:
         self.check(status)
 
     def check(self, status: int | None) -> None:
-        """Raise MemberFailed with the end of its log, unless the status is 0."""
+        """Raise MemberFailed with the end of its log, if it has one, unless the status is 0."""
         if status != 0:
-            raise MemberFailed(f"{self.name} ended with status {status}:\n{self.last_words()}")
+            said = self.last_words()
+            why = f":\n{said}" if said else ", as it said"
+            raise MemberFailed(f"{self.name} ended with status {status}{why}")
 
     def last_words(self, lines: int = 15) -> str:
         """The end of its log."""

@@ -95,7 +95,7 @@ def _models(models: Sequence[Measured]) -> str:
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row.values()) + "</tr>"
         for row in rows
     )
-    return f"<h2>The same parts, figures in %</h2><table><tr>{head}</tr>{body}</table>"
+    return f"<h2>Figures of these parts, in %</h2><table><tr>{head}</tr>{body}</table>"
 
 
 def _missed(verdicts: list[dict[str, Any]]) -> str:
