@@ -8,6 +8,8 @@ TORCH_INDEX ?=
 WEIGHTS ?=
 # demo: a folder in MVTec layout to learn and inspect; empty: a generated product.
 DATA ?=
+# demo: protoad or prn-s; empty: prn-s for the generated product, protoad for DATA.
+MODEL ?=
 OUT ?= demo-out
 # gpu: a Python with torch for this machine's GPU; what else it lacks is reported as not run.
 GPU_PYTHON ?= python3
@@ -33,7 +35,7 @@ $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 	@touch $@
 
 demo: $(VENV)/.installed  ## learn a product and inspect it, camera to verdict: DATA=folder for your own pictures
-	$(BIN)/pipeline-demo --out $(OUT) $(if $(DATA),--data $(DATA))
+	$(BIN)/pipeline-demo --out $(OUT) $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/.installed-dev  ## install and run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -52,10 +54,10 @@ lint: $(VENV)/.installed-dev  ## style, types, and which room may import what
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-$(OUT)/engine/protoad.onnx: $(VENV)/.installed
-	$(BIN)/pipeline-demo --out $(OUT) $(if $(DATA),--data $(DATA))
+$(OUT)/protoad/protoad.onnx: $(VENV)/.installed
+	$(BIN)/pipeline-demo --model protoad --out $(OUT) $(if $(DATA),--data $(DATA))
 
-bench: $(OUT)/engine/protoad.onnx  ## what the line adds to the bare engine
+bench: $(OUT)/protoad/protoad.onnx  ## what the line adds to the bare engine
 	$(BIN)/pipeline-bench --engine $< --out $(OUT)
 
 drill: $(VENV)/.installed  ## kill workers, camera and Redis on purpose; prove that no part is lost

@@ -182,9 +182,10 @@ def _open_plan(
     del threads
     if cuda_index is None:
         raise BackendError(f"{path.name} runs on a GPU only: take --device cuda")
+    from engines.plan_device import find_device  # noqa: PLC0415
     from engines.tensorrt_engine import Plan, open_lanes  # noqa: PLC0415
 
-    plan = Plan(path, manifest, cuda_index)
+    plan = Plan(path, manifest, find_device(manifest, cuda_index))
     first, *more = open_lanes(plan)
     return OpenedEngine(first, manifest, plan.backend, tuple(more))
 

@@ -24,11 +24,11 @@ from engines.contract import (
     first_rows,
     outputs_by_name,
 )
-from engines.cuda_driver import Gpu, find_gpu
 from engines.engine import Pixels, Scores, check_frames
 from engines.errors import BackendError, ManifestError, ScoringError
 from engines.manifest import Manifest, file_sha256
-from engines.plans.backend import kernel_path, load_tensorrt
+from engines.plan_device import PlanDevice
+from engines.plans.backend import kernel_path
 from engines.plans.plugin import forget_plugin, register_plugin
 from engines.residual.launcher import ResidualKernel
 
@@ -38,21 +38,18 @@ LANES = 2  # the copies of one overlap the inference of the other
 class Plan:
     """A plan in the memory of a GPU, which several engines run; the last one to close frees it."""
 
-    def __init__(self, path: Path, manifest: Manifest, index: int) -> None:
+    def __init__(self, path: Path, manifest: Manifest, device: PlanDevice) -> None:
         """Load it.
 
         Raises:
             ManifestError: the plan's tensors do not fit the contract, or a file its hash.
-            BackendError: no driver, no TensorRT, or a plan of another GPU or version.
+            BackendError: TensorRT refuses it, or another one is loaded.
         """
-        gpu = find_gpu(index)
-        trt = load_tensorrt(manifest.format)  # type: ignore[arg-type]  # the caller looked
-        check_fits(manifest, gpu, f"{manifest.format} {trt.__version__}")
         self.manifest = manifest
-        self.backend = f"{manifest.format} {trt.__version__} {gpu.name}, {manifest.precision}"
-        self.trt = trt
-        self.cuda = _driver()
-        self._context = self.cuda.Device(index).retain_primary_context()
+        self.backend = f"{device.version} {device.gpu.name}, {manifest.precision}"
+        self.trt, self.cuda = device.trt, device.cuda
+        self.free_bytes = 0  # beside the plan
+        self._context = self.cuda.Device(device.index).retain_primary_context()
         self._users = 0
         self._creator: object | None = None
         self._runtime: Any = None
@@ -72,6 +69,7 @@ class Plan:
         if self.engine is None:
             raise BackendError(f"{manifest.format} cannot load {path.name}: build it again here")
         self.scales = check_contract(*_ports(trt, self.engine), manifest)
+        self.free_bytes, _ = self.cuda.mem_get_info()
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -125,11 +123,9 @@ class TensorRtEngine:
             with plan.current():
                 self._allocate()
         except plan.cuda.MemoryError as error:
+            reason = no_memory(plan)
             self.close()
-            raise BackendError(
-                f"this GPU has no memory for batches of {self._max_batch} frames: build the plan "
-                "with a smaller --max-batch, or run one worker less on it"
-            ) from error
+            raise BackendError(reason) from error
         except BaseException:
             self.close()
             raise
@@ -225,28 +221,23 @@ def open_lanes(plan: Plan) -> list[TensorRtEngine]:
     return lanes
 
 
-def check_fits(manifest: Manifest, gpu: Gpu, version: str) -> None:
-    """Compare what a plan was built for with what is here.
+def no_memory(plan: Plan) -> str:
+    """Say that the lanes of a plan do not fit into its GPU, and which batch would.
 
-    Args:
-        manifest: of the plan.
-        gpu: that would run it.
-        version: of the TensorRT that would run it, as manifests name it.
-
-    Raises:
-        BackendError: another GPU or version; says to build it again.
+    What a lane takes is taken to grow with the batch: buffers do, and nearly all of TensorRT's.
     """
-    built_for = manifest.device.rsplit(" ", 1)[-1]  # "NVIDIA L4, sm_89", or "sm_89"
-    if built_for != gpu.target:
-        raise BackendError(
-            f"the plan was built for {manifest.device}, this GPU is {gpu.name}, {gpu.target}: "
-            "build it again with engine-build on this machine"
-        )
-    if manifest.format_version != version:
-        raise BackendError(
-            f"the plan was built by {manifest.format_version}, installed is {version}: build it "
-            "again, or install that version"
-        )
+    most = plan.manifest.max_batch
+    buffers = allocate_scores(plan.manifest, plan.scales)
+    frames = most * plan.manifest.height * plan.manifest.width * 3
+    outputs = sum(array.nbytes for array in outputs_by_name(buffers).values())
+    needed = LANES * (frames + outputs + plan.engine.device_memory_size_v2)
+    fitting = min(most - 1, most * plan.free_bytes // needed)
+    advice = f"build the plan with --max-batch {fitting}, or " if fitting else ""
+    return (
+        f"this GPU has no memory for batches of {most} frames: {LANES} lanes take "
+        f"{needed / 1e6:,.0f} MB, free beside the plan are {plan.free_bytes / 1e6:,.0f} MB: "
+        f"{advice}run less beside it on this GPU"
+    )
 
 
 def load_kernel(path: Path, manifest: Manifest) -> ResidualKernel | None:
@@ -266,17 +257,6 @@ def load_kernel(path: Path, manifest: Manifest) -> ResidualKernel | None:
             f"{library} is not the library that {path.name} was built with: copy both again"
         )
     return ResidualKernel(library)
-
-
-def _driver() -> Any:  # noqa: ANN401  # a module without types
-    try:
-        import pycuda.driver  # noqa: PLC0415  # needs the driver
-    except ImportError as error:
-        raise BackendError(
-            f"pycuda does not import ({error}): pip install 'prn-line[gpu]'"
-        ) from error
-    pycuda.driver.init()
-    return pycuda.driver
 
 
 def _ports(trt: Any, engine: Any) -> tuple[list[Port], list[Port]]:  # noqa: ANN401

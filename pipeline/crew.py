@@ -71,9 +71,11 @@ class Member:
         self.check(status)
 
     def check(self, status: int | None) -> None:
-        """Raise MemberFailed with the end of its log, unless the status is 0."""
+        """Raise MemberFailed with the end of its log, if it has one, unless the status is 0."""
         if status != 0:
-            raise MemberFailed(f"{self.name} ended with status {status}:\n{self.last_words()}")
+            said = self.last_words()
+            why = f":\n{said}" if said else ", as it said"
+            raise MemberFailed(f"{self.name} ended with status {status}{why}")
 
     def last_words(self, lines: int = 15) -> str:
         """The end of its log."""
@@ -101,11 +103,12 @@ class Crew:
     def start(
         self, name: str, command: str, *flags: str, to: Path | None = None, show: bool = False
     ) -> Member:
-        """Start a command; its stderr goes to its log, with `show` to ours; stdout to `to`."""
+        """Start a command; its stderr goes to its log, stdout to `to`; with `show` both to ours."""
         log = self._logs / f"{name}.log"
         with contextlib.ExitStack() as files:
             stderr = None if show else files.enter_context(log.open("ab"))
-            stdout = files.enter_context(to.open("wb")) if to else subprocess.DEVNULL
+            nowhere = None if show else subprocess.DEVNULL
+            stdout = files.enter_context(to.open("wb")) if to else nowhere
             process = subprocess.Popen(
                 [*_program(command), *flags],
                 stdin=subprocess.DEVNULL,

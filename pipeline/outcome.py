@@ -84,18 +84,8 @@ def conclude(verdicts: list[dict[str, Any]]) -> Outcome:
     )
 
 
-def measures(evaluation: dict[str, Any]) -> dict[str, float]:
-    """Pick the figures by which models are compared out of `trainer-evaluate --json`, 0..1."""
-    found = {"image AUROC": float(evaluation["image_auroc"])}
-    if pixel := evaluation["pixel"]:  # there were masks
-        named = {"pixel AUROC": "auroc", "PRO": "pro", "pixel AP": "ap"}
-        known = {name: pixel[key] for name, key in named.items() if pixel[key] is not None}
-        found |= {name: float(value) for name, value in known.items()}
-    return found
-
-
-def show(outcome: Outcome, figures: dict[str, float], console: Console) -> None:
-    """Print the table of kinds, and rate, latency and the engine's figures below it."""
+def show(outcome: Outcome, console: Console) -> None:
+    """Print the table of kinds, and rate and latency below it."""
     table = Table("parts", "n", "OK", "NG", "UNKNOWN", "missed", "falsely rejected")
     for kind in outcome.kinds:
         counts = [str(kind.decisions[decision]) for decision in Decision]
@@ -119,4 +109,3 @@ def show(outcome: Outcome, figures: dict[str, float], console: Console) -> None:
         f"rate {outcome.parts_per_s:.1f} parts/s   capture to verdict p50 {p50:.1f} ms, "
         f"p99 {p99:.1f} ms   of which inference {outcome.inference_ms:.1f} ms"
     )
-    console.print("   ".join(f"{name} {100 * share:.2f} %" for name, share in figures.items()))

@@ -1,10 +1,12 @@
 """The report page of a demo: one file beside its overlay pictures."""
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from engines.manifest import write_atomic
+from pipeline.comparison import Measured
 from pipeline.frames import Decision
 from pipeline.outcome import GOOD, Outcome, is_wrong, kind_of
 from pipeline.overlay_files import overlay_stem
@@ -25,10 +27,18 @@ def write_report(
     folder: Path,
     outcome: Outcome,
     verdicts: list[dict[str, Any]],
-    figures: dict[str, float],
+    models: Sequence[Measured],
     broken: list[str],
 ) -> Path:
-    """Write `report.html`; verdicts are as `pipeline-consume` prints them."""
+    """Write `report.html`.
+
+    Args:
+        folder: gets it; holds the overlays.
+        outcome: of the verdicts.
+        verdicts: as `pipeline-consume` prints them.
+        models: the one that gave them, and what it is compared with.
+        broken: promises, one sentence each.
+    """
     p50, p99 = outcome.latency_ms
     promise = (
         "".join(f'<p class="broken">broken: {escape(sentence)}</p>' for sentence in broken)
@@ -37,9 +47,11 @@ def write_report(
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
 <title>Inspection of {outcome.parts} parts</title><style>{_STYLE}</style>
 <h1>Inspection of {outcome.parts} parts</h1>{promise}
+{_lesson(models[0])}
 <p>{outcome.parts_per_s:.1f} parts a second; from capture to verdict {p50:.1f} ms (median),
 {p99:.1f} ms (99th percentile), of which inference {outcome.inference_ms:.1f} ms.</p>
-{_kinds(outcome)}{_figures(figures)}
+{_kinds(outcome)}
+{_models(models)}
 {_missed(verdicts)}
 <h2>Parts that were not called OK</h2>
 <p>Outlined in red: verdicts that the truth contradicts. Marked in each picture: the mask and its
@@ -60,10 +72,30 @@ def _kinds(outcome: Outcome) -> str:
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-def _figures(figures: dict[str, float]) -> str:
-    cells = "".join(f"<td>{100 * share:.2f} %</td>" for share in figures.values())
-    head = "".join(f"<th>{escape(name)}</th>" for name in figures)
-    return f"<table><tr>{head}</tr><tr>{cells}</tr></table>"
+def _lesson(served: Measured) -> str:
+    """Say which model judged, and which parts were kept from it."""
+    lesson = served.lesson
+    said = (
+        f"<p>Judged by <strong>{escape(lesson.title)}</strong>, learned in {lesson.duration} from "
+        f"{lesson.sources}.</p>"
+    )
+    if not lesson.seen:
+        return said
+    names = ", ".join(sorted(lesson.seen))
+    return said + (
+        f"<p>Left out of everything on this page, for it learned from them: {escape(names)}.</p>"
+    )
+
+
+def _models(models: Sequence[Measured]) -> str:
+    """Put the models beside each other, the one that judged first."""
+    rows = [{**model.cells(), "learned from": model.lesson.sources} for model in models]
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row.values()) + "</tr>"
+        for row in rows
+    )
+    return f"<h2>Figures of these parts, in %</h2><table><tr>{head}</tr>{body}</table>"
 
 
 def _missed(verdicts: list[dict[str, Any]]) -> str:

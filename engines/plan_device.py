@@ -1,0 +1,69 @@
+"""The GPU that serves a plan, and the two libraries through which it is used."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from engines.cuda_driver import Gpu, find_gpu
+from engines.errors import BackendError
+from engines.manifest import Manifest
+from engines.plans.backend import load_tensorrt
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDevice:
+    """A GPU that a plan fits."""
+
+    index: int
+    gpu: Gpu
+    trt: Any  # the module tensorrt or tensorrt_rtx
+    cuda: Any  # the module pycuda.driver
+    version: str  # of TensorRT, as manifests name it
+
+
+def find_device(manifest: Manifest, index: int) -> PlanDevice:
+    """Find GPU `index` for a plan.
+
+    Raises:
+        BackendError: no driver, no such GPU, no TensorRT, no pycuda, or a plan of another GPU or
+            version.
+    """
+    gpu = find_gpu(index)
+    trt = load_tensorrt(manifest.format)  # type: ignore[arg-type]  # the caller looked
+    version = f"{manifest.format} {trt.__version__}"
+    check_fits(manifest, gpu, version)
+    return PlanDevice(index, gpu, trt, _driver(), version)
+
+
+def check_fits(manifest: Manifest, gpu: Gpu, version: str) -> None:
+    """Compare what a plan was built for with what is here.
+
+    Args:
+        manifest: of the plan.
+        gpu: that would run it.
+        version: of the TensorRT that would run it, as manifests name it.
+
+    Raises:
+        BackendError: another GPU or version; says to build it again.
+    """
+    built_for = manifest.device.rsplit(" ", 1)[-1]  # "NVIDIA L4, sm_89", or "sm_89"
+    if built_for != gpu.target:
+        raise BackendError(
+            f"the plan was built for {manifest.device}, this GPU is {gpu.name}, {gpu.target}: "
+            "build it again with engine-build on this machine"
+        )
+    if manifest.format_version != version:
+        raise BackendError(
+            f"the plan was built by {manifest.format_version}, installed is {version}: build it "
+            "again, or install that version"
+        )
+
+
+def _driver() -> Any:  # noqa: ANN401  # a module without types
+    try:
+        import pycuda.driver  # noqa: PLC0415  # needs the driver
+    except ImportError as error:
+        raise BackendError(
+            f"pycuda does not import ({error}): pip install 'prn-line[gpu]'"
+        ) from error
+    pycuda.driver.init()
+    return pycuda.driver

@@ -1,0 +1,308 @@
+"""A GPU that is none: what engines.tensorrt_engine calls of pycuda and TensorRT, in numpy.
+
+Work on a stream waits until the stream is synchronised, as on a GPU, and then runs in its order.
+Whatever needs the GPU's context complains without it.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+
+from engines.contract import DISTANCE, FRAMES, MAP, NEAREST, SCORE
+from engines.fixed_engine import fixed_scores
+
+SCALES = 3
+CONTEXT_BYTES = 1000  # that TensorRT takes for an execution context
+
+
+class FakeCudaError(Exception):
+    """pycuda.driver.Error."""
+
+
+class FakeMemoryError(FakeCudaError):
+    """pycuda.driver.MemoryError."""
+
+
+@dataclass
+class FakeMemory:
+    """A piece of the GPU's memory; its address is its number."""
+
+    gpu: "FakeGpu"
+    address: int
+    content: bytearray
+
+    def __int__(self) -> int:
+        return self.address
+
+    def free(self) -> None:
+        self.gpu.check_current("free")
+        del self.gpu.memory[self.address]
+
+
+@dataclass
+class FakeStream:
+    gpu: "FakeGpu"
+    handle: int
+    waiting: list[Callable[[], None]] = field(default_factory=list)
+
+    def synchronize(self) -> None:
+        self.gpu.check_current("synchronise")
+        self.gpu.note("synchronise")
+        while self.waiting:
+            self.waiting.pop(0)()
+
+
+@dataclass
+class FakeContext:
+    gpu: "FakeGpu"
+
+    def push(self) -> None:
+        assert not self.gpu.detached
+        self.gpu.depth += 1
+
+    def pop(self) -> None:
+        self.gpu.depth -= 1
+
+    def detach(self) -> None:
+        assert not self.gpu.detached, "the context is given back twice"
+        self.gpu.detached = True
+
+
+class FakeGpu:
+    """The module pycuda.driver, and what there is on the GPU behind it."""
+
+    Error = FakeCudaError
+    MemoryError = FakeMemoryError
+
+    def __init__(self, allocations: int = 100, free_bytes: int = 10**6) -> None:
+        """Have room for so many allocations, whatever is said to be free."""
+        self.room = allocations
+        self.free_bytes = free_bytes
+        self.memory: dict[int, FakeMemory] = {}
+        self.streams: dict[int, FakeStream] = {}
+        self.events: list[str] = []
+        self.failing = ""  # the event that fails
+        self.depth = 0  # of the context on this thread's stack
+        self.detached = False
+        self.addresses = 0  # given so far
+
+    def check_current(self, what: str) -> None:
+        assert self.depth == 1, f"{what} without the GPU's context"
+        assert not self.detached
+
+    def note(self, event: str) -> None:
+        self.events.append(event)
+        if event == self.failing:
+            raise FakeCudaError("an illegal memory access was encountered")
+
+    def Device(self, index: int) -> SimpleNamespace:  # noqa: N802  # pycuda's name
+        assert index == 1
+        return SimpleNamespace(retain_primary_context=lambda: FakeContext(self))
+
+    def mem_get_info(self) -> tuple[int, int]:
+        self.check_current("asking for memory")
+        return self.free_bytes, 2 * self.free_bytes
+
+    def pagelocked_empty(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        self._take()
+        return np.empty(shape, dtype)
+
+    def pagelocked_empty_like(self, array: np.ndarray) -> np.ndarray:
+        self._take()
+        return np.empty_like(array)
+
+    def mem_alloc(self, size: int) -> FakeMemory:
+        self._take()
+        self.addresses += 1
+        self.memory[self.addresses] = FakeMemory(self, self.addresses, bytearray(size))
+        return self.memory[self.addresses]
+
+    def Stream(self) -> FakeStream:  # noqa: N802  # pycuda's name
+        self.check_current("a stream")
+        handle = len(self.streams) + 1
+        self.streams[handle] = FakeStream(self, handle)
+        return self.streams[handle]
+
+    def memcpy_htod_async(self, to: FakeMemory, array: np.ndarray, stream: FakeStream) -> None:
+        self.check_current("a copy")
+        self.note(f"in {len(array)}")
+
+        def copy() -> None:
+            to.content[: array.nbytes] = array.tobytes()
+
+        stream.waiting.append(copy)
+
+    def memcpy_dtoh_async(self, array: np.ndarray, memory: FakeMemory, stream: FakeStream) -> None:
+        self.check_current("a copy")
+        self.note(f"out {array.nbytes}")
+
+        def copy() -> None:
+            flat = np.frombuffer(memory.content[: array.nbytes], array.dtype)
+            array[...] = flat.reshape(array.shape)
+
+        stream.waiting.append(copy)
+
+    def _take(self) -> None:
+        self.check_current("taking memory")
+        if self.room == 0:
+            raise FakeMemoryError("out of memory")
+        self.room -= 1
+
+
+def answers(frames: np.ndarray) -> dict[str, np.ndarray]:
+    """What the fake plan says of uint8 [N, H, W, 3]."""
+    scores = fixed_scores(frames)
+    nearest = np.rint(scores[:, None] * [10, 20, 30]).astype(np.int32)
+    distance = np.asarray(scores[:, None] + np.arange(SCALES), np.float32)
+    maps = frames[..., 1].astype(np.float32) / 255
+    return {SCORE: scores, MAP: maps, NEAREST: nearest, DISTANCE: distance}
+
+
+class FakeExecution:
+    """An execution context: tells addresses and a shape apart per lane."""
+
+    def __init__(self, gpu: FakeGpu) -> None:
+        self.gpu = gpu
+        self.addresses: dict[str, int] = {}
+        self.shape: tuple[int, ...] = ()
+        self.refusing = ""  # "shape" or "batch"
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        assert address in self.gpu.memory
+        self.addresses[name] = address
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert name == FRAMES
+        self.shape = shape
+        return self.refusing != "shape"
+
+    def execute_async_v3(self, handle: int) -> bool:
+        self.gpu.check_current("inference")
+        self.gpu.note(f"infer {self.shape[0]}")
+        if self.refusing == "batch":
+            return False
+        self.gpu.streams[handle].waiting.append(self._infer)
+        return True
+
+    def _infer(self) -> None:
+        memory = self.gpu.memory
+        size = int(np.prod(self.shape))
+        raw = np.frombuffer(memory[self.addresses[FRAMES]].content[:size], np.uint8)
+        for name, array in answers(raw.reshape(self.shape)).items():
+            if name not in self.addresses:
+                continue
+            memory[self.addresses[name]].content[: array.nbytes] = array.tobytes()
+
+
+class FakePlan:
+    """An engine of TensorRT's; knows the tensors and makes execution contexts."""
+
+    device_memory_size_v2 = CONTEXT_BYTES
+
+    def __init__(self, gpu: FakeGpu, shapes: dict[str, tuple[int, ...]], contexts: int) -> None:
+        self.gpu, self.shapes, self.contexts = gpu, shapes, contexts
+        self.executions: list[weakref.ref[FakeExecution]] = []
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self.shapes)
+
+    def get_tensor_name(self, place: int) -> str:
+        return list(self.shapes)[place]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shapes[name]
+
+    def get_tensor_dtype(self, name: str) -> type:
+        return {FRAMES: np.uint8, NEAREST: np.int32}.get(name, np.float32)
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "in" if name == FRAMES else "out"
+
+    def create_execution_context(self) -> FakeExecution | None:
+        self.gpu.check_current("an execution context")
+        if self.contexts == 0:
+            return None
+        self.contexts -= 1
+        execution = FakeExecution(self.gpu)
+        self.executions.append(weakref.ref(execution))
+        weakref.finalize(execution, self.gpu.events.append, "execution freed")
+        return execution
+
+
+class FakeRegistry:
+    """TensorRT's, which a process has one of."""
+
+    def __init__(self) -> None:
+        self.creators: list[object] = []
+
+    def register_creator(self, creator: object, domain: str) -> bool:
+        assert domain == "prn"
+        if self.creators:
+            return False
+        self.creators.append(creator)
+        return True
+
+    def deregister_creator(self, creator: object) -> None:
+        self.creators.remove(creator)
+
+
+class FakeTensorRt:
+    """The module tensorrt."""
+
+    __version__ = "11.4"
+    TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
+    IPluginV3 = type("IPluginV3", (), {})
+    IPluginV3OneCore = type("IPluginV3OneCore", (), {})
+    IPluginV3OneBuild = type("IPluginV3OneBuild", (), {})
+    IPluginV3OneRuntime = type("IPluginV3OneRuntime", (), {})
+    IPluginCreatorV3One = type("IPluginCreatorV3One", (), {})
+    PluginFieldCollection = list
+
+    def __init__(self, gpu: FakeGpu, size: tuple[int, int], contexts: int = 100) -> None:
+        """Run on a GPU, with memory for so many execution contexts."""
+        self.gpu = gpu
+        self.contexts = contexts
+        self.registry = FakeRegistry()
+        self.shapes: dict[str, tuple[int, ...]] = {
+            FRAMES: (-1, *size, 3),
+            SCORE: (-1,),
+            MAP: (-1, *size),
+            NEAREST: (-1, SCALES),
+            DISTANCE: (-1, SCALES),
+        }
+        self.plans: list[weakref.ref[FakePlan]] = []
+        self.readable = b"a plan"
+
+    class Logger:
+        ERROR = 1
+
+        def __init__(self, level: int) -> None:
+            assert level == self.ERROR
+
+    def Runtime(self, _logger: Logger) -> SimpleNamespace:  # noqa: N802  # TensorRT's name
+        self.gpu.check_current("a runtime")
+        return SimpleNamespace(deserialize_cuda_engine=self._read)
+
+    def get_plugin_registry(self) -> FakeRegistry:
+        return self.registry
+
+    @staticmethod
+    def nptype(dtype: type) -> type:
+        return dtype
+
+    def _read(self, content: bytes) -> FakePlan | None:
+        self.gpu.check_current("reading a plan")
+        if content != self.readable:
+            return None
+        plan = FakePlan(self.gpu, self.shapes, self.contexts)
+        self.plans.append(weakref.ref(plan))
+        weakref.finalize(plan, self._gone)
+        return plan
+
+    def _gone(self) -> None:
+        self.gpu.check_current("freeing a plan")
+        self.gpu.events.append("plan freed")

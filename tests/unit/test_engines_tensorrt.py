@@ -1,0 +1,267 @@
+"""The engine of TensorRT's plans on a GPU that is none (gpu_fakes): order, ownership, errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gpu_fakes import CONTEXT_BYTES, SCALES, FakeGpu, FakeTensorRt, answers
+
+from engines.contract import DISTANCE, MAP, NEAREST, SCORE
+from engines.cuda_driver import Gpu
+from engines.engine import Scores
+from engines.errors import BackendError, ManifestError, ScoringError, ShapeError
+from engines.manifest import Manifest, Thresholds
+from engines.plan_device import PlanDevice
+from engines.tensorrt_engine import LANES, Plan, TensorRtEngine, open_lanes
+
+SIZE = (4, 6)
+MOST = 5
+ALLOCATIONS = 10  # of a lane: five page-locked, five on the GPU
+LANE_BYTES = MOST * (4 * 6 * 3 + 4 + 4 * 6 * 4 + 2 * 4 * SCALES) + CONTEXT_BYTES
+
+
+def manifest(max_batch: int = MOST) -> Manifest:
+    return Manifest(
+        sha256="0" * 64,
+        model="prn",
+        version="1",
+        created="2026-11-26",
+        format="tensorrt",
+        format_version="tensorrt 11.4",
+        device="NVIDIA H100, sm_90",
+        height=SIZE[0],
+        width=SIZE[1],
+        max_batch=max_batch,
+        precision="fp16",
+        thresholds=Thresholds(image=0.5, pixel=0.5, method="by hand", normals=0),
+    )
+
+
+def device(gpu: FakeGpu, trt: FakeTensorRt) -> PlanDevice:
+    return PlanDevice(1, Gpu("H100", (9, 0), 13000), trt, gpu, "tensorrt 11.4")
+
+
+@pytest.fixture
+def gpu() -> FakeGpu:
+    return FakeGpu()
+
+
+@pytest.fixture
+def trt(gpu: FakeGpu) -> FakeTensorRt:
+    return FakeTensorRt(gpu, SIZE)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "prn.plan").write_bytes(b"a plan")
+    return tmp_path / "prn.plan"
+
+
+@pytest.fixture
+def plan(path: Path, gpu: FakeGpu, trt: FakeTensorRt) -> Plan:
+    return Plan(path, manifest(), device(gpu, trt))
+
+
+def batch(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rng.integers(0, 256, (count, *SIZE, 3), dtype=np.uint8)
+
+
+def assert_right(scores: Scores, frames: np.ndarray) -> None:
+    wanted = answers(frames)
+    np.testing.assert_array_equal(scores.score, wanted[SCORE])
+    np.testing.assert_array_equal(scores.maps, wanted[MAP])
+    np.testing.assert_array_equal(scores.nearest, wanted[NEAREST])
+    np.testing.assert_array_equal(scores.distance, wanted[DISTANCE])
+
+
+def assert_all_given_back(gpu: FakeGpu, trt: FakeTensorRt) -> None:
+    assert gpu.memory == {}
+    assert gpu.depth == 0
+    assert gpu.detached
+    assert trt.registry.creators == []
+    assert [plan() for plan in trt.plans if plan() is not None] == []
+
+
+@pytest.mark.parametrize("count", [1, 3, MOST])
+def test_batches_of_every_size_are_judged(plan: Plan, rng: np.random.Generator, count: int) -> None:
+    engine = TensorRtEngine(plan)
+    for _ in range(2):  # the second has the buffers of the first
+        frames = batch(rng, count)
+        assert_right(engine.score(frames), frames)
+    engine.close()
+
+
+def test_plan_without_prototypes_gives_none(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt, rng: np.random.Generator
+) -> None:
+    del trt.shapes[NEAREST], trt.shapes[DISTANCE]
+    plan = Plan(path, manifest(), device(gpu, trt))
+    engine = TensorRtEngine(plan)
+    frames = batch(rng, 2)
+    scores = engine.score(frames)
+    np.testing.assert_array_equal(scores.maps, answers(frames)[MAP])
+    assert scores.nearest is None
+    assert scores.distance is None
+    engine.close()
+
+
+def test_copies_surround_the_inference_and_only_the_end_waits(
+    plan: Plan, gpu: FakeGpu, rng: np.random.Generator
+) -> None:
+    engine = TensorRtEngine(plan)
+    engine.score(batch(rng, 3))
+    copied = [f"out {3 * 4}", f"out {3 * 4 * 6 * 4}", *[f"out {3 * SCALES * 4}"] * 2]
+    assert gpu.events == ["in 3", "infer 3", *copied, "synchronise"]
+    engine.close()
+
+
+def test_lanes_disturb_each_other_in_nothing(plan: Plan, rng: np.random.Generator) -> None:
+    one, other = open_lanes(plan)
+    frames, others = batch(rng, 3), batch(rng, 4)
+    scores = one.score(frames)
+    assert_right(other.score(others), others)
+    assert_right(scores, frames)
+    assert len({lane._stream.handle for lane in (one, other)}) == LANES
+    one.close()
+    assert_right(other.score(frames), frames)
+    other.close()
+
+
+@pytest.mark.parametrize("shape", [(6, *SIZE, 3), (0, *SIZE, 3), (1, 6, 4, 3)])
+def test_frames_that_do_not_fit_never_reach_the_gpu(
+    plan: Plan, gpu: FakeGpu, shape: tuple[int, ...]
+) -> None:
+    engine = TensorRtEngine(plan)
+    with pytest.raises(ShapeError):
+        engine.score(np.zeros(shape, np.uint8))
+    assert gpu.events == []
+    engine.close()
+
+
+@pytest.mark.parametrize("failing", ["in 3", "infer 3", f"out {3 * 4 * 6 * 4}", "synchronise"])
+def test_failure_of_the_gpu_is_of_these_frames_only(
+    plan: Plan, gpu: FakeGpu, rng: np.random.Generator, failing: str
+) -> None:
+    engine = TensorRtEngine(plan)
+    gpu.failing = failing
+    with pytest.raises(ScoringError, match="on 3 frames: an illegal memory access"):
+        engine.score(batch(rng, 3))
+    assert gpu.depth == 0
+    gpu.failing = ""
+    frames = batch(rng, 2)
+    assert_right(engine.score(frames), frames)
+    engine.close()
+
+
+@pytest.mark.parametrize("refusing", ["shape", "batch"])
+def test_batch_that_tensorrt_refuses_is_said(
+    plan: Plan, gpu: FakeGpu, rng: np.random.Generator, refusing: str
+) -> None:
+    engine = TensorRtEngine(plan)
+    plan.engine.executions[0]().refusing = refusing
+    with pytest.raises(ScoringError, match="refused a batch of 3"):
+        engine.score(batch(rng, 3))
+    assert gpu.depth == 0
+    engine.close()
+
+
+def test_last_lane_to_close_frees_the_plan_and_closing_again_does_nothing(
+    plan: Plan, gpu: FakeGpu, trt: FakeTensorRt
+) -> None:
+    lanes = open_lanes(plan)
+    del plan
+    lanes[0].close()
+    lanes[0].close()
+    assert not gpu.detached
+    assert len(trt.registry.creators) == 1
+    lanes[1].close()
+    lanes[1].close()
+    assert_all_given_back(gpu, trt)
+    assert gpu.events == ["execution freed", "execution freed", "plan freed"]
+
+
+def test_closed_engine_says_so(plan: Plan, rng: np.random.Generator) -> None:
+    engine = TensorRtEngine(plan)
+    engine.close()
+    with pytest.raises(ScoringError, match="closed"):
+        engine.score(batch(rng, 1))
+
+
+def test_plan_is_given_back_where_the_gpu_frees_nothing_any_more(plan: Plan, gpu: FakeGpu) -> None:
+    engine = TensorRtEngine(plan)
+    gpu.memory.clear()  # so that `free` fails
+    with pytest.raises(KeyError):
+        engine.close()
+    assert gpu.detached
+
+
+@pytest.mark.parametrize("allocations", range(LANES * ALLOCATIONS))
+def test_memory_that_ends_anywhere_leaves_nothing_behind(path: Path, allocations: int) -> None:
+    gpu = FakeGpu(allocations)
+    trt = FakeTensorRt(gpu, SIZE)
+    with pytest.raises(BackendError, match="no memory for batches of 5 frames"):
+        open_lanes(Plan(path, manifest(), device(gpu, trt)))
+    assert_all_given_back(gpu, trt)
+
+
+def test_memory_for_all_lanes_is_enough(path: Path) -> None:
+    gpu = FakeGpu(LANES * ALLOCATIONS)
+    for lane in open_lanes(Plan(path, manifest(), device(gpu, FakeTensorRt(gpu, SIZE)))):
+        lane.close()
+    assert gpu.room == 0
+
+
+def test_second_execution_context_that_is_not_made_leaves_nothing_behind(
+    path: Path, gpu: FakeGpu
+) -> None:
+    trt = FakeTensorRt(gpu, SIZE, contexts=1)
+    with pytest.raises(BackendError, match="no memory"):
+        open_lanes(Plan(path, manifest(), device(gpu, trt)))
+    assert_all_given_back(gpu, trt)
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "advice"),
+    [
+        (LANES * LANE_BYTES * 3 // MOST, "build the plan with --max-batch 3, or"),
+        (LANES * LANE_BYTES * 3 // MOST - 1, "build the plan with --max-batch 2, or"),
+        (LANES * LANE_BYTES * 9, "build the plan with --max-batch 4, or"),  # said, yet not given
+        (LANES * LANE_BYTES // MOST - 1, "MB: run less beside it on this GPU"),
+    ],
+)
+def test_batch_that_would_fit_is_named(path: Path, free_bytes: int, advice: str) -> None:
+    gpu = FakeGpu(3, free_bytes)
+    with pytest.raises(BackendError) as caught:
+        open_lanes(Plan(path, manifest(), device(gpu, FakeTensorRt(gpu, SIZE))))
+    assert advice in str(caught.value)
+
+
+def test_plan_that_tensorrt_cannot_read_is_refused(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt
+) -> None:
+    path.write_bytes(b"of another version")
+    with pytest.raises(BackendError, match=r"cannot load prn\.plan: build it again here"):
+        Plan(path, manifest(), device(gpu, trt))
+    assert_all_given_back(gpu, trt)
+
+
+def test_plan_of_other_tensors_is_refused(path: Path, gpu: FakeGpu, trt: FakeTensorRt) -> None:
+    trt.shapes[MAP] = (-1, 9, 9)
+    with pytest.raises(ManifestError, match="map"):
+        Plan(path, manifest(), device(gpu, trt))
+    assert_all_given_back(gpu, trt)
+
+
+def test_second_plan_of_a_process_is_refused_and_the_first_goes_on(
+    path: Path, plan: Plan, gpu: FakeGpu, trt: FakeTensorRt, rng: np.random.Generator
+) -> None:
+    engine = TensorRtEngine(plan)
+    other = FakeGpu()
+    with pytest.raises(BackendError, match="loaded a plan already"):
+        Plan(path, manifest(), device(other, trt))
+    assert other.detached
+    frames = batch(rng, 2)
+    assert_right(engine.score(frames), frames)
+    engine.close()
+    assert not trt.registry.creators
+    assert gpu.detached
