@@ -14,7 +14,7 @@ OUT ?= demo-out
 # gpu: a Python with torch for this machine's GPU; what else it lacks is reported as not run.
 GPU_PYTHON ?= python3
 
-.PHONY: help demo test gpu train-gpu lint bench drill clean
+.PHONY: help demo loop test gpu train-gpu lint bench drill clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -59,6 +59,10 @@ $(OUT)/protoad/protoad.onnx: $(VENV)/.installed
 
 bench: $(OUT)/protoad/protoad.onnx  ## what the line adds to the bare engine
 	$(BIN)/pipeline-bench --engine $< --out $(OUT)
+
+loop: $(VENV)/.installed  ## a line that learns a new kind of defect while parts pass: DATA=folder in MVTec layout
+	@test -n "$(DATA)" || { echo "make loop DATA=folder" >&2; exit 2; }
+	$(BIN)/pipeline-loop --data $(DATA) --out $(OUT)/loop
 
 drill: $(VENV)/.installed  ## kill workers, camera and Redis on purpose; prove that no part is lost
 	$(BIN)/pipeline-drill
