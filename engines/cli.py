@@ -21,7 +21,6 @@ from engines.import_model import MAX_BATCH, ImportOptions, import_model
 from engines.machine import machine_name
 from engines.manifest import Manifest, read_manifest
 from engines.open import Backend, open_engine
-from engines.plans.backend import PlanBackend
 from engines.plans.build import PlanOptions, build_plan
 from engines.plans.build_process import THIS_GPU
 from engines.quantise import PICTURES, quantise
@@ -75,7 +74,7 @@ class BuildSettings(CommandSettings):
     plan: CliPositionalArg[File] = Field(
         description="file to write, .plan, or .openvino; its manifest is written beside it"
     )
-    backend: PlanBackend | Literal["openvino"] = Field(
+    backend: Literal["tensorrt", "tensorrt_rtx", "openvino"] = Field(
         default="tensorrt",
         description="tensorrt: the vendor's full one; tensorrt_rtx: from PyPI, for GPUs of RTX "
         "class, and it builds where no GPU is; openvino: a CPU, with --precision int8",

@@ -99,7 +99,9 @@ class Manifest(_Part):
     settings: dict[str, str | int | float | bool] = Field(
         default={}, description="what the model was trained with"
     )
-    built_from: str = Field(default="", description="SHA-256 of the ONNX file, of a plan")
+    built_from: str = Field(
+        default="", description="SHA-256 of the ONNX file that it was built from"
+    )
     kernel_sha256: str = Field(default="", description="of the library of kernels, of a plan")
     admission: Admission | None = None
     revision: str = Field(default="", description="of the source that built it")
