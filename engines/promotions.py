@@ -62,7 +62,7 @@ class Promotions:
             if now is not None and now.promoted == name:
                 return now
             who = " ".join(by.split())[:_BY_CHARACTERS]
-            at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            at = datetime.now(UTC).isoformat(timespec="microseconds")
             pointer = Pointer(name, now.promoted if now else None, who, at)
             earlier = [promoted.in_force, *promoted.earlier][:HISTORY] if promoted else []
             record = PromotedRecord(in_force=pointer, earlier=earlier)

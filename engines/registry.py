@@ -5,7 +5,8 @@ A version appears whole or not at all, and never changes but for its admission a
 it, or not fetch what it names, serves on with what it has.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -43,15 +44,15 @@ class Registry:
         self._promotions = Promotions(self._store, url)
 
     def versions(self) -> list[Version]:
-        """List the versions, oldest first; those that `damaged` lists are left out."""
-        records, _ = self._versions.survey()
+        """List the versions, oldest first; those whose record is damaged are left out."""
+        return self.survey()[0]
+
+    def survey(self) -> tuple[list[Version], list[str]]:
+        """List the versions, oldest first, and the names of those whose record is damaged."""
+        records, damaged = self._versions.survey()
         if not records:
             self._promotions.read()  # tells none yet from a registry that is gone
-        return [record.version() for record in records]
-
-    def damaged(self) -> list[str]:
-        """List the versions whose record cannot be read: register their engines again."""
-        return self._versions.survey()[1]
+        return [record.version() for record in records], damaged
 
     def version(self, name: str) -> Version:
         """Look a version up.
@@ -69,7 +70,8 @@ class Registry:
             UnknownVersion: there is none of that name.
             BrokenVersion: it is not what was registered.
         """
-        return self._versions.manifest(self._record(name))
+        with self._told_apart():
+            return self._versions.manifest(self._record(name))
 
     def read(self, name: str, file: str) -> bytes:
         """Read an extra file of a version, such as `gate.json`.
@@ -84,7 +86,8 @@ class Registry:
             raise UnknownVersion(
                 f"{name} has no file {file!r:.60}: it has {', '.join(extra) or 'none to read'}"
             )
-        return self._versions.read(record, file)
+        with self._told_apart():
+            return self._versions.read(record, file)
 
     def pointer(self) -> Pointer | None:
         """Give what is in force; None where nothing was promoted yet.
@@ -112,12 +115,12 @@ class Registry:
             RegistryAway: nothing new is visible; do it again.
         """
         name = version_name(read_manifest(engine))
-        self._promotions.read()  # a registry that was here and is gone is not begun anew
-        self._store.begin()
+        if self._promotions.read() is None:  # a registry that was here is not begun anew
+            self._store.begin()
         with self._store.locked("register"):
             known = self._versions.sound(name)
             kept = self._versions.manifest(known) if known else None
-            created = datetime.now(UTC).isoformat(timespec="milliseconds")
+            created = datetime.now(UTC).isoformat(timespec="microseconds")
             offered = prepare(engine, extra, created, known, kept)
             self._versions.put(offered)
         return offered.record.version()
@@ -134,7 +137,8 @@ class Registry:
             BrokenVersion: it is not what was registered; nothing changed.
             RegistryAway: nothing changed, or at a URL perhaps all of it: `pointer` says.
         """
-        self._versions.verify(self._record(name))
+        with self._told_apart():
+            self._versions.verify(self._record(name))
         # looked up again under the lock: the folder may be another one since
         return self._promotions.point(lambda _: self._record(name).name, by)
 
@@ -148,7 +152,8 @@ class Registry:
             BrokenVersion: files of it are missing or cut short; nothing changed.
             RegistryAway: as for `promote`.
         """
-        return self._promotions.point(self._before, by)
+        with self._told_apart():
+            return self._promotions.point(self._before, by)
 
     def fetch(self, name: str, folder: Path) -> Path:
         """Copy engine, kernels and manifest to `folder/name`, verified; gives the engine's path.
@@ -169,11 +174,8 @@ class Registry:
         record = self._record(name)
         try:
             home.mkdir(parents=True, exist_ok=True)
-            with file_locked(home / ".lock"):
+            with file_locked(home / ".lock"), self._told_apart():
                 return whole_copy(home) or self._versions.download(record, home)
-        except BrokenVersion:
-            self._promotions.read()  # tells a broken version from a registry that is gone
-            raise
         except OSError as error:
             raise RegistryAway(
                 f"{name} cannot be copied to {home}: {error}: see that it is writable and not "
@@ -189,6 +191,15 @@ class Registry:
         record = self._record(now.previous)
         self._versions.measure(record)
         return record.name
+
+    @contextmanager
+    def _told_apart(self) -> Iterator[None]:
+        """Tell a version with missing files from a registry that is gone."""
+        try:
+            yield
+        except BrokenVersion:
+            self._promotions.read()
+            raise
 
     def _record(self, name: str) -> VersionRecord:
         record = self._versions.look(name)

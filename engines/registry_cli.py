@@ -69,7 +69,7 @@ class _ChangeSettings(_RegistrySettings):
 
 
 class PromoteSettings(_ChangeSettings):
-    """Put a version in force: its bytes are verified, then the pointer is replaced in one step."""
+    """Put a version in force: its bytes are verified, then the pointer moves in one step."""
 
     version: CliPositionalArg[VersionWord] = Field(description="as engine-registry list shows it")
 
@@ -105,7 +105,7 @@ def registry() -> NoReturn:
 def run_list(settings: ListSettings) -> None:
     """Print the versions and the last promotions."""
     opened = Registry(settings.registry)
-    versions, damaged, history = opened.versions(), opened.damaged(), opened.history()
+    (versions, damaged), history = opened.survey(), opened.history()
     if settings.as_json:
         _write_json(
             {
@@ -255,14 +255,16 @@ def _busy(text: str) -> Iterator[None]:
 
 def _help() -> str:
     rows = "".join(
-        f"  {word:<10}{(kind.__doc__ or '').partition(chr(10))[0]}\n"
+        f"  {word:<10}  {(kind.__doc__ or '').partition(chr(10))[0]}\n"
         for word, (kind, _) in _COMMANDS.items()
     )
     return (
         f"usage: {PROG} COMMAND --registry URL [options]\n\n"
-        "Engines that may serve, and the one in force.\n\n"
-        f"{rows}\n{PROG} COMMAND --help says what each takes; --version says which release this "
-        "is\n"
+        "Keep the engines that may serve, and say which one is in force.\n\n"
+        f"commands ({PROG} COMMAND --help says more):\n{rows}\n"
+        "options:\n"
+        "  -h, --help  show this help message and exit\n"
+        "  --version   say which release this is\n"
     )
 
 

@@ -55,8 +55,9 @@ class Store(Protocol):
 class FolderStore:
     """A folder: every write is a rename, and locks are the kernel's, freed when a holder dies."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lock_wait_s: float = LOCK_WAIT_S) -> None:
         self._root = root
+        self._lock_wait_s = lock_wait_s
 
     def begin(self) -> None:
         """Make the root."""
@@ -120,7 +121,8 @@ class FolderStore:
         """Hold the lock `name`."""
         with ExitStack() as held:
             with _translated(self._root):
-                held.enter_context(file_locked(self._root / f".{name}.lock"))
+                lock = self._root / f".{name}.lock"
+                held.enter_context(file_locked(lock, self._lock_wait_s))
             yield
 
     def _made(self, path: str) -> Path:
@@ -142,10 +144,11 @@ def file_locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
         RegistryAway: another process holds it all the time.
     """
     deadline_s = time.monotonic() + wait_s
-    with path.open("ab") as file:
+    descriptor = _open_lock(path)
+    try:
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
                 if time.monotonic() > deadline_s:
@@ -155,6 +158,16 @@ def file_locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
                     ) from error
             time.sleep(_LOCK_POLL_S)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        # of another user in the same group; only locks over NFS need to write
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def clear_halves(target: Path) -> None:
