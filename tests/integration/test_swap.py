@@ -92,12 +92,13 @@ def test_newcomer_that_calls_too_many_parts_ng_is_rolled_back_and_refused_for_al
         until(lambda: "more parts are NG" in spared.swapper.says())
         assert (refused.version, spared.version) == ("one", "one")
         until(lambda: refused.in_force.before is None)
+        name, first = refused.post.name, rig.first
+        until(lambda: rig.engines_in_turn(name)[-1:] == [first])
     packed = rig.link.client.get(Keys(rig.line).refused)
     assert packed is not None
     refusal = decode_refusal(packed)
     assert (refusal.version, refusal.worker) == ("two", refused.post.name)
-    first = rig.first
-    assert rig.engines_in_turn(refused.post.name) == [first, second, first]
+    assert rig.engines_in_turn(name) == [first, second, first]
     assert rig.engines_in_turn(spared.post.name) == [first]
     verdicts = [verdict.decision for verdict in rig.verdicts()]
     assert 0 < verdicts.count(Decision.NG) < 100

@@ -119,6 +119,26 @@ def test_promotion_that_is_taken_back_while_it_loads_is_not_served() -> None:
     assert (way.version, way.new.closed) == ("old", True)
 
 
+def test_worker_that_drains_does_not_wait_for_what_it_loads() -> None:
+    way = Way()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def load() -> Serving:
+        begun.set()
+        assert go_on.wait(WAIT_S)
+        return way.load()
+
+    results: list[bool] = []
+    running = threading.Thread(target=lambda: results.append(way.attempt.run(load)))
+    running.start()
+    assert begun.wait(WAIT_S)
+    way.surroundings.draining.set()
+    running.join(WAIT_S)
+    assert results == [False]
+    go_on.set()
+    assert way.version == "old"
+
+
 def test_newcomer_that_leaves_the_band_is_closed_once_no_lane_uses_it() -> None:
     way = Way()
     for _ in range(100):

@@ -61,6 +61,8 @@ class Attempt:
         """
         self._say(f"loads {self._version}")
         newcomer = self._loaded(load)
+        if newcomer is None:
+            return False
         try:
             self._shadow(newcomer)
             wanted = self._go_on()
@@ -73,7 +75,8 @@ class Attempt:
         self._swap(newcomer)
         return True
 
-    def _loaded(self, load: Callable[[], Serving]) -> Serving:
+    def _loaded(self, load: Callable[[], Serving]) -> Serving | None:
+        """Load and warm it in a thread; None where the worker drains meanwhile."""
         # two engines are in memory, never three
         self._in_force.drop_before(self._around.no_lane_uses_it)
         done: list[Serving | Exception] = []
@@ -90,6 +93,8 @@ class Attempt:
         while loader.is_alive():
             loader.join(TICK_S)
             self._go_on()
+            if self._around.draining.is_set():
+                return None  # loading cannot be interrupted, and the process ends now
         if isinstance(done[0], Serving):
             return done[0]
         if isinstance(done[0], (EngineError, OSError)):
