@@ -26,7 +26,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConnectionLost, ForeignVerdict, RedisFull
+from pipeline.errors import ConnectionLost, ForeignVerdict, LabelError, RedisFull
 from pipeline.frames import Label, LabelKind, Outline, Verdict
 from pipeline.label_queue import LabelQueue
 from pipeline.labels import check_against
@@ -121,8 +121,13 @@ class Verdicts:
             outlines: polygons around it; `labels.box` makes one.
 
         Raises:
-            LabelError: it says nothing or two things, or does not fit the verdict.
+            LabelError: it says nothing or two things, does not fit the verdict, or nobody sends it
+                any more because these verdicts were closed.
+            PipelineError: what ended the verdicts.
         """
+        self.check()
+        if not self._reader.is_alive():
+            raise LabelError("these verdicts are closed: label before that, or with a LabelBook")
         label = Label(verdict.entry_id, kind, defect, mask, predicted, outlines, by=self._program)
         check_against(label, verdict)
         self._labels.put(label)
@@ -147,13 +152,13 @@ class Verdicts:
             while not self._stopping:
                 self._step()
             self._send_acknowledged()
-            self._labels.close()
         except (ConnectionLost, RedisFull) as error:
             _log.warning("verdicts.unacknowledged", extra={"why": str(error)})
         except Exception as error:  # noqa: BLE001  # the thread's edge: the program raises it
             self._failure = error
         finally:
             self.stop()
+            self._labels.close()
 
     def _step(self) -> None:
         self._link.persist(self._send_acknowledged, self._is_stopping, self._pause)

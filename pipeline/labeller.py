@@ -1,7 +1,6 @@
 """Wishes to label -> labels of the line: each is checked, and its frame kept, before it is sent."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,8 @@ from pipeline.frames import Label
 from pipeline.label_request import Request, find_entry, find_frame, make_label, marked_px
 from pipeline.labels import all_labels, check_label, dated, send_label
 from pipeline.streams.labels import LabelStream
-from pipeline.streams.link import Link
 
-SEND_WAIT_S = 30.0  # for a Redis that restarts
+Patiently = Callable[[Callable[[], str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +61,20 @@ def _said(label: Label) -> str:
 class Labeller:
     """Turns wishes into labels of the line, each checked against the archive where there is one."""
 
-    def __init__(self, link: Link, line: str, archive: Archive | None, by: str) -> None:
-        self._link = link
-        self._stream = LabelStream(link.client, line)
+    def __init__(
+        self, stream: LabelStream, archive: Archive | None, by: str, patiently: Patiently
+    ) -> None:
+        """Read what was said of the line's frames so far.
+
+        Args:
+            stream: of the line.
+            archive: of the line; None: nothing can be checked.
+            by: who labels, where a wish does not say.
+            patiently: repeats what Redis does not answer, for as long as a user would wait.
+        """
+        self._stream = stream
         self._archive = archive
+        self._patiently = patiently
         self._by = by
         self._latest = {label.entry_id: label for _, label in all_labels(self._stream)}
 
@@ -86,7 +94,7 @@ class Labeller:
         if self._archive is not None:
             marked = marked_px(label, find_frame(entry_id, self._archive))
         with self._pinned(entry_id):
-            label_id = self._send(label)
+            label_id = self._patiently(lambda: send_label(self._stream, label))
         before = self._latest.get(entry_id)
         self._latest[entry_id] = label
         contradicts = before is not None and _said(before) != _said(label)
@@ -108,9 +116,3 @@ class Labeller:
             if not was_pinned:
                 archive.unpin(entry_id)
             raise
-
-    def _send(self, label: Label) -> str:
-        until_s = time.monotonic() + SEND_WAIT_S
-        return self._link.persist(
-            lambda: send_label(self._stream, label), lambda: time.monotonic() > until_s
-        )

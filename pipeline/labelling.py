@@ -3,7 +3,8 @@
 import getpass
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Self, TextIO
@@ -12,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from engines.flags import File, Folder, Metavar, Name
 from pipeline.archive import Archive
-from pipeline.errors import ConnectionLost, LabelError, RedisFull
+from pipeline.errors import ConnectionLost, LabelError, RedisFull, SettingsError
 from pipeline.frames import LabelKind
 from pipeline.label_request import MAX_LINE_CHARS, Request, read_request, sentence
 from pipeline.labeller import Labeller, Sent
@@ -24,6 +25,7 @@ from pipeline.streams.labels import LabelStream
 from pipeline.waiting_frames import print_waiting
 
 REFUSED_STATUS = 1
+SEND_WAIT_S = 30.0  # for a Redis that restarts
 _EDGES = 4  # of a box
 
 
@@ -109,28 +111,47 @@ def _boxes(edges: list[float]) -> list[list[float]]:
 
 def _polygons(text: str) -> list[list[list[str]]]:
     polygons = [one.split() for one in text.split(";") if one.strip()]
-    return [[corner.split(",") for corner in corners] for corners in polygons]
+    corners = [[corner.split(",") for corner in polygon] for polygon in polygons]
+    if not all(len(corner) == 2 for polygon in corners for corner in polygon):  # noqa: PLR2004
+        raise ValueError('--polygon is corners in pixels, "Y,X Y,X Y,X"')
+    return corners
 
 
 def run(settings: LabellingSettings) -> int:
     """Label one frame or many, or list those that wait; 1 where a label was refused."""
     start_logs(settings.log_level, settings.log_format)
-    archive = Archive(settings.archive, settings.line) if settings.archive else None
+    archive = _archive(settings)
     with settings.link() as link:
+        stream = LabelStream(link.client, settings.line)
         if settings.list_frames and archive is not None:
-            labelled = {
-                label.entry_id for _, label in all_labels(LabelStream(link.client, settings.line))
-            }
+            labelled = {label.entry_id for _, label in all_labels(stream)}
             print_waiting(archive, labelled, settings.count, as_json=settings.as_json)
             return 0
         if archive is None:
             _warn("without --archive nobody can check whether the frame is there and the mask fits")
-        labeller = Labeller(link, settings.line, archive, settings.by or _user())
+
+        def patiently(action: Callable[[], str]) -> str:
+            until_s = time.monotonic() + SEND_WAIT_S
+            return link.persist(action, lambda: time.monotonic() > until_s)
+
+        labeller = Labeller(stream, archive, settings.by or _user(), patiently)
         if settings.from_file is None:
             _show(labeller.label(settings.request()), settings)
             return 0
         with _opened(settings.from_file) as lines:
             return _label_all(lines, labeller, settings)
+
+
+def _archive(settings: LabellingSettings) -> Archive | None:
+    if settings.archive is None:
+        return None
+    archive = Archive(settings.archive, settings.line)
+    if not archive.folder.is_dir():
+        raise SettingsError(
+            f"no archive of {settings.line} in {settings.archive}: start pipeline-worker with "
+            "--archive on it, or name the right --line"
+        )
+    return archive
 
 
 def _label_all(lines: TextIO, labeller: Labeller, settings: LabellingSettings) -> int:
@@ -149,7 +170,7 @@ def _label_all(lines: TextIO, labeller: Labeller, settings: LabellingSettings) -
         except (ConnectionLost, RedisFull) as error:
             said = f"{error}: {sent} labels were sent, begin again at line {number}"
             raise type(error)(said) from error
-    _warn(f"{sent} labels sent, {refused} refused")
+    _warn(f"sent {sent}, refused {refused}")
     return REFUSED_STATUS if refused else 0
 
 

@@ -24,6 +24,7 @@ from pipeline.streams.work import Answer, Work
 from pipeline.telemetry import Telemetry
 from pipeline.verdicts import read_verdict
 from pipeline.wire import Head, decode_identity, encode_control, encode_head
+from pipeline.worker.archivist import Archivist
 from pipeline.worker.loop import Options, Worker, capacity
 from pipeline.worker.post import Post
 from pipeline.worker.tray import Tray
@@ -81,6 +82,7 @@ class Bench:
         self.link, self.line, self.limits = link, line, limits
         self.engine = ProbeEngine()
         self.lanes = [self.engine]
+        self.archivist: Archivist | None = None
         self.curve_ms = 1.0  # what the engine is believed to take for one frame
         self.intake = Intake(link.client, line, "cam", limits)
         self.intake.join()
@@ -95,6 +97,7 @@ class Bench:
             Telemetry(self.line),
             Tray(capacity(4, len(self.lanes))),
             Rings(RingReader.attach),
+            self.archivist,
         )
         cost = CostPoint(batch=1, median_ms=self.curve_ms, p99_ms=self.curve_ms)
         curve = CostCurve.through([cost])

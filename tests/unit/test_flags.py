@@ -19,7 +19,9 @@ from pipeline.codecs import Codec
 SCRIPTS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))[
     "project"
 ]["scripts"]
-PYTHONS_WORDS = re.compile(r"\b(str|int|float|bool|None|False|list|Path|factory|Codec)\b|<|\[env")
+PYTHONS_WORDS = re.compile(
+    r"(?<!-)\b(str|int|float|bool|None|False|list|Path|factory|Codec)\b|<|\[env"
+)
 FLAG = re.compile(r"^  (--[^\s,]+|-h, --help)(,? ?.*)$", re.MULTILINE)
 
 
