@@ -32,7 +32,7 @@ def test_every_part_has_one_verdict_across_a_swap_and_engines_change_once(rig: S
             until(lambda: rig.offered > 100)
             rig.registry.promote("two")
             until(lambda: member.swaps("swapped") == 1)
-        assert member.swapper.says() == "serves two, as promoted"
+        until(lambda: member.swapper.says() == "serves two, as promoted")
         assert member.in_force.before is not None
     assert rig.engines_in_turn("a") == [rig.first, second]
     rig.proof()
