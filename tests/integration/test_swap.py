@@ -32,7 +32,7 @@ def test_every_part_has_one_verdict_across_a_swap_and_engines_change_once(rig: S
             until(lambda: rig.offered > 100)
             rig.registry.promote("two")
             until(lambda: member.swaps("swapped") == 1)
-        assert member.swapper.says() == "serves two, as promoted"
+        until(lambda: member.swapper.says() == "serves two, as promoted")
         assert member.in_force.before is not None
     assert rig.engines_in_turn("a") == [rig.first, second]
     rig.proof()
@@ -41,7 +41,7 @@ def test_every_part_has_one_verdict_across_a_swap_and_engines_change_once(rig: S
 def test_workers_of_a_line_swap_one_after_the_other(rig: SwapRig) -> None:
     rig.registry.add("two", plan(1.1))
     with rig.worker("a") as first, rig.worker("b") as second, rig.camera():
-        until(lambda: rig.offered > 100)
+        until(lambda: all(rig.engines_in_turn(name) for name in "ab"))
         rig.registry.promote("two")
         until(lambda: "two" in {first.version, second.version})
         swapped, waiting = (first, second) if first.version == "two" else (second, first)
@@ -49,6 +49,7 @@ def test_workers_of_a_line_swap_one_after_the_other(rig: SwapRig) -> None:
         until(lambda: "another worker" in waiting.swapper.says())
         until(lambda: waiting.version == "two")
         assert swapped.swaps("swapped") == 1, "the first was watched to the end before the second"
+        until(lambda: all(rig.engines_in_turn(name)[1:] for name in "ab"))
     assert [len(rig.engines_in_turn(name)) for name in "ab"] == [2, 2]
     rig.proof()
 
