@@ -9,4 +9,4 @@ TableName = Literal["table4", "table5", "table6", "table7", "datasets"]
 STRIDES = (4, 8, 16)  # input pixels per feature, at the three scales of a backbone
 SIMULATED_CERTAINTY = 0.7  # of a simulated anomaly's mask where defects, which say 1, were seen
 PROTOTYPE_SHARE = 0.1  # of the normal pictures (PRN, section 4.1)
-ODDNESS = 3.5  # standard deviations from which on a new normal picture waits for a person
+ODDNESS = 3.0  # standard deviations from which on a new normal picture waits for a person
