@@ -11,4 +11,4 @@ SIMULATED_CERTAINTY = 0.7  # of a simulated anomaly's mask where defects, which 
 PROTOTYPE_SHARE = 0.1  # of the normal pictures (PRN, section 4.1)
 BATCH_SIZES: dict[PlanName, int] = {"prn": 64, "prn-s": 8}
 LEARNING_RATES: dict[PlanName, float] = {"prn": 1e-4, "prn-s": 1e-3}
-ODDNESS = 3.5  # standard deviations from which on a new normal picture waits for a person
+ODDNESS = 3.0  # standard deviations from which on a new normal picture waits for a person

@@ -22,7 +22,8 @@ from trainer.networks.proto_ad import PatchEncoder
 from trainer.samples.quarantine import Nearest
 
 SIDE = 256  # pixels, of what is compared
-_COMPARED = 8192  # places of the references together
+_LEAST_COMPARED, _MOST_COMPARED = 8192, 32_768  # places of the references together
+_PICTURES_PLACES = 2_000_000  # of few pictures more places are compared: they cost no more time
 _LEAST_EACH = 8  # of each reference
 _NEAREST = 12  # of which some may turn out not to be trusted
 _ODDEST = 64  # places kept of each picture
@@ -51,7 +52,9 @@ def find_nearest(
         seed: of the places drawn from them.
         on_picture: called with a number of pictures that were looked at: N + len(references).
     """
-    bank = _drawn(encoder, pictures, references, seed, on_picture)
+    compared = min(max(_PICTURES_PLACES // max(1, len(pictures)), _LEAST_COMPARED), _MOST_COMPARED)
+    each = max(_LEAST_EACH, compared // max(1, len(references)))
+    bank = _drawn(encoder, pictures, references, each, seed, on_picture)
     count = min(_NEAREST, len(bank.places))
     distances = np.full((len(pictures), _ODDEST, count), 2, np.float32)
     owners = np.full((len(pictures), _ODDEST, count), -1, np.int32)
@@ -71,11 +74,11 @@ def _drawn(
     encoder: PatchEncoder,
     pictures: Sequence[Path],
     references: NDArray[np.intp],
+    each: int,
     seed: int,
     on_picture: Callable[[int], None],
 ) -> _Bank:
     generator = torch.Generator().manual_seed(seed)
-    each = max(_LEAST_EACH, _COMPARED // max(1, len(references)))
     drawn, owners = [], []
     for index, places in _encoded(encoder, pictures, references.tolist()):
         chosen = torch.randperm(len(places), generator=generator)[:each]
