@@ -276,7 +276,7 @@ def test_a_file_that_no_backend_runs_is_refused_with_what_is_supported(
     tmp_path: Path, name: str
 ) -> None:
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(BackendError, match=r"\.onnx, \.plan, \.fixed"):
+    with pytest.raises(BackendError, match=r"\.onnx, \.openvino, \.plan, \.fixed"):
         open_engine(tmp_path / name)
 
 

@@ -20,10 +20,8 @@ SCRIPTS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
     "project"
 ]["scripts"]
 REGISTRY_WORDS = ("list", "show", "add", "promote", "rollback", "fetch")
-# but for `engine-registry list`, a command of ours
 PYTHONS_WORDS = re.compile(
-    r"(?<!-)\b(str|int|float|bool|None|False|(?<!\n  )(?<!registry )list|Path|factory|Codec)\b"
-    r"|<|\[env"
+    r"(?<!-)\b(str|int|float|bool|None|False|Path|factory|Codec)\b|list\[|<|\[env"
 )
 COMMANDS = [*((prog,) for prog in SCRIPTS), *(("engine-registry", word) for word in REGISTRY_WORDS)]
 FLAG = re.compile(r"^  (--[^\s,]+|-h, --help)(,? ?.*)$", re.MULTILINE)
