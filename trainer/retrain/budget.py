@@ -6,7 +6,7 @@ from trainer.errors import BudgetError
 
 LEAST_FIT_S = 20.0
 # what stages after the training take, seconds, until a run has measured it
-_GUESSED_S = {"calibrate": 30.0, "export": 40.0, "build": 1.0, "admit": 60.0, "gate": 60.0}
+_GUESSED_S = {"calibrate": 10.0, "export": 45.0, "build": 1.0, "admit": 45.0, "gate": 20.0}
 AFTER_FIT = ("calibrate", "export", "build", "admit", "gate", "register", "promote", "announce")
 
 
