@@ -214,11 +214,16 @@ class _Show:
         sha256 = self._sha256(version)
 
         def serves() -> bool:
-            worker.check(None if worker.alive() else worker.process.returncode)
+            self._check_worker(worker)
             reports = [decode_report(beat) for beat in self._controls.workers().values()]
             return any(report["sha256"] == sha256 for report in reports)
 
         wait_until(serves, START_WAIT_S, f"a worker that serves {version}")
+
+    @staticmethod
+    def _check_worker(worker: Member) -> None:
+        if not worker.alive():
+            worker.check(worker.process.returncode)
 
     def _sha256(self, version: str) -> str:
         return self._registry.version(version).sha256
@@ -238,7 +243,7 @@ class _Show:
         camera.wait(self._settings.parts / self._settings.rate + START_WAIT_S)
 
         def all_there() -> bool:
-            worker.check(None if worker.alive() else worker.process.returncode)
+            self._check_worker(worker)
             return len(self._rows(name)) >= self._settings.parts
 
         wait_until(all_there, START_WAIT_S, "a verdict for every part")
