@@ -29,6 +29,7 @@ from pipeline.loop_figures import Row
 from pipeline.loop_labels import label_lines
 from pipeline.loop_parts import divide, lay_out, pictures_of
 from pipeline.loop_report import Course, Rollback, Span, conclude
+from pipeline.outcome import GOOD
 from pipeline.streams.connect import Access
 from pipeline.streams.control import Controls
 from pipeline.streams.link import Link, linked
@@ -131,8 +132,9 @@ class _Show:
         worker = self._open_line(first)
         self._say(3, "inspect", f"{self._settings.parts} parts")
         before = self._pass_parts("before", worker)
-        self._say(4, "label", "them as operators would")
+        self._say(4, "label", "them as operators would, and release what waits")
         self._label(before)
+        self._collect_and_release()
         self._say(5, "retrain", "while parts go on passing")
         steady, second, swap = self._retrain_and_swap(worker)
         self._say(6, "inspect", "the same parts again, with the engine in force")
@@ -176,19 +178,22 @@ class _Show:
 
     def _retrain(self, name: str, *flags: str) -> str:
         """Run `trainer-retrain` to its end; returns the version in force after it."""
-        settings, places = self._settings, self._places
-        given = [
-            *("--store", str(places.store), "--registry", str(places.registry)),
-            *("--runs", str(places.out / "runs"), "--model", "prn-s"),
-            *("--backbone", settings.backbone, "--minutes", str(settings.minutes)),
-        ]
-        if settings.weights is not None:
-            given += ["--weights", str(settings.weights)]
-        self._command(f"retrain-{name}", "trainer-retrain", *given, *flags)
+        self._command(f"retrain-{name}", "trainer-retrain", *self._given(), *flags)
         pointer = self._registry.pointer()
         if pointer is None:
             raise BrokenPromise("the first engine was refused: see runs/ for its gate's report")
         return str(pointer.promoted)
+
+    def _given(self) -> list[str]:
+        """Flags of every `trainer-retrain`."""
+        settings, places = self._settings, self._places
+        weights = [] if settings.weights is None else ["--weights", str(settings.weights)]
+        return [
+            *("--store", str(places.store), "--registry", str(places.registry)),
+            *("--runs", str(places.out / "runs"), "--model", "prn-s"),
+            *("--backbone", settings.backbone, "--minutes", str(settings.minutes)),
+            *weights,
+        ]
 
     def _open_line(self, version: str) -> Member:
         """Start worker and consumer; returns the worker once it serves."""
@@ -266,15 +271,28 @@ class _Show:
         )
         lines = places.out / "labels.jsonl"
         with lines.open("w", encoding="utf-8") as file:
-            for line in label_lines(
+            for said in label_lines(
                 rows, self._names, self._settings.data, archive, places.out / "masks"
             ):
-                file.write(json.dumps(line) + "\n")
-        self._command(
-            "label",
-            "pipeline-label",
-            *("--line", LINE, "--archive", str(places.archive), "--from", str(lines)),
-        )
+                file.write(json.dumps(said) + "\n")
+        line = ("--line", LINE, "--archive", str(places.archive))
+        self._command("label", "pipeline-label", *line, "--from", str(lines), quiet=True)
+        self._console.print(f"  {len(rows)} labels sent")
+
+    def _collect_and_release(self) -> None:
+        """Take the labels into the store; release what waits, whose labels are known to be right.
+
+        All of these parts come from one hour, which the quarantine holds back: a person decides.
+        """
+        line = ("--line", LINE, "--archive", str(self._places.archive))
+        self._command("collect", "trainer-retrain", *self._given(), *line, "--collect-only")
+        waiting = [each["sha"] for each in self._samples()["waiting"] if each["kind"] == GOOD]
+        self._console.print(f"  {len(waiting)} good parts waited for a person: released")
+        if waiting:
+            store = ("--store", str(self._places.store), "--by", "pipeline-loop")
+            self._command(
+                "release", "trainer-samples", "release", *waiting, "--as", GOOD, *store, quiet=True
+            )
 
     def _retrain_and_swap(self, worker: Member) -> tuple[Span, str, Span]:
         """Retrain while parts pass, until the worker has swapped: steady span, version, swap."""
@@ -319,18 +337,23 @@ class _Show:
 
     def _golden_parts(self, rows: list[Row]) -> frozenset[str]:
         """Which parts are golden: no training saw them."""
+        pictures = self._samples()["pictures"]
+        origins = {origin for each in pictures if each["golden"] for origin in each["origins"]}
+        return frozenset(str(row["part_id"]) for row in rows if row["entry_id"] in origins)
+
+    def _samples(self) -> dict[str, Any]:
+        """What the sample store holds."""
         to = self._places.out / "samples.json"
         store = ("--store", str(self._places.store))
         listing = self._crew.start("samples", "trainer-samples", "list", *store, "--json", to=to)
         listing.wait(START_WAIT_S)
-        pictures = json.loads(to.read_text("utf-8"))["pictures"]
-        origins = {origin for each in pictures if each["golden"] for origin in each["origins"]}
-        return frozenset(str(row["part_id"]) for row in rows if row["entry_id"] in origins)
+        found: dict[str, Any] = json.loads(to.read_text("utf-8"))
+        return found
 
-    def _command(self, name: str, command: str, *flags: str) -> None:
+    def _command(self, name: str, command: str, *flags: str, quiet: bool = False) -> None:
         """Run a command to its end, its progress shown; remember how long it took."""
         began_s = time.monotonic()
-        self._crew.start(name, command, *flags, show=True).wait(COMMAND_WAIT_S)
+        self._crew.start(name, command, *flags, show=not quiet).wait(COMMAND_WAIT_S)
         self._seconds[name] = time.monotonic() - began_s
 
     def _say(self, number: int, verb: str, what: str) -> None:

@@ -133,6 +133,11 @@ class RetrainSettings(LabelledLines, CandidateRecipe):
         description="engines by version: a folder, or a URL such as s3://bucket/registry"
     )
     runs: Folder = Field(description="gets a folder for each run: stages, log, pictures, report")
+    collect_only: bool = Field(
+        default=False,
+        description="take the labels into the store and stop, so that a person can decide about "
+        "what waits (trainer-samples quarantine, release) before it is learned",
+    )
     no_promote: bool = Field(
         default=False, description="stop after the gate; the same command without it goes on"
     )

@@ -89,6 +89,14 @@ def test_command_refuses_with_a_status_of_its_own_and_keeps_the_report(tmp_path:
     assert (tmp_path / ending["run"] / "gate" / "gate.html").is_file()
 
 
+def test_collecting_alone_begins_no_run(tmp_path: Path) -> None:
+    fill_store(tmp_path / "store")
+    done = command(tmp_path, "--collect-only")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["result"] == "stopped"
+    assert past_runs(tmp_path / "runs") == []
+
+
 def test_second_command_names_the_process_at_work(tmp_path: Path) -> None:
     fill_store(tmp_path / "store", 3, 1)
     with only_one(tmp_path / "runs"):

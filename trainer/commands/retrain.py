@@ -66,6 +66,7 @@ def _options(settings: RetrainSettings) -> Options:
         lines=tuple(settings.line),
         archive=settings.archive,
         redis=redis,
+        collect_only=settings.collect_only,
         promote=not settings.no_promote,
         allow_ungated=settings.allow_ungated,
         again=settings.again,

@@ -63,6 +63,7 @@ class Options:
     lines: tuple[str, ...] = ()
     archive: Path | None = None
     redis: Redis = field(default_factory=Redis)
+    collect_only: bool = False  # stop once the labels are in the store
     promote: bool = True  # False: stop after the gate
     allow_ungated: bool = False
     again: bool = False  # even where the same snapshot was tried before

@@ -30,6 +30,8 @@ def retrain(options: Options, registry: Registry, seams: Seams) -> Ending:
             collected = collect(store, options, seams)
             seams.say(f"collect: {collected.said()}")
             seams.reached("collect", "worked")
+            if options.collect_only:
+                return Ending("stopped", f"{collected.said()}; --collect-only asks for no more")
             snapshot = store.snapshot()
             seams.reached("snapshot", "worked")
         incumbent = fetch_incumbent(registry, options.runs)
