@@ -19,7 +19,6 @@ from pipeline.loop_figures import (
     percentile_ms,
     told_twice,
 )
-from pipeline.outcome import GOOD
 
 ALLOWED_SLOWDOWN = 1.5  # of the 99th percentile during a swap
 ALLOWED_ROLLBACK_MS = 1000.0
@@ -102,7 +101,7 @@ def _judged(summary: Summary, engines: tuple[str, str]) -> Summary:
         f"engines judged in the order {took_turns}": took_turns == [first, second, first],
         f"p99 during the swap was {summary.swap_p99_ms:.0f} ms, {summary.steady_p99_ms:.0f} ms "
         "before": summary.swap_p99_ms <= ALLOWED_SLOWDOWN * summary.steady_p99_ms,
-        f"the rollback took {summary.rollback_command_ms:.0f} ms, and {back_ms} ms to its first "
+        f"the rollback took {summary.rollback_command_ms:.0f} ms, and {_ms(back_ms)} to its first "
         "verdict": back_ms is not None and back_ms <= ALLOWED_ROLLBACK_MS,
     }
     summary.broken.extend(said for said, kept in promises.items() if not kept)
@@ -121,7 +120,7 @@ def conclude(course: Course, out: Path, console: Console) -> int:
     )
     console.print(
         f"rollback: {summary.rollback_command_ms:.0f} ms the command, "
-        f"{summary.rollback_verdict_ms} ms to the first verdict of the old engine"
+        f"{_ms(summary.rollback_verdict_ms)} to the first verdict of the old engine"
     )
     took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
     console.print(f"took: {took}")
@@ -143,7 +142,7 @@ def _table(summary: Summary) -> Table:
     golden = {count.kind: count for count in summary.after_golden}
     for count in summary.before:
         cells = (_cell(one) for one in (count, after.get(count.kind), golden.get(count.kind)))
-        table.add_row(count.kind if count.kind == GOOD else f"{count.kind} (defect)", *cells)
+        table.add_row(count.kind, *cells)
     return table
 
 
@@ -152,3 +151,7 @@ def _cell(count: KindCount | None) -> str:
         return "-"
     unknown = f", {count.unknown} unknown" if count.unknown else ""
     return f"{count.wrong} of {count.parts}{unknown}"
+
+
+def _ms(value: float | None) -> str:
+    return "never came" if value is None else f"{value:.0f} ms"
