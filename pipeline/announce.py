@@ -4,12 +4,10 @@ The registry's pointer is the truth, and workers look at it by themselves; the m
 them the wait.
 """
 
-import os
 from pathlib import Path
 
 from pipeline.control import LOOK
-from pipeline.settings import PASSWORD_VARIABLE, default_state
-from pipeline.streams.connect import Access
+from pipeline.settings import given_access, given_state
 from pipeline.streams.control import Controls
 from pipeline.streams.link import linked
 from pipeline.wire import encode_control
@@ -37,10 +35,8 @@ def announce(
         RedisFull, RedisUnfit: it takes no message, or refuses this user.
         SettingsError: no such URL, or a name that is none.
     """
-    url = os.environ.get("PRN_REDIS_URL", "") if redis_url is None else redis_url
-    given = os.environ.get(PASSWORD_VARIABLE) if password is None else password
-    state = state_dir or Path(os.environ.get("PRN_STATE_DIR") or default_state())
-    with linked(Access(url, username, given), state) as link:
+    access = given_access(redis_url, username, password)
+    with linked(access, given_state(state_dir)) as link:
         controls = Controls(link.client, line)
         controls.send(encode_control(LOOK))
         return len(controls.workers())

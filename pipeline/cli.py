@@ -80,7 +80,8 @@ def demo() -> None:
 
 def loop() -> None:
     """`pipeline-loop`: a line that learns, on one machine."""
-    from pipeline.loop import LoopSettings, run  # noqa: PLC0415
+    from pipeline.loop import run  # noqa: PLC0415
+    from pipeline.loop_settings import LoopSettings  # noqa: PLC0415
 
     run_command("pipeline-loop", LoopSettings, run, _EXPECTED)
 

@@ -10,16 +10,11 @@ import contextlib
 import json
 import shutil
 import time
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field
 from rich.console import Console
 
-from engines.command import CommandSettings
-from engines.flags import File, Folder, Name
 from engines.registry import Registry
 from pipeline.archive import Archive
 from pipeline.crew import Crew, Member, MemberFailed, stopping_on_signals, wait_until
@@ -29,6 +24,7 @@ from pipeline.loop_figures import Row
 from pipeline.loop_labels import label_lines
 from pipeline.loop_parts import divide, lay_out, pictures_of
 from pipeline.loop_report import Course, Rollback, Span, conclude
+from pipeline.loop_settings import LoopSettings, Places
 from pipeline.outcome import GOOD
 from pipeline.streams.connect import Access
 from pipeline.streams.control import Controls
@@ -42,54 +38,6 @@ START_WAIT_S = 120.0
 COMMAND_WAIT_S = 1800.0
 
 
-class LoopSettings(CommandSettings):
-    """Show a line that learns a kind of defect it did not know, and swaps its engine unnoticed."""
-
-    data: Folder = Field(description="folder in MVTec layout, with masks of its defects")
-    out: Folder = Field(default=Path("loop-out"), description="folder for all that comes of it")
-    new_kind: Name = Field(
-        default="contamination", description="the kind of defect that the first engine never saw"
-    )
-    parts: int = Field(default=200, ge=20, description="parts that pass and are labelled")
-    of_new_kind: int = Field(default=20, ge=1, description="so many of them have the new defect")
-    backbone: Name = Field(default="efficientnet_lite0", description="as trainer-retrain takes it")
-    weights: File | None = Field(default=None, description="weights file of the backbone")
-    minutes: float = Field(default=4.5, gt=0, description="of each of the two retrains")
-    rate: float = Field(default=8.0, gt=0, description="parts per second")
-    seed: int = Field(default=1, ge=0, description="of the division of the pictures")
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Folders of the show."""
-
-    out: Path
-
-    @property
-    def known(self) -> Path:
-        return self.out / "known"
-
-    @property
-    def parts(self) -> Path:
-        return self.out / "parts"
-
-    @property
-    def store(self) -> Path:
-        return self.out / "store"
-
-    @property
-    def registry(self) -> Path:
-        return self.out / "registry"
-
-    @property
-    def archive(self) -> Path:
-        return self.out / "archive"
-
-    @property
-    def verdicts(self) -> Path:
-        return self.out / "verdicts.jsonl"
-
-
 def run(settings: LoopSettings) -> int:
     """Show it; 1 where a promise was broken."""
     start_logs("error", "text")
@@ -97,7 +45,7 @@ def run(settings: LoopSettings) -> int:
     if settings.out.exists():
         shutil.rmtree(settings.out)
     settings.out.mkdir(parents=True)
-    places = _Places(settings.out)
+    places = Places(settings.out)
     state = {"PRN_STATE_DIR": str((settings.out / "redis").resolve()), "PRN_LOG_FORMAT": "json"}
     with (
         stopping_on_signals(),
@@ -112,7 +60,7 @@ class _Show:
     """The course of the show, act by act."""
 
     def __init__(
-        self, settings: LoopSettings, console: Console, places: _Places, link: Link, crew: Crew
+        self, settings: LoopSettings, console: Console, places: Places, link: Link, crew: Crew
     ) -> None:
         self._settings = settings
         self._console = console

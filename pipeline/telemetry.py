@@ -23,6 +23,43 @@ _FRAMES = (1, 2, 4, 8, 16, 32, 64, 128)
 Ailing = Callable[[], str]  # what is wrong, or ""
 
 
+class _DriftMetrics:
+    """Where each camera stands."""
+
+    def __init__(self, line: str, registry: CollectorRegistry) -> None:
+        def by_camera(name: str, what: str, *more: str) -> Gauge:
+            return Gauge(f"prn_{name}", what, ["line", "camera", *more], registry=registry)
+
+        self._line = line
+        self._distance = by_camera(
+            "distance", "distance to the nearest prototype, running geometric mean", "scale"
+        )
+        self._shift = by_camera(
+            "drift_shift", "how far it moved, in deviations of what is usual", "scale"
+        )
+        self._cells = by_camera("drift_cells_moved", "places of the picture that moved")
+        self._alarm = by_camera(
+            "drift_alarm", "1 while there is drift of the kind camera or process", "kind"
+        )
+        self._learned = by_camera(
+            "drift_learned", "share of what must be learned before drift can be told"
+        )
+
+    def show(self, standings: dict[str, Standing]) -> None:
+        """Take over where each camera stands."""
+        for camera, standing in standings.items():
+            where = (self._line, camera)
+            for scale, distance in enumerate(standing.distance):
+                self._distance.labels(*where, str(scale)).set(distance)
+            for scale, shift in enumerate(standing.shift):
+                self._shift.labels(*where, str(scale)).set(shift)
+            moved = sum(abs(shift) > SLACK for shift in standing.cells)
+            self._cells.labels(*where).set(moved)
+            for kind in (State.CAMERA, State.PROCESS):
+                self._alarm.labels(*where, kind.value).set(standing.state is kind)
+            self._learned.labels(*where).set(standing.learned)
+
+
 class Telemetry:
     """The figures of one worker process."""
 
@@ -85,20 +122,7 @@ class Telemetry:
         self.open_frames = self._gauge("open_frames", "frames of the line not yet answered")
         self.open_bytes = self._gauge("open_bytes", "bytes that those frames are charged")
         self.reconnects = self._counter("redis_waits", "times that Redis had to be waited for")
-        self._distance = self._by_camera(
-            "distance", "distance to the nearest prototype, running geometric mean", "scale"
-        )
-        self._drift_shift = self._by_camera(
-            "drift_shift", "how far it moved, in deviations of what is usual", "scale"
-        )
-        self._drift_cells = self._by_camera("drift_cells_moved", "places of the picture that moved")
-        self._drift_alarm = self._by_camera(
-            "drift_alarm", "1 while there is drift of the kind camera or process", "kind"
-        )
-        self._drift_learned = self._by_camera(
-            "drift_learned", "share of what must be learned before drift can be told"
-        )
-
+        self.show_drift = _DriftMetrics(line, self.registry).show
         self.archived = self._counter("archived", "frames that this worker archived")
         self.archive_dropped = self._counter(
             "archive_dropped", "frames that should have been archived and were not"
@@ -119,23 +143,6 @@ class Telemetry:
 
     def _gauge(self, name: str, what: str) -> Any:  # noqa: ANN401
         return self._labelled(Gauge(f"prn_{name}", what, ["line"], registry=self.registry))
-
-    def _by_camera(self, name: str, what: str, *more: str) -> Gauge:
-        return Gauge(f"prn_{name}", what, ["line", "camera", *more], registry=self.registry)
-
-    def show_drift(self, standings: dict[str, Standing]) -> None:
-        """Take over where each camera stands."""
-        for camera, standing in standings.items():
-            where = (self._line, camera)
-            for scale, distance in enumerate(standing.distance):
-                self._distance.labels(*where, str(scale)).set(distance)
-            for scale, shift in enumerate(standing.shift):
-                self._drift_shift.labels(*where, str(scale)).set(shift)
-            moved = sum(abs(shift) > SLACK for shift in standing.cells)
-            self._drift_cells.labels(*where).set(moved)
-            for kind in (State.CAMERA, State.PROCESS):
-                self._drift_alarm.labels(*where, kind.value).set(standing.state is kind)
-            self._drift_learned.labels(*where).set(standing.learned)
 
     def answered(self, answer: str) -> None:
         """Count one verdict that this worker published."""

@@ -8,9 +8,7 @@ finished.json     how it ended
 retrain.log
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.manifest import write_atomic
 from trainer.errors import RetrainBusyError, StageError
+from trainer.lock import folder_locked
 
 STAGES = (
     "collect",
@@ -37,7 +36,7 @@ STAGES = (
     "announce",
 )
 MAX_FILE_BYTES = 64 << 20
-_LOCK, _RUN, _FINISHED, _WORKED = ".lock", "run.json", "finished.json", "worked.json"
+_RUN, _FINISHED, _WORKED = "run.json", "finished.json", "worked.json"
 _LOG = "retrain.log"
 
 Value = str | int | float | bool | None
@@ -153,20 +152,14 @@ def only_one(runs: Path) -> Iterator[None]:
         RetrainBusyError: another is at work.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    handle = os.open(runs / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise RetrainBusyError(
-                f"process {holder} retrains with {runs} already: wait for it, or give other --runs"
-            ) from error
-        os.truncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+
+    def busy(holder: str) -> RetrainBusyError:
+        return RetrainBusyError(
+            f"process {holder} retrains with {runs} already: wait for it, or give other --runs"
+        )
+
+    with folder_locked(runs, busy):
         yield
-    finally:
-        os.close(handle)
 
 
 def _read(path: Path) -> bytes:

@@ -24,7 +24,8 @@ from engines.pictures import read_picture
 from pipeline.archive import ArchivedFrame
 from pipeline.labels import FROM_THE_FIRST, Label
 from trainer.dataset import Dataset
-from trainer.errors import SampleError
+from trainer.errors import SampleError, StoreBusy
+from trainer.lock import folder_locked
 from trainer.progress import Steps
 from trainer.samples.export import export_samples
 from trainer.samples.files import cannot_write, check_kind, picture_path
@@ -32,7 +33,6 @@ from trainer.samples.import_folder import import_samples
 from trainer.samples.index import Change, Index, index_opened
 from trainer.samples.intake import Intake, Mask, Pixels
 from trainer.samples.likeness import Likes
-from trainer.samples.lock import store_locked
 from trainer.samples.records import Added, Counts, ImportReport, Picture, Place, Source, Statement
 from trainer.samples.repair import Repair, repair
 from trainer.samples.snapshots import SnapshotRecord, freeze, read_snapshot, record_of
@@ -69,7 +69,13 @@ class SampleStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(folder, error) from error
-        with store_locked(folder), index_opened(folder, to_write=True) as index:
+
+        def busy(holder: str) -> StoreBusy:
+            return StoreBusy(
+                f"process {holder} is writing to the sample store {folder}: wait until it is done"
+            )
+
+        with folder_locked(folder, busy), index_opened(folder, to_write=True) as index:
             likes = Likes()
             for sha, print_ in index.fingerprints():
                 likes.add(sha, print_)

@@ -1,0 +1,63 @@
+"""What `pipeline-loop` can be told, and where it puts things."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from engines.command import CommandSettings
+from engines.flags import File, Folder, Name
+
+
+class LoopSettings(CommandSettings):
+    """Show a line that learns a kind of defect it did not know, and swaps its engine unnoticed."""
+
+    data: Folder = Field(description="folder in MVTec layout, with masks of its defects")
+    out: Folder = Field(default=Path("loop-out"), description="folder for all that comes of it")
+    new_kind: Name = Field(
+        default="contamination", description="the kind of defect that the first engine never saw"
+    )
+    parts: int = Field(default=200, ge=20, description="parts that pass and are labelled")
+    of_new_kind: int = Field(default=20, ge=1, description="so many of them have the new defect")
+    backbone: Name = Field(default="efficientnet_lite0", description="as trainer-retrain takes it")
+    weights: File | None = Field(default=None, description="weights file of the backbone")
+    minutes: float = Field(default=4.5, gt=0, description="of each of the two retrains")
+    rate: float = Field(default=8.0, gt=0, description="parts per second")
+    seed: int = Field(default=1, ge=0, description="of the division of the pictures")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Folders of the show."""
+
+    out: Path
+
+    @property
+    def known(self) -> Path:
+        """Pictures that the first engine learns from, in MVTec layout."""
+        return self.out / "known"
+
+    @property
+    def parts(self) -> Path:
+        """Pictures of the parts that pass."""
+        return self.out / "parts"
+
+    @property
+    def store(self) -> Path:
+        """The sample store."""
+        return self.out / "store"
+
+    @property
+    def registry(self) -> Path:
+        """The registry."""
+        return self.out / "registry"
+
+    @property
+    def archive(self) -> Path:
+        """The worker's archive."""
+        return self.out / "archive"
+
+    @property
+    def verdicts(self) -> Path:
+        """What the program heard."""
+        return self.out / "verdicts.jsonl"
