@@ -8,7 +8,6 @@ swap, the time of a rollback, and `pipeline-reconcile`.
 
 import contextlib
 import json
-import shutil
 import time
 from datetime import datetime
 from typing import Any
@@ -24,7 +23,7 @@ from pipeline.loop_figures import Row
 from pipeline.loop_labels import label_lines
 from pipeline.loop_parts import divide, lay_out, pictures_of
 from pipeline.loop_report import Course, Rollback, Span, conclude
-from pipeline.loop_settings import LoopSettings, Places
+from pipeline.loop_settings import LoopSettings, Places, make_room
 from pipeline.outcome import GOOD
 from pipeline.streams.connect import Access
 from pipeline.streams.control import Controls
@@ -42,9 +41,7 @@ def run(settings: LoopSettings) -> int:
     """Show it; 1 where a promise was broken."""
     start_logs("error", "text")
     console = Console(highlight=False)
-    if settings.out.exists():
-        shutil.rmtree(settings.out)
-    settings.out.mkdir(parents=True)
+    make_room(settings.out)
     places = Places(settings.out)
     state = {"PRN_STATE_DIR": str((settings.out / "redis").resolve()), "PRN_LOG_FORMAT": "json"}
     with (

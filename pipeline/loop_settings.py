@@ -1,5 +1,6 @@
 """What `pipeline-loop` can be told, and where it puts things."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,9 @@ from pydantic import Field
 
 from engines.command import CommandSettings
 from engines.flags import File, Folder, Name
+from pipeline.errors import SettingsError
+
+_MARK = ".pipeline-loop"  # in a folder that is ours to empty
 
 
 class LoopSettings(CommandSettings):
@@ -61,3 +65,17 @@ class Places:
     def verdicts(self) -> Path:
         """What the program heard."""
         return self.out / "verdicts.jsonl"
+
+
+def make_room(out: Path) -> None:
+    """Begin with an empty folder: what an earlier show left is removed, nothing else ever is.
+
+    Raises:
+        SettingsError: the folder holds something that no show has made.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / _MARK).is_file():
+            raise SettingsError(f"--out {out} holds other things: give a new or an empty folder")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARK).touch()
