@@ -3,17 +3,18 @@
 The same frames go through the candidate and through the reference, which is ONNX Runtime on the CPU
 with the same file, or with the float32 file that the candidate was built from. The candidate must
 stay within the tolerance of its precision, decide like the reference, answer a frame alike in every
-slot of every batch, and answer it alike twice. The report goes into the manifest.
+slot of every batch, and answer it alike twice. One whose precision was lowered for the sake of its
+rate must also have that rate on this machine. The report goes into the manifest.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from engines.cost import batch_sizes, measure_cost
+from engines.cost import batch_sizes, measure_cost, measure_gain
 from engines.engine import Engine, Floats, Pixels
 from engines.errors import AdmissionError
 from engines.machine import machine_name, peak_memory_mb
@@ -51,6 +52,18 @@ TOLERANCES = {
     "int8": Tolerance(1e-1, 3e-1, 1e-3, "256 steps for each tensor's range"),
 }
 
+# So many times as fast as the float32 engine on the same cores, or its risk is not worth taking.
+LEAST_GAIN = {"int8": 2.5}
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What runs an engine; each as for `open_engine`."""
+
+    backend: Backend = "auto"
+    device: str = "auto"
+    threads: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
@@ -70,29 +83,29 @@ class _Trial:
     drift_slot: tuple[float, float]
     cost: list[CostPoint]
     peak_memory_mb: float
+    gain: float | None  # times as fast as in float32; None where nothing is asked
 
 
 def admit(
     engine_path: Path,
     images: Path | None,
-    backend: Backend = "auto",
-    device: str = "auto",
-    threads: int = 0,
+    runtime: Runtime = Runtime(),
     max_images: int = 64,
     repeats: int = 20,
     reference: Path | None = None,
+    least_gain: float | None = None,
 ) -> Admission:
     """Try the engine against the reference and write the report into its manifest.
 
     Args:
         engine_path: the file; an earlier report in its manifest is dropped before the trial.
         images: a folder of pictures, searched with its subfolders; None for drawn frames.
-        backend: as for `open_engine`.
-        device: as for `open_engine`.
-        threads: as for `open_engine`.
+        runtime: what runs the candidate.
         max_images: so many are taken, evenly spread over the sorted names.
         repeats: calls of each batch size for the cost curve.
         reference: as for `find_reference`.
+        least_gain: times that an engine of 8 bits must be as fast as the float32 engine; None for
+            `LEAST_GAIN`. Nothing is asked of other precisions.
 
     Raises:
         AdmissionError: there is nothing to compare, or the answers are no numbers.
@@ -104,11 +117,17 @@ def admit(
     write_manifest(engine_path, manifest)
     size = (manifest.height, manifest.width)
     frames = read_frames(images, size, max_images) if images else draw_frames(size)
-    with open_engine(engine_path, backend, device, threads) as opened:
+    asked = LEAST_GAIN.get(manifest.precision)
+    if asked is not None and least_gain is not None:
+        asked = least_gain
+    with open_engine(engine_path, runtime.backend, runtime.device, runtime.threads) as opened:
         trial = _try(opened.engine, opened.backend, frames, repeats)
-    with open_engine(source, "onnxruntime", "cpu", threads) as opened:
+        if asked is not None:
+            with open_engine(source, "openvino", "cpu", runtime.threads) as full:
+                trial = replace(trial, gain=measure_gain(opened.engine, full.engine, repeats))
+    with open_engine(source, "onnxruntime", "cpu", runtime.threads) as opened:
         expected = _answer(opened.engine, frames)
-    admission = _weigh(manifest, trial, expected, _source(images))
+    admission = _weigh(manifest, trial, expected, _source(images), asked)
     write_manifest(engine_path, manifest.model_copy(update={"admission": admission}))
     return admission
 
@@ -183,6 +202,7 @@ def _try(engine: Engine, backend: str, frames: Pixels, repeats: int) -> _Trial:
         drift_slot=_slot_drift(engine, frames, answers),
         cost=measure_cost(engine, batch_sizes(engine.max_batch), repeats, COST_BUDGET_S),
         peak_memory_mb=peak_memory_mb(),
+        gain=None,
     )
 
 
@@ -226,7 +246,9 @@ def _difference(one: _Answers, other: _Answers) -> tuple[float, float]:
     )
 
 
-def _weigh(manifest: Manifest, trial: _Trial, expected: _Answers, source: str) -> Admission:
+def _weigh(
+    manifest: Manifest, trial: _Trial, expected: _Answers, source: str, least_gain: float | None
+) -> Admission:
     tolerance = TOLERANCES[manifest.precision]
     threshold = manifest.thresholds.image
     scale = max(float(np.abs(expected.score).max()), abs(threshold))
@@ -248,6 +270,8 @@ def _weigh(manifest: Manifest, trial: _Trial, expected: _Answers, source: str) -
         rank_flips=flipped(trial.answers.score, expected.score, threshold, tolerance.score * scale),
         cost=trial.cost,
         peak_memory_mb=trial.peak_memory_mb,
+        gain=trial.gain,
+        least_gain=least_gain,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     reasons = _reasons(admission, trial)
@@ -263,6 +287,11 @@ def flipped(score: Floats, expected: Floats, threshold: float, tolerance: float)
     differs = (score > threshold) != (expected > threshold)
     clear = np.abs(expected - threshold) > tolerance
     return int(np.count_nonzero(differs & clear))
+
+
+def gain_suffices(gain: float | None, least: float | None) -> bool:
+    """Say whether an engine is as many times as fast as is asked; none asked, none measured."""
+    return least is None or (gain is not None and gain >= least)
 
 
 def _reasons(admission: Admission, trial: _Trial) -> list[str]:
@@ -281,6 +310,10 @@ def _reasons(admission: Admission, trial: _Trial) -> list[str]:
         f"{trial.drift_repeat[0]:.3g}, map by {trial.drift_repeat[1]:.3g}": found.repeatable,
         f"map values of {maps.min():.3g}..{maps.max():.3g} lie outside 0..1": bool(
             maps.min() >= 0 and maps.max() <= 1
+        ),
+        f"it is {found.gain or 0:.2f} times as fast as the float32 engine, for the risk of fewer "
+        f"bits {found.least_gain or 0:g} times are asked (--least-gain)": gain_suffices(
+            found.gain, found.least_gain
         ),
     }
     return [reason for reason, holds in checks.items() if not holds]

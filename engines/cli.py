@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress as RichProgress
 from rich.progress import TextColumn, TimeElapsedColumn
 
+from engines.admit import LEAST_GAIN, Runtime
 from engines.admit import admit as admit_engine
 from engines.bench import BenchReport, bench_engine
 from engines.command import CommandSettings, run_command
@@ -52,6 +53,12 @@ class AdmitSettings(_EngineSettings):
     reference: File | None = Field(
         default=None,
         description="ONNX file that a plan was built from; without it looked for beside the plan",
+    )
+    least_gain: float | None = Field(
+        default=None,
+        ge=0,
+        description="times that an 8-bit engine must be as fast as in float32 to be worth its "
+        f"risk; default: {LEAST_GAIN['int8']}",
     )
 
 
@@ -217,12 +224,11 @@ def run_admit(settings: AdmitSettings) -> int:
     admission = admit_engine(
         settings.engine,
         settings.images,
-        settings.backend,
-        settings.device,
-        settings.threads,
+        Runtime(settings.backend, settings.device, settings.threads),
         settings.max_images,
         settings.repeats,
         settings.reference,
+        settings.least_gain,
     )
     if settings.as_json:
         sys.stdout.write(admission.model_dump_json(indent=2) + "\n")

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import Engine
+from engines.engine import Engine, Pixels
 from engines.manifest import CostPoint
 
 WARM_UP_CALLS = 3
@@ -50,21 +50,29 @@ def time_calls(
         repeats: calls of each size; at least 1.
         budget_s: no new round starts after so many seconds; one round is always done.
     """
-    frames = np.random.default_rng(0).integers(
-        0, 256, (max(batches), *engine.input_size, 3), dtype=np.uint8
-    )
+    frames = _noise(engine, max(batches))
     for batch in [*batches, *[batches[0]] * WARM_UP_CALLS]:
         engine.score(frames[:batch])
     took: dict[int, list[tuple[float, float]]] = {batch: [] for batch in batches}
     started = time.perf_counter()
     for _ in range(repeats):
         for batch, calls in took.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            engine.score(frames[:batch])
-            calls.append((time.perf_counter() - wall, time.process_time() - cpu))
+            calls.append(_timed(engine, frames[:batch]))
         if time.perf_counter() - started > budget_s:
             break
     return [_call_times(batch, calls) for batch, calls in sorted(took.items())]
+
+
+def _noise(engine: Engine, count: int) -> Pixels:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, *engine.input_size, 3), dtype=np.uint8)
+
+
+def _timed(engine: Engine, frames: Pixels) -> tuple[float, float]:
+    """Score once; gives seconds of the clock, and of all cores of this process."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    engine.score(frames)
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def _call_times(batch: int, seconds: list[tuple[float, float]]) -> CallTimes:
@@ -84,6 +92,25 @@ def measure_cost(
         )
         for times in time_calls(engine, batches, repeats, budget_s)
     ]
+
+
+def measure_gain(engine: Engine, other: Engine, repeats: int) -> float:
+    """Measure how many times as fast as another an engine is, calls of both in turn.
+
+    Compared is the processor time of a batch of a few frames, whatever else runs beside.
+
+    Args:
+        engine: what to time.
+        other: what it is compared with, for frames of the same size.
+        repeats: rounds, one call of each; at least 1.
+
+    Returns: the median of the rounds' ratios.
+    """
+    frames = _noise(engine, min(FEW, engine.max_batch, other.max_batch))
+    for each in (engine, other):
+        each.score(frames)
+    ratios = [_timed(other, frames)[1] / _timed(engine, frames)[1] for _ in range(repeats)]
+    return float(np.median(ratios))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Made for what anomalib's exporter writes, since its version 2: input [N, 3, H, W] float32 RGB in
 0..1, resizing and normalisation inside; outputs `pred_score` and `anomaly_map`, normalised so that
-0.5 is the threshold. Written to the form of its exporter; not tried with anomalib itself.
+0.5 is the threshold; weights in a file of their own beside the graph, which are taken inside.
 Any model with such tensors under other names will do. Our frames, uint8 [N, H, W, 3], are turned
 into its input, and its outputs into ours, by standard nodes before and after. A map of another
 size is enlarged to the frames'; values of a map outside 0..1 are cut off.
@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.compose
+import onnx.external_data_helper as external
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from engines.contract import FRAMES, MAP, SCORE, read_graph
+from engines.contract import FRAMES, MAP, SCORE
 from engines.errors import ManifestError
 from engines.manifest import Manifest, Thresholds, file_sha256, write_atomic, write_manifest
 
@@ -27,6 +28,7 @@ SCORE_NAMES = ("pred_score", "score", "anomaly_score")
 MAP_NAMES = ("anomaly_map", "map", "output")
 MAX_BATCH = 32
 MAX_SIDE = 4096
+MAX_BYTES = 2**31 - 2**20  # of graph and weights: what a protobuf message holds, less what we add
 _PREFIX = "model/"
 _SUFFIX = ".onnx"
 _LEAST_OPSET = 13  # Squeeze and Unsqueeze as they are written here
@@ -60,11 +62,7 @@ def import_model(source: Path, target: Path, options: ImportOptions) -> Manifest
         raise ManifestError(
             f"{target.name}: the engine file wants a name of its own that ends with {_SUFFIX}"
         )
-    try:
-        model = onnx.load_model_from_string(read_graph(source))
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf's own errors share no public base class
-        raise ManifestError(f"{source.name} is no ONNX file: {error}") from error
+    model = _load(source)
     size = _frame_size(model, source.name, options.size)
     wrapped, batch = _wrapped(model, source.name, size, options)
     content: bytes = wrapped.SerializeToString()
@@ -95,6 +93,49 @@ def import_model(source: Path, target: Path, options: ImportOptions) -> Manifest
     )
     write_manifest(target, manifest)
     return manifest
+
+
+def _load(source: Path) -> ModelProto:
+    """Read a graph, and take the weights that it keeps in files beside it inside."""
+    try:
+        model = onnx.load(source, load_external_data=False)
+        _check_weights(source, model)
+        for tensor in model.graph.initializer:
+            if external.uses_external_data(tensor):
+                external.load_external_data_for_tensor(tensor, str(source.parent))
+                tensor.data_location = TensorProto.DEFAULT
+                del tensor.external_data[:]
+        onnx.checker.check_model(model)
+    except ManifestError:
+        raise
+    except Exception as error:  # protobuf's own errors share no public base class
+        raise ManifestError(f"{source.name} is no ONNX file: {error}") from error
+    return model
+
+
+def _check_weights(source: Path, model: ModelProto) -> None:
+    """See that the files of weights lie beside the graph, and fit into one file with it."""
+    names = {
+        external.ExternalDataInfo(tensor).location
+        for tensor in model.graph.initializer
+        if external.uses_external_data(tensor)
+    }
+    files = [source]
+    for name in sorted(names):
+        file = source.parent / name
+        if Path(name).name != name or file.is_symlink():
+            raise ManifestError(f"{source.name} wants weights from {name!r}, not from beside it")
+        if not file.is_file():
+            raise ManifestError(
+                f"{source.name} keeps its weights in {name}, which is not beside it: copy both"
+            )
+        files.append(file)
+    size = sum(file.stat().st_size for file in files)
+    if size > MAX_BYTES:
+        raise ManifestError(
+            f"{source.name} has {size / 2**20:.0f} MiB with its weights, one ONNX file holds at "
+            f"most {MAX_BYTES / 2**20:.0f}"
+        )
 
 
 def _frame_size(model: ModelProto, name: str, wanted: tuple[int, int] | None) -> tuple[int, int]:

@@ -74,6 +74,8 @@ class Admission(_Part):
     rank_flips: int = Field(description="frames whose decision differs from the reference's", ge=0)
     cost: list[CostPoint]
     peak_memory_mb: float
+    gain: float | None = Field(default=None, description="times as fast as the float32 engine")
+    least_gain: float | None = Field(default=None, description="so many times were asked")
     reasons: list[str] = Field(default=[], description="why it was refused")
     created: str
 

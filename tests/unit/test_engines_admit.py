@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx_graphs import neighbour_graph, small_graph, write_graph
 
-from engines.admit import TOLERANCES, admit, draw_frames, flipped, read_frames
+from engines.admit import TOLERANCES, Runtime, admit, draw_frames, flipped, read_frames
 from engines.cli import AdmitSettings, BenchSettings, run_admit, run_bench
 from engines.command import run_command
 from engines.errors import AdmissionError, EngineError, PictureError
@@ -40,7 +40,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_an_engine_that_agrees_is_admitted_and_its_manifest_says_so(
     onnx_file: Path, pictures: Path
 ) -> None:
-    admission = admit(onnx_file, pictures, threads=2, repeats=2)
+    admission = admit(onnx_file, pictures, Runtime(threads=2), repeats=2)
     assert admission.admitted
     assert admission.reasons == []
     assert admission.images == 5
@@ -58,11 +58,13 @@ def test_drawn_frames_are_named_as_such(onnx_file: Path) -> None:
 def test_an_engine_whose_answers_depend_on_their_neighbours_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mixed.onnx"
     write_graph(path, neighbour_graph(*SIZE), *SIZE)
-    admission = admit(path, None, "onnxruntime", repeats=1)
+    admission = admit(path, None, Runtime("onnxruntime"), repeats=1)
     assert not admission.admitted
     assert not admission.batch_invariant
     assert any("neighbours" in reason for reason in admission.reasons)
-    assert admit(path, None, "openvino", repeats=1).admitted  # it computes every frame alone
+    assert admit(
+        path, None, Runtime("openvino"), repeats=1
+    ).admitted  # it computes every frame alone
 
 
 def test_an_engine_that_gives_no_numbers_is_refused_and_keeps_no_earlier_report(

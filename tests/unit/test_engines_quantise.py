@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import small_graph, write_graph
 
-from engines.admit import admit, draw_frames
+from engines.admit import admit, draw_frames, gain_suffices
 from engines.cli import BuildSettings
 from engines.errors import AdmissionError, BackendError, ManifestError
 from engines.manifest import file_sha256, manifest_path, read_manifest
@@ -68,8 +68,9 @@ def test_eight_bits_answer_nearly_as_the_source_and_pass_the_gate(
     xml, _ = unpack_network(target)
     assert b"FakeQuantize" in xml
     assert b'element_type="i8"' in xml
-    admission = admit(target, pictures, repeats=1, reference=source)
+    admission = admit(target, pictures, repeats=1, reference=source, least_gain=0)
     assert admission.admitted, admission.reasons
+    assert (admission.gain or 0) > 0
     assert admission.score_error > 0  # it is another engine
     frames = draw_frames(SIZE)[:3]
     with open_engine(target) as eight, open_engine(source) as full:
@@ -161,3 +162,29 @@ def test_what_cannot_be_quantised_is_refused(source: Path, pictures: Path, tmp_p
 def test_flags_that_say_half_of_it_are_refused(flags: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="go together"):
         BuildSettings(source="a.onnx", plan="b.openvino", **flags)
+
+
+def test_eight_bits_that_are_not_worth_their_risk_are_refused(
+    source: Path, pictures: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / f"deep{SUFFIX}"
+    quantise(source, target, pictures, 16)
+    admission = admit(target, pictures, repeats=1, reference=source, least_gain=1e6)
+    assert not admission.admitted
+    (reason,) = admission.reasons
+    assert "times as fast as the float32 engine, for the risk of fewer bits 1e+06 times" in reason
+    assert read_manifest(target).admission == admission
+
+
+@pytest.mark.parametrize(
+    ("gain", "least", "enough"),
+    [(None, None, True), (2.49, 2.5, False), (2.5, 2.5, True), (None, 2.5, False)],
+)
+def test_what_is_asked_of_eight_bits(gain: float | None, least: float | None, enough: bool) -> None:  # noqa: FBT001
+    assert gain_suffices(gain, least) is enough
+
+
+def test_nothing_is_asked_of_the_rate_in_float(source: Path, pictures: Path) -> None:
+    admission = admit(source, pictures, repeats=1, least_gain=1e6)
+    assert admission.admitted
+    assert (admission.gain, admission.least_gain) == (None, None)
