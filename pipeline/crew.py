@@ -22,6 +22,11 @@ _STATM_RSS = 1  # /proc/PID/statm: resident pages
 class MemberFailed(PipelineError):  # noqa: N818
     """A process ended that should have gone on, or ended badly."""
 
+    def __init__(self, message: str, status: int | None = None) -> None:
+        """Keep the status that it ended with; None where it did not end."""
+        super().__init__(message)
+        self.status = status
+
 
 @dataclass
 class Member:
@@ -75,7 +80,7 @@ class Member:
         if status != 0:
             said = self.last_words()
             why = f":\n{said}" if said else ", as it said"
-            raise MemberFailed(f"{self.name} ended with status {status}{why}")
+            raise MemberFailed(f"{self.name} ended with status {status}{why}", status)
 
     def last_words(self, lines: int = 15) -> str:
         """The end of its log."""

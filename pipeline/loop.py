@@ -35,6 +35,7 @@ STEADY_S = 30.0  # of passing parts before the retraining: what the swap is comp
 SETTLED_S = 5.0  # parts pass for so long after a swap or a rollback
 START_WAIT_S = 120.0
 COMMAND_WAIT_S = 1800.0
+REFUSED_BY_GATE = 3  # status of trainer-retrain
 
 
 def run(settings: LoopSettings) -> int:
@@ -119,11 +120,25 @@ class _Show:
         store = ("--store", str(self._places.store))
         self._command("import", "trainer-samples", "import", str(self._places.known), *store)
         # a first engine has no rival, and half of the defects leave few golden ones to prove it by
-        return self._retrain("first", "--allow-ungated")
+        minutes = ("--minutes", str(self._settings.first_minutes))
+        return self._retrain("first", *minutes, "--allow-ungated")
 
     def _retrain(self, name: str, *flags: str) -> str:
-        """Run `trainer-retrain` to its end; returns the version in force after it."""
-        self._command(f"retrain-{name}", "trainer-retrain", *self._given(), *flags)
+        """Run `trainer-retrain` to its end; returns the version in force after it.
+
+        Raises:
+            BrokenPromise: the gate refused what it made.
+        """
+        try:
+            self._command(f"retrain-{name}", "trainer-retrain", *self._given(), *flags)
+        except MemberFailed as failed:
+            if failed.status != REFUSED_BY_GATE:
+                raise
+            raise BrokenPromise(
+                f"the gate refused the {name} engine, so there is nothing to show: its report lies "
+                f"in {self._places.out / 'runs'}. More --minutes make a better second engine, "
+                "fewer --first-minutes leave it more to learn"
+            ) from failed
         pointer = self._registry.pointer()
         if pointer is None:
             raise BrokenPromise("the first engine was refused: see runs/ for its gate's report")
@@ -136,7 +151,7 @@ class _Show:
         return [
             *("--store", str(places.store), "--registry", str(places.registry)),
             *("--runs", str(places.out / "runs"), "--model", "prn-s"),
-            *("--backbone", settings.backbone, "--minutes", str(settings.minutes)),
+            *("--backbone", settings.backbone),
             *weights,
         ]
 
@@ -245,7 +260,11 @@ class _Show:
         began_ms = _now_ms()
         time.sleep(STEADY_S)
         steady = (began_ms, _now_ms())
-        second = self._retrain("second", "--line", LINE, "--archive", str(self._places.archive))
+        second = self._retrain(
+            "second",
+            *("--minutes", str(self._settings.minutes)),
+            *("--line", LINE, "--archive", str(self._places.archive)),
+        )
         pointer = self._registry.pointer()
         assert pointer is not None  # noqa: S101  # _retrain looked
         promoted_ms = datetime.fromisoformat(pointer.at).timestamp() * 1e3
