@@ -8,7 +8,7 @@ from pipeline.archive import Archive
 from pipeline.errors import LabelError
 from pipeline.frames import Label
 from pipeline.label_request import Request, find_entry, find_frame, make_label, marked_px
-from pipeline.labels import all_labels, check_label, dated
+from pipeline.labels import all_labels, check_label
 from pipeline.streams.labels import LabelStream
 from pipeline.wire import encode_label
 
@@ -88,9 +88,7 @@ class Labeller:
             ConnectionLost, RedisFull: Redis was away for too long: label it again.
         """
         entry_id = find_entry(request, self._archive)
-        label = dated(
-            make_label(request.model_copy(update={"by": request.by or self._by}), entry_id)
-        )
+        label = make_label(request.model_copy(update={"by": request.by or self._by}), entry_id)
         check_label(label)
         packed = encode_label(label)
         marked = None
