@@ -1,7 +1,7 @@
 """Wishes to label -> labels of the line: each is checked, and its frame kept, before it is sent."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.archive import Archive
@@ -58,6 +58,11 @@ def _said(label: Label) -> str:
     return f"{label.kind} {label.defect}".strip()
 
 
+def _without_place(label: Label) -> Label:
+    """What contradictions are found by; a line's drawn masks are gigabytes."""
+    return replace(label, mask=None, outlines=())
+
+
 class Labeller:
     """Turns wishes into labels of the line, each checked against the archive where there is one."""
 
@@ -76,7 +81,9 @@ class Labeller:
         self._archive = archive
         self._patiently = patiently
         self._by = by
-        self._latest = {label.entry_id: label for _, label in all_labels(self._stream)}
+        self._latest = {
+            label.entry_id: _without_place(label) for _, label in all_labels(self._stream)
+        }
 
     def label(self, request: Request) -> Sent:
         """Send one label; its frame is kept from before it is sent, whatever Redis answers.
@@ -98,6 +105,6 @@ class Labeller:
                 raise LabelError(f"frame {entry_id} has expired this moment")
         label_id = self._patiently(lambda: self._stream.send(packed))
         before = self._latest.get(entry_id)
-        self._latest[entry_id] = label
+        self._latest[entry_id] = _without_place(label)
         contradicts = before is not None and _said(before) != _said(label)
         return Sent(label_id, label, marked, before if contradicts else None)

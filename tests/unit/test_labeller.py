@@ -1,15 +1,18 @@
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from label_fakes import FakeStream, entry, store
 
 from pipeline.archive import Archive
 from pipeline.errors import ConnectionLost, LabelError, RedisUnfit
-from pipeline.frames import LabelKind
+from pipeline.frames import Label, LabelKind
 from pipeline.label_request import read_request
 from pipeline.labeller import Labeller
 from pipeline.waiting_frames import print_waiting
+from pipeline.wire import encode_label
 
 NORMAL = read_request(f'{{"entry": "{entry()}", "as": "normal"}}')
 HOLE = read_request(f'{{"entry": "{entry()}", "as": "defect", "defect": "hole", "by": "bob"}}')
@@ -89,6 +92,19 @@ def test_contradiction_is_found_with_labels_of_others_and_with_its_own(
     assert "was labelled normal by carl before" in sent.contradiction()
     assert "was labelled defect hole by bob before" in labeller.label(NORMAL).contradiction()
     assert [label.by for label in stream.sent] == ["anna", "carl", "bob", "carl"]
+
+
+def test_masks_of_earlier_labels_are_not_kept_in_memory(stream: FakeStream) -> None:
+    mask = np.eye(1024, dtype=np.bool_)
+    for number in range(20):
+        label = Label(entry(number=number), LabelKind.DEFECT, mask=mask)
+        stream.send(encode_label(label))
+    tracemalloc.start()
+    labeller = Labeller(stream, None, "anna", once)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2 * mask.nbytes
+    assert labeller.label(NORMAL).earlier is not None
 
 
 def test_label_is_checked_though_no_archive_is_there(stream: FakeStream) -> None:
