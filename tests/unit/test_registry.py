@@ -19,6 +19,7 @@ from engines.errors import (
     RegistryError,
     UnknownVersion,
 )
+from engines.machine import machine_name
 from engines.manifest import manifest_path, read_manifest, write_manifest
 from engines.registry import Registry
 from engines.store import FolderStore
@@ -348,6 +349,24 @@ def test_admission_of_the_copy_survives_a_second_fetch(
     assert registry.fetch(name, tmp_path / "cache") == engine
     assert read_manifest(engine).admission == ours
     assert registry.manifest(name).admission == theirs
+
+
+@pytest.mark.parametrize("copied", [None, "the trainer's"])
+def test_admission_that_is_registered_later_reaches_a_copy_on_its_machine(
+    registry: Registry, engines: list[Path], tmp_path: Path, copied: str | None
+) -> None:
+    if copied:
+        admitted(engines[0], copied)
+    name = registry.register(engines[0]).name
+    engine = registry.fetch(name, tmp_path / "cache")
+    ours = admitted(engines[0], machine_name())
+    registry.register(engines[0])
+    assert registry.fetch(name, tmp_path / "cache") == engine
+    assert read_manifest(engine).admission == ours
+    admitted(engines[0], "another's")
+    registry.register(engines[0])
+    registry.fetch(name, tmp_path / "cache")
+    assert read_manifest(engine).admission == ours
 
 
 @pytest.mark.parametrize("file", ["line.fixed", "line.fixed.json", "version.json"])
