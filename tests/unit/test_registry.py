@@ -273,7 +273,8 @@ def test_extra_file_that_is_missing_or_changed_is_not_read(
     for file in ("run.json", "../version.json", "line.fixed"):
         with pytest.raises(UnknownVersion, match=r"gate\.json"):
             registry.read(name, file)
-    overwrite(registry, f"versions/{name}/gate.json", b"{}")
+    stored = f"{hashlib.sha256(GATE).hexdigest()[:12]}-gate.json"
+    overwrite(registry, f"versions/{name}/{stored}", b"{}")
     with pytest.raises(BrokenVersion, match=r"gate\.json"):
         registry.read(name, "gate.json")
 
