@@ -492,6 +492,11 @@ def test_lock_that_another_process_holds_is_said(engines: list[Path], tmp_path: 
         ("nosuch://bucket/x", "nosuch"),
         ("sftp://anna:secret@host/registry", "FSSPEC_SFTP_PASSWORD"),
         ("simplecache::memory://registry", "chain"),
+        ("s3://[bucket/x", "Invalid IPv6 URL"),
+        ("s3://anna:secret@[bucket/x", r"s3://\.\.\.: "),
+        ("abfs://c@account.dfs.core.windows.net/r?sas_token=secret", "FSSPEC_ABFS_"),
+        ("nosuch://b/x?token=secret", "behind a '\\?'"),
+        ("file://registry", "file:///"),
     ],
 )
 def test_url_that_can_be_no_registry_is_refused(url: str, why: str) -> None:
