@@ -1,13 +1,23 @@
 """A version's copy on the machine that serves it, which needs no registry any more.
 
 The copy's manifest may have got another admission since: `engine-admit` writes this machine's into
-it. All else must be what was registered.
+it, or it comes from the registry later. All else must be what was registered.
 """
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from engines.errors import ManifestError
-from engines.manifest import file_sha256, manifest_path, read_manifest
+from engines.errors import EngineError, ManifestError
+from engines.machine import machine_name
+from engines.manifest import (
+    Manifest,
+    file_sha256,
+    manifest_path,
+    parse_manifest,
+    read_manifest,
+    write_manifest,
+)
 from engines.registry_files import (
     MAX_RECORD_BYTES,
     VERSION,
@@ -30,6 +40,21 @@ def whole_copy(home: Path) -> Path | None:
     except (OSError, ValueError, ManifestError):
         return None  # fetched again
     return home / record.engine
+
+
+def take_admission(engine: Path, registered: Callable[[], Manifest]) -> None:
+    """Give a copy that was not admitted here the registered admission, where it is of this machine.
+
+    A registry that is away, or a copy that cannot be written, leaves it as it is.
+    """
+    with suppress(EngineError, OSError):
+        path = manifest_path(engine)
+        here, copied = machine_name(), parse_manifest(path.read_bytes(), str(path))
+        if copied.admission is not None and copied.admission.machine == here:
+            return
+        admission = registered().admission
+        if admission is not None and admission.machine == here:
+            write_manifest(engine, copied.model_copy(update={"admission": admission}))
 
 
 def _holds(home: Path, record: VersionRecord) -> bool:

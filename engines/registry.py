@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from engines.errors import BrokenVersion, RegistryAway, UnknownVersion
-from engines.local_copy import whole_copy
+from engines.local_copy import take_admission, whole_copy
 from engines.manifest import Manifest, read_manifest
 from engines.promotions import Promotions
 from engines.registration import prepare
@@ -159,7 +159,8 @@ class Registry:
         """Copy engine, kernels and manifest to `folder/name`, verified; gives the engine's path.
 
         A copy that is there and whole is taken, with the admission that this machine may have
-        written into it, and the registry is not asked. Processes may share `folder`.
+        written into it; the registry is asked for one only where the copy has none of this machine.
+        Processes may share `folder`.
 
         Raises:
             UnknownVersion: there is none of that name.
@@ -170,6 +171,7 @@ class Registry:
             raise self._unknown(name)
         home = folder / name
         if (engine := whole_copy(home)) is not None:
+            take_admission(engine, lambda: self.manifest(name))
             return engine
         record = self._record(name)
         try:

@@ -3,7 +3,8 @@
 ```
 REGISTRY/promoted.json             the version in force, the one before, who and when; the earlier
 REGISTRY/versions/NAME/version.json   written last: a version without it is not there
-REGISTRY/versions/NAME/protoad.onnx   and protoad.onnx.json, a plan's kernels, gate.json
+REGISTRY/versions/NAME/protoad.onnx   and protoad.onnx.json, a plan's kernels
+REGISTRY/versions/NAME/0123456789ab-gate.json   an extra file, under its hash
 ```
 A version's name says what it decides: the engine's bytes and its thresholds are hashed into it, so
 a calibration alone is another version, and the same engine registered twice is one.
@@ -102,6 +103,12 @@ class VersionRecord(_Record):
     def extra(self) -> list[str]:
         """The files that came beside the engine."""
         return sorted(set(self.files) - set(self.needed))
+
+    def stored_as(self, name: str) -> str:
+        """What a file is called in the store: another extra file never lies where this one does."""
+        if name in self.needed:
+            return name
+        return f"{self.files[name].sha256[:_DIGEST_CHARACTERS]}-{name}"
 
     def version(self) -> Version:
         """Give what callers know of it."""

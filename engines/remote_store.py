@@ -28,7 +28,8 @@ class RemoteStore:
         """Make the client, without asking the server for anything.
 
         Raises:
-            RegistryError: no such file system, one that is not installed, or a secret in the URL.
+            RegistryError: no such file system, one that is not installed, or a URL with options or
+                secrets in it.
         """
         self._url = url.rstrip("/")
         self._files = _file_system(self._url)
@@ -129,7 +130,18 @@ class RemoteStore:
 
 
 def _file_system(url: str) -> Any:  # noqa: ANN401  # fsspec has no types
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # what is not understood may hold a secret: it is not shown
+        raise RegistryError(
+            f"the registry {url.partition('://')[0]}://...: {error}: give a folder or a URL"
+        ) from error
+    if parts.query:
+        raise RegistryError(
+            f"the registry {parts.scheme}://{parts.hostname}/... has options behind a '?', where "
+            f"others can read them: set FSSPEC_{parts.scheme.upper()}_..., or what your "
+            "store's own client reads"
+        )
     if "::" in url:
         raise RegistryError(
             f"the registry {url.partition('::')[0]}::... is a chain: a cache would show an old "

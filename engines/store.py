@@ -223,7 +223,12 @@ def open_store(url: str) -> Store:
     if not url.strip():
         raise RegistryError("the registry's name is empty: give a folder or a URL")
     if url.startswith("file://"):
-        return FolderStore(Path(url.removeprefix("file://")))
+        folder = Path(url.removeprefix("file://"))
+        if not folder.is_absolute():
+            raise RegistryError(
+                f"the registry {url} is no whole path: write file:///... or the folder's name alone"
+            )
+        return FolderStore(folder)
     if "://" not in url:
         return FolderStore(Path(url))
     from engines.remote_store import RemoteStore  # noqa: PLC0415  # a folder needs no fsspec

@@ -91,7 +91,7 @@ class Versions:
         Raises:
             BrokenVersion: it is not what was registered.
         """
-        content = self._store.read(_path(record.name, file), MAX_EXTRA_BYTES)
+        content = self._store.read(_path(record.name, record.stored_as(file)), MAX_EXTRA_BYTES)
         if content is None:
             raise self._broken(record.name, file, "it is missing")
         self._compare(record, file, hashlib.sha256(content).hexdigest())
@@ -129,7 +129,7 @@ class Versions:
         if offered.manifest is not None:
             self._store.write(_path(record.name, record.manifest), offered.manifest)
         for file, content in offered.extra.items():
-            self._store.write(_path(record.name, file), content)
+            self._store.write(_path(record.name, record.stored_as(file)), content)
         self._store.write(_path(record.name, VERSION), write_record(record))
 
     def download(self, record: VersionRecord, home: Path) -> Path:

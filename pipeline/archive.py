@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.manifest import write_atomic
-from engines.pictures import read_picture
+from engines.pictures import MAX_FILE_BYTES, decode_picture
 from pipeline.archive_files import (
     CHANCE,
     PICTURE,
@@ -66,30 +66,35 @@ class Archive:
         return _write(hour, frame.entry_id, picture, verdict, by_chance=by_chance)
 
     def find(self, entry_id: str) -> ArchivedFrame | None:
-        """Give a frame, or None where it never was archived, has expired or is damaged (logged)."""
-        verdict = self.verdict(entry_id)
-        if verdict is None:
-            return None
-        try:
-            return ArchivedFrame(entry_id, read_picture(self.picture_path(entry_id)), verdict)
-        except PictureError as error:
-            if not self.picture_path(entry_id).exists():
-                return None  # expired this moment
-            _log.warning("archive.damaged", extra={"entry": entry_id, "why": str(error)})
-            return None
+        """Give a frame, or None where it never was archived, has expired or is damaged (logged).
 
-    def verdict(self, entry_id: str) -> dict[str, Any] | None:
-        """Give the verdict of a frame without its picture, or None as `find`."""
+        Raises:
+            OSError: it is there and cannot be read now.
+        """
         hour = hour_of(self.folder, entry_id)
         if hour is None:
             return None
-        path = hour / f"{entry_id}{VERDICT}"
         try:
-            return _read_verdict(path, entry_id)
+            verdict = _read_verdict(hour / f"{entry_id}{VERDICT}", entry_id)
+            picture = _read(self.picture_path(entry_id), MAX_FILE_BYTES)
+            return ArchivedFrame(entry_id, decode_picture(picture, entry_id), verdict)
+        except FileNotFoundError:
+            return None
+        except (PictureError, ValueError, RecursionError) as error:
+            _damaged(entry_id, error)
+            return None
+
+    def verdict(self, entry_id: str) -> dict[str, Any] | None:
+        """Give the verdict of a frame without its picture; None where it cannot be read either."""
+        hour = hour_of(self.folder, entry_id)
+        if hour is None:
+            return None
+        try:
+            return _read_verdict(hour / f"{entry_id}{VERDICT}", entry_id)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
-            _log.warning("archive.damaged", extra={"entry": entry_id, "why": str(error)})
+            _damaged(entry_id, error)
             return None
 
     def picture_path(self, entry_id: str) -> Path:
@@ -169,10 +174,18 @@ def _write(hour: Path, entry_id: str, picture: bytes, verdict: bytes, *, by_chan
     return len(picture) + len(verdict)
 
 
+def _damaged(entry_id: str, error: Exception) -> None:
+    _log.warning("archive.damaged", extra={"entry": entry_id, "why": str(error)})
+
+
+def _read(path: Path, most_bytes: int) -> bytes:
+    if path.stat().st_size > most_bytes:
+        raise ValueError(f"{path.name} has more than {most_bytes} bytes")
+    return path.read_bytes()
+
+
 def _read_verdict(path: Path, entry_id: str) -> dict[str, Any]:
-    if path.stat().st_size > MAX_VERDICT_BYTES:
-        raise ValueError(f"more than {MAX_VERDICT_BYTES} bytes")
-    fields = json.loads(path.read_bytes())
+    fields = json.loads(_read(path, MAX_VERDICT_BYTES))
     if not isinstance(fields, dict) or fields.get("entry_id") != entry_id:
         raise ValueError("not the verdict of this entry")
     return fields

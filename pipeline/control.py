@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, Self, cast
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.drift import State
-from pipeline.errors import UnreadableFrame
+from pipeline.errors import SettingsError, UnreadableFrame
 from pipeline.logs import start_logs
 from pipeline.settings import LineSettings
 from pipeline.streams.control import Controls
@@ -23,17 +23,39 @@ from pipeline.wire import decode_control, decode_report, encode_control
 FROM_THE_FIRST = "0-0"
 LOOK = "look"  # the message after a promotion
 _REPORTED = ("engine", "version", "threshold", "pixel_threshold", "frames", "swap")
+_SHA_CHARS = 12
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """A threshold that a person set, and the engines it was set for: each has its own scale."""
+
+    value: float
+    engines: tuple[str, ...]  # SHA-256 of their files
+
+    def of(self, sha256: str) -> float | None:
+        """Give the threshold for an engine; None where it was set for others."""
+        return self.value if sha256 in self.engines else None
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What all control messages so far amount to."""
 
-    threshold: float | None = None  # on the raw score; None: the engine's own
-    pixel: float | None = None  # on the map, 0..1; None: the engine's own
+    threshold: ByHand | None = None  # on the raw score; None: the engine's own
+    pixel: ByHand | None = None  # on the map, 0..1; None: the engine's own
     paused: bool = False
     looks: int = 0  # how often workers were told to look at their registry
+
+    def thresholds_of(self, sha256: str) -> tuple[float | None, float | None]:
+        """Give what holds for an engine, image and pixel; None: its own."""
+        image = None if self.threshold is None else self.threshold.of(sha256)
+        return image, None if self.pixel is None else self.pixel.of(sha256)
+
+    def is_for_others(self, sha256: str) -> bool:
+        """Whether a threshold was set by hand that does not hold for this engine."""
+        return any(one and one.of(sha256) is None for one in (self.threshold, self.pixel))
 
 
 _PLAIN: dict[str, dict[str, Any]] = {
@@ -66,11 +88,23 @@ def _with_thresholds(standing: Standing, message: Mapping[str, Any]) -> Standing
         return _ignored(standing, message, "a threshold is no number")
     if pixel is not None and not 0 <= pixel <= 1:
         return _ignored(standing, message, "pixel is outside 0..1")
+    engines = _engines(message)
+    if not engines:
+        return _ignored(standing, message, "it does not say for which engines")
     return replace(
         standing,
-        threshold=standing.threshold if image is None else float(image),
-        pixel=standing.pixel if pixel is None else float(pixel),
+        threshold=standing.threshold if image is None else ByHand(float(image), engines),
+        pixel=standing.pixel if pixel is None else ByHand(float(pixel), engines),
     )
+
+
+def _engines(message: Mapping[str, Any]) -> tuple[str, ...]:
+    named = message.get("engines")
+    return tuple(_texts(named)) if isinstance(named, list) else ()
+
+
+def _texts(values: Iterable[object]) -> Iterator[str]:
+    return (value for value in values if isinstance(value, str) and value)
 
 
 def _is_real(value: object) -> bool:
@@ -113,13 +147,14 @@ class ControlSettings(LineSettings):
 
     threshold: float | None = Field(
         default=None,
-        description="raw score above which a frame is NG",
+        description="raw score above which a frame is NG, of the engines that judge now: it lapses "
+        "when a worker takes another one",
     )
     pixel_threshold: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="map value, 0..1, above which a pixel belongs to the mask",
+        description="map value, 0..1, above which a pixel belongs to the mask, of the same engines",
     )
     reset: bool = Field(default=False, description="back to the engine's own thresholds")
     pause: bool = Field(
@@ -140,19 +175,23 @@ class ControlSettings(LineSettings):
     def _check_wish(self) -> Self:
         if self.pause and self.resume:
             raise ValueError("--pause and --resume together say nothing: give one")
-        if not (self.show or self.messages()):
+        if not (self.show or self.thresholds() or self.messages([])):
             raise ValueError(
                 "say what: --threshold, --pixel-threshold, --reset, --pause, --resume, --look, "
                 "--show"
             )
         return self
 
-    def messages(self) -> list[bytes]:
-        """The control messages that were asked for."""
+    def thresholds(self) -> dict[str, float]:
+        """The thresholds that were given."""
         given = {"image": self.threshold, "pixel": self.pixel_threshold}
-        fields = {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def messages(self, engines: list[str]) -> list[bytes]:
+        """The control messages that were asked for; `engines` are those that judge now."""
         messages = [encode_control("reset")] if self.reset else []
-        messages += [encode_control("threshold", **fields)] if fields else []
+        if fields := self.thresholds():
+            messages.append(encode_control("threshold", **fields, engines=engines))
         if self.pause or self.resume:
             messages.append(encode_control("pause" if self.pause else "resume"))
         messages += [encode_control(LOOK)] if self.look else []
@@ -160,14 +199,24 @@ class ControlSettings(LineSettings):
 
 
 def run(settings: ControlSettings) -> int:
-    """Send what was asked for, then show what holds."""
+    """Send what was asked for, then show what holds.
+
+    Raises:
+        SettingsError: a threshold, and no worker says for which engine.
+    """
     start_logs(settings.log_level, settings.log_format)
     with settings.link() as link:
         controls = Controls(link.client, settings.line)
-        for message in settings.messages():
+        workers = [_read_beat(name, beat) for name, beat in controls.workers().items()]
+        engines = sorted(set(_texts(worker.get("sha256") for worker in workers)))
+        if settings.thresholds() and not engines:
+            raise SettingsError(
+                f"a threshold is of an engine, and no worker of {settings.line} is alive to say of "
+                "which: start pipeline-worker, then set it"
+            )
+        for message in settings.messages(engines):
             controls.send(message)
         standing, _ = heed(controls, Standing(), FROM_THE_FIRST)
-        workers = [_read_beat(name, beat) for name, beat in controls.workers().items()]
     if settings.as_json:
         fields = {"line": settings.line, **asdict(standing), "workers": workers}
         del fields["looks"]  # how often somebody asked says nothing of what holds
@@ -189,10 +238,15 @@ def _read_beat(name: str, beat: bytes) -> dict[str, Any]:
 
 
 def _sentence(standing: Standing) -> str:
-    threshold = "the engine's" if standing.threshold is None else f"{standing.threshold:g}"
-    pixel = "the engine's" if standing.pixel is None else f"{standing.pixel:g}"
     taking = "paused" if standing.paused else "taking frames"
-    return f"threshold {threshold}, pixel threshold {pixel}, {taking}"
+    image, pixel = _threshold(standing.threshold), _threshold(standing.pixel)
+    return f"threshold {image}, pixel threshold {pixel}, {taking}"
+
+
+def _threshold(by_hand: ByHand | None) -> str:
+    if by_hand is None:
+        return "the engine's"
+    return f"{by_hand.value:g} (of {', '.join(sha[:_SHA_CHARS] for sha in by_hand.engines)})"
 
 
 def _print(console: Console, line: str, standing: Standing, workers: list[dict[str, Any]]) -> None:

@@ -48,7 +48,9 @@ class CameraHistory:
 
 @dataclass(slots=True)
 class _Course:
-    watch: Watch
+    # by how many distances and cells a row has (those of earlier releases have no cells); the one
+    # that saw the latest row is the last
+    watches: dict[tuple[int, int], Watch] = field(default_factory=dict)
     good: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)  # by start_ns
     ng: dict[int, int] = field(default_factory=dict)
     alarms: list[DatedAlarm] = field(default_factory=list)
@@ -72,9 +74,7 @@ def drift_history(
         if not (distance or cells) or not row.get("engine"):
             continue
         key = (str(row["camera"]), str(row["engine"]["sha256"]))
-        if key not in courses:
-            courses[key] = _Course(Watch(len(distance), len(cells)))
-        _add(courses[key], row, distance, cells, period_ns)
+        _add(courses.setdefault(key, _Course()), row, distance, cells, period_ns)
     return [_concluded(*key, course) for key, course in courses.items()]
 
 
@@ -93,7 +93,10 @@ def _add(
         course.ng[start_ns] = course.ng.get(start_ns, 0) + 1
     else:
         good.append(distance)
-    if (alarm := course.watch.see(read_signals(distance, cells), ng=ng)) is not None:
+    form = (len(distance), len(cells))
+    watch = course.watches.pop(form, None) or Watch(*form)
+    course.watches[form] = watch
+    if (alarm := watch.see(read_signals(distance, cells), ng=ng)) is not None:
         course.alarms.append(DatedAlarm(at_ns, alarm))
 
 
@@ -102,12 +105,13 @@ def _concluded(camera: str, engine: str, course: _Course) -> CameraHistory:
         Period(start_ns, len(good), course.ng.get(start_ns, 0), _typical(good))
         for start_ns, good in sorted(course.good.items())
     ]
-    state = course.watch.standing().state
+    state = next(reversed(course.watches.values())).standing().state
     return CameraHistory(camera, engine, tuple(periods), tuple(course.alarms), state)
 
 
 def _typical(distances: list[tuple[float, ...]]) -> tuple[float, ...]:
-    if not distances or not distances[0]:
+    told = [distance for distance in distances if distance]
+    if not told:
         return ()
-    logs = read_signals(np.asarray(distances).ravel().tolist(), ()).reshape(len(distances), -1)
+    logs = read_signals(np.asarray(told).ravel().tolist(), ()).reshape(len(told), -1)
     return tuple(np.exp(logs.mean(axis=0)).tolist())

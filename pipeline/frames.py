@@ -1,5 +1,6 @@
 """The values that travel: frames in, verdicts out, labels back."""
 
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -133,4 +134,5 @@ class Label:
     predicted: bool = False  # the verdict's mask is right
     outlines: tuple[Outline, ...] = ()  # polygons; a box is one of four corners
     by: str = ""
-    at_ns: int = 0  # UTC, nanoseconds since the epoch; 0: when it is sent
+    # when it was said, UTC, nanoseconds since the epoch: by it the same label sent again is known
+    at_ns: int = field(default_factory=time.time_ns)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pipeline.errors import ConnectionLost, LabelError, RedisFull, RedisUnfit
 from pipeline.frames import Label
-from pipeline.labels import check_label, dated
+from pipeline.labels import check_label
 from pipeline.streams.labels import LabelStream
 from pipeline.wire import encode_label
 
@@ -34,7 +34,7 @@ class LabelQueue:
             LabelError: it cannot be right, or too many wait because Redis takes none.
         """
         check_label(label)
-        packed = encode_label(dated(label))
+        packed = encode_label(label)
         if self.left() >= MOST_UNSENT:
             raise LabelError(f"{MOST_UNSENT} labels wait for Redis: give this one later")
         self._given.put(packed)

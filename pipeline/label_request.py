@@ -101,9 +101,12 @@ def find_frame(entry_id: str, archive: Archive) -> ArchivedFrame:
     """Give an archived frame.
 
     Raises:
-        LabelError: unknown or expired.
+        LabelError: unknown, expired, or not to be read now.
     """
-    frame = archive.find(entry_id)
+    try:
+        frame = archive.find(entry_id)
+    except OSError as error:
+        raise LabelError(f"frame {entry_id} cannot be read now: {error}: label it later") from error
     if frame is None:
         raise LabelError(f"no frame {entry_id!r:.80} in {archive.folder}: {_why_missing(archive)}")
     return frame

@@ -1,16 +1,16 @@
 """Wishes to label -> labels of the line: each is checked, and its frame kept, before it is sent."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.archive import Archive
 from pipeline.errors import LabelError
 from pipeline.frames import Label
 from pipeline.label_request import Request, find_entry, find_frame, make_label, marked_px
-from pipeline.labels import all_labels, check_label, dated, send_label
+from pipeline.labels import all_labels, check_label
 from pipeline.streams.labels import LabelStream
+from pipeline.wire import encode_label
 
 Patiently = Callable[[Callable[[], str]], str]
 
@@ -58,6 +58,11 @@ def _said(label: Label) -> str:
     return f"{label.kind} {label.defect}".strip()
 
 
+def _without_place(label: Label) -> Label:
+    """What contradictions are found by; a line's drawn masks are gigabytes."""
+    return replace(label, mask=None, outlines=())
+
+
 class Labeller:
     """Turns wishes into labels of the line, each checked against the archive where there is one."""
 
@@ -76,43 +81,30 @@ class Labeller:
         self._archive = archive
         self._patiently = patiently
         self._by = by
-        self._latest = {label.entry_id: label for _, label in all_labels(self._stream)}
+        self._latest = {
+            label.entry_id: _without_place(label) for _, label in all_labels(self._stream)
+        }
 
     def label(self, request: Request) -> Sent:
-        """Send one label; its frame is kept from then on.
+        """Send one label; its frame is kept from before it is sent, whatever Redis answers.
+
+        A label whose answer was lost may have arrived, and others may have labelled the same frame.
 
         Raises:
             LabelError: it cannot be right, or its frame is unknown or has expired.
-            ConnectionLost, RedisFull: not sent, Redis was away for too long.
+            ConnectionLost, RedisFull: Redis was away for too long: label it again.
         """
         entry_id = find_entry(request, self._archive)
-        label = dated(
-            make_label(request.model_copy(update={"by": request.by or self._by}), entry_id)
-        )
+        label = make_label(request.model_copy(update={"by": request.by or self._by}), entry_id)
         check_label(label)
+        packed = encode_label(label)
         marked = None
         if self._archive is not None:
             marked = marked_px(label, find_frame(entry_id, self._archive))
-        with self._pinned(entry_id):
-            label_id = self._patiently(lambda: send_label(self._stream, label))
+            if not self._archive.pin(entry_id):
+                raise LabelError(f"frame {entry_id} has expired this moment")
+        label_id = self._patiently(lambda: self._stream.send(packed))
         before = self._latest.get(entry_id)
-        self._latest[entry_id] = label
+        self._latest[entry_id] = _without_place(label)
         contradicts = before is not None and _said(before) != _said(label)
         return Sent(label_id, label, marked, before if contradicts else None)
-
-    @contextmanager
-    def _pinned(self, entry_id: str) -> Iterator[None]:
-        """Keep the frame before its label is out, or let it go again if that fails."""
-        archive = self._archive
-        if archive is None:
-            yield
-            return
-        was_pinned = archive.is_pinned(entry_id)
-        if not archive.pin(entry_id):
-            raise LabelError(f"frame {entry_id} has expired this moment")
-        try:
-            yield
-        except BaseException:
-            if not was_pinned:
-                archive.unpin(entry_id)
-            raise

@@ -3,15 +3,14 @@
     with LabelBook(line="line-1") as book:
         book.send(Label(verdict.entry_id, LabelKind.DEFECT, "scratch", predicted=True, by="anna"))
 
-A frame may get many labels: all are kept, the last one counts.
+A frame may get many labels: all are kept, the last one counts. The same label (`at_ns` included)
+sent again is taken once.
 """
 
 import logging
 import re
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -164,19 +163,14 @@ def _filled(outlines: tuple[Outline, ...], size: tuple[int, int]) -> NDArray[np.
 
 
 def send_label(stream: LabelStream, label: Label) -> str:
-    """Check a label, date it where it is not, send it; returns its id in the stream.
+    """Check a label and send it; returns its id in the stream.
 
     Raises:
         LabelError: it cannot be right.
-        ConnectionLost, RedisFull: call again; a label that arrived twice does no harm.
+        ConnectionLost, RedisFull: call again with the same label; it is taken once.
     """
     check_label(label)
-    return stream.send(encode_label(dated(label)))
-
-
-def dated(label: Label) -> Label:
-    """Give a label its time."""
-    return label if label.at_ns else replace(label, at_ns=time.time_ns())
+    return stream.send(encode_label(label))
 
 
 def readable(page: list[tuple[str, bytes]], warned: set[str]) -> Iterator[tuple[str, Label]]:
@@ -257,7 +251,7 @@ class LabelBook:
 
         Raises:
             LabelError: it cannot be right.
-            ConnectionLost, RedisFull: call again.
+            ConnectionLost, RedisFull: call again with the same label; it is taken once.
         """
         return send_label(self._open(), label)
 

@@ -44,20 +44,28 @@ class _DriftMetrics:
         self._learned = by_camera(
             "drift_learned", "share of what must be learned before drift can be told"
         )
+        self._shown: set[tuple[Gauge, tuple[str, ...]]] = set()
 
     def show(self, standings: dict[str, Standing]) -> None:
-        """Take over where each camera stands."""
+        """Take over where each camera stands; one that is gone is shown no more."""
+        before, self._shown = self._shown, set()
         for camera, standing in standings.items():
             where = (self._line, camera)
             for scale, distance in enumerate(standing.distance):
-                self._distance.labels(*where, str(scale)).set(distance)
+                self._set(self._distance, distance, *where, str(scale))
             for scale, shift in enumerate(standing.shift):
-                self._shift.labels(*where, str(scale)).set(shift)
+                self._set(self._shift, shift, *where, str(scale))
             moved = sum(abs(shift) > SLACK for shift in standing.cells)
-            self._cells.labels(*where).set(moved)
+            self._set(self._cells, moved, *where)
             for kind in (State.CAMERA, State.PROCESS):
-                self._alarm.labels(*where, kind.value).set(standing.state is kind)
-            self._learned.labels(*where).set(standing.learned)
+                self._set(self._alarm, standing.state is kind, *where, kind.value)
+            self._set(self._learned, standing.learned, *where)
+        for gauge, labels in before - self._shown:
+            gauge.remove(*labels)
+
+    def _set(self, gauge: Gauge, value: float, *labels: str) -> None:
+        gauge.labels(*labels).set(value)
+        self._shown.add((gauge, labels))
 
 
 class Telemetry:

@@ -34,11 +34,7 @@ def print_waiting(archive: Archive, labelled: set[str], count: int, *, as_json: 
         count: so many at most.
         as_json: a JSON object a frame, with the path of its picture.
     """
-    waiting = [
-        entry_id
-        for entry_id in archive.entries()
-        if entry_id not in labelled and not archive.is_pinned(entry_id)
-    ]
+    waiting = [entry_id for entry_id in archive.entries() if entry_id not in labelled]
     shown = [
         {**{name: verdict.get(name) for name in _SHOWN}, "picture": str(archive.picture_path(one))}
         for one in waiting[: -count - 1 : -1]

@@ -50,6 +50,15 @@ def openssl() -> str:
 
 
 @pytest.fixture(scope="session")
+def systemctl() -> str:
+    """The program that enables units."""
+    found = shutil.which("systemctl")
+    if found is None:
+        missing("no systemctl to enable the units with: install systemd")
+    return str(found)
+
+
+@pytest.fixture(scope="session")
 def systemd_analyze() -> str:
     """The program that judges units; no package of an index brings it."""
     found = shutil.which("systemd-analyze")

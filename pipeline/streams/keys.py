@@ -25,6 +25,8 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
 {line}:control       stream   field `c`: control message (wire)
 {line}:labels        stream   what people and the plant's own checks say of frames. Field `l`: label
                               (wire). The last one of a frame counts, all are kept: 100,000, about
+{line}:label:HASH    string   id in {line}:labels of the label whose bytes have this hash: one that
+                              is sent again within a day is not taken again
 {line}:swap          string   token of the worker that changes its engine now: one at a time. Runs
                               out soon after it
 {line}:refused       string   the latest promotion that was refused on live frames (wire): no worker
@@ -33,6 +35,7 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
 {line}:worker:NAME   string   heartbeat of a worker (wire), gone a few seconds after it
 """
 
+import hashlib
 import re
 
 from pipeline.errors import SettingsError
@@ -81,6 +84,10 @@ class Keys:
     def runs(self, camera: str) -> str:
         """The closed runs of a camera's seqs."""
         return f"{self._tag}:runs:{check_name(camera)}"
+
+    def label(self, packed: bytes) -> str:
+        """Which id a label got when it first arrived."""
+        return f"{self._tag}:label:{hashlib.blake2b(packed, digest_size=16).hexdigest()}"
 
     def worker(self, name: str) -> str:
         """The heartbeat of a worker."""

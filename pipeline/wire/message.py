@@ -21,7 +21,7 @@ class Refusal:
     worker: str  # who found it
 
 
-def encode_control(kind: str, **fields: str | float) -> bytes:
+def encode_control(kind: str, **fields: str | float | list[str]) -> bytes:
     """Pack a control message."""
     return pack({"kind": kind, **fields})
 

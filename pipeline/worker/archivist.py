@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -137,10 +138,16 @@ class Archivist:
                 self._trim()
 
     def close(self, until_s: float) -> None:
-        """Write what waits, until `until_s` of the monotonic clock."""
+        """Write what waits, until `until_s` of the monotonic clock; count the rest as dropped."""
         self._queue.put(None)
         self._thread.join(max(0.0, until_s - time.monotonic()))
-        if left := self._queue.qsize():
+        left = 0
+        with suppress(queue.Empty):
+            while True:
+                left += self._queue.get_nowait() is not None
+        self._queue.put(None)  # for a thread that still writes
+        if left:
+            self._telemetry.archive_dropped.inc(left)
             _log.warning("archive.left_frames", extra={"frames": left})
 
     def _write(self, waiting: _Waiting) -> None:

@@ -23,6 +23,7 @@ from pipeline.worker.tray import Held
 from pipeline.worker.writer import Writer
 
 _SAID_CHARS = 500
+_LAPSED = "the threshold set by hand was of another engine: this one judges by its own"
 _LEAST_JOIN_S = 0.2  # for a thread that has nothing left to do, after drain_s
 REDIS_UNSEEN_S = 5.0  # without an answer for so long a worker says that it is not ready
 _log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Options:
 
     batch_wait_ms: float  # how long a frame waits for company while the engine is free
     max_deliveries: int  # after so many a frame is given up: it may be what kills workers
-    threshold: float | None  # in place of the manifest's, until a control message says otherwise
+    threshold: float | None  # in place of the manifest's, of an engine that was named by hand
     pixel_threshold: float | None
 
 
@@ -55,6 +56,12 @@ def capacity(max_batch: int, lanes: int) -> int:
 def _join(threads: Iterable[threading.Thread], until_s: float) -> None:
     for thread in threads:
         thread.join(max(_LEAST_JOIN_S, until_s - time.monotonic()))
+
+
+def _first(said: float | None, flag: float | None, built: float) -> float:
+    if said is not None:
+        return said
+    return built if flag is None else flag
 
 
 class Worker:
@@ -78,6 +85,7 @@ class Worker:
         self._post = post
         self._in_force = in_force
         self._options = options
+        self._lapsed = False  # whether thresholds set by hand are of another engine
         self._started_ms = time.time_ns() // 1_000_000
         lanes = in_force.serving.lanes
         intake = Intake(post, lanes[0].input_size, options.max_deliveries)
@@ -150,13 +158,12 @@ class Worker:
         return self.limits_of(self._in_force.serving)
 
     def limits_of(self, serving: Serving) -> Limits:
-        """An engine's thresholds: a control message's, else the flag's, else its manifest's."""
-        standing, options = self._keeper.standing, self._options
-        image = standing.threshold if standing.threshold is not None else options.threshold
-        pixel = standing.pixel if standing.pixel is not None else options.pixel_threshold
-        built = serving.thresholds
+        """An engine's thresholds: a control message's for it, the flag's, or its manifest's."""
+        image, pixel = self._keeper.standing.thresholds_of(serving.name.sha256)
+        options, built = self._options, serving.thresholds
         return Limits(
-            built.image if image is None else image, built.pixel if pixel is None else pixel
+            _first(image, options.threshold, built.image),
+            _first(pixel, options.pixel_threshold, built.pixel),
         )
 
     def ailing(self) -> str:
@@ -210,7 +217,6 @@ class Worker:
         serving = self._in_force.serving
         self._post.telemetry.serves(serving.name)
         limits = self.limits_of(serving)
-        swapper = self._swapper
         return encode_report(
             {
                 "worker": self._post.name,
@@ -220,7 +226,7 @@ class Worker:
                 "version": serving.name.version,
                 "sha256": serving.name.sha256,
                 "promoted": serving.version,
-                "swap": "" if swapper is None else swapper.says()[:_SAID_CHARS],
+                "swap": self._says(serving),
                 "threshold": limits.image,
                 "pixel_threshold": limits.pixel,
                 "frames": self._writer.verdicts,
@@ -228,3 +234,12 @@ class Worker:
                 "drift": self._post.drift.report(),
             }
         )
+
+    def _says(self, serving: Serving) -> str:
+        """What the swap is at, and whether a threshold set by hand has lapsed."""
+        said = "" if self._swapper is None else self._swapper.says()[:_SAID_CHARS]
+        lapsed = self._keeper.standing.is_for_others(serving.name.sha256)
+        if lapsed and not self._lapsed:
+            _log.warning("threshold.lapsed", extra={"engine": serving.name.sha256, "why": _LAPSED})
+        self._lapsed = lapsed
+        return "; ".join(filter(None, (said, _LAPSED if lapsed else "")))

@@ -75,10 +75,14 @@ class WorkerSettings(LineSettings):
     )
     threads: int = Field(default=0, ge=0, description="CPU cores for the engine; 0: all")
     threshold: float | None = Field(
-        default=None, description="raw score above which a part is NG; default: the manifest's"
+        default=None,
+        description="with --engine: raw score above which a part is NG; default: the manifest's",
     )
     pixel_threshold: float | None = Field(
-        default=None, ge=0, le=1, description="map value above which a pixel is mask"
+        default=None,
+        ge=0,
+        le=1,
+        description="with --engine: map value above which a pixel is mask",
     )
     max_batch: int = Field(
         default=0, ge=0, description="most frames scored together; 0: what the cost curve says"
@@ -125,6 +129,12 @@ class WorkerSettings(LineSettings):
             raise ValueError("--engine is needed, or --registry")
         if self.engine is not None and self.registry:
             raise ValueError("--engine and --registry both say which engine: give one")
+        by_hand = self.threshold is not None or self.pixel_threshold is not None
+        if self.registry and by_hand:
+            raise ValueError(
+                "--threshold and --pixel-threshold are of one engine and --registry brings others: "
+                "set them with pipeline-control, where they lapse with the engine"
+            )
         return self
 
     def way(self) -> Way:

@@ -6,17 +6,26 @@ import sys
 import pytest
 from line import Plant
 
-from pipeline.control import FROM_THE_FIRST, Standing, heed
+from pipeline.control import FROM_THE_FIRST, ByHand, Standing, heed
 from pipeline.streams.connect import Client
 from pipeline.streams.control import Controls
 from pipeline.wire import encode_control, encode_report
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli import control; control()"]
+ENGINE = "a" * 64
 
 
 @pytest.fixture
 def controls(client: Client, line: str) -> Controls:
     return Controls(client, line)
+
+
+def by_hand(value: float) -> ByHand:
+    return ByHand(value, (ENGINE,))
+
+
+def threshold(**fields: float) -> bytes:
+    return encode_control("threshold", **fields, engines=[ENGINE])
 
 
 def command(url: str, line: str, *flags: str) -> "subprocess.CompletedProcess[str]":
@@ -25,44 +34,58 @@ def command(url: str, line: str, *flags: str) -> "subprocess.CompletedProcess[st
 
 
 def test_worker_hears_every_message_once(controls: Controls) -> None:
-    controls.send(encode_control("threshold", image=0.4))
+    controls.send(threshold(image=0.4))
     standing, last = heed(controls, Standing(), FROM_THE_FIRST)
-    assert standing == Standing(threshold=0.4)
-    controls.send(encode_control("threshold", pixel=0.3))
+    assert standing == Standing(by_hand(0.4))
+    controls.send(threshold(pixel=0.3))
     controls.send(encode_control("pause"))
     standing, last = heed(controls, standing, last)
-    assert standing == Standing(0.4, 0.3, paused=True)
+    assert standing == Standing(by_hand(0.4), by_hand(0.3), paused=True)
     assert heed(controls, standing, last) == (standing, last)
 
 
 def test_worker_that_starts_late_stands_as_the_others(controls: Controls) -> None:
     for number in range(2500):
-        controls.send(encode_control("threshold", image=float(number)))
+        controls.send(threshold(image=float(number)))
     controls.send(b"\xc1 foreign")
     controls.send(encode_control("pause"))
     controls.send(encode_control("resume"))
     standing, _ = heed(controls, Standing(), FROM_THE_FIRST)
-    assert standing == Standing(threshold=2499.0)
+    assert standing == Standing(by_hand(2499.0))
 
 
 def test_foreign_message_is_ignored_with_a_warning(
     controls: Controls, caplog: pytest.LogCaptureFixture
 ) -> None:
     controls.send(b"")
-    assert heed(controls, Standing(0.5), FROM_THE_FIRST)[0] == Standing(0.5)
+    assert heed(controls, Standing(by_hand(0.5)), FROM_THE_FIRST)[0] == Standing(by_hand(0.5))
     assert [(record.msg, record.levelno) for record in caplog.records] == [
         ("control.ignored", logging.WARNING)
     ]
 
 
-def test_command_sets_thresholds_and_shows_workers(controls: Controls, url: str, line: str) -> None:
-    assert heed(controls, Standing(), FROM_THE_FIRST)[0] == Standing()
+def test_command_sets_thresholds_for_the_engines_that_judge(
+    controls: Controls, client: Client, url: str, line: str
+) -> None:
+    worker = Plant(client, line).worker("host:1:cpu")
+    worker.beat(encode_report({"engine": "protoad", "sha256": ENGINE}), 60_000)
     done = command(url, line, "--threshold", "0.42", "--pixel-threshold", "0.3", "--pause")
     assert (done.returncode, done.stderr) == (0, "")
-    assert heed(controls, Standing(), FROM_THE_FIRST)[0] == Standing(0.42, 0.3, paused=True)
+    found = heed(controls, Standing(), FROM_THE_FIRST)[0]
+    assert found == Standing(by_hand(0.42), by_hand(0.3), paused=True)
     done = command(url, line, "--show")
-    assert "threshold 0.42, pixel threshold 0.3, paused" in done.stdout
-    assert "no worker is alive" in done.stdout
+    said = "threshold 0.42 (of aaaaaaaaaaaa), pixel threshold 0.3 (of aaaaaaaaaaaa), paused"
+    assert said in " ".join(done.stdout.split())
+
+
+def test_command_refuses_a_threshold_where_no_worker_says_of_which_engine(
+    controls: Controls, url: str, line: str
+) -> None:
+    done = command(url, line, "--threshold", "0.42", "--reset")
+    assert done.returncode == 1
+    assert "start pipeline-worker" in done.stderr
+    assert controls.since("0-0") == []
+    assert "no worker is alive" in command(url, line, "--show").stdout
 
 
 def test_command_shows_every_living_worker(

@@ -81,6 +81,16 @@ def test_label_arrives_as_it_was_given(book: LabelBook) -> None:
     assert abs(boxed.at_ns - time.time_ns()) < 60 * 10**9
 
 
+def test_label_that_is_sent_again_does_not_overturn_a_correction(book: LabelBook) -> None:
+    said, corrected = Label(entry(1), LabelKind.NORMAL), Label(entry(1), LabelKind.UNSURE)
+    first = book.send(said)
+    book.send(corrected)
+    assert book.send(said) == first
+    assert kinds(book) == [(entry(1), "normal"), (entry(1), "unsure")]
+    book.send(Label(entry(1), LabelKind.NORMAL))  # said anew
+    assert kinds(book)[-1] == (entry(1), "normal")
+
+
 def test_what_is_no_label_stops_no_reader_and_is_said_once(
     book: LabelBook, client: Client, line: str, caplog: pytest.LogCaptureFixture
 ) -> None:

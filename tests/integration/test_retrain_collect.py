@@ -83,6 +83,39 @@ def test_line_without_an_archive_is_refused_before_its_labels_are_read(
         assert store.labels_read(line) == "0-0"
 
 
+def test_labels_wait_while_the_archive_is_not_mounted(
+    tmp_path: Path, line: str, url: str, archive: Archive
+) -> None:
+    with LabelBook(line, redis_url=url) as book:
+        book.send(Label(entry(0), LabelKind.NORMAL))
+    given = options(tmp_path, line, url, tmp_path / "archive")
+    away = archive.folder.rename(tmp_path / "away")
+    with pytest.raises(DatasetError, match="mount it"):
+        collected(given)
+    away.rename(archive.folder)
+    found = collected(given)
+    assert (found.labels, found.new) == (1, 1)
+    assert not archive.is_pinned(entry(0))
+
+
+def test_labels_wait_while_a_frame_cannot_be_read(
+    tmp_path: Path, line: str, url: str, archive: Archive
+) -> None:
+    with LabelBook(line, redis_url=url) as book:
+        book.send(Label(entry(0), LabelKind.NORMAL))
+        book.send(Label(entry(1), LabelKind.NORMAL))
+    given = options(tmp_path, line, url, tmp_path / "archive")
+    picture = archive.picture_path(entry(1))
+    hidden = picture.rename(tmp_path / "hidden.png")
+    picture.mkdir()  # what is there and gives an OSError, for any user
+    with pytest.raises(DatasetError, match=f"{entry(1)} cannot be read now"):
+        collected(given)
+    picture.rmdir()
+    hidden.rename(picture)
+    found = collected(given)
+    assert (found.labels, found.new) == (1, 1)
+
+
 def test_server_that_is_away_is_said(tmp_path: Path, line: str) -> None:
     given = options(tmp_path, line, "redis://127.0.0.1:1", tmp_path / "archive")
     with pytest.raises(ConnectionLost):

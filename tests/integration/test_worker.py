@@ -61,6 +61,10 @@ WAIT_S = 20.0
 NO_REPORT = encode_report({})
 
 
+def threshold(image: float, sha256: str = MANIFEST.sha256) -> bytes:
+    return encode_control("threshold", image=image, engines=[sha256])
+
+
 class ProbeEngine:
     """Scores the mean green of a frame; fails on cursed ones, may be held up."""
 
@@ -379,7 +383,7 @@ def test_threshold_changes_while_parts_pass(bench: Bench) -> None:
     with bench.worker() as worker:
         bench.offer(0, green=100)
         assert bench.wait_for(1)[0].decision is Decision.OK
-        controls.send(encode_control("threshold", image=0.2))
+        controls.send(threshold(0.2))
         until(lambda: worker.limits().image == 0.2)
         bench.offer(1, green=100)
         assert bench.wait_for(2)[1].decision is Decision.NG
@@ -387,10 +391,30 @@ def test_threshold_changes_while_parts_pass(bench: Bench) -> None:
         until(lambda: later.limits().image == 0.2)
 
 
+def test_threshold_that_was_set_for_another_engine_lapses_and_the_worker_says_so(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    controls = Controls(bench.link.client, bench.line)
+    controls.send(threshold(0.2, sha256="f" * 64))
+    with bench.worker() as worker:
+        bench.offer(0, green=100)
+        assert bench.wait_for(1)[0].decision is Decision.OK
+        assert worker.limits().image == MANIFEST.thresholds.image
+        until(lambda: "of another engine" in said(controls))
+        controls.send(threshold(0.2))
+        until(lambda: said(controls) == "")
+        assert worker.limits().image == 0.2
+    assert [one.msg for one in caplog.records].count("threshold.lapsed") == 1
+
+
+def said(controls: Controls) -> str:
+    return "".join(str(decode_report(beat)["swap"]) for beat in controls.workers().values())
+
+
 def test_worker_hears_every_message_before_it_judges(bench: Bench) -> None:
     controls = Controls(bench.link.client, bench.line)
     for at in range(1200):
-        controls.send(encode_control("threshold", image=0.9 if at < 1199 else 0.2))
+        controls.send(threshold(0.9 if at < 1199 else 0.2))
     with bench.worker():
         bench.offer(0, green=100)
         assert bench.wait_for(1)[0].decision is Decision.NG

@@ -50,10 +50,19 @@ def documents(path: Path) -> list[Document]:
 
 def manifests() -> list[tuple[str, Document]]:
     return [
-        (f"{path.name}:{each['kind']}:{each['metadata']['name']}", each)
+        (f"{path.name}:{each['kind']}:{_name(each['metadata'])}", each)
         for path in MANIFESTS
         for each in documents(path)
     ]
+
+
+def _name(metadata: Document) -> str:
+    return str(metadata.get("name") or metadata["generateName"])
+
+
+def containers_of(pod: Document) -> list[Document]:
+    """Everything that a pod runs, in its order."""
+    return [*pod.get("initContainers", ()), *pod["containers"]]
 
 
 def compose_config(*arguments: str, file: Path = DEPLOY / "compose.yaml") -> str:
@@ -107,7 +116,8 @@ def _timed(words: Sequence[str]) -> tuple[str, ...]:
 
 def _pod_lines() -> Iterator[CommandLine]:
     for where, document in manifests():
-        for container in (pod_of(document) or {}).get("containers", ()):
+        pod = pod_of(document)
+        for container in containers_of(pod) if pod else ():
             given = {each["name"]: each.get("value", "secret") for each in container.get("env", ())}
             if "command" in container:
                 words = _timed(list(map(str, container["command"])))

@@ -55,17 +55,20 @@ def names(folder: Path) -> list[str]:
 
 
 class FakeStream(LabelStream):
-    """Takes labels, unless it was told to fail."""
+    """Takes each label once, unless it was told to fail."""
 
     def __init__(self) -> None:
         self.sent: list[Label] = []
+        self._packed: list[bytes] = []
         self.failures: list[Exception] = []
 
     def send(self, packed: bytes) -> str:
         if self.failures:
             raise self.failures.pop(0)
-        self.sent.append(decode_label(packed))
-        return f"{len(self.sent)}-0"
+        if packed not in self._packed:
+            self._packed.append(packed)
+            self.sent.append(decode_label(packed))
+        return f"{self._packed.index(packed) + 1}-0"
 
     def since(self, after: str, count: int) -> list[tuple[str, bytes]]:
         ids = [f"{number}-0" for number in range(1, len(self.sent) + 1)]

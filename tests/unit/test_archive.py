@@ -87,6 +87,15 @@ def test_damaged_frame_is_logged_and_hurts_nobody(
     assert names(archive.folder) == ["notes.txt"]
 
 
+def test_frame_that_cannot_be_read_now_is_not_taken_for_expired(archive: Archive) -> None:
+    store(archive, entry())
+    archive.picture_path(entry()).unlink()
+    assert archive.find(entry()) is None
+    archive.picture_path(entry()).mkdir()
+    with pytest.raises(IsADirectoryError):
+        archive.find(entry())
+
+
 def test_what_is_too_old_goes(archive: Archive) -> None:
     for minute in range(5):
         store(archive, entry(minute))

@@ -37,9 +37,11 @@ class SlowDisk(Archive):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "line")
         self.free = threading.Event()
+        self.writes = threading.Event()
         self.full = False
 
     def store(self, frame: ArchivedFrame, *, by_chance: bool) -> int:
+        self.writes.set()
         assert self.free.wait(WAIT_S)
         if self.full:
             raise OSError(28, "No space left on device")
@@ -152,6 +154,21 @@ def test_full_disk_is_said_and_survived(disk: SlowDisk, caplog: pytest.LogCaptur
     assert "No space left" in caplog.text or any(
         "No space left" in str(record.__dict__) for record in caplog.records
     )
+
+
+def test_frames_that_a_stopping_worker_cannot_write_are_counted(
+    disk: SlowDisk, caplog: pytest.LogCaptureFixture
+) -> None:
+    with writing(disk) as archivist:
+        archivist.offer(held(entry()), "NG", NG)
+        assert disk.writes.wait(WAIT_S)
+        for number in range(1, 4):
+            archivist.offer(held(entry(number)), "NG", NG)
+        archivist.close(time.monotonic())
+        assert dropped(archivist) == 3
+    assert list(disk.entries()) == [entry()]
+    (said,) = (record for record in caplog.records if record.msg == "archive.left_frames")
+    assert said.__dict__["frames"] == 3
 
 
 def test_budget_is_kept_while_frames_come(disk: SlowDisk) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 from cloudcoil.models.keda import v1alpha1 as keda
-from deploy_files import DEPLOY, Document, documents, manifests, pod_of
+from deploy_files import DEPLOY, Document, containers_of, documents, manifests, pod_of
 
 from pipeline.ring import RING_DIRECTORY
 from pipeline.streams.keys import Keys
@@ -21,7 +21,7 @@ PODS = {where: pod for where, each in ALL.items() if (pod := pod_of(each)) is no
 CONTAINERS = {
     f"{where}:{container['name']}": (pod, container)
     for where, pod in PODS.items()
-    for container in pod["containers"]
+    for container in containers_of(pod)
 }
 WORKERS = [name for name in CONTAINERS if name.endswith(":worker")]
 TRIGGER = {"address", "usernameFromEnv", "stream", "streamLength"}  # those of its page in use here
@@ -53,7 +53,8 @@ def test_kustomization_names_every_file_once_and_none_that_is_not_there() -> Non
     (page,) = documents(DEPLOY / "kustomization.yaml")
     assert page["kind"] == "Kustomization"
     named = {DEPLOY / each for each in page["resources"]}
-    alone = {DEPLOY / "kubernetes/line-on-a-node.yaml"}  # in place of line-1 and its scaler
+    in_place_of_others, when_needed = "line-on-a-node.yaml", "admit-line-1.yaml"
+    alone = {DEPLOY / "kubernetes" / name for name in (in_place_of_others, when_needed)}
     assert named == set((DEPLOY / "kubernetes").glob("*.yaml")) - alone
     assert [each["files"] for each in page["configMapGenerator"]] == [["redis.conf"]]
 
@@ -141,3 +142,25 @@ def test_scaler_counts_the_frames_of_the_line_whose_workers_it_scales() -> None:
     assert trigger["metadata"]["usernameFromEnv"] in variables
     assert "replicas" not in ALL[f"line-1.yaml:Deployment:{target}"]["spec"]
     assert scaler["spec"]["minReplicaCount"] > 1  # else the disruption budget stops every drain
+
+
+def test_engine_is_proved_beside_a_worker_as_it_serves_and_registered_where_workers_look() -> None:
+    (admit,) = (pod for where, pod in PODS.items() if where.startswith("admit-line-1"))
+    worker = PODS["line-1.yaml:Deployment:line-1-worker"]["containers"][0]
+    (beside,) = admit["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    labels = ALL["line-1.yaml:Deployment:line-1-worker"]["spec"]["template"]["metadata"]["labels"]
+    assert beside["labelSelector"]["matchLabels"].items() <= labels.items()
+    fetch, prove, register = containers_of(admit)
+    engine = prove["command"][prove["command"].index("--engine") + 1]
+    *_, version, folder = fetch["command"]
+    assert engine.startswith(f"{folder}/{version}/")
+    assert register["command"][-1] == engine
+    registry = worker["command"][worker["command"].index("--registry") + 1]
+    assert registry in fetch["command"]
+    assert registry in register["command"]
+    assert prove["resources"] == worker["resources"]
+    assert _threads(prove) == _threads(worker)
+
+
+def _threads(container: dict[str, Any]) -> str:
+    return str(container["command"][container["command"].index("--threads") + 1])

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -111,6 +112,36 @@ def test_nightly_goes_on_after_a_night_that_failed_and_tells_of_one_that_did_not
     assert said.count("ended with status 1") == 1
     assert written(night, "line-1") > 1.7e9
     assert all(0 < int(s) <= 25 * 3600 for s in (night / "slept").read_text().split())
+
+
+def test_nightly_waits_where_summer_time_leaves_its_minute_out(night: Path) -> None:
+    gap, date = night / "gap", night / "programs/date"
+    gap.touch()
+    date.write_text(
+        f'#!/bin/sh\ncase $1 in -d) [ ! -e {gap} ] || exit 1 ;; esac\nexec /bin/date "$@"\n'
+    )
+    date.chmod(0o755)
+    with nightly(night) as timer:
+        with (night / "nights").open("w") as pipe:  # it sleeps the hour
+            gap.unlink()
+            pipe.write("\n")
+        deadline = time.monotonic() + 20
+        while (night / "slept").read_text().count("\n") < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)  # until it reads the pipe anew
+        pass_night(night, 0)
+        with (night / "nights").open("w"):
+            timer.send_signal(signal.SIGTERM)
+            _, said = timer.communicate(timeout=20)
+    assert (night / "worked").read_text() == "--line line-1\n"
+    assert (night / "slept").read_text().split()[0] == "3600"
+    assert said.count("summer time") == 1
+
+
+def test_nightly_refuses_what_is_no_time(night: Path) -> None:
+    with nightly(night, "25:00") as timer:
+        _, said = timer.communicate(timeout=20)
+    assert timer.returncode == 2
+    assert "HH:MM" in said
 
 
 @pytest.mark.parametrize(("status", "ended"), [(0, 0), (3, 0), (1, 1), (2, 2)])

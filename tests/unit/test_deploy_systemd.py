@@ -80,6 +80,25 @@ def test_systemd_finds_the_service_little_exposed(
     assert done.returncode == 0, done.stdout
 
 
+def test_units_enabled_as_the_page_says_start_after_a_reboot(systemctl: str, machine: Path) -> None:
+    page = (DEPLOY / "README.md").read_text("utf-8")
+    (line,) = re.findall(r"^systemctl (enable --now .*)$", page, re.MULTILINE)
+    words = line.replace("--now ", "").split()
+    command = [systemctl, f"--root={machine}", "--quiet", *words]
+    subprocess.run(command, check=True, capture_output=True)
+    enabled = {
+        f"{link.parent.name.removesuffix('.wants')} {link.name}"
+        for link in machine.glob("etc/systemd/system/*.wants/*")
+    }
+    assert enabled == {
+        "multi-user.target prn-line.target",
+        "prn-line.target prn-redis.service",
+        "prn-line.target prn-camera@cam-1.service",
+        "prn-line.target prn-worker@line-1-a.service",
+        "timers.target prn-retrain@line-1.timer",
+    }
+
+
 def test_worker_has_time_to_drain() -> None:
     settings = dict(unit_lines(DEPLOY / "systemd/prn-worker@.service"))
     drain = re.search(r"--drain-s (\d+)", settings["ExecStart"])

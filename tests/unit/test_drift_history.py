@@ -62,3 +62,16 @@ def test_archives_of_earlier_releases_have_distances_only() -> None:
         del row["cells"]
     (history,) = drift_history(old)
     assert [dated.alarm.kind for dated in history.alarms] == [State.CAMERA]
+
+
+@pytest.mark.parametrize("missing", ["cells", "distance"])
+def test_verdicts_of_one_engine_may_lack_what_others_have(missing: str) -> None:
+    """Workers of two releases judge side by side: each kind of row is held against its own."""
+    mixed = rows(1.0, 2 * LEARN_FRAMES + 200, 100) + rows(1.3, 200, 101)
+    for row in mixed[::2]:
+        row[missing] = None
+    (history,) = drift_history(mixed)
+    assert [period.good + period.ng for period in history.periods] == [800, 200]
+    assert history.periods[1].distance == pytest.approx((1.3, 1.3, 1.3), rel=0.02)
+    assert len(history.alarms) == 2
+    assert history.state is not State.STEADY

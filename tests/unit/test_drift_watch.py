@@ -7,7 +7,7 @@ from prometheus_client import generate_latest
 from rich.console import Console
 
 from pipeline.control import _drift_table
-from pipeline.drift import LEARN_FRAMES, State
+from pipeline.drift import LEARN_FRAMES, Standing, State
 from pipeline.frames import Decision, EngineName, Judgement, Timings
 from pipeline.judge import average_cells
 from pipeline.telemetry import Telemetry
@@ -111,6 +111,17 @@ def test_metrics_say_where_each_camera_stands() -> None:
     assert 'prn_drift_alarm{camera="cam",kind="process",line="line"} 0.0' in page
     assert 'prn_distance{camera="cam",line="line",scale="2"} 1.1' in page
     assert 'prn_drift_cells_moved{camera="cam",line="line"} 16.0' in page
+
+
+def test_camera_that_is_gone_leaves_no_metric_behind() -> None:
+    telemetry = Telemetry("line")
+    there = Standing(State.STEADY, distance=(1.0,), shift=(0.0,))
+    telemetry.show_drift({"gone": dataclasses.replace(there, state=State.CAMERA), "there": there})
+    telemetry.show_drift({"there": there})
+    page = generate_latest(telemetry.registry).decode()
+    assert 'camera="gone"' not in page
+    assert 'prn_drift_alarm{camera="there",kind="camera",line="line"} 0.0' in page
+    assert 'prn_distance{camera="there",line="line",scale="0"} 1.0' in page
 
 
 def test_control_shows_drift_and_how_much_is_learned() -> None:

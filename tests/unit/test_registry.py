@@ -19,6 +19,7 @@ from engines.errors import (
     RegistryError,
     UnknownVersion,
 )
+from engines.machine import machine_name
 from engines.manifest import manifest_path, read_manifest, write_manifest
 from engines.registry import Registry
 from engines.store import FolderStore
@@ -272,7 +273,8 @@ def test_extra_file_that_is_missing_or_changed_is_not_read(
     for file in ("run.json", "../version.json", "line.fixed"):
         with pytest.raises(UnknownVersion, match=r"gate\.json"):
             registry.read(name, file)
-    overwrite(registry, f"versions/{name}/gate.json", b"{}")
+    stored = f"{hashlib.sha256(GATE).hexdigest()[:12]}-gate.json"
+    overwrite(registry, f"versions/{name}/{stored}", b"{}")
     with pytest.raises(BrokenVersion, match=r"gate\.json"):
         registry.read(name, "gate.json")
 
@@ -348,6 +350,24 @@ def test_admission_of_the_copy_survives_a_second_fetch(
     assert registry.fetch(name, tmp_path / "cache") == engine
     assert read_manifest(engine).admission == ours
     assert registry.manifest(name).admission == theirs
+
+
+@pytest.mark.parametrize("copied", [None, "the trainer's"])
+def test_admission_that_is_registered_later_reaches_a_copy_on_its_machine(
+    registry: Registry, engines: list[Path], tmp_path: Path, copied: str | None
+) -> None:
+    if copied:
+        admitted(engines[0], copied)
+    name = registry.register(engines[0]).name
+    engine = registry.fetch(name, tmp_path / "cache")
+    ours = admitted(engines[0], machine_name())
+    registry.register(engines[0])
+    assert registry.fetch(name, tmp_path / "cache") == engine
+    assert read_manifest(engine).admission == ours
+    admitted(engines[0], "another's")
+    registry.register(engines[0])
+    registry.fetch(name, tmp_path / "cache")
+    assert read_manifest(engine).admission == ours
 
 
 @pytest.mark.parametrize("file", ["line.fixed", "line.fixed.json", "version.json"])
@@ -472,6 +492,11 @@ def test_lock_that_another_process_holds_is_said(engines: list[Path], tmp_path: 
         ("nosuch://bucket/x", "nosuch"),
         ("sftp://anna:secret@host/registry", "FSSPEC_SFTP_PASSWORD"),
         ("simplecache::memory://registry", "chain"),
+        ("s3://[bucket/x", "Invalid IPv6 URL"),
+        ("s3://anna:secret@[bucket/x", r"s3://\.\.\.: "),
+        ("abfs://c@account.dfs.core.windows.net/r?sas_token=secret", "FSSPEC_ABFS_"),
+        ("nosuch://b/x?token=secret", "behind a '\\?'"),
+        ("file://registry", "file:///"),
     ],
 )
 def test_url_that_can_be_no_registry_is_refused(url: str, why: str) -> None:

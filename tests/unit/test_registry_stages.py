@@ -128,6 +128,24 @@ def test_nothing_is_broken_at_any_step_at_a_url(
     assert step > 3
 
 
+def test_version_is_whole_at_every_step_of_registering_it_again(
+    files: type[FailingFiles], tmp_path: Path
+) -> None:
+    engine = make_engine(tmp_path / "run")
+    for step in count(1):
+        files.empty()
+        name = Registry(URL).register(engine, {"gate.json": GATE}).name
+        files.fail_from(step, Killed())
+        with suppress(Killed):
+            Registry(URL).register(engine, {"gate.json": b"{}"})
+            break
+        files.fail_from(None, Killed())
+        assert Registry(URL).read(name, "gate.json") in (GATE, b"{}")
+    files.fail_from(None, Killed())
+    assert step > 3
+    assert Registry(URL).read(name, "gate.json") == b"{}"
+
+
 def test_half_an_upload_is_no_version(files: type[FailingFiles], tmp_path: Path) -> None:
     engine = make_engine(tmp_path / "run")
     registry = Registry(URL)

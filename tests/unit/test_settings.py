@@ -28,6 +28,12 @@ def test_worker_is_told_exactly_one_way_which_engine(given: dict[str, Any]) -> N
         WorkerSettings(**given)
 
 
+@pytest.mark.parametrize("by_hand", [{"threshold": 0.4}, {"pixel_threshold": 0.4}])
+def test_threshold_of_one_engine_is_refused_where_engines_change(by_hand: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="pipeline-control"):
+        WorkerSettings(registry="shelf", **by_hand)
+
+
 @pytest.mark.parametrize(("registry", "look_s"), [("shelf", 0.2), ("s3://bucket/shelf", 10.0)])
 def test_worker_looks_often_where_a_look_costs_nothing(registry: str, look_s: float) -> None:
     assert WorkerSettings(registry=registry).pace().look_s == look_s

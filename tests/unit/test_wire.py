@@ -164,10 +164,11 @@ def test_mask_that_inflates_beyond_its_size_is_refused() -> None:
 
 
 def test_control_message_survives_the_wire() -> None:
-    assert decode_control(encode_control("threshold", image=0.4)) == {
+    assert decode_control(encode_control("threshold", image=0.4, engines=["a"])) == {
         "v": 1,
         "kind": "threshold",
         "image": 0.4,
+        "engines": ["a"],
     }
 
 

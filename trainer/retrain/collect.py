@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.archive import Archive
+from pipeline.archive import Archive, ArchivedFrame
 from pipeline.labels import LabelBook
 from trainer.errors import DatasetError
 from trainer.networks.backbones import load_backbone
@@ -38,7 +38,7 @@ def collect(store: SampleStore, options: Options, seams: Seams) -> Collected:
     Raises:
         PipelineError: a line's Redis does not answer; what was read stays.
         StoreError: the disk is full; what was taken stays.
-        DatasetError: lines without an archive.
+        DatasetError: lines without an archive, or one that cannot be read now; the labels wait.
     """
     if options.lines and options.archive is None:
         raise DatasetError("labels of a line need its archive, or they are of no use: --archive")
@@ -70,11 +70,28 @@ def _read_line(store: SampleStore, line: str, options: Options) -> list[str]:
     with _book(line, options.redis) as book:
         while page := book.since(store.labels_read(line)):
             for label_id, label in page:
-                frame = archive.find(label.entry_id)
+                frame = _find(archive, label.entry_id)
                 added = store.take_label(line, label_id, label, frame)
                 states.append("recorded" if added is None else added.state)
                 archive.unpin(label.entry_id)
     return states
+
+
+def _find(archive: Archive, entry_id: str) -> ArchivedFrame | None:
+    """Find a frame; None where it is gone for good."""
+    try:
+        frame = archive.find(entry_id)
+    except OSError as error:
+        raise DatasetError(
+            f"archived frame {entry_id} cannot be read now: {error}: mend the disk or the share, "
+            "or delete the frame's files; its label waits"
+        ) from error
+    if frame is None and not archive.folder.is_dir():
+        raise DatasetError(
+            f"no archive in {archive.folder}, yet its line has labels: mount it, or name the "
+            "workers' folder with --archive; the labels wait"
+        )
+    return frame
 
 
 def _book(line: str, redis: Redis) -> LabelBook:
