@@ -54,7 +54,6 @@ def until(done: Callable[[], bool]) -> None:
 @dataclass(frozen=True)
 class FakePointer:
     promoted: str
-    previous: str | None
     at: str
 
 
@@ -63,7 +62,7 @@ class FakeRegistry:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.now: FakePointer | None = None
+        self.promotions: list[FakePointer] = []
         self.away = False
         self._steps = itertools.count()
 
@@ -75,13 +74,15 @@ class FakeRegistry:
         return write_fixed_engine(path, plan, 4, image_threshold).sha256
 
     def promote(self, version: str) -> None:
-        previous = self.now.promoted if self.now else None
-        self.now = FakePointer(version, previous, f"step {next(self._steps)}")
+        self.promotions.insert(0, FakePointer(version, f"step {next(self._steps)}"))
 
     def pointer(self) -> FakePointer | None:
+        return next(iter(self.history()), None)
+
+    def history(self) -> list[FakePointer]:
         if self.away:
             raise EngineError("nothing answers there")
-        return self.now
+        return list(self.promotions)
 
     def fetch(self, name: str, folder: Path) -> Path:
         copy = folder / name / "engine.fixed"

@@ -12,7 +12,10 @@ from pipeline.frames import Decision
 from pipeline.streams.connect import Access
 from pipeline.streams.keys import Keys
 from pipeline.streams.link import linked
-from pipeline.wire import decode_refusal, encode_control
+from pipeline.streams.swaps import Swaps
+from pipeline.wire import Standing, decode_trial, encode_control
+from pipeline.worker.swap.registry import Promotion
+from pipeline.worker.swap.trials import Trials
 
 
 def plan(cost_ms: float = 1.0, fail_every: int | None = None) -> FixedPlan:
@@ -95,10 +98,10 @@ def test_newcomer_that_calls_too_many_parts_ng_is_rolled_back_and_refused_for_al
         until(lambda: refused.in_force.before is None)
         name, first = refused.post.name, rig.first
         until(lambda: rig.engines_in_turn(name)[-1:] == [first])
-    packed = rig.link.client.get(Keys(rig.line).refused)
+    packed = rig.link.client.hget(Keys(rig.line).promotions, "two step 1")
     assert packed is not None
-    refusal = decode_refusal(packed)
-    assert (refusal.version, refusal.worker) == ("two", refused.post.name)
+    trial = decode_trial(packed)
+    assert (trial.standing, trial.worker) == (Standing.REFUSED, refused.post.name)
     assert rig.engines_in_turn(name) == [first, second, first]
     assert rig.engines_in_turn(spared.post.name) == [first]
     verdicts = [verdict.decision for verdict in rig.verdicts()]
@@ -153,13 +156,13 @@ def test_rollback_by_the_pointer_takes_the_warm_engine_without_loading(rig: Swap
         until(lambda: rig.offered > 50)
         lanes = member.in_force.serving.lanes
         rig.registry.promote("two")
-        until(lambda: member.version == "two")
+        until(lambda: member.swapper.says() == "serves two, as promoted")
         rig.registry.promote("one")
         until(lambda: member.version == "one")
         assert member.in_force.serving.lanes == lanes
         rig.registry.promote("two")
         until(lambda: member.version == "two")
-        assert member.swaps("swapped") == 3
+        until(lambda: member.swaps("swapped") == 3)
     rig.proof()
 
 
@@ -198,6 +201,46 @@ def test_worker_starts_with_the_version_before_where_the_promoted_one_was_refuse
     with rig.worker("b") as later:
         assert later.version == "one"
         until(lambda: "two was refused" in later.swapper.says())
+
+
+def test_worker_that_starts_while_another_watches_takes_its_turn_and_never_a_refused_engine(
+    rig: SwapRig,
+) -> None:
+    rig.registry.add("two", plan(1.1), image_threshold=0.1)
+    with rig.worker("a", replace(BRISK, shadow_frames=100)) as member, rig.camera(rate=100):
+        until(lambda: rig.offered > 150)
+        rig.registry.promote("two")
+        until(lambda: "shadows with two" in member.swapper.says())
+        with rig.worker("b") as later:
+            assert later.version == "one"
+            until(lambda: member.swaps("refused") == 1)
+            until(lambda: "two was refused" in later.swapper.says())
+            assert later.version == "one"
+    assert rig.engines_in_turn("b") == [rig.first]
+    rig.proof()
+
+
+def test_worker_that_serves_what_is_refused_later_loads_the_one_before(rig: SwapRig) -> None:
+    second = rig.registry.add("two", plan(1.1))
+    rig.registry.promote("two")
+    with rig.worker("a") as member, rig.camera():
+        until(lambda: member.swapper.says() == "serves two, as promoted")
+        assert member.in_force.before is None
+        Trials(Swaps(rig.link.client, rig.line, "other")).refuse(Promotion("two", "step 1"), "bad")
+        until(lambda: member.version == "one")
+        until(lambda: rig.engines_in_turn("a") == [second, rig.first])
+    rig.proof()
+
+
+def test_newcomer_that_killed_two_workers_is_refused(rig: SwapRig) -> None:
+    rig.registry.add("two", plan(1.1))
+    rig.registry.promote("two")
+    for name in ("dead", "dead too"):
+        Trials(Swaps(rig.link.client, rig.line, name)).begin(Promotion("two", "step 1"))
+    with rig.worker("a") as member, rig.camera():
+        assert member.version == "one"
+        until(lambda: "two was refused: 2 workers" in member.swapper.says())
+    rig.proof()
 
 
 def test_lease_of_a_dead_worker_runs_out(rig: SwapRig) -> None:

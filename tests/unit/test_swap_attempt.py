@@ -16,7 +16,7 @@ from pipeline.frames import Decision, Reason
 from pipeline.judge import Limits, Row
 from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.swap.around import Pace
-from pipeline.worker.swap.attempt import Attempt
+from pipeline.worker.swap.attempt import Attempt, Ending
 from pipeline.worker.swap.shadow import ShadowRun
 
 AT_ONCE = Pace(shadow_frames=0, watch_frames=20, watch_s=5.0)
@@ -38,7 +38,7 @@ class Way:
     def load(self) -> Serving:
         return serving("new", self.new)
 
-    def run(self) -> bool:
+    def run(self) -> Ending:
         return self.attempt.run(self.load)
 
     @property
@@ -70,7 +70,7 @@ def answer(answers: list[str]) -> Callable[[Serving], None]:
 def test_newcomer_judges_and_the_old_engine_stays_warm() -> None:
     way = Way()
     acting = way.when_new(answer([Decision.OK] * 20))
-    assert way.run()
+    assert way.run() is Ending.HELD
     acting.join()
     assert way.version == "new"
     assert way.in_force.before is not None
@@ -115,7 +115,7 @@ def test_newcomer_that_does_not_even_warm_up_is_closed(flaw: str) -> None:
 
 def test_promotion_that_is_taken_back_while_it_loads_is_not_served() -> None:
     way = Way(go_on=lambda: False)
-    assert not way.run()
+    assert way.run() is Ending.LEFT
     assert (way.version, way.new.closed) == ("old", True)
 
 
@@ -128,13 +128,13 @@ def test_worker_that_drains_does_not_wait_for_what_it_loads() -> None:
         assert go_on.wait(WAIT_S)
         return way.load()
 
-    results: list[bool] = []
+    results: list[Ending] = []
     running = threading.Thread(target=lambda: results.append(way.attempt.run(load)))
     running.start()
     assert begun.wait(WAIT_S)
     way.surroundings.draining.set()
     running.join(WAIT_S)
-    assert results == [False]
+    assert results == [Ending.LEFT]
     go_on.set()
     assert way.version == "old"
 
@@ -163,7 +163,7 @@ def test_lane_whose_engine_is_gone_goes_back_without_waiting_for_the_watch() -> 
 def test_engine_that_has_held_does_not_go_back_by_itself() -> None:
     way = Way()
     way.when_new(answer([Decision.OK] * 20)).join(0)
-    assert way.run()
+    assert way.run() is Ending.HELD
     assert not way.in_force.go_back(way.in_force.serving, "too late")
     assert way.version == "new"
 
@@ -178,7 +178,7 @@ def test_thresholds_set_by_hand_end_the_watch() -> None:
         answer([Decision.NG] * 15)(newcomer)
 
     acting = way.when_new(act)
-    assert way.run()
+    assert way.run() is Ending.HELD
     acting.join()
     assert way.version == "new"
 
@@ -198,7 +198,7 @@ def test_what_came_while_redis_was_away_is_not_held_against_the_newcomer() -> No
         way.surroundings.unseen_s = 0.0
 
     acting = way.when_new(act)
-    assert way.run()
+    assert way.run() is Ending.HELD
     acting.join()
     assert way.version == "new"
 

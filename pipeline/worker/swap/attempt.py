@@ -1,5 +1,6 @@
 """One newcomer's way in: load and warm, shadow, swap between two batches, watch."""
 
+import enum
 import logging
 import threading
 import time
@@ -20,6 +21,14 @@ SPARE_POLL_S = 0.005
 SPARE_WAIT_S = 1.0  # a line that never rests must not keep the newcomer out
 REDIS_QUIET_S = 1.0  # verdicts of a time when Redis was away say nothing of an engine
 _log = logging.getLogger(__name__)
+
+
+class Ending(enum.Enum):
+    """How an attempt ended that found nothing wrong."""
+
+    HELD = "it judges, and was watched to the end"
+    UNWATCHED = "it judges, and nobody wants to know for how long"
+    LEFT = "it never judged"
 
 
 class Attempt:
@@ -52,8 +61,8 @@ class Attempt:
         self._say = say
         self._threads = EngineThreads()
 
-    def run(self, load: Callable[[], Serving]) -> bool:
-        """Bring it in; returns whether it judges now. What was loaded in vain is closed.
+    def run(self, load: Callable[[], Serving]) -> Ending:
+        """Bring it in. What was loaded in vain is closed.
 
         Raises:
             CannotServe: not on this machine; the incumbent judged on.
@@ -62,7 +71,7 @@ class Attempt:
         self._say(f"loads {self._version}")
         newcomer = self._loaded(load)
         if newcomer is None:
-            return False
+            return Ending.LEFT
         try:
             self._shadow(newcomer)
             wanted = self._go_on()
@@ -71,8 +80,21 @@ class Attempt:
             raise
         if not wanted:
             newcomer.close()
+            return Ending.LEFT
+        return self._swap(newcomer)
+
+    def take_at_once(self, load: Callable[[], Serving]) -> bool:
+        """Let it judge as soon as it is loaded: it held before; False where the worker drains.
+
+        Raises:
+            CannotServe: not on this machine.
+        """
+        self._say(f"loads {self._version}")
+        newcomer = self._loaded(load)
+        if newcomer is None:
             return False
-        self._swap(newcomer)
+        self._threads.raise_again()
+        self._in_force.take(newcomer, on_probation=False)
         return True
 
     def _loaded(self, load: Callable[[], Serving]) -> Serving | None:
@@ -154,7 +176,7 @@ class Attempt:
         telemetry.shadow_mean.set(seen.mean)
         self._say(f"shadows with {self._version}: {seen.sentence()}")
 
-    def _swap(self, newcomer: Serving) -> None:
+    def _swap(self, newcomer: Serving) -> Ending:
         incumbent = self._in_force.serving
         self._threads.raise_again()
         fresh = self._in_force.take(newcomer, on_probation=True)
@@ -162,13 +184,14 @@ class Attempt:
         _log.info("swap.swapped", extra=extra)
         self._say(f"watches {self._version}")
         try:
-            self._watch(fresh, incumbent)
+            ending = self._watch(fresh, incumbent)
         except DoesNotHold:
             self._in_force.drop_before(self._around.no_lane_uses_it)
             raise
         self._in_force.prove()
+        return ending
 
-    def _watch(self, fresh: Serving, incumbent: Serving) -> None:
+    def _watch(self, fresh: Serving, incumbent: Serving) -> Ending:
         """Compare its verdicts with the incumbent's last ones, until it gave enough of them."""
 
         def pace(frames: int, took_ms: float) -> float:
@@ -183,7 +206,7 @@ class Attempt:
                 raise DoesNotHold(self._in_force.trouble())
             if self._around.set_by_hand() != by_hand:
                 _log.info("swap.unwatched", extra={"why": "thresholds were changed by hand"})
-                return
+                return Ending.HELD
             if self._around.unseen_s() > REDIS_QUIET_S:
                 fresh.record.begin_anew()
                 looked_at = 0
@@ -194,8 +217,9 @@ class Attempt:
                 self._compare(fresh, before, fresh.record.figures(pace))
             if over:
                 _log.info("swap.held", extra={"version": self._version, "verdicts": verdicts})
-                return
+                return Ending.HELD
             self._around.draining.wait(TICK_S)
+        return Ending.UNWATCHED
 
     def _compare(self, fresh: Serving, before: Figures, after: Figures) -> None:
         why = leaves(before, after, self._pace.slower, level(self._pace.watch_frames))

@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,11 +28,6 @@ class Pointer(Protocol):
         ...
 
     @property
-    def previous(self) -> str | None:
-        """The one before it."""
-        ...
-
-    @property
     def at(self) -> str:
         """Since when; tells one promotion of a version from the next."""
         ...
@@ -42,6 +38,10 @@ class Registry(Protocol):
 
     def pointer(self) -> Pointer | None:
         """Say which version is in force; None where none was ever promoted."""
+        ...
+
+    def history(self) -> Sequence[Pointer]:
+        """Give the last promotions, newest first; the first is in force."""
         ...
 
     def fetch(self, name: str, folder: Path) -> Path:
@@ -101,24 +101,26 @@ class Source:
                 shutil.rmtree(self._cache / known, ignore_errors=True)
 
     def for_a_start(self) -> list[Promotion]:
-        """What a worker may start with, best first.
+        """What a worker may start with, each version's latest promotion, newest first.
 
         Raises:
             SettingsError: the registry has never promoted anything.
             EngineError: it is away, and nothing of it was ever served here.
         """
         try:
-            pointer = self._registry.pointer()
+            history = self._registry.history()
         except EngineError as error:
             served = self._served()
             if not served:
                 raise
             _log.warning("registry.away", extra={"why": str(error), "taken": "what served last"})
             return [Promotion(version) for version in reversed(served)]
-        if pointer is None:
+        if not history:
             raise SettingsError("the registry has no promoted version: engine-registry promote one")
-        first = Promotion(pointer.promoted, pointer.at)
-        return [first] if pointer.previous is None else [first, Promotion(pointer.previous)]
+        latest: dict[str, Promotion] = {}
+        for pointer in history:
+            latest.setdefault(pointer.promoted, Promotion(pointer.promoted, pointer.at))
+        return list(latest.values())
 
     def _served(self) -> list[str]:
         return _read_note(self._note)

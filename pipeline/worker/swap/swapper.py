@@ -7,17 +7,19 @@ attribute, which every lane reads once a batch.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from engines.errors import EngineError
 from pipeline.errors import CannotServe, ConnectionLost, DoesNotHold, RedisFull
-from pipeline.wire import Refusal, encode_refusal
+from pipeline.wire import Standing, Trial
 from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.swap.around import Agreement, Around, Pace
-from pipeline.worker.swap.attempt import Attempt
+from pipeline.worker.swap.attempt import Attempt, Ending
 from pipeline.worker.swap.load import Way, open_serving
-from pipeline.worker.swap.refusals import refusal_of
 from pipeline.worker.swap.registry import Promotion, Source
+from pipeline.worker.swap.trials import Trials
 
 LEASE_MS = 10_000
 HOLD_EVERY_S = 2.0
@@ -40,6 +42,7 @@ class Swapper:
         self._in_force = in_force
         self._source = source
         self._agreement = agreement
+        self._trials = Trials(agreement)
         self._way = way
         self._around = around
         self._pace = pace
@@ -48,7 +51,8 @@ class Swapper:
         self._looked_s = self._held_s = float("-inf")
         self._failed: Promotion | None = None  # on this machine alone
         self._retry_s, self._retry_at_s = FIRST_RETRY_S, 0.0
-        self._untold: Refusal | None = None  # Redis has not heard it yet
+        # taken warm without a new attempt: what the worker began with, and what held
+        self._sound = {in_force.serving.version}
         self._said = ""
 
     def look(self) -> None:
@@ -65,7 +69,7 @@ class Swapper:
         while not self._around.draining.is_set():
             self._nudged.wait(self._pace.look_s)
             if self._around.draining.is_set():
-                return
+                break
             try:
                 self.step()
             except (ConnectionLost, RedisFull) as error:
@@ -74,6 +78,8 @@ class Swapper:
                 self._failed = self._wanted
                 self._fail_here(f"unexpected {type(error).__name__}: {error}")
                 _log.exception("swap.failed")
+        with suppress(ConnectionLost, RedisFull):  # then it counts as a death: it is tried again
+            self._trials.end_all()
 
     def step(self) -> None:
         """Look once, and do what the pointer asks for."""
@@ -81,16 +87,21 @@ class Swapper:
         wanted, serving = self._wanted, self._in_force.serving
         if wanted is None:
             return
-        refusal = self._refusal_of(wanted)
-        before = self._in_force.before
-        if wanted.version == serving.version:
-            self._stay(wanted, refusal)
-        elif refusal is not None:
-            self._say(f"keeps {serving.version}: {wanted.version} was refused: {refusal.why}")
-        elif before is not None and before.version == wanted.version:
+        trial, before = self._trials.of(wanted), self._in_force.before
+        if trial is not None and trial.standing is Standing.REFUSED:
+            self._keep_from(wanted, trial.why)
+        elif wanted.version == serving.version:
+            self._stay(wanted, trial)
+        elif before is not None and before.version == wanted.version and self._is_sound(before):
             self._take_warm(before)
-        elif wanted != self._failed or time.monotonic() >= self._retry_at_s:
+        elif self._may_try(wanted):
             self._bring_in(wanted)
+
+    def _is_sound(self, before: Serving) -> bool:
+        return before.version in self._sound
+
+    def _may_try(self, wanted: Promotion) -> bool:
+        return wanted != self._failed or time.monotonic() >= self._retry_at_s
 
     def _look_at_pointer(self) -> None:
         self._nudged.clear()
@@ -100,15 +111,62 @@ class Swapper:
         except EngineError as error:
             self._say(f"keeps {self._in_force.serving.version}: the registry is away: {error}")
 
-    def _stay(self, wanted: Promotion, refusal: Refusal | None) -> None:
-        before = self._in_force.before
-        if refusal is None or before is None:
-            self._say(f"serves {wanted.version}, as promoted")
+    def _stay(self, wanted: Promotion, trial: Trial | None) -> None:
+        """Serve what is promoted, and say so to the line once it held."""
+        verdicts = self._in_force.serving.record.verdicts
+        if trial is None and wanted.version not in self._sound:
+            self._trials.begin(wanted)
+        elif trial is not None and trial.standing is Standing.TRYING:
+            if verdicts < self._pace.watch_frames:
+                self._say(
+                    f"serves {wanted.version}, as promoted, with no engine to compare it with: "
+                    f"{verdicts} of {self._pace.watch_frames} verdicts"
+                )
+                return
+            self._held(wanted)
+        elif trial is None or trial.promoted_at != wanted.at:
+            self._trials.hold(wanted)
+        self._say(f"serves {wanted.version}, as promoted")
+
+    def _held(self, wanted: Promotion) -> None:
+        self._sound.add(wanted.version)
+        self._trials.hold(wanted)
+
+    def _keep_from(self, refused: Promotion, why: str) -> None:
+        """Do not serve what a worker of the line found wanting."""
+        self._sound.discard(refused.version)
+        serving, before = self._in_force.serving, self._in_force.before
+        if serving.version != refused.version:
+            self._say(f"keeps {serving.version}: {refused.version} was refused: {why}")
+        elif before is not None and self._is_sound(before):
+            self._in_force.take(before, on_probation=False)
+            self._went_back(before.version, why)
+        elif self._may_try(refused):
+            self._load_earlier(refused, why)
+
+    def _load_earlier(self, refused: Promotion, why: str) -> None:
+        failures = []
+        for earlier in self._source.for_a_start():
+            if earlier.version == refused.version or self._trials.refused(earlier):
+                continue
+            attempt = self._attempt(earlier.version, lambda: True)
+            try:
+                taken = attempt.take_at_once(partial(self._open, earlier.version))
+            except CannotServe as error:
+                failures.append(f"{earlier.version} cannot be served here: {error}")
+                continue
+            if taken:
+                self._went_back(earlier.version, why)
             return
-        self._in_force.take(before, on_probation=False)  # another worker found it wanting
-        self._source.remember(before.version)
+        self._failed = refused
+        nothing = "; ".join(failures) or "no version before it is left"
+        self._fail_here(f"{refused.version} was refused ({why}), but {nothing}")
+
+    def _went_back(self, version: str, why: str) -> None:
+        self._sound.add(version)
+        self._source.remember(version)
         self._around.telemetry.swapped("rolled_back")
-        _log.error("swap.rolled_back", extra={"to": before.version, "why": refusal.why})
+        _log.error("swap.rolled_back", extra={"to": version, "why": why})
 
     def _take_warm(self, before: Serving) -> None:
         """Go back, or forward again: the other engine is warm and judges the next batch."""
@@ -123,27 +181,43 @@ class Swapper:
             self._say(f"waits to take {wanted.version}: another worker of the line swaps")
             return
         self._held_s = time.monotonic()
-        attempt = Attempt(
-            wanted.version,
-            self._in_force,
-            self._around,
-            self._pace,
-            lambda: self._goes_on(wanted),
-            self._say,
-        )
         try:
-            if attempt.run(lambda: self._open(wanted.version)):
-                self._around.telemetry.swapped("swapped")
-                self._source.remember(wanted.version)
+            trial = self._trials.of(wanted)  # the one who swapped last may have judged it
+            if trial is not None and self._trials.busy(trial):
+                self._say(f"waits to take {wanted.version}: {trial.worker} tries it")
+            elif trial is not None and self._trials.killed(trial):
+                why = f"{trial.tries} workers began to try it and died, the last was {trial.worker}"
+                self._refuse(wanted, why)
+            elif trial is None or trial.standing is not Standing.REFUSED:
+                self._trials.begin(wanted)
+                self._try(wanted)
+                self._nudged.set()  # the pointer may have moved meanwhile
+        finally:
+            with suppress(ConnectionLost, RedisFull):
+                self._agreement.let_go()
+
+    def _try(self, wanted: Promotion) -> None:
+        attempt = self._attempt(wanted.version, lambda: self._goes_on(wanted))
+        try:
+            ending = attempt.run(partial(self._open, wanted.version))
         except CannotServe as error:
             self._failed = wanted
             self._fail_here(f"{wanted.version} cannot be served here: {error}")
+            self._trials.end(wanted)
+            return
         except DoesNotHold as error:
             self._refuse(wanted, str(error))
-        finally:
-            self._nudged.set()  # the pointer may have moved meanwhile
-            with suppress(ConnectionLost, RedisFull):
-                self._agreement.let_go()
+            return
+        if ending is not Ending.LEFT:
+            self._around.telemetry.swapped("swapped")
+            self._source.remember(wanted.version)
+        if ending is Ending.HELD:
+            self._held(wanted)
+        else:
+            self._trials.end(wanted)
+
+    def _attempt(self, version: str, go_on: Callable[[], bool]) -> Attempt:
+        return Attempt(version, self._in_force, self._around, self._pace, go_on, self._say)
 
     def _open(self, version: str) -> Serving:
         path = self._source.fetch(version)
@@ -168,17 +242,10 @@ class Swapper:
         self._say(f"keeps {self._in_force.serving.version}: {why}")
 
     def _refuse(self, wanted: Promotion, why: str) -> None:
-        self._untold = Refusal(wanted.version, wanted.at, why, self._around.name)
         self._around.telemetry.swapped("refused")
         extra = {"version": wanted.version, "serves": self._in_force.serving.version, "why": why}
         _log.error("swap.refused", extra=extra)
-        self._refusal_of(wanted)  # tell the others before the lease is theirs
-
-    def _refusal_of(self, wanted: Promotion) -> Refusal | None:
-        if self._untold is not None:
-            self._agreement.refuse(encode_refusal(self._untold))
-            self._untold = None
-        return refusal_of(wanted, self._agreement)
+        self._trials.refuse(wanted, why)  # the others hear it before the lease is theirs
 
     def _say(self, what: str) -> None:
         self._said = what.encode(errors="replace").decode()  # a file's name may be no text
