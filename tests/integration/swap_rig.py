@@ -63,6 +63,7 @@ class FakeRegistry:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.promotions: list[FakePointer] = []
+        self.refused: list[tuple[str, str]] = []
         self.away = False
         self._steps = itertools.count()
 
@@ -92,6 +93,11 @@ class FakeRegistry:
             shutil.copytree(self.home / name, folder / name)
         read_manifest(copy)
         return copy
+
+    def refuse(self, name: str, promoted_at: str, why: str, by: str) -> None:
+        assert FakePointer(name, promoted_at) in self.promotions
+        assert why
+        self.refused.append((name, by))
 
 
 def spoil(cache: Path, version: str) -> None:

@@ -102,6 +102,7 @@ def test_newcomer_that_calls_too_many_parts_ng_is_rolled_back_and_refused_for_al
     assert packed is not None
     trial = decode_trial(packed)
     assert (trial.standing, trial.worker) == (Standing.REFUSED, refused.post.name)
+    assert rig.registry.refused == [("two", f"{rig.line}, {refused.post.name}")]
     assert rig.engines_in_turn(name) == [first, second, first]
     assert rig.engines_in_turn(spared.post.name) == [first]
     verdicts = [verdict.decision for verdict in rig.verdicts()]

@@ -66,7 +66,7 @@ class Shelf:
         self.promotions: list[At] = [At(promoted, at="first")] if promoted else []
         self.away = False
         self.fetched: list[str] = []
-        self.marked: list[tuple[str, str]] = []
+        self.marked: list[tuple[str, str, str, str]] = []
 
     def promote(self, version: str, at: str = "today") -> None:
         self.promotions.insert(0, At(version, at))
@@ -83,6 +83,11 @@ class Shelf:
         self.fetched.append(name)
         (folder / name).mkdir(parents=True, exist_ok=True)
         return folder / name / "engine.fixed"
+
+    def refuse(self, name: str, promoted_at: str, why: str, by: str) -> None:
+        if self.away:
+            raise EngineError("nothing can be written there")
+        self.marked.append((name, promoted_at, why, by))
 
 
 class Line:

@@ -323,6 +323,17 @@ def test_version_that_was_refused_and_promoted_again_is_watched_again(rig: Rig) 
     assert "another worker of the line swaps" in rig.swapper.says()
 
 
+def test_refusal_reaches_the_registry_where_it_can_be_written(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.swapper._refuse(Promotion("new", "today"), "too slow")
+    assert rig.shelf.marked == [("new", "today", "too slow", "line-1, me")]
+    rig.shelf.away = True
+    rig.swapper._refuse(Promotion("newer", "today"), "too slow")
+    assert caplog.records[-1].msg == "registry.refusal_not_noted"
+    assert rig.line.standing("newer") == "refused"
+
+
 def test_only_so_many_promotions_are_remembered(rig: Rig) -> None:
     trials = Trials(rig.line)
     for number in range(KEPT + 3):

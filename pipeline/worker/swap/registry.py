@@ -48,6 +48,10 @@ class Registry(Protocol):
         """Copy a version into a folder, verified; gives the engine file."""
         ...
 
+    def refuse(self, name: str, promoted_at: str, why: str, by: str) -> None:
+        """Note that a line refused a promotion: no rollback lands on it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
@@ -63,6 +67,7 @@ class Source:
     def __init__(self, registry: Registry, cache: Path, line: str) -> None:
         self._registry = registry
         self._cache = cache
+        self._line = line
         self._note = cache / f"{line}{_NOTE}"
 
     def promoted(self) -> Promotion | None:
@@ -99,6 +104,16 @@ class Source:
         for known in served[:-COPIES_KEPT]:
             if known not in kept:
                 shutil.rmtree(self._cache / known, ignore_errors=True)
+
+    def refuse(self, promotion: Promotion, why: str, worker: str) -> None:
+        """Note in the registry that this line refused a promotion, where it may be written."""
+        try:
+            by = f"{self._line}, {worker}"
+            self._registry.refuse(promotion.version, promotion.at, why, by)
+        except EngineError as error:
+            do = "do not roll back to it; let the worker write refusals/ in the registry"
+            extra = {"version": promotion.version, "why": str(error), "do": do}
+            _log.warning("registry.refusal_not_noted", extra=extra)
 
     def for_a_start(self) -> list[Promotion]:
         """What a worker may start with, each version's latest promotion, newest first.

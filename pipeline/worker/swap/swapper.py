@@ -245,7 +245,10 @@ class Swapper:
         self._around.telemetry.swapped("refused")
         extra = {"version": wanted.version, "serves": self._in_force.serving.version, "why": why}
         _log.error("swap.refused", extra=extra)
-        self._trials.refuse(wanted, why)  # the others hear it before the lease is theirs
+        try:
+            self._trials.refuse(wanted, why)  # the others hear it before the lease is theirs
+        finally:
+            self._source.refuse(wanted, why, self._around.name)
 
     def _say(self, what: str) -> None:
         self._said = what.encode(errors="replace").decode()  # a file's name may be no text
