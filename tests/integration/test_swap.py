@@ -91,10 +91,11 @@ def test_newcomer_that_calls_too_many_parts_ng_is_rolled_back_and_refused_for_al
     with rig.worker("a") as member, rig.worker("b") as other, rig.camera():
         until(lambda: rig.offered > 200)
         rig.registry.promote("two")
-        until(lambda: member.swaps("refused") + other.swaps("refused") == 1)
-        refused, spared = (member, other) if member.swaps("refused") else (other, member)
+        until(lambda: member.swaps("rolled_back") + other.swaps("rolled_back") == 1)
+        refused, spared = (member, other) if member.swaps("rolled_back") else (other, member)
         until(lambda: "more parts are NG" in spared.swapper.says())
         assert (refused.version, spared.version) == ("one", "one")
+        assert (refused.swaps("refused"), spared.swaps("rolled_back")) == (0, 0)
         until(lambda: refused.in_force.before is None)
         name, first = refused.post.name, rig.first
         until(lambda: rig.engines_in_turn(name)[-1:] == [first])
@@ -118,7 +119,7 @@ def test_version_that_was_refused_may_try_again_when_it_is_promoted_again(rig: S
         until(lambda: rig.offered > 200)
         for times in (1, 2):
             rig.registry.promote("two")
-            until(lambda times=times: member.swaps("refused") == times)  # type: ignore[misc]
+            until(lambda times=times: member.swaps("rolled_back") == times)  # type: ignore[misc]
             rig.registry.promote("one")
             until(lambda: member.swapper.says() == "serves one, as promoted")
 
@@ -128,7 +129,7 @@ def test_newcomer_that_fails_on_a_live_frame_never_judges(rig: SwapRig) -> None:
     with rig.worker("a") as member, rig.camera():
         rig.registry.promote("two")
         until(lambda: member.swaps("refused") == 1)
-        assert member.version == "one"
+        assert (member.version, member.swaps("rolled_back")) == ("one", 0)
     assert rig.engines_in_turn("a") == [rig.first]
     rig.proof()
 
@@ -138,7 +139,7 @@ def test_newcomer_that_is_too_slow_is_rolled_back(rig: SwapRig) -> None:
     with rig.worker("a") as member, rig.camera(rate=60):
         until(lambda: rig.offered > 60)
         rig.registry.promote("two")
-        until(lambda: member.swaps("refused") == 1)
+        until(lambda: member.swaps("rolled_back") == 1)
         until(lambda: "times as long as before" in member.swapper.says())
         assert member.version == "one"
 
@@ -198,7 +199,7 @@ def test_worker_starts_with_the_version_before_where_the_promoted_one_was_refuse
     with rig.worker("a") as member, rig.camera():
         until(lambda: rig.offered > 200)
         rig.registry.promote("two")
-        until(lambda: member.swaps("refused") == 1)
+        until(lambda: member.swaps("rolled_back") == 1)
     with rig.worker("b") as later:
         assert later.version == "one"
         until(lambda: "two was refused" in later.swapper.says())
@@ -214,7 +215,7 @@ def test_worker_that_starts_while_another_watches_takes_its_turn_and_never_a_ref
         until(lambda: "shadows with two" in member.swapper.says())
         with rig.worker("b") as later:
             assert later.version == "one"
-            until(lambda: member.swaps("refused") == 1)
+            until(lambda: member.swaps("rolled_back") == 1)
             until(lambda: "two was refused" in later.swapper.says())
             assert later.version == "one"
     assert rig.engines_in_turn("b") == [rig.first]

@@ -126,7 +126,7 @@ def test_what_cannot_be_served_here_is_not_tried_again_at_once_but_after_a_look(
 def test_worker_tells_the_line_what_it_refused_as_soon_as_redis_is_back(rig: Rig) -> None:
     rig.line.away = True
     with pytest.raises(ConnectionLost):
-        rig.swapper._refuse(Promotion("new", "today"), "too slow")
+        rig.swapper._refuse(Promotion("new", "today"), "too slow", "refused")
     rig.line.away = False
     rig.shelf.promote("new")
     rig.write("new")
@@ -326,10 +326,10 @@ def test_version_that_was_refused_and_promoted_again_is_watched_again(rig: Rig) 
 def test_refusal_reaches_the_registry_where_it_can_be_written(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rig.swapper._refuse(Promotion("new", "today"), "too slow")
+    rig.swapper._refuse(Promotion("new", "today"), "too slow", "refused")
     assert rig.shelf.marked == [("new", "today", "too slow", "line-1, me")]
     rig.shelf.away = True
-    rig.swapper._refuse(Promotion("newer", "today"), "too slow")
+    rig.swapper._refuse(Promotion("newer", "today"), "too slow", "refused")
     assert caplog.records[-1].msg == "registry.refusal_not_noted"
     assert rig.line.standing("newer") == "refused"
 

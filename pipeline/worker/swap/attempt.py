@@ -60,6 +60,7 @@ class Attempt:
         self._go_on = go_on
         self._say = say
         self._threads = EngineThreads()
+        self.judged = False  # parts carry the newcomer's name
 
     def run(self, load: Callable[[], Serving]) -> Ending:
         """Bring it in. What was loaded in vain is closed.
@@ -180,6 +181,7 @@ class Attempt:
         incumbent = self._in_force.serving
         self._threads.raise_again()
         fresh = self._in_force.take(newcomer, on_probation=True)
+        self.judged = True
         extra = {"from": incumbent.version or incumbent.name.version, "to": self._version}
         _log.info("swap.swapped", extra=extra)
         self._say(f"watches {self._version}")

@@ -187,7 +187,7 @@ class Swapper:
                 self._say(f"waits to take {wanted.version}: {trial.worker} tries it")
             elif trial is not None and self._trials.killed(trial):
                 why = f"{trial.tries} workers began to try it and died, the last was {trial.worker}"
-                self._refuse(wanted, why)
+                self._refuse(wanted, why, "refused")
             elif trial is None or trial.standing is not Standing.REFUSED:
                 self._trials.begin(wanted)
                 self._try(wanted)
@@ -206,7 +206,8 @@ class Swapper:
             self._trials.end(wanted)
             return
         except DoesNotHold as error:
-            self._refuse(wanted, str(error))
+            outcome = "rolled_back" if attempt.judged else "refused"
+            self._refuse(wanted, str(error), outcome)
             return
         if ending is not Ending.LEFT:
             self._around.telemetry.swapped("swapped")
@@ -241,8 +242,8 @@ class Swapper:
         _log.error("swap.kept", extra={"serves": self._in_force.serving.version, "why": why})
         self._say(f"keeps {self._in_force.serving.version}: {why}")
 
-    def _refuse(self, wanted: Promotion, why: str) -> None:
-        self._around.telemetry.swapped("refused")
+    def _refuse(self, wanted: Promotion, why: str, outcome: str) -> None:
+        self._around.telemetry.swapped(outcome)
         extra = {"version": wanted.version, "serves": self._in_force.serving.version, "why": why}
         _log.error("swap.refused", extra=extra)
         try:
