@@ -12,22 +12,17 @@ class Swaps:
         self._client = client
         self._keys = Keys(line)
         self.worker = worker
+        self._hold = Script(client.execute_command, "hold")
+        self._let_go = Script(client.execute_command, "let_go")
         self._note = Script(client.execute_command, "note")
 
     def hold(self, lasts_ms: int) -> bool:
         """Be the one that swaps, for the next `lasts_ms`; False while another worker is."""
-        with translated():
-            if self._client.set(self._keys.swap, self.worker, nx=True, px=lasts_ms):
-                return True
-            if self._client.get(self._keys.swap) != self.worker.encode():
-                return False
-            return bool(self._client.pexpire(self._keys.swap, lasts_ms))
+        return bool(self._hold([self._keys.swap], [self.worker, lasts_ms]))
 
     def let_go(self) -> None:
         """Leave the swap to the next worker."""
-        with translated():
-            if self._client.get(self._keys.swap) == self.worker.encode():
-                self._client.delete(self._keys.swap)
+        self._let_go([self._keys.swap], [self.worker])
 
     def lives(self, worker: str) -> bool:
         """Whether a worker of the line beats."""
