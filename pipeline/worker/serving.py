@@ -64,10 +64,13 @@ class InForce:
             self._on_probation, self._trouble = on_probation, ""
             return fresh
 
-    def prove(self) -> None:
-        """End the newcomer's probation: it stays."""
+    def prove(self, newcomer: Serving) -> bool:
+        """End the newcomer's probation: it stays; False where it judges no more."""
         with self._changing:
+            if self.serving is not newcomer:
+                return False
             self._on_probation = False
+            return True
 
     def go_back(self, failing: Serving, why: str) -> bool:
         """Let the old engine judge again from the next batch on, if the newcomer is on probation.

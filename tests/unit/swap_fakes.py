@@ -110,7 +110,8 @@ class Line:
 
     def let_go(self) -> None:
         self._ask()
-        self.holder = ""
+        if self.holder == self.worker:
+            self.holder = ""
 
     def lives(self, worker: str) -> bool:
         self._ask()

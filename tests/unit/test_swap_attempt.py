@@ -160,6 +160,21 @@ def test_lane_whose_engine_is_gone_goes_back_without_waiting_for_the_watch() -> 
     assert (way.version, way.new.closed) == ("old", True)
 
 
+def test_lane_that_goes_back_in_the_last_moment_is_not_taken_for_a_watch_that_held() -> None:
+    way = Way()
+
+    def last_tick() -> bool:
+        if way.version == "old":
+            return True
+        way.in_force.go_back(way.in_force.serving, "ten in a row")
+        return False
+
+    way.attempt._go_on = last_tick
+    with pytest.raises(DoesNotHold, match="ten in a row"):
+        way.run()
+    assert (way.version, way.new.closed) == ("old", True)
+
+
 def test_engine_that_has_held_does_not_go_back_by_itself() -> None:
     way = Way()
     way.when_new(answer([Decision.OK] * 20)).join(0)

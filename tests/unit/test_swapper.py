@@ -1,13 +1,15 @@
 """What a swapper does about what the registry's pointer says; its attempts are short."""
 
 import logging
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from swap_fakes import FlatEngine, Line, Shelf, Surroundings, serving
+from swap_fakes import At, FlatEngine, Line, Shelf, Surroundings, serving
 
 from engines.errors import EngineError
 from engines.fixed_engine import FixedPlan, write_fixed_engine
@@ -19,10 +21,11 @@ from pipeline.worker.swap.around import Pace
 from pipeline.worker.swap.load import Way
 from pipeline.worker.swap.registry import COPIES_KEPT, Promotion, Source
 from pipeline.worker.swap.start import open_promoted
-from pipeline.worker.swap.swapper import Swapper
+from pipeline.worker.swap.swapper import FIRST_RETRY_S, Swapper
 from pipeline.worker.swap.trials import KEPT, Trials
 
 WAY = Way("auto", "auto", 0, 0, skip_admission=False)
+WAIT_S = 10.0
 SHORT = Pace(shadow_frames=0, watch_frames=1, watch_s=0.0)
 REFUSED = Trial("new", "today", Standing.REFUSED, "other", "more parts are NG")
 
@@ -153,9 +156,6 @@ def test_error_that_nobody_expected_leaves_the_incumbent_judging(
 
     def told() -> bool:
         return any(record.msg == "swap.kept" for record in caplog.records)
-
-    import threading  # noqa: PLC0415
-    import time  # noqa: PLC0415
 
     thread = threading.Thread(target=swapper.run)
     thread.start()
@@ -332,6 +332,71 @@ def test_refusal_reaches_the_registry_where_it_can_be_written(
     rig.swapper._refuse(Promotion("newer", "today"), "too slow", "refused")
     assert caplog.records[-1].msg == "registry.refusal_not_noted"
     assert rig.line.standing("newer") == "refused"
+
+
+def test_worker_that_lost_its_lease_does_not_begin_to_judge(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.worker.swap.swapper.HOLD_EVERY_S", 0.0)
+    rig.write("new")
+    rig.shelf.promote("new")
+
+    def lose(name: str, folder: Path) -> Path:
+        rig.line.holder = "another"  # it ran out, and another worker began
+        return folder / name / "engine.fixed"
+
+    rig.shelf.fetch = lose  # type: ignore[method-assign]
+    rig.swapper.step()
+    assert (rig.version, rig.line.holder, rig.line.standing("new")) == ("old", "another", "")
+
+
+def test_lease_that_redis_could_not_renew_in_time_is_lost(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOLD_EVERY_S", "LEASE_MS"):
+        monkeypatch.setattr(f"pipeline.worker.swap.swapper.{name}", 0.0001)
+    assert not rig.swapper._lost_lease
+    rig.line.away = True
+    assert not rig.swapper._keep_lease(time.monotonic())
+
+
+def test_watch_goes_back_while_the_registry_does_not_answer(rig: Rig) -> None:
+    rig.write("new")
+    for _ in range(100):
+        rig.in_force.serving.record.answered(Decision.OK)
+    pace = Pace(look_s=0.0, shadow_frames=0, watch_frames=100, watch_s=60.0)
+    around = rig.surroundings.around()
+    swapper = Swapper(rig.in_force, rig.source, rig.line, WAY, around, pace)
+    rig.shelf.promote("new")
+    answers, asked = threading.Event(), threading.Event()
+    pointer = rig.shelf.pointer
+
+    def hang() -> At | None:
+        if rig.version == "new":
+            asked.set()
+            assert answers.wait(WAIT_S)
+        return pointer()
+
+    rig.shelf.pointer = hang  # type: ignore[method-assign]
+    stepping = threading.Thread(target=swapper.step)
+    stepping.start()
+    assert asked.wait(WAIT_S)
+    for _ in range(20):
+        rig.in_force.serving.record.answered(Decision.NG)
+    stepping.join(WAIT_S)
+    answers.set()
+    assert (rig.version, rig.line.standing("new")) == ("old", "refused")
+
+
+def test_wait_after_a_failure_belongs_to_one_promotion(rig: Rig) -> None:
+    rig.shelf.promote("bad")
+    for _ in range(8):
+        rig.swapper._retry_at_s = 0.0
+        rig.swapper.step()
+    assert rig.swapper._retry_s > 2 * FIRST_RETRY_S
+    rig.shelf.promote("other", "tomorrow")
+    rig.swapper.step()
+    assert rig.swapper._retry_s == FIRST_RETRY_S
 
 
 def test_only_so_many_promotions_are_remembered(rig: Rig) -> None:

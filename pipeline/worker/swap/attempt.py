@@ -50,7 +50,8 @@ class Attempt:
             in_force: who judges.
             around: the worker.
             pace: how long, how much.
-            go_on: called at every tick; False once the version is no longer wanted.
+            go_on: called at every tick, returns at once; False once the version is no longer
+                wanted.
             say: takes what the attempt is at.
         """
         self._version = version
@@ -187,11 +188,15 @@ class Attempt:
         self._say(f"watches {self._version}")
         try:
             ending = self._watch(fresh, incumbent)
+            self._prove(fresh)
         except DoesNotHold:
             self._in_force.drop_before(self._around.no_lane_uses_it)
             raise
-        self._in_force.prove()
         return ending
+
+    def _prove(self, fresh: Serving) -> None:
+        if not self._in_force.prove(fresh):  # a lane went back after the last look
+            raise DoesNotHold(self._in_force.trouble())
 
     def _watch(self, fresh: Serving, incumbent: Serving) -> Ending:
         """Compare its verdicts with the incumbent's last ones, until it gave enough of them."""
@@ -203,7 +208,7 @@ class Attempt:
         by_hand = self._around.set_by_hand()
         until_s = time.monotonic() + self._pace.watch_s
         looked_at = 0
-        while self._go_on():
+        while True:
             if self._in_force.serving is not fresh:  # a lane's engine was gone
                 raise DoesNotHold(self._in_force.trouble())
             if self._around.set_by_hand() != by_hand:
@@ -220,8 +225,9 @@ class Attempt:
             if over:
                 _log.info("swap.held", extra={"version": self._version, "verdicts": verdicts})
                 return Ending.HELD
+            if not self._go_on():
+                return Ending.UNWATCHED
             self._around.draining.wait(TICK_S)
-        return Ending.UNWATCHED
 
     def _compare(self, fresh: Serving, before: Figures, after: Figures) -> None:
         why = leaves(before, after, self._pace.slower, level(self._pace.watch_frames))

@@ -48,7 +48,9 @@ class Swapper:
         self._pace = pace
         self._nudged = threading.Event()
         self._wanted: Promotion | None = None
-        self._looked_s = self._held_s = float("-inf")
+        self._looking = threading.Lock()
+        self._looked_s = self._asked_s = self._held_s = float("-inf")
+        self._lost_lease = False
         self._failed: Promotion | None = None  # on this machine alone
         self._retry_s, self._retry_at_s = FIRST_RETRY_S, 0.0
         # taken warm without a new attempt: what the worker began with, and what held
@@ -57,7 +59,7 @@ class Swapper:
 
     def look(self) -> None:
         """Look at the registry at once, and try again what could not be served here."""
-        self._failed, self._retry_s = None, FIRST_RETRY_S
+        self._failed = None
         self._nudged.set()
 
     def says(self) -> str:
@@ -75,8 +77,7 @@ class Swapper:
             except (ConnectionLost, RedisFull) as error:
                 _log.warning("swap.waits", extra={"why": str(error)})
             except Exception as error:  # noqa: BLE001  # whatever fails here, parts are judged on
-                self._failed = self._wanted
-                self._fail_here(f"unexpected {type(error).__name__}: {error}")
+                self._fail_here(self._wanted, f"unexpected {type(error).__name__}: {error}")
                 _log.exception("swap.failed")
         with suppress(ConnectionLost, RedisFull):  # then it counts as a death: it is tried again
             self._trials.end_all()
@@ -104,12 +105,19 @@ class Swapper:
         return wanted != self._failed or time.monotonic() >= self._retry_at_s
 
     def _look_at_pointer(self) -> None:
-        self._nudged.clear()
-        self._looked_s = time.monotonic()
-        try:
-            self._wanted = self._source.promoted()
-        except EngineError as error:
-            self._say(f"keeps {self._in_force.serving.version}: the registry is away: {error}")
+        with self._looking:
+            self._nudged.clear()
+            self._looked_s = time.monotonic()
+            try:
+                self._wanted = self._source.promoted()
+            except EngineError as error:
+                version = self._in_force.serving.version
+                self._say(f"keeps {version}: the registry is away: {error}")
+
+    def _look_aside(self) -> None:
+        """Look in a thread, unless one is at it: a registry that hangs keeps nobody waiting."""
+        if not self._looking.locked():
+            threading.Thread(target=self._look_at_pointer, name="pointer", daemon=True).start()
 
     def _stay(self, wanted: Promotion, trial: Trial | None) -> None:
         """Serve what is promoted, and say so to the line once it held."""
@@ -129,6 +137,7 @@ class Swapper:
         self._say(f"serves {wanted.version}, as promoted")
 
     def _held(self, wanted: Promotion) -> None:
+        self._failed = None
         self._sound.add(wanted.version)
         self._trials.hold(wanted)
 
@@ -158,9 +167,8 @@ class Swapper:
             if taken:
                 self._went_back(earlier.version, why)
             return
-        self._failed = refused
         nothing = "; ".join(failures) or "no version before it is left"
-        self._fail_here(f"{refused.version} was refused ({why}), but {nothing}")
+        self._fail_here(refused, f"{refused.version} was refused ({why}), but {nothing}")
 
     def _went_back(self, version: str, why: str) -> None:
         self._sound.add(version)
@@ -177,10 +185,9 @@ class Swapper:
         self._source.remember(before.version)
 
     def _bring_in(self, wanted: Promotion) -> None:
-        if not self._agreement.hold(LEASE_MS):
+        if not self._take_lease():
             self._say(f"waits to take {wanted.version}: another worker of the line swaps")
             return
-        self._held_s = time.monotonic()
         try:
             trial = self._trials.of(wanted)  # the one who swapped last may have judged it
             if trial is not None and self._trials.busy(trial):
@@ -201,8 +208,7 @@ class Swapper:
         try:
             ending = attempt.run(partial(self._open, wanted.version))
         except CannotServe as error:
-            self._failed = wanted
-            self._fail_here(f"{wanted.version} cannot be served here: {error}")
+            self._fail_here(wanted, f"{wanted.version} cannot be served here: {error}")
             self._trials.end(wanted)
             return
         except DoesNotHold as error:
@@ -225,19 +231,38 @@ class Swapper:
         return open_serving(path, self._way, version, self._in_force.serving)
 
     def _goes_on(self, wanted: Promotion) -> bool:
-        """Keep the lease, and look whether the version is still wanted."""
-        now_s = time.monotonic()
-        if now_s - self._held_s >= HOLD_EVERY_S:
-            self._held_s = now_s
-            with suppress(ConnectionLost, RedisFull):  # then it runs out, and another may begin
-                self._agreement.hold(LEASE_MS)
-        if self._nudged.is_set() or now_s - self._looked_s >= self._pace.look_s:
-            self._look_at_pointer()
-        return self._wanted == wanted and not self._around.draining.is_set()
+        """Keep the lease, and look whether the version is still wanted.
 
-    def _fail_here(self, why: str) -> None:
-        self._retry_at_s = time.monotonic() + self._retry_s
-        self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
+        Who has lost the lease may not begin to judge with it; who judges watches to the end.
+        """
+        now_s = time.monotonic()
+        if now_s - self._asked_s >= HOLD_EVERY_S:
+            self._asked_s = now_s
+            self._lost_lease = self._lost_lease or not self._keep_lease(now_s)
+        if self._nudged.is_set() or now_s - self._looked_s >= self._pace.look_s:
+            self._look_aside()
+        judges = self._in_force.serving.version == wanted.version
+        may = judges or not self._lost_lease
+        return may and self._wanted == wanted and not self._around.draining.is_set()
+
+    def _take_lease(self) -> bool:
+        self._asked_s = self._held_s = time.monotonic()
+        self._lost_lease = not self._agreement.hold(LEASE_MS)
+        return not self._lost_lease
+
+    def _keep_lease(self, now_s: float) -> bool:
+        try:
+            held = self._agreement.hold(LEASE_MS)
+        except (ConnectionLost, RedisFull):
+            return now_s - self._held_s < LEASE_MS / 1000
+        if held:
+            self._held_s = now_s
+        return held
+
+    def _fail_here(self, wanted: Promotion | None, why: str) -> None:
+        again = wanted is not None and wanted == self._failed
+        self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S) if again else FIRST_RETRY_S
+        self._failed, self._retry_at_s = wanted, time.monotonic() + self._retry_s
         self._around.telemetry.swapped("kept")
         _log.error("swap.kept", extra={"serves": self._in_force.serving.version, "why": why})
         self._say(f"keeps {self._in_force.serving.version}: {why}")
