@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from swap_fakes import FlatEngine, Surroundings, serving
 
-from engines.errors import AdmissionError
+from engines.errors import AdmissionError, EngineError
 from pipeline.errors import CannotServe, DoesNotHold
 from pipeline.frames import Decision, Reason
 from pipeline.judge import Limits, Row
@@ -39,7 +39,7 @@ class Way:
         return serving("new", self.new)
 
     def run(self) -> Ending:
-        return self.attempt.run(self.load)
+        return self.attempt.run(lambda: self.load)
 
     @property
     def version(self) -> str:
@@ -78,28 +78,48 @@ def test_newcomer_judges_and_the_old_engine_stays_warm() -> None:
     assert way.new.calls >= 2, "it was not warmed"
 
 
-def test_engine_before_the_incumbent_is_closed_before_the_newcomer_is_loaded() -> None:
+def test_engine_before_the_incumbent_is_closed_before_the_newcomer_is_opened_and_not_earlier() -> (
+    None
+):
     way = Way()
     oldest = FlatEngine()
     way.in_force.before = serving("oldest", oldest)
-    closed_in_time: list[bool] = []
+    closed: list[bool] = []
 
-    def load() -> Serving:
-        closed_in_time.append(oldest.closed and way.surroundings.passed == 1)
+    def prepare() -> Callable[[], Serving]:
+        closed.append(oldest.closed)
+        return opens
+
+    def opens() -> Serving:
+        closed.append(oldest.closed and way.surroundings.passed == 1)
         raise AdmissionError("has not proved itself")
 
     with pytest.raises(CannotServe, match="not proved"):
-        way.attempt.run(load)
-    assert closed_in_time == [True]
+        way.attempt.run(prepare)
+    assert closed == [False, True]
     assert way.version == "old"
 
 
+def test_promotion_that_cannot_be_had_leaves_the_engine_before_warm() -> None:
+    way = Way()
+    oldest = FlatEngine()
+    way.in_force.before = serving("oldest", oldest)
+
+    def prepare() -> Callable[[], Serving]:
+        raise EngineError("the registry is away")
+
+    with pytest.raises(CannotServe, match="away"):
+        way.attempt.run(prepare)
+    assert way.in_force.before is not None
+    assert not oldest.closed
+
+
 def test_error_that_nobody_expected_is_not_taken_for_a_reason_to_keep() -> None:
-    def load() -> Serving:
+    def prepare() -> Callable[[], Serving]:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        Way().attempt.run(load)
+        Way().attempt.run(prepare)
 
 
 @pytest.mark.parametrize("flaw", ["failing", "no number", "size"])
@@ -129,14 +149,17 @@ def test_worker_that_drains_does_not_wait_for_what_it_loads() -> None:
         return way.load()
 
     results: list[Ending] = []
-    running = threading.Thread(target=lambda: results.append(way.attempt.run(load)))
+    running = threading.Thread(target=lambda: results.append(way.attempt.run(lambda: load)))
     running.start()
     assert begun.wait(WAIT_S)
     way.surroundings.draining.set()
     running.join(WAIT_S)
     assert results == [Ending.LEFT]
     go_on.set()
-    assert way.version == "old"
+    until_s = time.monotonic() + WAIT_S
+    while not way.new.closed and time.monotonic() < until_s:
+        time.sleep(0.001)
+    assert (way.version, way.new.closed) == ("old", True), "nobody else could free it"
 
 
 def test_newcomer_that_leaves_the_band_is_closed_once_no_lane_uses_it() -> None:

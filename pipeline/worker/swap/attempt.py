@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from engines.errors import EngineError
 from pipeline.errors import CannotServe, DoesNotHold
@@ -21,6 +22,9 @@ SPARE_POLL_S = 0.005
 SPARE_WAIT_S = 1.0  # a line that never rests must not keep the newcomer out
 REDIS_QUIET_S = 1.0  # verdicts of a time when Redis was away say nothing of an engine
 _log = logging.getLogger(__name__)
+
+Prepare = Callable[[], Callable[[], Serving]]  # all that needs no engine's memory; gives what opens
+Made = TypeVar("Made")
 
 
 class Ending(enum.Enum):
@@ -63,7 +67,7 @@ class Attempt:
         self._threads = EngineThreads()
         self.judged = False  # parts carry the newcomer's name
 
-    def run(self, load: Callable[[], Serving]) -> Ending:
+    def run(self, prepare: Prepare) -> Ending:
         """Bring it in. What was loaded in vain is closed.
 
         Raises:
@@ -71,7 +75,7 @@ class Attempt:
             DoesNotHold: it failed on live frames; the incumbent judges.
         """
         self._say(f"loads {self._version}")
-        newcomer = self._loaded(load)
+        newcomer = self._loaded(prepare)
         if newcomer is None:
             return Ending.LEFT
         try:
@@ -85,45 +89,65 @@ class Attempt:
             return Ending.LEFT
         return self._swap(newcomer)
 
-    def take_at_once(self, load: Callable[[], Serving]) -> bool:
+    def take_at_once(self, prepare: Prepare) -> bool:
         """Let it judge as soon as it is loaded: it held before; False where the worker drains.
 
         Raises:
             CannotServe: not on this machine.
         """
         self._say(f"loads {self._version}")
-        newcomer = self._loaded(load)
+        newcomer = self._loaded(prepare)
         if newcomer is None:
             return False
         self._threads.raise_again()
         self._in_force.take(newcomer, on_probation=False)
         return True
 
-    def _loaded(self, load: Callable[[], Serving]) -> Serving | None:
-        """Load and warm it in a thread; None where the worker drains meanwhile."""
-        # two engines are in memory, never three
+    def _loaded(self, prepare: Prepare) -> Serving | None:
+        """Load and warm it; None where the worker drains meanwhile."""
+        opens = self._aside(prepare)
+        if opens is None:
+            return None
+        # two engines are in memory, never three; and the one before is warm for as long as can be
         self._in_force.drop_before(self._around.no_lane_uses_it)
-        done: list[Serving | Exception] = []
+        return self._aside(lambda: self._warmed(opens()))
+
+    def _aside(self, make: Callable[[], Made]) -> Made | None:
+        """Make something in a thread that yields to all; None where the worker drains meanwhile.
+
+        Raises:
+            CannotServe: it cannot be made here.
+        """
+        done: list[Made | Exception] = []
+        handing = threading.Lock()
+        left = threading.Event()
 
         def work() -> None:
             self._threads.lower()
             try:
-                done.append(self._warmed(load()))
+                made: Made | Exception = make()
             except Exception as error:  # noqa: BLE001  # the edge of a thread: raised below
-                done.append(error)
+                made = error
+            with handing:
+                if not left.is_set():
+                    done.append(made)
+                elif isinstance(made, Serving):
+                    made.close()
 
         loader = threading.Thread(target=work, name="loader", daemon=True)
         loader.start()
         while loader.is_alive():
             loader.join(TICK_S)
             self._go_on()
-            if self._around.draining.is_set():
-                return None  # loading cannot be interrupted, and the process ends now
-        if isinstance(done[0], Serving):
-            return done[0]
+            with handing:
+                if self._around.draining.is_set() and not done:
+                    left.set()  # loading cannot be interrupted, and the process ends now
+                    return None
         if isinstance(done[0], (EngineError, OSError)):
             raise CannotServe(str(done[0])) from done[0]
-        raise done[0]
+        if isinstance(done[0], Exception):
+            raise done[0]
+        return done[0]
 
     def _warmed(self, newcomer: Serving) -> Serving:
         """Warm it, unless the line's frames do not fit it."""

@@ -17,7 +17,7 @@ from pipeline.wire import Standing, Trial
 from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.swap.around import Agreement, Around, Pace
 from pipeline.worker.swap.attempt import Attempt, Ending
-from pipeline.worker.swap.load import Way, open_serving
+from pipeline.worker.swap.load import Way, prepare_serving
 from pipeline.worker.swap.registry import Promotion, Source
 from pipeline.worker.swap.trials import Trials
 
@@ -160,7 +160,7 @@ class Swapper:
                 continue
             attempt = self._attempt(earlier.version, lambda: True)
             try:
-                taken = attempt.take_at_once(partial(self._open, earlier.version))
+                taken = attempt.take_at_once(partial(self._prepare, earlier.version))
             except CannotServe as error:
                 failures.append(f"{earlier.version} cannot be served here: {error}")
                 continue
@@ -206,7 +206,7 @@ class Swapper:
     def _try(self, wanted: Promotion) -> None:
         attempt = self._attempt(wanted.version, lambda: self._goes_on(wanted))
         try:
-            ending = attempt.run(partial(self._open, wanted.version))
+            ending = attempt.run(partial(self._prepare, wanted.version))
         except CannotServe as error:
             self._fail_here(wanted, f"{wanted.version} cannot be served here: {error}")
             self._trials.end(wanted)
@@ -226,9 +226,9 @@ class Swapper:
     def _attempt(self, version: str, go_on: Callable[[], bool]) -> Attempt:
         return Attempt(version, self._in_force, self._around, self._pace, go_on, self._say)
 
-    def _open(self, version: str) -> Serving:
+    def _prepare(self, version: str) -> Callable[[], Serving]:
         path = self._source.fetch(version)
-        return open_serving(path, self._way, version, self._in_force.serving)
+        return prepare_serving(path, self._way, version, self._in_force.serving)
 
     def _goes_on(self, wanted: Promotion) -> bool:
         """Keep the lease, and look whether the version is still wanted.
