@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -253,6 +254,59 @@ def test_shadow_counts_decisions_and_normalised_scores_that_differ() -> None:
     assert run.seen.mean == pytest.approx((0.6 - 1 / 3) / 2)
     run.score_one(limits)  # nothing is left
     assert run.seen.frames == 2
+
+
+def offered(run: ShadowRun, scores: list[float]) -> None:
+    held = SimpleNamespace(pixels=np.zeros((2, 2, 3), np.uint8))
+    rows = [Row(score, np.zeros((2, 2), np.float32)) for score in scores]
+    run.offer([held] * len(rows), rows, Limits(0.5, 0.5))  # type: ignore[list-item]
+
+
+def test_shadow_takes_every_ng_frame_and_scores_it_first() -> None:
+    run = ShadowRun(serving("new", FlatEngine()), share=0.25)
+    offered(run, [0.9, 0.1, 0.1, 0.1, 0.1, 0.9])
+    run.score_one(Limits(0.5, 0.5))
+    run.score_one(Limits(0.5, 0.5))
+    assert (run.seen.frames, run.seen.ng, run.seen.passed) == (2, 2, 2)
+    for _ in range(3):
+        run.score_one(Limits(0.5, 0.5))
+    assert (run.seen.frames, run.seen.ng) == (3, 2)
+
+
+@pytest.mark.parametrize(("says", "ending"), [(0.0, "passes all 14"), (0.9, "")])
+def test_newcomer_that_passes_every_ng_of_the_incumbent_never_judges(
+    says: float, ending: str
+) -> None:
+    way = Way(replace(AT_ONCE, shadow_frames=1, shadow_share=1.0, watch_s=0.0))
+    way.new.says = says
+    left = iter([0.9] * 14 + [0.1])
+
+    def go_on() -> bool:
+        shadow = way.in_force.shadow
+        if isinstance(shadow, ShadowRun):
+            offered(shadow, list(islice(left, 1)))
+        return True
+
+    way.attempt._go_on = go_on
+    if not ending:
+        assert way.run() is Ending.HELD
+        return
+    with pytest.raises(DoesNotHold, match=ending):
+        way.run()
+    assert (way.version, way.new.closed, way.attempt.judged) == ("old", True, False)
+
+
+@pytest.mark.parametrize("verdicts", [3, 100])
+def test_watch_that_has_little_to_compare_with_says_so(
+    verdicts: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    way = Way(replace(AT_ONCE, watch_s=0.0))
+    for _ in range(verdicts):
+        way.in_force.serving.record.answered(Decision.OK)
+    assert way.run() is Ending.HELD
+    said = "only 3 verdicts" in way.said[-1]
+    warned = "swap.little_to_compare_with" in [record.msg for record in caplog.records]
+    assert said == warned == (verdicts == 3)
 
 
 @pytest.mark.parametrize(("share", "taken"), [(1.0, 3), (0.5, 1), (0.25, 0)])

@@ -12,7 +12,7 @@ from pipeline.errors import CannotServe, DoesNotHold
 from pipeline.worker.record import Figures
 from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.swap.around import Around, Pace
-from pipeline.worker.swap.band import LOOK_EVERY, leaves, level
+from pipeline.worker.swap.band import LITTLE, LOOK_EVERY, leaves, level, passes_all
 from pipeline.worker.swap.load import warm
 from pipeline.worker.swap.priority import EngineThreads
 from pipeline.worker.swap.shadow import ShadowRun
@@ -180,7 +180,7 @@ class Attempt:
         until_s = time.monotonic() + self._pace.shadow_s
         self._in_force.shadow = run
         try:
-            while run.seen.frames < self._pace.shadow_frames and time.monotonic() < until_s:
+            while run.by_chance < self._pace.shadow_frames and time.monotonic() < until_s:
                 if not self._go_on():
                     return
                 if run.wait(TICK_S):
@@ -193,6 +193,8 @@ class Attempt:
             self._in_force.shadow = None
         extra = {"version": self._version, "found": run.seen.sentence()}
         _log.info("swap.shadowed", extra=extra)
+        if why := passes_all(run.seen.ng, run.seen.passed):
+            raise DoesNotHold(why)
 
     def _publish(self, run: ShadowRun) -> None:
         seen, telemetry = run.seen, self._around.telemetry
@@ -209,7 +211,7 @@ class Attempt:
         self.judged = True
         extra = {"from": incumbent.version or incumbent.name.version, "to": self._version}
         _log.info("swap.swapped", extra=extra)
-        self._say(f"watches {self._version}")
+        self._say_what_is_compared(incumbent)
         try:
             ending = self._watch(fresh, incumbent)
             self._prove(fresh)
@@ -217,6 +219,18 @@ class Attempt:
             self._in_force.drop_before(self._around.no_lane_uses_it)
             raise
         return ending
+
+    def _say_what_is_compared(self, incumbent: Serving) -> None:
+        verdicts = incumbent.record.figures(lambda *_: 0.0).frames
+        if verdicts >= LITTLE:
+            self._say(f"watches {self._version}")
+            return
+        self._say(
+            f"watches {self._version}, but the engine before gave only {verdicts} verdicts to "
+            "compare with: look at its verdicts yourself"
+        )
+        extra = {"version": self._version, "verdicts_before": verdicts, "wanted": LITTLE}
+        _log.warning("swap.little_to_compare_with", extra=extra)
 
     def _prove(self, fresh: Serving) -> None:
         if not self._in_force.prove(fresh):  # a lane went back after the last look
