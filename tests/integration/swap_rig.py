@@ -26,7 +26,7 @@ from pipeline.streams.work import Work
 from pipeline.telemetry import Telemetry
 from pipeline.verdicts import read_verdict
 from pipeline.wire import Head, encode_head
-from pipeline.worker.loop import Options, Worker, capacity
+from pipeline.worker.loop import Options, Worker
 from pipeline.worker.post import Post
 from pipeline.worker.serving import InForce
 from pipeline.worker.swap.around import Around, Pace
@@ -153,7 +153,7 @@ class SwapRig:
             Work(self.link.client, self.line, name, Limits()),
             self.controls,
             Telemetry(self.line),
-            Tray(capacity(4, 1)),
+            Tray(in_force.room),
             Rings(lambda _: None),  # type: ignore[arg-type,return-value]
         )
         worker = Worker(post, in_force, Options(0.0, 3, None, None), follow)

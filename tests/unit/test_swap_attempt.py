@@ -242,6 +242,14 @@ def test_what_came_while_redis_was_away_is_not_held_against_the_newcomer() -> No
     assert way.version == "new"
 
 
+def test_newcomer_with_more_lanes_than_the_worker_runs_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    way = Way(replace(AT_ONCE, watch_s=0.0))
+    way.attempt.run(lambda: lambda: serving("new", way.new, FlatEngine()))
+    assert "swap.lanes_rest" in [record.msg for record in caplog.records]
+
+
 def test_shadow_counts_decisions_and_normalised_scores_that_differ() -> None:
     run = ShadowRun(serving("new", FlatEngine(score=0.75)), share=1.0)
     limits = Limits(0.5, 0.5)

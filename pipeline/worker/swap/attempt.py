@@ -153,6 +153,7 @@ class Attempt:
         """Warm it, unless the line's frames do not fit it."""
         try:
             self._check_size(newcomer)
+            self._say_if_lanes_rest(newcomer)
             warm(newcomer, self._wait_for_spare_time)
         except BaseException:
             newcomer.close()
@@ -168,6 +169,13 @@ class Attempt:
                 f"{usual[0]}x{usual[1]}: promote one of that size, or restart cameras with another "
                 "--size, and workers"
             )
+
+    def _say_if_lanes_rest(self, newcomer: Serving) -> None:
+        lanes, runs = len(newcomer.lanes), self._in_force.lanes
+        if lanes > runs:
+            do = "restart the worker to use them all"
+            extra = {"version": self._version, "lanes": lanes, "used": runs, "do": do}
+            _log.warning("swap.lanes_rest", extra=extra)
 
     def _wait_for_spare_time(self) -> None:
         until_s = time.monotonic() + SPARE_WAIT_S
