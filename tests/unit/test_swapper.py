@@ -167,6 +167,7 @@ def test_error_that_nobody_expected_leaves_the_incumbent_judging(
     thread.join(10)
     assert shelf.fetched == ["new"], "it tries again only after a while"
     assert "RuntimeError" in swapper.says()
+    assert rig.line.standing("new", "first") == "", "others may try it"
     assert rig.version == "old"
     assert {record.levelno for record in caplog.records} == {logging.ERROR}
 
@@ -348,6 +349,16 @@ def test_worker_that_lost_its_lease_does_not_begin_to_judge(
     rig.shelf.fetch = lose  # type: ignore[method-assign]
     rig.swapper.step()
     assert (rig.version, rig.line.holder, rig.line.standing("new")) == ("old", "another", "")
+
+
+def test_worker_that_judges_with_the_newcomer_watches_on_without_its_lease(rig: Rig) -> None:
+    rig.shelf.promote("new")
+    rig.swapper._look_at_pointer()
+    rig.swapper._asked_s = time.monotonic()
+    rig.swapper._lost_lease = True
+    assert not rig.swapper._goes_on(Promotion("new", "today"))
+    rig.in_force.take(serving("new"), on_probation=True)
+    assert rig.swapper._goes_on(Promotion("new", "today"))
 
 
 def test_lease_that_redis_could_not_renew_in_time_is_lost(

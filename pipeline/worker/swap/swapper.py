@@ -215,6 +215,9 @@ class Swapper:
             outcome = "rolled_back" if attempt.judged else "refused"
             self._refuse(wanted, str(error), outcome)
             return
+        except BaseException:
+            self._trials.end(wanted)  # a bug of ours: others may try
+            raise
         if ending is not Ending.LEFT:
             self._around.telemetry.swapped("swapped")
             self._source.remember(wanted.version)
