@@ -1,8 +1,9 @@
 """Compiling an engine in another process, for one that must not feel it.
 
 A worker that judges parts takes what comes out of it in a quarter to a half of the CPU time that
-compiling takes (docs/experiments.md). The other process runs where a core would be idle; what it
-made comes through an unlinked file: nothing foreign is ever read, and nothing is left behind.
+compiling takes (docs/experiments.md). The other process runs where a core would be idle, and ends
+with the one that asked; what it made comes through an unlinked file: nothing foreign is ever read,
+and nothing is left behind.
 """
 
 import logging
@@ -10,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,7 +38,7 @@ def prepare(path: Path, backend: Backend, device: str, threads: int) -> bytes | 
     words = [sys.executable, "-m", "engines.prepare", str(path), str(threads)]
     try:
         with tempfile.TemporaryFile() as file:
-            with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file) as process:
+            with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=file) as process:
                 _yield_to_all(process.pid)
                 _finish(process)
             file.seek(0)
@@ -64,8 +66,20 @@ def _finish(process: subprocess.Popen[bytes]) -> None:
         raise subprocess.CalledProcessError(status, process.args)
 
 
+def end_with_parent() -> None:
+    """End this process as soon as nobody holds the other end of its standard input."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _main(path: Path, threads: int) -> None:
     """Compile `path` and write what came out to the standard output, which is nobody else's."""
+    end_with_parent()
     out = os.dup(1)
     os.dup2(2, 1)  # libraries may print
     from engines.openvino_engine import compiled_bytes  # noqa: PLC0415  # only in this process

@@ -50,15 +50,15 @@ class Promotions:
         self._seen = True
         return promoted
 
-    def point(self, choose: Callable[[Pointer | None], str], by: str) -> Pointer:
-        """Put what `choose` names, given what is in force, into force.
+    def point(self, choose: Callable[[PromotedRecord | None], str], by: str) -> Pointer:
+        """Put what `choose` names, given the promotions so far, into force.
 
         Where that is in force already, nothing is written. What `choose` raises changes nothing.
         """
         with self._store.locked("promote"):
             promoted = self.read()
             now = promoted.in_force if promoted else None
-            name = choose(now)
+            name = choose(promoted)
             if now is not None and now.promoted == name:
                 return now
             who = " ".join(by.split())[:_BY_CHARACTERS]

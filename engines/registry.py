@@ -15,8 +15,16 @@ from engines.errors import BrokenVersion, RegistryAway, UnknownVersion
 from engines.local_copy import take_admission, whole_copy
 from engines.manifest import Manifest, read_manifest
 from engines.promotions import Promotions
+from engines.refusals import Refusals
 from engines.registration import prepare
-from engines.registry_files import Pointer, Version, VersionRecord, is_version_name, version_name
+from engines.registry_files import (
+    Pointer,
+    PromotedRecord,
+    Version,
+    VersionRecord,
+    is_version_name,
+    version_name,
+)
 from engines.store import Store, file_locked, open_store
 from engines.versions import Versions
 
@@ -42,6 +50,7 @@ class Registry:
         self._store = store or open_store(url)
         self._versions = Versions(self._store, url)
         self._promotions = Promotions(self._store, url)
+        self._refusals = Refusals(self._store)
 
     def versions(self) -> list[Version]:
         """List the versions, oldest first; those whose record is damaged are left out."""
@@ -103,6 +112,34 @@ class Registry:
         promoted = self._promotions.read()
         return [promoted.in_force, *promoted.earlier] if promoted else []
 
+    def standing(self) -> Pointer | None:
+        """Give the newest promotion that no line refused: what lines serve.
+
+        What is in force where all were refused; None where nothing was promoted yet.
+        """
+        promotions = _latest(self.history())
+        sound = (pointer for pointer in promotions if not self._refusals.hit(pointer))
+        return next(sound, promotions[0] if promotions else None)
+
+    def is_refused(self, promotion: Pointer) -> bool:
+        """Whether a line refused this very promotion on live frames."""
+        return self._refusals.hit(promotion)
+
+    def refuse(self, name: str, promoted_at: str, why: str, by: str) -> None:
+        """Note that a line refused a promotion on live frames: no rollback lands on it.
+
+        Args:
+            name: the version.
+            promoted_at: which promotion of it, as the pointer says.
+            why: what was wrong.
+            by: line and worker.
+
+        Raises:
+            UnknownVersion: there is none of that name.
+            RegistryAway: it cannot be written here.
+        """
+        self._refusals.put(self._record(name).name, promoted_at, why, by)
+
     def register(self, engine: Path, extra: Mapping[str, bytes] = _NO_EXTRA) -> Version:
         """Add an engine file, its manifest, a plan's kernels, and `extra` files by name.
 
@@ -145,10 +182,11 @@ class Registry:
     def rollback(self, by: str) -> Pointer:
         """Put the version before into force again; a second rollback returns.
 
+        The newest before that no line refused since it was promoted last.
         Only the sizes of its files are looked at, for haste: workers hash what they fetch.
 
         Raises:
-            UnknownVersion: nothing was in force before.
+            UnknownVersion: nothing was in force before that was not refused.
             BrokenVersion: files of it are missing or cut short; nothing changed.
             RegistryAway: as for `promote`.
         """
@@ -184,15 +222,21 @@ class Registry:
                 "full, then try again"
             ) from error
 
-    def _before(self, now: Pointer | None) -> str:
-        if now is None or now.previous is None:
+    def _before(self, promoted: PromotedRecord | None) -> str:
+        if promoted is None or not promoted.earlier:
             raise UnknownVersion(
                 f"the registry {self.url} had no version in force before "
-                f"{now.promoted if now else 'this'}: promote one by its name"
+                f"{promoted.in_force.promoted if promoted else 'this'}: promote one by its name"
             )
-        record = self._record(now.previous)
-        self._versions.measure(record)
-        return record.name
+        for pointer in _latest([promoted.in_force, *promoted.earlier])[1:]:
+            if not self._refusals.hit(pointer):
+                record = self._record(pointer.promoted)
+                self._versions.measure(record)
+                return record.name
+        raise UnknownVersion(
+            f"every version that was in force before {promoted.in_force.promoted} in the registry "
+            f"{self.url} was refused on live frames: promote one by its name"
+        )
 
     @contextmanager
     def _told_apart(self) -> Iterator[None]:
@@ -215,3 +259,11 @@ class Registry:
             f"the registry {self.url} holds no version {name!r:.90}: engine-registry list shows "
             "what it holds"
         )
+
+
+def _latest(history: list[Pointer]) -> list[Pointer]:
+    """Give each version's latest promotion, newest first."""
+    latest: dict[str, Pointer] = {}
+    for pointer in history:
+        latest.setdefault(pointer.promoted, pointer)
+    return list(latest.values())

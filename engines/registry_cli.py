@@ -75,7 +75,10 @@ class PromoteSettings(_ChangeSettings):
 
 
 class RollbackSettings(_ChangeSettings):
-    """Put the version before into force again; a second rollback returns."""
+    """Put the version before into force again; a second rollback returns.
+
+    What a line refused on live frames is passed over: promote it by its name.
+    """
 
 
 class FetchSettings(_RegistrySettings):
@@ -106,18 +109,20 @@ def run_list(settings: ListSettings) -> None:
     """Print the versions and the last promotions."""
     opened = Registry(settings.registry)
     (versions, damaged), history = opened.survey(), opened.history()
+    refused = [pointer for pointer in history if opened.is_refused(pointer)]
     if settings.as_json:
         _write_json(
             {
                 "versions": [asdict(version) for version in versions],
                 "damaged": damaged,
                 "promotions": [asdict(pointer) for pointer in history],
+                "refused": [asdict(pointer) for pointer in refused],
             }
         )
         return
     from engines.registry_tables import print_registry  # noqa: PLC0415  # rich is slow to import
 
-    print_registry(settings.registry, versions, damaged, history)
+    print_registry(settings.registry, versions, damaged, history, refused)
 
 
 def run_show(settings: ShowSettings) -> None:

@@ -5,6 +5,7 @@ REGISTRY/promoted.json             the version in force, the one before, who and
 REGISTRY/versions/NAME/version.json   written last: a version without it is not there
 REGISTRY/versions/NAME/protoad.onnx   and protoad.onnx.json, a plan's kernels
 REGISTRY/versions/NAME/0123456789ab-gate.json   an extra file, under its hash
+REGISTRY/refusals/NAME.json        a promotion of it that a line refused on live frames
 ```
 A version's name says what it decides: the engine's bytes and its thresholds are hashed into it, so
 a calibration alone is another version, and the same engine registered twice is one.
@@ -22,6 +23,7 @@ from engines.manifest import Manifest, Thresholds
 
 PROMOTED = "promoted.json"
 VERSIONS = "versions"
+REFUSALS = "refusals"
 VERSION = "version.json"
 MAX_RECORD_BYTES = 1 << 20
 MAX_EXTRA_BYTES = 16 << 20
@@ -128,7 +130,17 @@ class PromotedRecord(_Record):
     earlier: list[Pointer] = Field(default=[], description="newest first")
 
 
-Record = TypeVar("Record", VersionRecord, PromotedRecord)
+class RefusalRecord(_Record):
+    """A file of `refusals/`."""
+
+    version: VersionName
+    promoted_at: Time = Field(description="promoted once more, the version may try again")
+    why: str
+    by: str = Field(description="line and worker")
+    at: Time
+
+
+Record = TypeVar("Record", VersionRecord, PromotedRecord, RefusalRecord)
 
 
 def parse_record(kind: type[Record], content: bytes) -> Record:

@@ -15,10 +15,14 @@ _GATE_COLUMNS = ("incumbent", "candidate", "difference", "low", "high")
 
 
 def print_registry(
-    url: str, versions: list[Version], damaged: list[str], history: list[Pointer]
+    url: str,
+    versions: list[Version],
+    damaged: list[str],
+    history: list[Pointer],
+    refused: list[Pointer],
 ) -> None:
     """Print a row for each version, newest first, then the last promotions."""
-    _print(_registry(url, versions, damaged, history))
+    _print(_registry(url, versions, damaged, history, refused))
 
 
 def print_version(
@@ -36,7 +40,11 @@ def _print(report: RenderableType) -> None:
 
 
 def _registry(
-    url: str, versions: list[Version], damaged: list[str], history: list[Pointer]
+    url: str,
+    versions: list[Version],
+    damaged: list[str],
+    history: list[Pointer],
+    refused: list[Pointer],
 ) -> RenderableType:
     if not versions and not damaged:
         return Text(f"no version in {url} yet: engine-registry add ENGINE brings the first one")
@@ -51,7 +59,7 @@ def _registry(
         table.add_row(name, "", Text("DAMAGED: add it again", style="bold red"), "")
     if pointer is None:
         return Group(table, Text("none is in force: engine-registry promote VERSION"))
-    return Group(table, _promotions(history))
+    return Group(table, _promotions(history, refused))
 
 
 def _table(*columns: str, title: str) -> Table:
@@ -61,11 +69,17 @@ def _table(*columns: str, title: str) -> Table:
     return table
 
 
-def _promotions(history: list[Pointer]) -> Table:
-    table = _table("in force since", "version", "by", title="last promotions")
+def _promotions(history: list[Pointer], refused: list[Pointer]) -> Table:
+    table = _table("in force since", "version", "by", "", title="last promotions")
     for pointer in history[:_SHOWN_PROMOTIONS]:
-        table.add_row(_moment(pointer.at), pointer.promoted, Text(pointer.by))
+        table.add_row(
+            _moment(pointer.at), pointer.promoted, Text(pointer.by), _word(pointer, refused)
+        )
     return table
+
+
+def _word(pointer: Pointer, refused: list[Pointer]) -> Text:
+    return Text("refused by a line" if pointer in refused else "", style="red")
 
 
 def _state(name: str, pointer: Pointer | None) -> str:

@@ -113,7 +113,7 @@ class Telemetry:
         self.taken_over = self._counter("taken_over", "frames taken over from dead workers")
         self._swaps = Counter(
             "prn_swaps",
-            "changes of the engine: swapped, kept, refused, rolled_back",
+            "changes of the engine: swapped, kept, refused before it judged, rolled_back",
             ["line", "outcome"],
             registry=self.registry,
         )

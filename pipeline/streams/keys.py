@@ -29,8 +29,9 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
                               is sent again within a day is not taken again
 {line}:swap          string   token of the worker that changes its engine now: one at a time. Runs
                               out soon after it
-{line}:refused       string   the latest promotion that was refused on live frames (wire): no worker
-                              of the line takes it, who has taken it goes back
+{line}:promotions    hash     what is known of each promotion, "VERSION AT" -> trial (wire): being
+                              tried, held, or refused on live frames: then no worker of the line
+                              takes it, who has taken it goes back. The last 64 noted, about
 {line}:dead          stream   dead letters. Fields: `why`, `e`, `m`, `d` (cut to its limit)
 {line}:worker:NAME   string   heartbeat of a worker (wire), gone a few seconds after it
 """
@@ -71,7 +72,7 @@ class Keys:
         self.labels = f"{self._tag}:labels"
         self.dead = f"{self._tag}:dead"
         self.swap = f"{self._tag}:swap"
-        self.refused = f"{self._tag}:refused"
+        self.promotions = f"{self._tag}:promotions"
 
     def camera(self, name: str) -> str:
         """Where a camera stands."""

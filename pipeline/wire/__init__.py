@@ -8,7 +8,7 @@ A judgement (field `j`):     v, judged, score, normalised, threshold, pixel_thre
 A label (field `l`):         v, entry, kind, defect, mask, predicted, outlines [[[y, x], ...], ...],
                              by, at_ns
 A control message:           v, kind, and what the kind needs
-A refused promotion:         v, version, promoted_at, why, worker
+A promotion's trial:         v, version, promoted_at, standing, worker, why, tries, noted_ms
 A key that is not listed is ignored, so a field may be added; `v` rises when a meaning changes.
 """
 
@@ -25,13 +25,14 @@ from pipeline.wire.judgement import MAX_REGIONS, decode_judgement, encode_judgem
 from pipeline.wire.label import MAX_CORNERS, MAX_OUTLINES, decode_label, encode_label
 from pipeline.wire.mask import pack_mask, unpack_mask
 from pipeline.wire.message import (
-    Refusal,
+    Standing,
+    Trial,
     decode_control,
-    decode_refusal,
     decode_report,
+    decode_trial,
     encode_control,
-    encode_refusal,
     encode_report,
+    encode_trial,
 )
 
 __all__ = [
@@ -42,21 +43,22 @@ __all__ = [
     "WIRE_VERSION",
     "Head",
     "Identity",
-    "Refusal",
     "RingPlace",
+    "Standing",
+    "Trial",
     "decode_control",
     "decode_head",
     "decode_identity",
     "decode_judgement",
     "decode_label",
-    "decode_refusal",
     "decode_report",
+    "decode_trial",
     "encode_control",
     "encode_head",
     "encode_judgement",
     "encode_label",
-    "encode_refusal",
     "encode_report",
+    "encode_trial",
     "pack_mask",
     "unpack_mask",
 ]

@@ -1,6 +1,7 @@
-"""What is said on a line beside frames: control messages, heartbeats, refused promotions."""
+"""What is said on a line beside frames: control messages, heartbeats, what became of promotions."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from pipeline.errors import UnreadableFrame
@@ -11,14 +12,25 @@ MAX_REPORT_BYTES = 65_536  # it says where each camera stands
 _WHY_CHARS = 200
 
 
+class Standing(StrEnum):
+    """What is known of a promotion."""
+
+    TRYING = "trying"  # by a worker that has not said yet how it ended
+    HELD = "held"  # on live frames
+    REFUSED = "refused"  # promoted once more, the version may try again
+
+
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A promotion that did not hold on live frames."""
+class Trial:
+    """What the workers of a line found out about a promotion."""
 
     version: str  # in the registry
-    promoted_at: str  # as the registry says it: promoted once more, the version may try again
-    why: str
-    worker: str  # who found it
+    promoted_at: str  # as the registry says it
+    standing: Standing
+    worker: str  # who says so
+    why: str = ""
+    tries: int = 1  # that were begun; each before the last took its worker with it
+    noted_ms: int = 0  # UTC, since the epoch
 
 
 def encode_control(kind: str, **fields: str | float | list[str]) -> bytes:
@@ -51,23 +63,37 @@ def decode_report(packed: bytes) -> dict[str, Any]:
     return Fields(packed, MAX_REPORT_BYTES, UnreadableFrame).everything()
 
 
-def encode_refusal(refusal: Refusal) -> bytes:
-    """Pack a refused promotion; a long reason is cut."""
+def encode_trial(trial: Trial) -> bytes:
+    """Pack what is known of a promotion; a long reason is cut."""
     return pack(
         {
-            "version": refusal.version,
-            "promoted_at": refusal.promoted_at,
-            "why": refusal.why[:_WHY_CHARS].encode(errors="replace").decode(),
-            "worker": refusal.worker,
+            "version": trial.version,
+            "promoted_at": trial.promoted_at,
+            "standing": trial.standing.value,
+            "worker": trial.worker,
+            "why": trial.why[:_WHY_CHARS].encode(errors="replace").decode(),
+            "tries": trial.tries,
+            "noted_ms": trial.noted_ms,
         }
     )
 
 
-def decode_refusal(packed: bytes) -> Refusal:
-    """Read a refused promotion.
+def decode_trial(packed: bytes) -> Trial:
+    """Read what is known of a promotion.
 
     Raises:
         UnreadableFrame: foreign bytes or another schema version.
     """
     fields = Fields(packed, MAX_MESSAGE_BYTES, UnreadableFrame)
-    return Refusal(*(fields.text(name) for name in ("version", "promoted_at", "why", "worker")))
+    standing = fields.text("standing")
+    if standing not in set(Standing):
+        raise UnreadableFrame(f"field 'standing': {standing!r:.80}")
+    return Trial(
+        fields.text("version"),
+        fields.text("promoted_at"),
+        Standing(standing),
+        fields.text("worker"),
+        fields.text("why"),
+        fields.whole("tries"),
+        fields.whole("noted_ms"),
+    )

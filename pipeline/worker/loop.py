@@ -48,11 +48,6 @@ def worker_name(device: str) -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{device}:{secrets.token_hex(3)}"
 
 
-def capacity(max_batch: int, lanes: int) -> int:
-    """How many entries a worker holds: batches on the engine, one ready, a few on their way."""
-    return (lanes + 1) * max_batch + 2
-
-
 def _join(threads: Iterable[threading.Thread], until_s: float) -> None:
     for thread in threads:
         thread.join(max(_LEAST_JOIN_S, until_s - time.monotonic()))

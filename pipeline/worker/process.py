@@ -20,7 +20,7 @@ from pipeline.streams.swaps import Swaps
 from pipeline.streams.work import Work
 from pipeline.telemetry import Telemetry, served
 from pipeline.worker.archivist import Archivist
-from pipeline.worker.loop import Worker, capacity, worker_name
+from pipeline.worker.loop import Worker, worker_name
 from pipeline.worker.post import Post
 from pipeline.worker.serving import InForce
 from pipeline.worker.settings import WorkerSettings
@@ -67,9 +67,8 @@ def _serve(
     name: str,
     follow: Callable[[Around], Swapper] | None,
 ) -> int:
-    serving = in_force.serving
     warn_if_apart(link.client)
-    post = _post(settings, link, name, capacity(serving.max_batch, len(serving.lanes)))
+    post = _post(settings, link, name, in_force)
     worker = Worker(post, in_force, settings.options(), follow)
     page = served(post.telemetry, settings.host, settings.port, worker.ailing, worker.not_ready)
     with page as port, stopped_by_signals(post.halt.draining.set):
@@ -84,7 +83,7 @@ def _serve(
     return 0
 
 
-def _post(settings: WorkerSettings, link: Link, name: str, room: int) -> Post:
+def _post(settings: WorkerSettings, link: Link, name: str, in_force: InForce) -> Post:
     limits = Limits(
         results_kept=settings.results_kept, results_bytes=int(settings.results_mb * (1 << 20))
     )
@@ -95,7 +94,7 @@ def _post(settings: WorkerSettings, link: Link, name: str, room: int) -> Post:
         Work(link.client, settings.line, name, limits),
         Controls(link.client, settings.line),
         telemetry,
-        Tray(room),
+        Tray(in_force.room),
         Rings(RingReader.attach),
         open_archivist(settings, telemetry),
     )

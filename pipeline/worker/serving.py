@@ -45,11 +45,17 @@ class InForce:
 
     def __init__(self, first: Serving) -> None:
         self.serving = first
+        self.lanes = len(first.lanes)  # that the worker runs, whatever comes after
         self.shadow: Shadow | None = None
         self.before: Serving | None = None  # still warm
         self._on_probation = False  # the newcomer goes back at the first sign of trouble
         self._trouble = ""
         self._changing = threading.Lock()
+
+    def room(self) -> int:
+        """How many entries a worker holds: batches on the engine, one ready, a few on their way."""
+        serving = self.serving
+        return (min(self.lanes, len(serving.lanes)) + 1) * serving.max_batch + 2
 
     def take(self, newcomer: Serving, *, on_probation: bool) -> Serving:
         """Let `newcomer` judge from the next batch on; the incumbent stays warm.
@@ -64,10 +70,13 @@ class InForce:
             self._on_probation, self._trouble = on_probation, ""
             return fresh
 
-    def prove(self) -> None:
-        """End the newcomer's probation: it stays."""
+    def prove(self, newcomer: Serving) -> bool:
+        """End the newcomer's probation: it stays; False where it judges no more."""
         with self._changing:
+            if self.serving is not newcomer:
+                return False
             self._on_probation = False
+            return True
 
     def go_back(self, failing: Serving, why: str) -> bool:
         """Let the old engine judge again from the next batch on, if the newcomer is on probation.

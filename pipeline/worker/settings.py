@@ -41,10 +41,13 @@ class WorkerSettings(LineSettings):
         default=None, description="where its engines are copied to; default: STATE_DIR/engines"
     )
     shadow_share: float = Field(
-        default=0.1, gt=0, le=1, description="share of live frames that a newcomer scores too, 0..1"
+        default=0.1,
+        gt=0,
+        le=1,
+        description="share of live frames that a newcomer scores too, beside every NG, 0..1",
     )
     shadow_frames: int = Field(
-        default=50, ge=0, description="frames that it scores so before it judges"
+        default=50, ge=0, description="frames of that share that it scores before it judges"
     )
     shadow_s: float = Field(
         default=60.0, ge=0, description="it judges after so many seconds, however many it scored"

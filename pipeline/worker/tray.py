@@ -29,7 +29,8 @@ class Held:
 class Tray:
     """Hands frames from reader to engine; knows every entry in hand until it is answered."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: Callable[[], int]) -> None:
+        """Take what says how many entries may be in hand; it may say otherwise at any time."""
         self._capacity = capacity
         self._changed = threading.Condition()
         self._frames: list[Held] = []
@@ -57,7 +58,7 @@ class Tray:
                 self._changed.notify_all()
 
     def _room(self) -> int:
-        return self._capacity - len(self._in_hand) - self._reserved
+        return self._capacity() - len(self._in_hand) - self._reserved
 
     @contextmanager
     def noting_answers(self) -> Iterator[set[str]]:

@@ -26,7 +26,7 @@ from pipeline.streams.work import Work
 from pipeline.telemetry import Telemetry
 from pipeline.verdicts import read_verdict
 from pipeline.wire import Head, encode_head
-from pipeline.worker.loop import Options, Worker, capacity
+from pipeline.worker.loop import Options, Worker
 from pipeline.worker.post import Post
 from pipeline.worker.serving import InForce
 from pipeline.worker.swap.around import Around, Pace
@@ -54,7 +54,6 @@ def until(done: Callable[[], bool]) -> None:
 @dataclass(frozen=True)
 class FakePointer:
     promoted: str
-    previous: str | None
     at: str
 
 
@@ -63,7 +62,8 @@ class FakeRegistry:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.now: FakePointer | None = None
+        self.promotions: list[FakePointer] = []
+        self.refused: list[tuple[str, str]] = []
         self.away = False
         self._steps = itertools.count()
 
@@ -75,13 +75,15 @@ class FakeRegistry:
         return write_fixed_engine(path, plan, 4, image_threshold).sha256
 
     def promote(self, version: str) -> None:
-        previous = self.now.promoted if self.now else None
-        self.now = FakePointer(version, previous, f"step {next(self._steps)}")
+        self.promotions.insert(0, FakePointer(version, f"step {next(self._steps)}"))
 
     def pointer(self) -> FakePointer | None:
+        return next(iter(self.history()), None)
+
+    def history(self) -> list[FakePointer]:
         if self.away:
             raise EngineError("nothing answers there")
-        return self.now
+        return list(self.promotions)
 
     def fetch(self, name: str, folder: Path) -> Path:
         copy = folder / name / "engine.fixed"
@@ -91,6 +93,11 @@ class FakeRegistry:
             shutil.copytree(self.home / name, folder / name)
         read_manifest(copy)
         return copy
+
+    def refuse(self, name: str, promoted_at: str, why: str, by: str) -> None:
+        assert FakePointer(name, promoted_at) in self.promotions
+        assert why
+        self.refused.append((name, by))
 
 
 def spoil(cache: Path, version: str) -> None:
@@ -146,7 +153,7 @@ class SwapRig:
             Work(self.link.client, self.line, name, Limits()),
             self.controls,
             Telemetry(self.line),
-            Tray(capacity(4, 1)),
+            Tray(in_force.room),
             Rings(lambda _: None),  # type: ignore[arg-type,return-value]
         )
         worker = Worker(post, in_force, Options(0.0, 3, None, None), follow)

@@ -12,7 +12,10 @@ from pipeline.frames import Decision
 from pipeline.streams.connect import Access
 from pipeline.streams.keys import Keys
 from pipeline.streams.link import linked
-from pipeline.wire import decode_refusal, encode_control
+from pipeline.streams.swaps import Swaps
+from pipeline.wire import Standing, decode_trial, encode_control
+from pipeline.worker.swap.registry import Promotion
+from pipeline.worker.swap.trials import Trials
 
 
 def plan(cost_ms: float = 1.0, fail_every: int | None = None) -> FixedPlan:
@@ -88,17 +91,19 @@ def test_newcomer_that_calls_too_many_parts_ng_is_rolled_back_and_refused_for_al
     with rig.worker("a") as member, rig.worker("b") as other, rig.camera():
         until(lambda: rig.offered > 200)
         rig.registry.promote("two")
-        until(lambda: member.swaps("refused") + other.swaps("refused") == 1)
-        refused, spared = (member, other) if member.swaps("refused") else (other, member)
+        until(lambda: member.swaps("rolled_back") + other.swaps("rolled_back") == 1)
+        refused, spared = (member, other) if member.swaps("rolled_back") else (other, member)
         until(lambda: "more parts are NG" in spared.swapper.says())
         assert (refused.version, spared.version) == ("one", "one")
+        assert (refused.swaps("refused"), spared.swaps("rolled_back")) == (0, 0)
         until(lambda: refused.in_force.before is None)
         name, first = refused.post.name, rig.first
         until(lambda: rig.engines_in_turn(name)[-1:] == [first])
-    packed = rig.link.client.get(Keys(rig.line).refused)
+    packed = rig.link.client.hget(Keys(rig.line).promotions, "two step 1")
     assert packed is not None
-    refusal = decode_refusal(packed)
-    assert (refusal.version, refusal.worker) == ("two", refused.post.name)
+    trial = decode_trial(packed)
+    assert (trial.standing, trial.worker) == (Standing.REFUSED, refused.post.name)
+    assert rig.registry.refused == [("two", f"{rig.line}, {refused.post.name}")]
     assert rig.engines_in_turn(name) == [first, second, first]
     assert rig.engines_in_turn(spared.post.name) == [first]
     verdicts = [verdict.decision for verdict in rig.verdicts()]
@@ -114,7 +119,7 @@ def test_version_that_was_refused_may_try_again_when_it_is_promoted_again(rig: S
         until(lambda: rig.offered > 200)
         for times in (1, 2):
             rig.registry.promote("two")
-            until(lambda times=times: member.swaps("refused") == times)  # type: ignore[misc]
+            until(lambda times=times: member.swaps("rolled_back") == times)  # type: ignore[misc]
             rig.registry.promote("one")
             until(lambda: member.swapper.says() == "serves one, as promoted")
 
@@ -124,7 +129,7 @@ def test_newcomer_that_fails_on_a_live_frame_never_judges(rig: SwapRig) -> None:
     with rig.worker("a") as member, rig.camera():
         rig.registry.promote("two")
         until(lambda: member.swaps("refused") == 1)
-        assert member.version == "one"
+        assert (member.version, member.swaps("rolled_back")) == ("one", 0)
     assert rig.engines_in_turn("a") == [rig.first]
     rig.proof()
 
@@ -134,7 +139,7 @@ def test_newcomer_that_is_too_slow_is_rolled_back(rig: SwapRig) -> None:
     with rig.worker("a") as member, rig.camera(rate=60):
         until(lambda: rig.offered > 60)
         rig.registry.promote("two")
-        until(lambda: member.swaps("refused") == 1)
+        until(lambda: member.swaps("rolled_back") == 1)
         until(lambda: "times as long as before" in member.swapper.says())
         assert member.version == "one"
 
@@ -153,13 +158,13 @@ def test_rollback_by_the_pointer_takes_the_warm_engine_without_loading(rig: Swap
         until(lambda: rig.offered > 50)
         lanes = member.in_force.serving.lanes
         rig.registry.promote("two")
-        until(lambda: member.version == "two")
+        until(lambda: member.swapper.says() == "serves two, as promoted")
         rig.registry.promote("one")
         until(lambda: member.version == "one")
         assert member.in_force.serving.lanes == lanes
         rig.registry.promote("two")
         until(lambda: member.version == "two")
-        assert member.swaps("swapped") == 3
+        until(lambda: member.swaps("swapped") == 3)
     rig.proof()
 
 
@@ -194,10 +199,50 @@ def test_worker_starts_with_the_version_before_where_the_promoted_one_was_refuse
     with rig.worker("a") as member, rig.camera():
         until(lambda: rig.offered > 200)
         rig.registry.promote("two")
-        until(lambda: member.swaps("refused") == 1)
+        until(lambda: member.swaps("rolled_back") == 1)
     with rig.worker("b") as later:
         assert later.version == "one"
         until(lambda: "two was refused" in later.swapper.says())
+
+
+def test_worker_that_starts_while_another_watches_takes_its_turn_and_never_a_refused_engine(
+    rig: SwapRig,
+) -> None:
+    rig.registry.add("two", plan(1.1), image_threshold=0.1)
+    with rig.worker("a", replace(BRISK, shadow_frames=100)) as member, rig.camera(rate=100):
+        until(lambda: rig.offered > 150)
+        rig.registry.promote("two")
+        until(lambda: "shadows with two" in member.swapper.says())
+        with rig.worker("b") as later:
+            assert later.version == "one"
+            until(lambda: member.swaps("rolled_back") == 1)
+            until(lambda: "two was refused" in later.swapper.says())
+            assert later.version == "one"
+    assert rig.engines_in_turn("b") == [rig.first]
+    rig.proof()
+
+
+def test_worker_that_serves_what_is_refused_later_loads_the_one_before(rig: SwapRig) -> None:
+    second = rig.registry.add("two", plan(1.1))
+    rig.registry.promote("two")
+    with rig.worker("a") as member, rig.camera():
+        until(lambda: member.swapper.says() == "serves two, as promoted")
+        assert member.in_force.before is None
+        Trials(Swaps(rig.link.client, rig.line, "other")).refuse(Promotion("two", "step 1"), "bad")
+        until(lambda: member.version == "one")
+        until(lambda: rig.engines_in_turn("a") == [second, rig.first])
+    rig.proof()
+
+
+def test_newcomer_that_killed_two_workers_is_refused(rig: SwapRig) -> None:
+    rig.registry.add("two", plan(1.1))
+    rig.registry.promote("two")
+    for name in ("dead", "dead too"):
+        Trials(Swaps(rig.link.client, rig.line, name)).begin(Promotion("two", "step 1"))
+    with rig.worker("a") as member, rig.camera():
+        assert member.version == "one"
+        until(lambda: "two was refused: 2 workers" in member.swapper.says())
+    rig.proof()
 
 
 def test_lease_of_a_dead_worker_runs_out(rig: SwapRig) -> None:

@@ -33,7 +33,7 @@ from pipeline.wire import (
     encode_report,
 )
 from pipeline.worker.archivist import Archivist
-from pipeline.worker.loop import Options, Worker, capacity
+from pipeline.worker.loop import Options, Worker
 from pipeline.worker.post import Post
 from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.tray import Tray
@@ -104,21 +104,22 @@ class Bench:
 
     @contextmanager
     def worker(self, name: str = "worker") -> Iterator[Worker]:
+        cost = CostPoint(batch=1, median_ms=self.curve_ms, p99_ms=self.curve_ms)
+        curve = CostCurve.through([cost])
+        engine = EngineName(MANIFEST.model, MANIFEST.version, MANIFEST.sha256)
+        serving = Serving(engine, MANIFEST.thresholds, tuple(self.lanes), curve, 4)
+        in_force = InForce(serving)
         post = Post(
             name,
             self.link,
             Work(self.link.client, self.line, name, self.limits),
             Controls(self.link.client, self.line),
             Telemetry(self.line),
-            Tray(capacity(4, len(self.lanes))),
+            Tray(in_force.room),
             Rings(RingReader.attach),
             self.archivist,
         )
-        cost = CostPoint(batch=1, median_ms=self.curve_ms, p99_ms=self.curve_ms)
-        curve = CostCurve.through([cost])
-        name = EngineName(MANIFEST.model, MANIFEST.version, MANIFEST.sha256)
-        serving = Serving(name, MANIFEST.thresholds, tuple(self.lanes), curve, 4)
-        worker = Worker(post, InForce(serving), Options(0.0, 3, None, None))
+        worker = Worker(post, in_force, Options(0.0, 3, None, None))
         thread = threading.Thread(target=worker.run, args=(WAIT_S,))
         thread.start()
         try:

@@ -15,6 +15,7 @@ from pipeline.errors import ConnectionLost
 from pipeline.frames import EngineName
 from pipeline.judge import Limits
 from pipeline.telemetry import Telemetry
+from pipeline.wire import Trial, decode_trial, encode_trial
 from pipeline.worker.serving import Serving
 from pipeline.worker.swap.around import Around
 
@@ -55,56 +56,92 @@ def serving(version: str, *engines: FlatEngine) -> Serving:
 @dataclass(frozen=True)
 class At:
     promoted: str
-    previous: str | None = None
     at: str = "today"
 
 
 class Shelf:
-    """A registry that holds nothing but a pointer; an engine file lies where it is told to."""
+    """A registry that holds nothing but its promotions; an engine file lies where it is told to."""
 
     def __init__(self, promoted: str = "") -> None:
-        self.now = At(promoted) if promoted else None
+        self.promotions: list[At] = [At(promoted, at="first")] if promoted else []
         self.away = False
         self.fetched: list[str] = []
+        self.marked: list[tuple[str, str, str, str]] = []
+
+    def promote(self, version: str, at: str = "today") -> None:
+        self.promotions.insert(0, At(version, at))
 
     def pointer(self) -> At | None:
+        return next(iter(self.history()), None)
+
+    def history(self) -> list[At]:
         if self.away:
             raise EngineError("nothing answers there")
-        return self.now
+        return list(self.promotions)
 
     def fetch(self, name: str, folder: Path) -> Path:
         self.fetched.append(name)
         (folder / name).mkdir(parents=True, exist_ok=True)
         return folder / name / "engine.fixed"
 
+    def refuse(self, name: str, promoted_at: str, why: str, by: str) -> None:
+        if self.away:
+            raise EngineError("nothing can be written there")
+        self.marked.append((name, promoted_at, why, by))
+
 
 class Line:
     """What the workers of a line agree on, with a Redis that may be away."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: str = "me") -> None:
+        self.worker = worker
         self.holder = ""
-        self.refusal: bytes | None = None
+        self.living = {"me"}
+        self.promotions: dict[str, bytes] = {}
         self.away = False
 
     def hold(self, lasts_ms: int) -> bool:
         assert lasts_ms > 0
         self._ask()
-        if self.holder not in {"", "me"}:
+        if self.holder not in {"", self.worker}:
             return False
-        self.holder = "me"
+        self.holder = self.worker
         return True
 
     def let_go(self) -> None:
         self._ask()
-        self.holder = ""
+        if self.holder == self.worker:
+            self.holder = ""
 
-    def refuse(self, refusal: bytes) -> None:
+    def lives(self, worker: str) -> bool:
         self._ask()
-        self.refusal = refusal
+        return worker in self.living
 
-    def refused(self) -> bytes | None:
+    def note(self, promotion: str, was: bytes, now: bytes) -> bool:
         self._ask()
-        return self.refusal
+        if self.promotions.get(promotion, b"") != was:
+            return False
+        self.promotions[promotion] = now
+        if not now:
+            del self.promotions[promotion]
+        return True
+
+    def noted(self, promotion: str) -> bytes:
+        self._ask()
+        return self.promotions.get(promotion, b"")
+
+    def notes(self) -> dict[str, bytes]:
+        self._ask()
+        return dict(self.promotions)
+
+    def put(self, trial: Trial) -> None:
+        """Note what another worker found."""
+        self.promotions[f"{trial.version} {trial.promoted_at}"] = encode_trial(trial)
+
+    def standing(self, version: str, at: str = "today") -> str:
+        """What is known of a promotion, in a word."""
+        packed = self.promotions.get(f"{version} {at}")
+        return "" if packed is None else str(decode_trial(packed).standing)
 
     def _ask(self) -> None:
         if self.away:

@@ -153,6 +153,7 @@ def test_check_refuses_what_is_wrong(wrong: str) -> None:
         "DriftOfCamera": "camera",
         "DriftOfProcess": "process",
         "EngineRefused": "refused",
+        "EngineKept": "kept",
         "EngineRolledBack": "rolled_back",
         "RetrainOverdue": "26",
     }.items(),

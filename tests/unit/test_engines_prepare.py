@@ -1,5 +1,7 @@
 """Compiling elsewhere: what comes out of it scores as what is compiled here."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,17 @@ def test_engine_that_cannot_be_compiled_is_left_to_whoever_asked(
     path.write_bytes(b"spoilt")
     assert prepare(path, "auto", "auto", 1) is None
     assert [record.msg for record in caplog.records] == ["engine.not_prepared"]
+
+
+def test_other_process_does_not_outlive_the_one_that_asked() -> None:
+    code = "import time; from engines.prepare import end_with_parent as e; e(); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            assert process.wait(20) == 1
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(("name", "backend"), [("a.fixed", "auto"), ("a.onnx", "onnxruntime")])

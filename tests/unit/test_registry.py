@@ -125,6 +125,34 @@ def test_history_is_bounded(
     assert len(registry.history()) == 4
 
 
+def test_rollback_passes_over_what_a_line_refused(registry: Registry, engines: list[Path]) -> None:
+    names = [registry.register(engine).name for engine in engines]
+    for name in names:
+        pointer = registry.promote(name, "night")
+        if name != names[0]:
+            registry.refuse(name, pointer.at, "more parts are NG", "line-1, a")
+    standing = registry.standing()
+    assert standing is not None
+    assert standing.promoted == names[0]
+    assert registry.rollback("anna").promoted == names[0]
+    with pytest.raises(UnknownVersion, match="refused on live frames"):
+        registry.rollback("anna")
+    again = registry.promote(names[2], "anna")
+    assert not registry.is_refused(again)
+    assert registry.standing() == again
+    assert registry.rollback("anna").promoted == names[0]
+
+
+def test_foreign_refusal_hinders_no_rollback(registry: Registry, engines: list[Path]) -> None:
+    names = [registry.register(engine).name for engine in engines]
+    for name in names:
+        registry.promote(name, "night")
+    overwrite(registry, f"refusals/{names[1]}.json", b"{")
+    assert registry.rollback("anna").promoted == names[1]
+    with pytest.raises(UnknownVersion):
+        registry.refuse("../../etc", "today", "why", "line-1, a")
+
+
 def test_there_is_nothing_to_go_back_to(registry: Registry, engines: list[Path]) -> None:
     name = registry.register(engines[0]).name
     with pytest.raises(UnknownVersion, match="no version in force before"):

@@ -8,12 +8,15 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from prn_fakes import tiny_prn
+from registry_fakes import make_engine
 
+from engines.registry import Registry
 from engines.residual.operator import DOMAIN, OPERATOR
 from trainer.dataset import Sample
 from trainer.errors import BudgetError, CheckpointError
 from trainer.retrain.budget import AFTER_FIT, fit_seconds
 from trainer.retrain.engine_prototypes import read_prototypes
+from trainer.retrain.incumbent import fetch_incumbent
 from trainer.retrain.prototype_diff import compare, draw_moves, say
 from trainer.retrain.weights import (
     begin_from,
@@ -160,3 +163,19 @@ def test_kept_network_is_restored_whole(tmp_path: Path) -> None:
         assert torch.equal(each, learned_tensors(old)[name]), name
     with pytest.raises(CheckpointError, match="lacks"):
         restore(new, {}, tmp_path / "network.safetensors")
+
+
+def test_retrain_begins_from_what_the_lines_serve_not_from_what_they_refused(
+    tmp_path: Path,
+) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    names = [
+        registry.register(make_engine(tmp_path / f"run{number}", cost_ms=number)).name
+        for number in range(2)
+    ]
+    for name in names:
+        pointer = registry.promote(name, "night")
+    registry.refuse(names[1], pointer.at, "fewer parts are NG", "line-1, a")
+    incumbent = fetch_incumbent(registry, tmp_path / "runs")
+    assert incumbent is not None
+    assert incumbent.name == names[0]

@@ -66,7 +66,7 @@ def held(entry_id: str) -> Held:
 
 
 def test_frame_that_comes_while_another_is_published_at_once_is_scored_after_it() -> None:
-    tray, writer = Tray(4), SlowWriter()
+    tray, writer = Tray(lambda: 4), SlowWriter()
     outbox: Outbox = queue.SimpleQueue()
     post: Any = SimpleNamespace(tray=tray, outbox=outbox, halt=Halt())
     serving = serving_of("quick", QuickEngine())
@@ -101,7 +101,7 @@ def test_engine_that_is_gone_gives_way_to_the_old_one_while_it_is_on_probation(
     *, on_probation: bool
 ) -> None:
     halt, outbox = Halt(), queue.SimpleQueue[Scored | Refused | None]()
-    post: Any = SimpleNamespace(tray=Tray(4), outbox=outbox, halt=halt)
+    post: Any = SimpleNamespace(tray=Tray(lambda: 4), outbox=outbox, halt=halt)
     in_force = InForce(serving_of("old", QuickEngine()))
     in_force.take(serving_of("new", GoneEngine()), on_probation=on_probation)
     limits = Limits(0.5, 0.5)

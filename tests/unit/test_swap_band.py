@@ -16,6 +16,7 @@ from pipeline.worker.swap.band import (
     half_or_more,
     leaves,
     level,
+    passes_all,
     share_rose,
 )
 
@@ -119,3 +120,19 @@ def test_level_is_shared_out_among_all_looks() -> None:
     levels = [level(frames) for frames in (1, LOOK_EVERY, 100, 500)]
     assert levels[0] == levels[1] == ALPHA / TESTS
     assert all(many > few for many, few in pairwise(levels[1:]))
+
+
+@pytest.mark.parametrize(
+    ("ng", "passed", "said"),
+    [(14, 14, True), (13, 13, False), (0, 0, False), (500, 499, False)],
+)
+def test_newcomer_that_finds_nothing_is_told_from_chance(ng: int, passed: int, said: bool) -> None:  # noqa: FBT001
+    assert bool(passes_all(ng, passed)) == said
+
+
+@pytest.mark.parametrize(("watched", "least"), [(500, 21), (200, 40), (100, 67)])
+def test_learning_page_says_what_the_band_cannot_see(watched: int, least: int) -> None:
+    """Where every defect passes, so many NG of the incumbent's last 500 let the band see it."""
+    after, alpha = figures(watched), level(watched)
+    assert leaves(figures(500, ng=least), after, 1.5, alpha)
+    assert not leaves(figures(500, ng=least - 1), after, 1.5, alpha)

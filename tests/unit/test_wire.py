@@ -1,5 +1,6 @@
 import contextlib
 import zlib
+from dataclasses import replace
 
 import msgpack
 import numpy as np
@@ -13,17 +14,18 @@ from pipeline.errors import ForeignVerdict, UnreadableFrame
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Region, Timings
 from pipeline.wire import (
     Head,
-    Refusal,
     RingPlace,
+    Standing,
+    Trial,
     decode_control,
     decode_head,
     decode_identity,
     decode_judgement,
-    decode_refusal,
+    decode_trial,
     encode_control,
     encode_head,
     encode_judgement,
-    encode_refusal,
+    encode_trial,
     pack_mask,
     unpack_mask,
 )
@@ -95,7 +97,7 @@ def test_foreign_bytes_are_refused_by_name(foreign: bytes) -> None:
     with pytest.raises(UnreadableFrame):
         decode_control(foreign)
     with pytest.raises(UnreadableFrame):
-        decode_refusal(foreign)
+        decode_trial(foreign)
 
 
 @given(heads, st.integers(0, 200))
@@ -172,11 +174,28 @@ def test_control_message_survives_the_wire() -> None:
     }
 
 
-@given(names, names, st.text(st.characters(exclude_categories=[]), max_size=400), names)
-def test_refusal_survives_the_wire(version: str, at: str, why: str, worker: str) -> None:
-    found = decode_refusal(encode_refusal(Refusal(version, at, why, worker)))
-    assert (found.version, found.promoted_at, found.worker) == (version, at, worker)
-    assert found.why == why[:200].encode(errors="replace").decode()
+trials = st.builds(
+    Trial,
+    names,
+    names,
+    st.sampled_from(Standing),
+    names,
+    st.text(st.characters(exclude_categories=[]), max_size=400),
+    st.integers(1, 99),
+    st.integers(0, 1 << 60),
+)
+
+
+@given(trials)
+def test_trial_survives_the_wire_with_its_reason_cut(trial: Trial) -> None:
+    why = trial.why[:200].encode(errors="replace").decode()
+    assert decode_trial(encode_trial(trial)) == replace(trial, why=why)
+
+
+def test_trial_that_stands_nowhere_is_refused() -> None:
+    packed = encode_trial(Trial("v1", "today", Standing.HELD, "worker"))
+    with pytest.raises(UnreadableFrame, match="hexd"):
+        decode_trial(packed.replace(b"held", b"hexd"))
 
 
 def test_judgement_of_an_earlier_release_has_no_cells() -> None:

@@ -23,12 +23,14 @@ class Incumbent:
 
 
 def fetch_incumbent(registry: Registry, runs: Path) -> Incumbent | None:
-    """Fetch what is in force; None where nothing is.
+    """Fetch what lines serve: what is in force, or the one before where they refused that.
+
+    Returns: None where nothing was ever promoted.
 
     Raises:
         RegistryError: it cannot be read, or is broken.
     """
-    pointer = registry.pointer()
+    pointer = registry.standing()
     if pointer is None:
         return None
     engine = registry.fetch(pointer.promoted, runs / _FOLDER)

@@ -86,7 +86,7 @@ class Promotion:
         return {"version": version.name, "left": left, "said": said}
 
     def _promote(self, version: str) -> Outcome:
-        now = self._registry.pointer()
+        now = self._registry.standing()
         rival = self._run.outcome("gate")
         assert rival is not None  # noqa: S101  # the stage before
         in_force = now.promoted if now else None

@@ -1,6 +1,7 @@
 """The swap: how a worker comes from the engine in force to the one that its registry names.
 
 registry  what is asked of a registry of engines, and where fetched files lie
+trials    what the line knows of each promotion: tried, held, refused
 load      an engine file -> what a worker serves with, if it may judge here
 priority  the newcomer's threads yield until it judges
 shadow    the newcomer scores live frames once their verdicts are out

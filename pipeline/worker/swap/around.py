@@ -14,6 +14,11 @@ from pipeline.worker.serving import Serving
 class Agreement(Protocol):
     """What the workers of a line agree on; `streams.swaps.Swaps` is one."""
 
+    @property
+    def worker(self) -> str:
+        """In whose name this one speaks."""
+        ...
+
     def hold(self, lasts_ms: int) -> bool:
         """Be the one that swaps; False while another is."""
         ...
@@ -22,12 +27,20 @@ class Agreement(Protocol):
         """Leave it to the next."""
         ...
 
-    def refuse(self, refusal: bytes) -> None:
-        """Keep a promotion from every worker of the line."""
+    def lives(self, worker: str) -> bool:
+        """Whether a worker of the line beats."""
         ...
 
-    def refused(self) -> bytes | None:
-        """The latest promotion that was refused."""
+    def note(self, promotion: str, was: bytes, now: bytes) -> bool:
+        """Change what is known of a promotion; False where it is not `was` any more."""
+        ...
+
+    def noted(self, promotion: str) -> bytes:
+        """What is known of a promotion; b"" where that is nothing."""
+        ...
+
+    def notes(self) -> dict[str, bytes]:
+        """What is known of every promotion."""
         ...
 
 

@@ -1,16 +1,18 @@
 """One newcomer's way in: load and warm, shadow, swap between two batches, watch."""
 
+import enum
 import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from engines.errors import EngineError
 from pipeline.errors import CannotServe, DoesNotHold
 from pipeline.worker.record import Figures
 from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.swap.around import Around, Pace
-from pipeline.worker.swap.band import LOOK_EVERY, leaves, level
+from pipeline.worker.swap.band import LITTLE, LOOK_EVERY, leaves, level, passes_all
 from pipeline.worker.swap.load import warm
 from pipeline.worker.swap.priority import EngineThreads
 from pipeline.worker.swap.shadow import ShadowRun
@@ -20,6 +22,17 @@ SPARE_POLL_S = 0.005
 SPARE_WAIT_S = 1.0  # a line that never rests must not keep the newcomer out
 REDIS_QUIET_S = 1.0  # verdicts of a time when Redis was away say nothing of an engine
 _log = logging.getLogger(__name__)
+
+Prepare = Callable[[], Callable[[], Serving]]  # all that needs no engine's memory; gives what opens
+Made = TypeVar("Made")
+
+
+class Ending(enum.Enum):
+    """How an attempt ended that found nothing wrong."""
+
+    HELD = "it judges, and was watched to the end"
+    UNWATCHED = "it judges, and nobody wants to know for how long"
+    LEFT = "it never judged"
 
 
 class Attempt:
@@ -41,7 +54,8 @@ class Attempt:
             in_force: who judges.
             around: the worker.
             pace: how long, how much.
-            go_on: called at every tick; False once the version is no longer wanted.
+            go_on: called at every tick, returns at once; False once the version is no longer
+                wanted.
             say: takes what the attempt is at.
         """
         self._version = version
@@ -51,18 +65,19 @@ class Attempt:
         self._go_on = go_on
         self._say = say
         self._threads = EngineThreads()
+        self.judged = False  # parts carry the newcomer's name
 
-    def run(self, load: Callable[[], Serving]) -> bool:
-        """Bring it in; returns whether it judges now. What was loaded in vain is closed.
+    def run(self, prepare: Prepare) -> Ending:
+        """Bring it in. What was loaded in vain is closed.
 
         Raises:
             CannotServe: not on this machine; the incumbent judged on.
             DoesNotHold: it failed on live frames; the incumbent judges.
         """
         self._say(f"loads {self._version}")
-        newcomer = self._loaded(load)
+        newcomer = self._loaded(prepare)
         if newcomer is None:
-            return False
+            return Ending.LEFT
         try:
             self._shadow(newcomer)
             wanted = self._go_on()
@@ -71,40 +86,74 @@ class Attempt:
             raise
         if not wanted:
             newcomer.close()
+            return Ending.LEFT
+        return self._swap(newcomer)
+
+    def take_at_once(self, prepare: Prepare) -> bool:
+        """Let it judge as soon as it is loaded: it held before; False where the worker drains.
+
+        Raises:
+            CannotServe: not on this machine.
+        """
+        self._say(f"loads {self._version}")
+        newcomer = self._loaded(prepare)
+        if newcomer is None:
             return False
-        self._swap(newcomer)
+        self._threads.raise_again()
+        self._in_force.take(newcomer, on_probation=False)
         return True
 
-    def _loaded(self, load: Callable[[], Serving]) -> Serving | None:
-        """Load and warm it in a thread; None where the worker drains meanwhile."""
-        # two engines are in memory, never three
+    def _loaded(self, prepare: Prepare) -> Serving | None:
+        """Load and warm it; None where the worker drains meanwhile."""
+        opens = self._aside(prepare)
+        if opens is None:
+            return None
+        # two engines are in memory, never three; and the one before is warm for as long as can be
         self._in_force.drop_before(self._around.no_lane_uses_it)
-        done: list[Serving | Exception] = []
+        return self._aside(lambda: self._warmed(opens()))
+
+    def _aside(self, make: Callable[[], Made]) -> Made | None:
+        """Make something in a thread that yields to all; None where the worker drains meanwhile.
+
+        Raises:
+            CannotServe: it cannot be made here.
+        """
+        done: list[Made | Exception] = []
+        handing = threading.Lock()
+        left = threading.Event()
 
         def work() -> None:
             self._threads.lower()
             try:
-                done.append(self._warmed(load()))
+                made: Made | Exception = make()
             except Exception as error:  # noqa: BLE001  # the edge of a thread: raised below
-                done.append(error)
+                made = error
+            with handing:
+                if not left.is_set():
+                    done.append(made)
+                elif isinstance(made, Serving):
+                    made.close()
 
         loader = threading.Thread(target=work, name="loader", daemon=True)
         loader.start()
         while loader.is_alive():
             loader.join(TICK_S)
             self._go_on()
-            if self._around.draining.is_set():
-                return None  # loading cannot be interrupted, and the process ends now
-        if isinstance(done[0], Serving):
-            return done[0]
+            with handing:
+                if self._around.draining.is_set() and not done:
+                    left.set()  # loading cannot be interrupted, and the process ends now
+                    return None
         if isinstance(done[0], (EngineError, OSError)):
             raise CannotServe(str(done[0])) from done[0]
-        raise done[0]
+        if isinstance(done[0], Exception):
+            raise done[0]
+        return done[0]
 
     def _warmed(self, newcomer: Serving) -> Serving:
         """Warm it, unless the line's frames do not fit it."""
         try:
             self._check_size(newcomer)
+            self._say_if_lanes_rest(newcomer)
             warm(newcomer, self._wait_for_spare_time)
         except BaseException:
             newcomer.close()
@@ -121,6 +170,13 @@ class Attempt:
                 "--size, and workers"
             )
 
+    def _say_if_lanes_rest(self, newcomer: Serving) -> None:
+        lanes, runs = len(newcomer.lanes), self._in_force.lanes
+        if lanes > runs:
+            do = "restart the worker to use them all"
+            extra = {"version": self._version, "lanes": lanes, "used": runs, "do": do}
+            _log.warning("swap.lanes_rest", extra=extra)
+
     def _wait_for_spare_time(self) -> None:
         until_s = time.monotonic() + SPARE_WAIT_S
         while not self._around.spare() and time.monotonic() < until_s:
@@ -132,7 +188,7 @@ class Attempt:
         until_s = time.monotonic() + self._pace.shadow_s
         self._in_force.shadow = run
         try:
-            while run.seen.frames < self._pace.shadow_frames and time.monotonic() < until_s:
+            while run.by_chance < self._pace.shadow_frames and time.monotonic() < until_s:
                 if not self._go_on():
                     return
                 if run.wait(TICK_S):
@@ -145,6 +201,8 @@ class Attempt:
             self._in_force.shadow = None
         extra = {"version": self._version, "found": run.seen.sentence()}
         _log.info("swap.shadowed", extra=extra)
+        if why := passes_all(run.seen.ng, run.seen.passed):
+            raise DoesNotHold(why)
 
     def _publish(self, run: ShadowRun) -> None:
         seen, telemetry = run.seen, self._around.telemetry
@@ -154,21 +212,39 @@ class Attempt:
         telemetry.shadow_mean.set(seen.mean)
         self._say(f"shadows with {self._version}: {seen.sentence()}")
 
-    def _swap(self, newcomer: Serving) -> None:
+    def _swap(self, newcomer: Serving) -> Ending:
         incumbent = self._in_force.serving
         self._threads.raise_again()
         fresh = self._in_force.take(newcomer, on_probation=True)
+        self.judged = True
         extra = {"from": incumbent.version or incumbent.name.version, "to": self._version}
         _log.info("swap.swapped", extra=extra)
-        self._say(f"watches {self._version}")
+        self._say_what_is_compared(incumbent)
         try:
-            self._watch(fresh, incumbent)
+            ending = self._watch(fresh, incumbent)
+            self._prove(fresh)
         except DoesNotHold:
             self._in_force.drop_before(self._around.no_lane_uses_it)
             raise
-        self._in_force.prove()
+        return ending
 
-    def _watch(self, fresh: Serving, incumbent: Serving) -> None:
+    def _say_what_is_compared(self, incumbent: Serving) -> None:
+        verdicts = incumbent.record.figures(lambda *_: 0.0).frames
+        if verdicts >= LITTLE:
+            self._say(f"watches {self._version}")
+            return
+        self._say(
+            f"watches {self._version}, but the engine before gave only {verdicts} verdicts to "
+            "compare with: look at its verdicts yourself"
+        )
+        extra = {"version": self._version, "verdicts_before": verdicts, "wanted": LITTLE}
+        _log.warning("swap.little_to_compare_with", extra=extra)
+
+    def _prove(self, fresh: Serving) -> None:
+        if not self._in_force.prove(fresh):  # a lane went back after the last look
+            raise DoesNotHold(self._in_force.trouble())
+
+    def _watch(self, fresh: Serving, incumbent: Serving) -> Ending:
         """Compare its verdicts with the incumbent's last ones, until it gave enough of them."""
 
         def pace(frames: int, took_ms: float) -> float:
@@ -178,12 +254,12 @@ class Attempt:
         by_hand = self._around.set_by_hand()
         until_s = time.monotonic() + self._pace.watch_s
         looked_at = 0
-        while self._go_on():
+        while True:
             if self._in_force.serving is not fresh:  # a lane's engine was gone
                 raise DoesNotHold(self._in_force.trouble())
             if self._around.set_by_hand() != by_hand:
                 _log.info("swap.unwatched", extra={"why": "thresholds were changed by hand"})
-                return
+                return Ending.HELD
             if self._around.unseen_s() > REDIS_QUIET_S:
                 fresh.record.begin_anew()
                 looked_at = 0
@@ -194,7 +270,9 @@ class Attempt:
                 self._compare(fresh, before, fresh.record.figures(pace))
             if over:
                 _log.info("swap.held", extra={"version": self._version, "verdicts": verdicts})
-                return
+                return Ending.HELD
+            if not self._go_on():
+                return Ending.UNWATCHED
             self._around.draining.wait(TICK_S)
 
     def _compare(self, fresh: Serving, before: Figures, after: Figures) -> None:

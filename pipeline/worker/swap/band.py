@@ -7,6 +7,9 @@ Four one-sided tests, each exact:
   incumbent's took, at least half of its batches would; too few do, by the binomial tail.
 Chance alone leaves the band in fewer than ALPHA of all watches: the level is shared out among the
 four tests and all the looks that a watch may take (Bonferroni).
+
+Before the watch, the shadow: both engines see the same NG frames. If the newcomer found half of
+them or more, all would pass with a probability of one half to the power of their number.
 """
 
 import math
@@ -17,6 +20,7 @@ from pipeline.worker.record import Figures
 ALPHA = 1e-4
 LOOK_EVERY = 10  # verdicts between two looks
 TESTS = 4
+LITTLE = 100  # verdicts of the incumbent: fewer see only what is gross
 LEAST_PACES = 20  # batches of the incumbent, to know its typical time
 
 
@@ -46,6 +50,18 @@ def leaves(before: Figures, after: Figures, slower: float, alpha: float) -> str:
             f"{after.unknown} of {after.frames} now"
         )
     return _slower(before, after, slower, alpha)
+
+
+def passes_all(ng: int, passed: int) -> str:
+    """Say that a newcomer finds nothing of what the incumbent finds; "" where chance may be it.
+
+    Args:
+        ng: frames that the incumbent calls NG.
+        passed: of these, those that the newcomer calls OK.
+    """
+    if passed < ng or half_or_more(passed, ng) >= ALPHA:
+        return ""
+    return f"it passes all {ng} frames that the engine in force calls NG"
 
 
 def _share(figures: Figures) -> str:

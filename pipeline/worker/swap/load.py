@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,28 +34,51 @@ class Way:
     skip_admission: bool
 
 
-def open_serving(
-    path: Path, way: Way, version: str = "", incumbent: Serving | None = None
-) -> Serving:
-    """Open an engine file for serving.
+def open_serving(path: Path, way: Way, version: str = "") -> Serving:
+    """Open an engine file, its manifest beside it, for serving.
 
     Args:
-        path: its manifest beside it.
+        path: of the file.
         way: how it runs.
         version: its name in the registry, "" where it is from none.
-        incumbent: judges meanwhile, and must not feel it: the newcomer is compiled in another
-            process, and nothing is measured. Without a curve from its admission here, it is
-            believed to cost what the incumbent does.
 
     Raises:
         AdmissionError: it may not judge here; where its manifest says so it was not even opened.
         ManifestError, BackendError: it cannot run here, or takes frames of another size.
     """
+    _look(path, way)
+    return _opened(path, way, version, None, None)
+
+
+def prepare_serving(
+    path: Path, way: Way, version: str, incumbent: Serving
+) -> Callable[[], Serving]:
+    """Do all that comes before an engine takes memory; returns what opens it.
+
+    Args:
+        path: as for `open_serving`.
+        way: likewise.
+        version: likewise.
+        incumbent: judges meanwhile, and must not feel it: the newcomer is compiled in another
+            process, and nothing is measured. Without a curve from its admission here, it is
+            believed to cost what the incumbent does.
+
+    Raises: as `open_serving`, and so does what it returns.
+    """
+    _look(path, way)
+    prepared = prepare(path, way.backend, way.device, way.threads)
+    return partial(_opened, path, way, version, incumbent, prepared)
+
+
+def _look(path: Path, way: Way) -> None:
+    manifest = read_manifest(path)
     if not way.skip_admission:
-        _check(path, unproven(read_manifest(path), ""))
-    prepared = None
-    if incumbent is not None:
-        prepared = prepare(path, way.backend, way.device, way.threads)
+        _check(path, unproven(manifest, ""))
+
+
+def _opened(
+    path: Path, way: Way, version: str, incumbent: Serving | None, prepared: bytes | None
+) -> Serving:
     opened = open_engine(path, way.backend, way.device, way.threads, prepared)
     try:
         why = unproven(opened.manifest, opened.backend)

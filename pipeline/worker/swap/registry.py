@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,11 +28,6 @@ class Pointer(Protocol):
         ...
 
     @property
-    def previous(self) -> str | None:
-        """The one before it."""
-        ...
-
-    @property
     def at(self) -> str:
         """Since when; tells one promotion of a version from the next."""
         ...
@@ -44,8 +40,16 @@ class Registry(Protocol):
         """Say which version is in force; None where none was ever promoted."""
         ...
 
+    def history(self) -> Sequence[Pointer]:
+        """Give the last promotions, newest first; the first is in force."""
+        ...
+
     def fetch(self, name: str, folder: Path) -> Path:
         """Copy a version into a folder, verified; gives the engine file."""
+        ...
+
+    def refuse(self, name: str, promoted_at: str, why: str, by: str) -> None:
+        """Note that a line refused a promotion: no rollback lands on it."""
         ...
 
 
@@ -63,6 +67,7 @@ class Source:
     def __init__(self, registry: Registry, cache: Path, line: str) -> None:
         self._registry = registry
         self._cache = cache
+        self._line = line
         self._note = cache / f"{line}{_NOTE}"
 
     def promoted(self) -> Promotion | None:
@@ -100,25 +105,37 @@ class Source:
             if known not in kept:
                 shutil.rmtree(self._cache / known, ignore_errors=True)
 
+    def refuse(self, promotion: Promotion, why: str, worker: str) -> None:
+        """Note in the registry that this line refused a promotion, where it may be written."""
+        try:
+            by = f"{self._line}, {worker}"
+            self._registry.refuse(promotion.version, promotion.at, why, by)
+        except EngineError as error:
+            do = "do not roll back to it; let the worker write refusals/ in the registry"
+            extra = {"version": promotion.version, "why": str(error), "do": do}
+            _log.warning("registry.refusal_not_noted", extra=extra)
+
     def for_a_start(self) -> list[Promotion]:
-        """What a worker may start with, best first.
+        """What a worker may start with, each version's latest promotion, newest first.
 
         Raises:
             SettingsError: the registry has never promoted anything.
             EngineError: it is away, and nothing of it was ever served here.
         """
         try:
-            pointer = self._registry.pointer()
+            history = self._registry.history()
         except EngineError as error:
             served = self._served()
             if not served:
                 raise
             _log.warning("registry.away", extra={"why": str(error), "taken": "what served last"})
             return [Promotion(version) for version in reversed(served)]
-        if pointer is None:
+        if not history:
             raise SettingsError("the registry has no promoted version: engine-registry promote one")
-        first = Promotion(pointer.promoted, pointer.at)
-        return [first] if pointer.previous is None else [first, Promotion(pointer.previous)]
+        latest: dict[str, Promotion] = {}
+        for pointer in history:
+            latest.setdefault(pointer.promoted, Promotion(pointer.promoted, pointer.at))
+        return list(latest.values())
 
     def _served(self) -> list[str]:
         return _read_note(self._note)

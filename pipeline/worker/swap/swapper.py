@@ -7,17 +7,19 @@ attribute, which every lane reads once a batch.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from engines.errors import EngineError
 from pipeline.errors import CannotServe, ConnectionLost, DoesNotHold, RedisFull
-from pipeline.wire import Refusal, encode_refusal
+from pipeline.wire import Standing, Trial
 from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.swap.around import Agreement, Around, Pace
-from pipeline.worker.swap.attempt import Attempt
-from pipeline.worker.swap.load import Way, open_serving
-from pipeline.worker.swap.refusals import refusal_of
+from pipeline.worker.swap.attempt import Attempt, Ending
+from pipeline.worker.swap.load import Way, prepare_serving
 from pipeline.worker.swap.registry import Promotion, Source
+from pipeline.worker.swap.trials import Trials
 
 LEASE_MS = 10_000
 HOLD_EVERY_S = 2.0
@@ -40,20 +42,24 @@ class Swapper:
         self._in_force = in_force
         self._source = source
         self._agreement = agreement
+        self._trials = Trials(agreement)
         self._way = way
         self._around = around
         self._pace = pace
         self._nudged = threading.Event()
         self._wanted: Promotion | None = None
-        self._looked_s = self._held_s = float("-inf")
+        self._looking = threading.Lock()
+        self._looked_s = self._asked_s = self._held_s = float("-inf")
+        self._lost_lease = False
         self._failed: Promotion | None = None  # on this machine alone
         self._retry_s, self._retry_at_s = FIRST_RETRY_S, 0.0
-        self._untold: Refusal | None = None  # Redis has not heard it yet
+        # taken warm without a new attempt: what the worker began with, and what held
+        self._sound = {in_force.serving.version}
         self._said = ""
 
     def look(self) -> None:
         """Look at the registry at once, and try again what could not be served here."""
-        self._failed, self._retry_s = None, FIRST_RETRY_S
+        self._failed = None
         self._nudged.set()
 
     def says(self) -> str:
@@ -65,15 +71,16 @@ class Swapper:
         while not self._around.draining.is_set():
             self._nudged.wait(self._pace.look_s)
             if self._around.draining.is_set():
-                return
+                break
             try:
                 self.step()
             except (ConnectionLost, RedisFull) as error:
                 _log.warning("swap.waits", extra={"why": str(error)})
             except Exception as error:  # noqa: BLE001  # whatever fails here, parts are judged on
-                self._failed = self._wanted
-                self._fail_here(f"unexpected {type(error).__name__}: {error}")
+                self._fail_here(self._wanted, f"unexpected {type(error).__name__}: {error}")
                 _log.exception("swap.failed")
+        with suppress(ConnectionLost, RedisFull):  # then it counts as a death: it is tried again
+            self._trials.end_all()
 
     def step(self) -> None:
         """Look once, and do what the pointer asks for."""
@@ -81,34 +88,93 @@ class Swapper:
         wanted, serving = self._wanted, self._in_force.serving
         if wanted is None:
             return
-        refusal = self._refusal_of(wanted)
-        before = self._in_force.before
-        if wanted.version == serving.version:
-            self._stay(wanted, refusal)
-        elif refusal is not None:
-            self._say(f"keeps {serving.version}: {wanted.version} was refused: {refusal.why}")
-        elif before is not None and before.version == wanted.version:
+        trial, before = self._trials.of(wanted), self._in_force.before
+        if trial is not None and trial.standing is Standing.REFUSED:
+            self._keep_from(wanted, trial.why)
+        elif wanted.version == serving.version:
+            self._stay(wanted, trial)
+        elif before is not None and before.version == wanted.version and self._is_sound(before):
             self._take_warm(before)
-        elif wanted != self._failed or time.monotonic() >= self._retry_at_s:
+        elif self._may_try(wanted):
             self._bring_in(wanted)
 
-    def _look_at_pointer(self) -> None:
-        self._nudged.clear()
-        self._looked_s = time.monotonic()
-        try:
-            self._wanted = self._source.promoted()
-        except EngineError as error:
-            self._say(f"keeps {self._in_force.serving.version}: the registry is away: {error}")
+    def _is_sound(self, before: Serving) -> bool:
+        return before.version in self._sound
 
-    def _stay(self, wanted: Promotion, refusal: Refusal | None) -> None:
-        before = self._in_force.before
-        if refusal is None or before is None:
-            self._say(f"serves {wanted.version}, as promoted")
+    def _may_try(self, wanted: Promotion) -> bool:
+        return wanted != self._failed or time.monotonic() >= self._retry_at_s
+
+    def _look_at_pointer(self) -> None:
+        with self._looking:
+            self._nudged.clear()
+            self._looked_s = time.monotonic()
+            try:
+                self._wanted = self._source.promoted()
+            except EngineError as error:
+                version = self._in_force.serving.version
+                self._say(f"keeps {version}: the registry is away: {error}")
+
+    def _look_aside(self) -> None:
+        """Look in a thread, unless one is at it: a registry that hangs keeps nobody waiting."""
+        if not self._looking.locked():
+            threading.Thread(target=self._look_at_pointer, name="pointer", daemon=True).start()
+
+    def _stay(self, wanted: Promotion, trial: Trial | None) -> None:
+        """Serve what is promoted, and say so to the line once it held."""
+        verdicts = self._in_force.serving.record.verdicts
+        if trial is None and wanted.version not in self._sound:
+            self._trials.begin(wanted)
+        elif trial is not None and trial.standing is Standing.TRYING:
+            if verdicts < self._pace.watch_frames:
+                self._say(
+                    f"serves {wanted.version}, as promoted, with no engine to compare it with: "
+                    f"{verdicts} of {self._pace.watch_frames} verdicts"
+                )
+                return
+            self._held(wanted)
+        elif trial is None or trial.promoted_at != wanted.at:
+            self._trials.hold(wanted)
+        self._say(f"serves {wanted.version}, as promoted")
+
+    def _held(self, wanted: Promotion) -> None:
+        self._failed = None
+        self._sound.add(wanted.version)
+        self._trials.hold(wanted)
+
+    def _keep_from(self, refused: Promotion, why: str) -> None:
+        """Do not serve what a worker of the line found wanting."""
+        self._sound.discard(refused.version)
+        serving, before = self._in_force.serving, self._in_force.before
+        if serving.version != refused.version:
+            self._say(f"keeps {serving.version}: {refused.version} was refused: {why}")
+        elif before is not None and self._is_sound(before):
+            self._in_force.take(before, on_probation=False)
+            self._went_back(before.version, why)
+        elif self._may_try(refused):
+            self._load_earlier(refused, why)
+
+    def _load_earlier(self, refused: Promotion, why: str) -> None:
+        failures = []
+        for earlier in self._source.for_a_start():
+            if earlier.version == refused.version or self._trials.refused(earlier):
+                continue
+            attempt = self._attempt(earlier.version, lambda: True)
+            try:
+                taken = attempt.take_at_once(partial(self._prepare, earlier.version))
+            except CannotServe as error:
+                failures.append(f"{earlier.version} cannot be served here: {error}")
+                continue
+            if taken:
+                self._went_back(earlier.version, why)
             return
-        self._in_force.take(before, on_probation=False)  # another worker found it wanting
-        self._source.remember(before.version)
+        nothing = "; ".join(failures) or "no version before it is left"
+        self._fail_here(refused, f"{refused.version} was refused ({why}), but {nothing}")
+
+    def _went_back(self, version: str, why: str) -> None:
+        self._sound.add(version)
+        self._source.remember(version)
         self._around.telemetry.swapped("rolled_back")
-        _log.error("swap.rolled_back", extra={"to": before.version, "why": refusal.why})
+        _log.error("swap.rolled_back", extra={"to": version, "why": why})
 
     def _take_warm(self, before: Serving) -> None:
         """Go back, or forward again: the other engine is warm and judges the next batch."""
@@ -119,66 +185,99 @@ class Swapper:
         self._source.remember(before.version)
 
     def _bring_in(self, wanted: Promotion) -> None:
-        if not self._agreement.hold(LEASE_MS):
+        if not self._take_lease():
             self._say(f"waits to take {wanted.version}: another worker of the line swaps")
             return
-        self._held_s = time.monotonic()
-        attempt = Attempt(
-            wanted.version,
-            self._in_force,
-            self._around,
-            self._pace,
-            lambda: self._goes_on(wanted),
-            self._say,
-        )
         try:
-            if attempt.run(lambda: self._open(wanted.version)):
-                self._around.telemetry.swapped("swapped")
-                self._source.remember(wanted.version)
-        except CannotServe as error:
-            self._failed = wanted
-            self._fail_here(f"{wanted.version} cannot be served here: {error}")
-        except DoesNotHold as error:
-            self._refuse(wanted, str(error))
+            trial = self._trials.of(wanted)  # the one who swapped last may have judged it
+            if trial is not None and self._trials.busy(trial):
+                self._say(f"waits to take {wanted.version}: {trial.worker} tries it")
+            elif trial is not None and self._trials.killed(trial):
+                why = f"{trial.tries} workers began to try it and died, the last was {trial.worker}"
+                self._refuse(wanted, why, "refused")
+            elif trial is None or trial.standing is not Standing.REFUSED:
+                self._trials.begin(wanted)
+                self._try(wanted)
+                self._nudged.set()  # the pointer may have moved meanwhile
         finally:
-            self._nudged.set()  # the pointer may have moved meanwhile
             with suppress(ConnectionLost, RedisFull):
                 self._agreement.let_go()
 
-    def _open(self, version: str) -> Serving:
+    def _try(self, wanted: Promotion) -> None:
+        attempt = self._attempt(wanted.version, lambda: self._goes_on(wanted))
+        try:
+            ending = attempt.run(partial(self._prepare, wanted.version))
+        except CannotServe as error:
+            self._fail_here(wanted, f"{wanted.version} cannot be served here: {error}")
+            self._trials.end(wanted)
+            return
+        except DoesNotHold as error:
+            outcome = "rolled_back" if attempt.judged else "refused"
+            self._refuse(wanted, str(error), outcome)
+            return
+        except BaseException:
+            self._trials.end(wanted)  # a bug of ours: others may try
+            raise
+        if ending is not Ending.LEFT:
+            self._around.telemetry.swapped("swapped")
+            self._source.remember(wanted.version)
+        if ending is Ending.HELD:
+            self._held(wanted)
+        else:
+            self._trials.end(wanted)
+
+    def _attempt(self, version: str, go_on: Callable[[], bool]) -> Attempt:
+        return Attempt(version, self._in_force, self._around, self._pace, go_on, self._say)
+
+    def _prepare(self, version: str) -> Callable[[], Serving]:
         path = self._source.fetch(version)
-        return open_serving(path, self._way, version, self._in_force.serving)
+        return prepare_serving(path, self._way, version, self._in_force.serving)
 
     def _goes_on(self, wanted: Promotion) -> bool:
-        """Keep the lease, and look whether the version is still wanted."""
-        now_s = time.monotonic()
-        if now_s - self._held_s >= HOLD_EVERY_S:
-            self._held_s = now_s
-            with suppress(ConnectionLost, RedisFull):  # then it runs out, and another may begin
-                self._agreement.hold(LEASE_MS)
-        if self._nudged.is_set() or now_s - self._looked_s >= self._pace.look_s:
-            self._look_at_pointer()
-        return self._wanted == wanted and not self._around.draining.is_set()
+        """Keep the lease, and look whether the version is still wanted.
 
-    def _fail_here(self, why: str) -> None:
-        self._retry_at_s = time.monotonic() + self._retry_s
-        self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
+        Who has lost the lease may not begin to judge with it; who judges watches to the end.
+        """
+        now_s = time.monotonic()
+        if now_s - self._asked_s >= HOLD_EVERY_S:
+            self._asked_s = now_s
+            self._lost_lease = self._lost_lease or not self._keep_lease(now_s)
+        if self._nudged.is_set() or now_s - self._looked_s >= self._pace.look_s:
+            self._look_aside()
+        judges = self._in_force.serving.version == wanted.version
+        may = judges or not self._lost_lease
+        return may and self._wanted == wanted and not self._around.draining.is_set()
+
+    def _take_lease(self) -> bool:
+        self._asked_s = self._held_s = time.monotonic()
+        self._lost_lease = not self._agreement.hold(LEASE_MS)
+        return not self._lost_lease
+
+    def _keep_lease(self, now_s: float) -> bool:
+        try:
+            held = self._agreement.hold(LEASE_MS)
+        except (ConnectionLost, RedisFull):
+            return now_s - self._held_s < LEASE_MS / 1000
+        if held:
+            self._held_s = now_s
+        return held
+
+    def _fail_here(self, wanted: Promotion | None, why: str) -> None:
+        again = wanted is not None and wanted == self._failed
+        self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S) if again else FIRST_RETRY_S
+        self._failed, self._retry_at_s = wanted, time.monotonic() + self._retry_s
         self._around.telemetry.swapped("kept")
         _log.error("swap.kept", extra={"serves": self._in_force.serving.version, "why": why})
         self._say(f"keeps {self._in_force.serving.version}: {why}")
 
-    def _refuse(self, wanted: Promotion, why: str) -> None:
-        self._untold = Refusal(wanted.version, wanted.at, why, self._around.name)
-        self._around.telemetry.swapped("refused")
+    def _refuse(self, wanted: Promotion, why: str, outcome: str) -> None:
+        self._around.telemetry.swapped(outcome)
         extra = {"version": wanted.version, "serves": self._in_force.serving.version, "why": why}
         _log.error("swap.refused", extra=extra)
-        self._refusal_of(wanted)  # tell the others before the lease is theirs
-
-    def _refusal_of(self, wanted: Promotion) -> Refusal | None:
-        if self._untold is not None:
-            self._agreement.refuse(encode_refusal(self._untold))
-            self._untold = None
-        return refusal_of(wanted, self._agreement)
+        try:
+            self._trials.refuse(wanted, why)  # the others hear it before the lease is theirs
+        finally:
+            self._source.refuse(wanted, why, self._around.name)
 
     def _say(self, what: str) -> None:
         self._said = what.encode(errors="replace").decode()  # a file's name may be no text
