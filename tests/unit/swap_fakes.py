@@ -154,6 +154,7 @@ class Surroundings:
 
     spare: bool = True
     by_hand: object = None
+    threshold_of_old: float = THRESHOLDS.image
     unseen_s: float = 0.0
     passed: int = 0
     draining: threading.Event = field(default_factory=threading.Event)
@@ -161,11 +162,16 @@ class Surroundings:
     def let_pass(self) -> None:
         self.passed += 1
 
+    def limits(self, one: Serving) -> Limits:
+        old = one.version == "old"
+        image = self.threshold_of_old if old else one.thresholds.image
+        return Limits(image, one.thresholds.pixel)
+
     def around(self) -> Around:
         return Around(
             "me",
             Telemetry("line"),
-            lambda one: Limits(one.thresholds.image, one.thresholds.pixel),
+            self.limits,
             lambda: self.by_hand,
             lambda: self.spare,
             self.let_pass,

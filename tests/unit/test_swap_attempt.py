@@ -175,6 +175,25 @@ def test_newcomer_that_leaves_the_band_is_closed_once_no_lane_uses_it() -> None:
     assert way.in_force.before is None
 
 
+def test_threshold_set_by_hand_for_the_old_engine_says_nothing_of_the_newcomer() -> None:
+    way = Way()
+    way.surroundings.threshold_of_old = 0.1
+    for _ in range(100):
+        way.in_force.serving.record.answered(Decision.OK)
+    acting = way.when_new(answer([Decision.NG] * 20))
+    assert way.run() is Ending.HELD
+    acting.join()
+    assert way.version == "new"
+    assert any("set by hand" in said for said in way.said)
+
+
+def test_newcomer_may_pass_what_was_ng_by_a_threshold_set_by_hand() -> None:
+    way = Way()
+    assert way.attempt._alike(way.in_force.serving, way.load())
+    way.surroundings.threshold_of_old = 0.1
+    assert not way.attempt._alike(way.in_force.serving, way.load())
+
+
 def test_lane_whose_engine_is_gone_goes_back_without_waiting_for_the_watch() -> None:
     way = Way()
     acting = way.when_new(lambda newcomer: way.in_force.go_back(newcomer, "ten in a row"))

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from engines.errors import EngineError
 from pipeline.errors import CannotServe, DoesNotHold
-from pipeline.worker.record import Figures
+from pipeline.judge import Limits
 from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.swap.around import Around, Pace
 from pipeline.worker.swap.band import LITTLE, LOOK_EVERY, leaves, level, passes_all
@@ -201,8 +201,16 @@ class Attempt:
             self._in_force.shadow = None
         extra = {"version": self._version, "found": run.seen.sentence()}
         _log.info("swap.shadowed", extra=extra)
-        if why := passes_all(run.seen.ng, run.seen.passed):
+        why = passes_all(run.seen.ng, run.seen.passed)
+        if why and self._alike(self._in_force.serving, newcomer):
             raise DoesNotHold(why)
+
+    def _alike(self, *engines: Serving) -> bool:
+        """Whether all judge by their own thresholds, none by one that was set by hand."""
+        return all(
+            self._around.limits(one) == Limits(one.thresholds.image, one.thresholds.pixel)
+            for one in engines
+        )
 
     def _publish(self, run: ShadowRun) -> None:
         seen, telemetry = run.seen, self._around.telemetry
@@ -229,6 +237,12 @@ class Attempt:
         return ending
 
     def _say_what_is_compared(self, incumbent: Serving) -> None:
+        if not self._alike(incumbent, self._in_force.serving):
+            self._say(
+                f"watches the rate of {self._version}, not how many parts are NG: a threshold was "
+                "set by hand. Look at its verdicts yourself"
+            )
+            return
         verdicts = incumbent.record.figures(lambda *_: 0.0).frames
         if verdicts >= LITTLE:
             self._say(f"watches {self._version}")
@@ -251,6 +265,7 @@ class Attempt:
             return took_ms / max(incumbent.curve.ms(frames), 1e-3)
 
         before = incumbent.record.figures(pace)
+        alike = self._alike(incumbent, fresh)
         by_hand = self._around.set_by_hand()
         until_s = time.monotonic() + self._pace.watch_s
         looked_at = 0
@@ -267,7 +282,8 @@ class Attempt:
             over = verdicts >= self._pace.watch_frames or time.monotonic() >= until_s
             if over or verdicts - looked_at >= LOOK_EVERY:
                 looked_at = verdicts
-                self._compare(fresh, before, fresh.record.figures(pace))
+                after = fresh.record.figures(pace)
+                self._compare(fresh, leaves(before, after, *self._band(), alike=alike))
             if over:
                 _log.info("swap.held", extra={"version": self._version, "verdicts": verdicts})
                 return Ending.HELD
@@ -275,7 +291,9 @@ class Attempt:
                 return Ending.UNWATCHED
             self._around.draining.wait(TICK_S)
 
-    def _compare(self, fresh: Serving, before: Figures, after: Figures) -> None:
-        why = leaves(before, after, self._pace.slower, level(self._pace.watch_frames))
+    def _band(self) -> tuple[float, float]:
+        return self._pace.slower, level(self._pace.watch_frames)
+
+    def _compare(self, fresh: Serving, why: str) -> None:
         if why and self._in_force.go_back(fresh, why):
             raise DoesNotHold(why)

@@ -29,7 +29,9 @@ def level(most_frames: int) -> float:
     return ALPHA / (TESTS * max(1, math.ceil(most_frames / LOOK_EVERY)))
 
 
-def leaves(before: Figures, after: Figures, slower: float, alpha: float) -> str:
+def leaves(
+    before: Figures, after: Figures, slower: float, alpha: float, *, alike: bool = True
+) -> str:
     """Say how `after` left the band of `before`; "" where chance may explain it.
 
     Args:
@@ -37,19 +39,27 @@ def leaves(before: Figures, after: Figures, slower: float, alpha: float) -> str:
         after: the newcomer's.
         slower: so many times the incumbent's time of a batch is still in the band.
         alpha: of each test, see `level`.
+        alike: whether both judge by their own thresholds; one set by hand for either says nothing
+            of the other, and NG is not compared.
     """
-    shares = f"{_share(before)} before, {_share(after)} now"
-    if share_rose(before.ng, before.frames, after.ng, after.frames) < alpha:
-        return f"more parts are NG: {shares}"
-    ok_before, ok_after = before.frames - before.ng, after.frames - after.ng
-    if share_rose(ok_before, before.frames, ok_after, after.frames) < alpha:
-        return f"fewer parts are NG: {shares}"
+    if alike and (why := _more_or_fewer_ng(before, after, alpha)):
+        return why
     if share_rose(before.unknown, before.frames, after.unknown, after.frames) < alpha:
         return (
             f"more parts are UNKNOWN: {before.unknown} of {before.frames} before, "
             f"{after.unknown} of {after.frames} now"
         )
     return _slower(before, after, slower, alpha)
+
+
+def _more_or_fewer_ng(before: Figures, after: Figures, alpha: float) -> str:
+    shares = f"{_share(before)} before, {_share(after)} now"
+    if share_rose(before.ng, before.frames, after.ng, after.frames) < alpha:
+        return f"more parts are NG: {shares}"
+    ok_before, ok_after = before.frames - before.ng, after.frames - after.ng
+    if share_rose(ok_before, before.frames, ok_after, after.frames) < alpha:
+        return f"fewer parts are NG: {shares}"
+    return ""
 
 
 def passes_all(ng: int, passed: int) -> str:
