@@ -28,6 +28,7 @@ from trainer.retrain.stages import Outcome, Stages
 from trainer.retrain.weights import Start, read_start
 from trainer.samples.store import SampleStore
 from trainer.training.device import find_device
+from trainer.training.supervised import CHECKPOINT_NAME
 
 DIFF_NAME = "prototypes.json"
 _START_NAME = "start.safetensors"
@@ -133,7 +134,9 @@ class Candidate:
     def _fit(self) -> Outcome:
         recipe, seconds = self._options.recipe, 0.0
         if recipe.model != "protoad" and not recipe.prototypes_only:
-            seconds = fit_seconds(recipe.minutes, self._stages.worked_s, self._measured())
+            begun = (self._folder / CHECKPOINT_NAME).is_file()
+            worked_s, measured = self._stages.worked_s, self._measured()
+            seconds = fit_seconds(recipe.minutes, worked_s, measured, begun=begun)
         facts = self.learner.fit(seconds, self._stages.note_worked)
         said = (
             f"{facts['steps']} of {facts['planned']} steps, began from {facts['began_from']}"

@@ -1,0 +1,58 @@
+"""A retrain without torch's work that is cut short, in this process: what the next call does."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import retrain_fakes
+from retrain_fakes import PlainLearner, fill_store, run
+
+from trainer.retrain.learner import Facts
+from trainer.retrain.options import Point, Recipe
+from trainer.retrain.run_folder import RunFolder, past_runs
+from trainer.training.supervised import CHECKPOINT_NAME
+
+
+class Cut(BaseException):
+    """Ends a retrain as a kill does: nothing handles it."""
+
+
+def cut_at(stage: str, point: Point) -> Callable[[str, Point], None]:
+    def reached(name: str, at: Point) -> None:
+        if (name, at) == (stage, point):
+            raise Cut
+
+    return reached
+
+
+def only_run(home: Path) -> RunFolder:
+    (found,) = past_runs(home / "runs")
+    return found
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    fill_store(tmp_path / "store")
+    return tmp_path
+
+
+class CutLate(PlainLearner):
+    """Is cut 5 seconds before its time is over; then it goes on from its checkpoint."""
+
+    def fit(self, seconds: float, worked: Callable[[], None]) -> Facts:
+        checkpoint = self._task.folder / CHECKPOINT_NAME
+        if checkpoint.is_file():
+            return super().fit(seconds, worked)
+        checkpoint.write_bytes(b"begun")
+        RunFolder(self._task.folder).note_worked(seconds - 5)
+        raise Cut
+
+
+def test_run_that_is_cut_late_in_its_training_ends_all_the_same(home: Path) -> None:
+    recipe = Recipe(model="prn-s", size=retrain_fakes.SIDE, minutes=30)
+    with pytest.raises(Cut):
+        run(home, recipe=recipe, learner=CutLate)
+    assert run(home, recipe=recipe, learner=CutLate).result == "promoted"
+    fitted = only_run(home).outcome("fit")
+    assert fitted is not None
+    assert float(fitted["began_from"].removesuffix(" s")) <= 5
