@@ -36,6 +36,21 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_forgetting_that_is_cut_leaves_no_stage_without_those_before_it(home: Path) -> None:
+    run(home)
+    done = only_run(home)
+    stuck = done.folder / "stages" / "register.json"
+    stuck.unlink()
+    stuck.mkdir()  # what no unlink removes
+    with pytest.raises(OSError, match=r"register\.json"):
+        done.forget_from("gate")
+    assert [done.outcome(name) is not None for name in ("gate", "promote", "announce")] == [
+        True,
+        False,
+        False,
+    ]
+
+
 class CutLate(PlainLearner):
     """Is cut 5 seconds before its time is over; then it goes on from its checkpoint."""
 
