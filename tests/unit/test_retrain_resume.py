@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 import retrain_fakes
+from registry_fakes import make_engine
 from retrain_fakes import PlainLearner, fill_store, run
 
+from engines.registry import Registry
+from trainer.errors import StageError
 from trainer.retrain.learner import Facts
 from trainer.retrain.options import Point, Recipe
 from trainer.retrain.run_folder import RunFolder, past_runs
@@ -49,6 +52,33 @@ def test_forgetting_that_is_cut_leaves_no_stage_without_those_before_it(home: Pa
         False,
         False,
     ]
+
+
+def promote_another(home: Path, name: str) -> str:
+    """Put an engine into force as a person does by hand."""
+    registry = Registry(str(home / "registry"))
+    version = registry.register(make_engine(home / name, cost_ms=len(name))).name
+    registry.promote(version, "anna")
+    return version
+
+
+def test_promotion_in_between_is_respected_and_the_next_call_weighs_against_it(home: Path) -> None:
+    other = ""
+
+    def reached(name: str, at: Point) -> None:
+        nonlocal other
+        if (name, at) == ("register", "kept"):
+            other = promote_another(home, "hand")
+
+    with pytest.raises(StageError, match="nothing is changed, the next trainer-retrain"):
+        run(home, reached)
+    pointer = Registry(str(home / "registry")).pointer()
+    assert pointer is not None
+    assert pointer.promoted == other
+    run(home)
+    gate = only_run(home).outcome("gate")
+    assert gate is not None
+    assert gate["incumbent"] == other
 
 
 class CutLate(PlainLearner):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from engines.errors import Overtaken
 from engines.manifest import read_manifest, write_manifest
 from engines.registry import Registry
 from engines.registry_files import MAX_EXTRA_BYTES
@@ -86,17 +87,16 @@ class Promotion:
         return {"version": version.name, "left": left, "said": said}
 
     def _promote(self, version: str) -> Outcome:
-        now = self._registry.pointer()
-        rival = self._run.outcome("gate")
-        assert rival is not None  # noqa: S101  # the stage before
-        in_force = now.promoted if now else None
-        if in_force not in {version, rival["incumbent"]}:
+        gate = self._run.outcome("gate")
+        assert gate is not None  # noqa: S101  # the stage before
+        rival, by = gate["incumbent"], f"trainer-retrain {self._run.name}"
+        try:
+            pointer = self._registry.promote(version, by, expected=(rival,))
+        except Overtaken as error:
             raise StageError(
-                f"{in_force} was promoted while this run weighed {version} against "
-                f"{rival['incumbent']}: nothing is changed; the next trainer-retrain weighs it "
-                "against that"
-            )
-        pointer = self._registry.promote(version, f"trainer-retrain {self._run.name}")
+                f"another version was promoted while this run weighed {version}: {error}; nothing "
+                "is changed, the next trainer-retrain does so"
+            ) from error
         return {"before": pointer.previous, "said": f"{version} is in force"}
 
     def _announce(self) -> Outcome:
