@@ -8,11 +8,16 @@ import retrain_fakes
 from registry_fakes import make_engine
 from retrain_fakes import PlainLearner, fill_store, run
 
+from engines.pictures import read_picture
 from engines.registry import Registry
+from trainer.dataset import GOOD
 from trainer.errors import StageError
+from trainer.retrain.gate_report import GateReport
 from trainer.retrain.learner import Facts
 from trainer.retrain.options import Point, Recipe
 from trainer.retrain.run_folder import RunFolder, past_runs
+from trainer.samples.records import Place, Source
+from trainer.samples.store import SampleStore
 from trainer.training.supervised import CHECKPOINT_NAME
 
 
@@ -79,6 +84,63 @@ def test_promotion_in_between_is_respected_and_the_next_call_weighs_against_it(h
     gate = only_run(home).outcome("gate")
     assert gate is not None
     assert gate["incumbent"] == other
+
+
+def call_golden_defects_good(home: Path) -> None:
+    with SampleStore.open(home / "store") as store:
+        for each in store.pictures(Place.KEPT):
+            if each.golden and not each.normal:
+                store.add(read_picture(store.path(each)), GOOD, None, Source("corrected"))
+        for each in store.pictures(Place.INCOMING):
+            store.keep(each.sha)
+
+
+def gate_report(home: Path) -> GateReport:
+    return GateReport.model_validate_json(
+        (only_run(home).folder / "gate" / "gate.json").read_bytes()
+    )
+
+
+def test_gate_is_passed_again_where_the_golden_pictures_changed_since(home: Path) -> None:
+    with pytest.raises(Cut):
+        run(home, cut_at("gate", "kept"))
+    assert gate_report(home).defects > 0
+    call_golden_defects_good(home)
+    run(home)
+    assert gate_report(home).defects == 0
+
+
+def test_gate_that_let_unproven_pass_is_passed_again_where_that_is_no_longer_allowed(
+    home: Path,
+) -> None:
+    with pytest.raises(Cut):
+        run(home, cut_at("gate", "kept"))
+    ending = run(home, allow_ungated=False)
+    assert ending.result == "refused"
+    assert "too few golden pictures" in ending.why
+
+
+def test_refused_run_passes_the_gate_again_as_the_refusal_advised(home: Path) -> None:
+    refused = run(home, allow_ungated=False)
+    assert (refused.result, "--allow-ungated" in refused.why) == ("refused", True)
+    assert run(home, allow_ungated=False).result == "nothing new"
+    assert run(home).result == "promoted"
+    assert "fit: done before" in (home / "said.txt").read_text("utf-8")
+    assert only_run(home).finished is not None
+
+
+def test_refused_run_passes_the_gate_again_when_golden_pictures_came(home: Path) -> None:
+    run(home, allow_ungated=False)
+    call_golden_defects_good(home)
+    assert run(home, allow_ungated=False).result == "refused"
+    assert gate_report(home).defects == 0
+
+
+def test_promoted_run_that_is_in_force_is_not_weighed_against_itself(home: Path) -> None:
+    with pytest.raises(Cut):
+        run(home, cut_at("promote", "kept"))
+    call_golden_defects_good(home)
+    assert run(home).result == "promoted"
 
 
 class CutLate(PlainLearner):

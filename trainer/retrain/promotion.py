@@ -1,5 +1,7 @@
 """The stages that put a candidate in force: gate, register, promote, announce."""
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from engines.errors import Overtaken
@@ -7,6 +9,7 @@ from engines.manifest import read_manifest, write_manifest
 from engines.registry import Registry
 from engines.registry_files import MAX_EXTRA_BYTES
 from pipeline.errors import PipelineError
+from trainer.dataset import Sample
 from trainer.errors import StageError
 from trainer.retrain.candidate import Candidate
 from trainer.retrain.disagreements import PAGE_NAME
@@ -39,13 +42,12 @@ class Promotion:
         self._run = stages.run
 
     def forget_old_gate(self, incumbent: Incumbent | None) -> None:
-        """Weigh again where neither the gate's rival nor this candidate is in force now."""
+        """Weigh again what was weighed otherwise than it would be now, unless it is in force."""
         gate, registered = self._run.outcome("gate"), self._run.outcome("register")
-        if gate is None:
-            return
         now = incumbent.name if incumbent else None
-        ours = registered["version"] if registered else None
-        if now not in {gate["incumbent"], ours}:
+        if gate is None or (registered and now == registered["version"]):
+            return
+        if now != gate["incumbent"] or is_outdated(gate, self._options):
             self._run.forget_from("gate")
 
     def gate(self, incumbent: Incumbent | None) -> Outcome:
@@ -60,8 +62,7 @@ class Promotion:
         return version
 
     def _weigh(self, incumbent: Incumbent | None) -> Outcome:
-        with SampleStore.look(self._options.store) as store:
-            golden = store.golden().test
+        golden = _golden(self._options)
         conditions = Conditions(allow_ungated=self._options.allow_ungated)
         rival = incumbent.engine if incumbent else None
         folder = self._run.folder / _GATE
@@ -74,6 +75,8 @@ class Promotion:
             "promoted": report.promoted,
             "why": why,
             "incumbent": incumbent.name if incumbent else None,
+            "golden": _named(golden),
+            "allow_ungated": conditions.allow_ungated,
             "said": f"{passed}: {why}; see {folder / PAGE_NAME}",
         }
 
@@ -109,6 +112,23 @@ class Promotion:
                 heard[line] = f"not told ({error}): its workers look by themselves"
         said = ", ".join(f"{line}: {what}" for line, what in heard.items()) or "no line to tell"
         return {"lines": heard, "said": said}
+
+
+def is_outdated(gate: Outcome, options: Options) -> bool:
+    """Whether the golden pictures, or what is let pass of them, are others since that gate."""
+    then = gate.get("golden"), gate.get("allow_ungated")
+    return then != (_named(_golden(options)), options.allow_ungated)
+
+
+def _golden(options: Options) -> tuple[Sample, ...]:
+    with SampleStore.look(options.store) as store:
+        return store.golden().test
+
+
+def _named(golden: Sequence[Sample]) -> str:
+    """Hash golden pictures with their labels: names of pictures and masks are hashes of pixels."""
+    said = [f"{each.name}\0{each.mask.name if each.mask else ''}\n" for each in golden]
+    return hashlib.sha256("".join(sorted(said)).encode()).hexdigest()
 
 
 def _write_golden(engine: Path, report: GateReport) -> None:

@@ -8,7 +8,7 @@ from trainer.retrain.candidate import Candidate
 from trainer.retrain.collect import Collected, collect
 from trainer.retrain.incumbent import Incumbent, fetch_incumbent
 from trainer.retrain.options import Ending, Options, Seams
-from trainer.retrain.promotion import Promotion
+from trainer.retrain.promotion import Promotion, is_outdated
 from trainer.retrain.run_folder import About, Finished, RunFolder, only_one, past_runs
 from trainer.retrain.stages import Stages
 from trainer.samples.snapshots import SnapshotRecord
@@ -51,6 +51,8 @@ def _run_of(
     for run in past_runs(options.runs):
         if (run.about.snapshot, run.about.settings) != (snapshot.sha256, settings):
             continue
+        if _is_worth_another_gate(run, options):
+            run.reopen()
         if run.finished is None:
             seams.say(f"going on with {run.name}")
             return run
@@ -72,6 +74,12 @@ def _run_of(
     run = RunFolder.begin(options.runs, about)
     seams.say(f"new run {run.name}: {snapshot.normals} normal pictures, {snapshot.defects} defects")
     return run
+
+
+def _is_worth_another_gate(run: RunFolder, options: Options) -> bool:
+    """Whether a gate refused it that would judge otherwise now."""
+    gate = run.outcome("gate")
+    return gate is not None and not gate["promoted"] and is_outdated(gate, options)
 
 
 def _keep_first(run: RunFolder, collected: Collected, snapshot: SnapshotRecord) -> None:

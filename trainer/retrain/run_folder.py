@@ -118,6 +118,10 @@ class RunFolder:
         """Say how it ended."""
         write_atomic(self.folder / _FINISHED, (finished.model_dump_json(indent=2) + "\n").encode())
 
+    def reopen(self) -> None:
+        """Let a run that ended go on."""
+        (self.folder / _FINISHED).unlink(missing_ok=True)
+
     @property
     def worked_s(self) -> float:
         """Seconds that its processes have spent on it."""
