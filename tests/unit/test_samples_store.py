@@ -138,7 +138,8 @@ def test_near_duplicate_goes_where_its_like_is(store: SampleStore) -> None:
     assert not add(store, on_side(golden=False)).golden
 
 
-def test_picture_like_both_sides_is_on_neither(store: SampleStore) -> None:
+def both_sides() -> tuple[np.ndarray, ...]:
+    """A golden picture, one to learn from, and one between them that is like each."""
     middle = np.full((32, 32, 3), 100, np.int64)
     middle[:16] = 160
     for seed in range(1000):  # 0.8 grey levels from the middle each, 1.6 from each other
@@ -146,11 +147,56 @@ def test_picture_like_both_sides_is_on_neither(store: SampleStore) -> None:
         one, other = ((middle + sign * change).astype(np.uint8) for sign in (1, -1))
         if is_golden(one) and not is_golden(other):
             break
+    return one, other, middle.astype(np.uint8)
+
+
+def test_picture_like_both_sides_is_on_neither(store: SampleStore) -> None:
+    one, other, middle = both_sides()
     assert add(store, one).golden
     assert not add(store, other).golden
-    between = store.add(middle.astype(np.uint8), "dent", None, Source("o"))
+    between = store.add(middle, "dent", None, Source("o"))
     assert store.named(between.sha).place is Place.ASIDE
     assert seen(store.golden()) == seen(store.training(store.snapshot())) == {}
+
+
+def test_picture_like_both_sides_stays_aside_when_it_was_rejected_and_is_released(
+    store: SampleStore,
+) -> None:
+    one, other, middle = both_sides()
+    for pixels in (one, other):
+        add(store, pixels)
+    sha = store.add(middle, "dent", None, Source("o")).sha
+    store.reject(sha, "anna")
+    assert store.release(sha, "dent", "anna").place is Place.ASIDE
+    assert store.path(store.named(sha)).is_file()
+    assert store.snapshot().pictures == ()
+
+
+def test_golden_picture_that_waited_is_released_though_one_like_it_is_aside(
+    store: SampleStore,
+) -> None:
+    one, other, middle = both_sides()
+    golden = add(store, one).sha
+    add(store, other)
+    store.add(middle, "dent", None, Source("o"))
+    store.hold(golden, ["odd"])
+    assert store.release(golden, GOOD, "anna").place is Place.KEPT
+    assert seen(store.golden()) == {golden: GOOD}
+
+
+def test_lost_index_puts_what_waits_and_is_like_both_sides_aside(tmp_path: Path) -> None:
+    one, other, middle = both_sides()
+    with SampleStore.open(tmp_path) as store:
+        for pixels in (one, other):
+            store.add(pixels, "dent", None, Source("o"))
+        sha = store.add(middle, GOOD, None, Source("o")).sha
+        lies = store.path(store.named(sha))
+    (tmp_path / INDEX_NAME).unlink()
+    (tmp_path / "incoming").mkdir()
+    lies.rename(tmp_path / "incoming" / lies.name)
+    with SampleStore.open(tmp_path) as store:
+        assert store.named(sha).place is Place.ASIDE
+        assert lies.is_file()
 
 
 @pytest.mark.parametrize(
