@@ -92,7 +92,7 @@ def test_flood_lets_so_many_pass_as_the_store_lacks() -> None:
         (["a"] * 19, ""),  # too few to say
     ],
 )
-def test_one_lot_dominates_beyond_half_of_enough(names: list[str], wanted: str) -> None:
+def test_one_hour_dominates_beyond_half_of_enough(names: list[str], wanted: str) -> None:
     assert dominating(names, Limits()) == wanted
 
 
@@ -144,12 +144,34 @@ def test_new_pictures_of_one_hour_wait_when_they_are_most(
         store.keep(store.add(part(seed), "good", None, Source("o")).sha)
     for seed in range(100, 120):
         hour = 5 if seed < 115 else seed
-        source = Source("o", lot="L7" if seed < 110 else "", captured_ns=hour * HOUR_NS + seed)
+        source = Source("o", captured_ns=hour * HOUR_NS + seed)
         store.add(part(seed), "good", None, source)
     screen(store, backbone, Quiet())
     why = [reason for each in store.quarantined() for reason in each.reasons]
-    assert sum("hour 1970-01-01T05: more than 50% of the new" in each for each in why) == 15
-    assert not any("lot" in each for each in why)  # half is not more than half
+    assert sum("hour 1970-01-01T05: more than 50% of a day's" in each for each in why) == 15
+
+
+def test_one_hour_is_found_out_however_often_one_looks(
+    store: SampleStore, backbone: Backbone
+) -> None:
+    for seed in range(20):
+        store.keep(store.add(part(seed), "good", None, Source("o")).sha)
+    held = []
+    for look in range(2):
+        for number in range(12):
+            seed = 100 + 12 * look + number
+            hour = 5 if number < 9 else 30 + seed
+            at_ns = (100 + look) * HOUR_NS
+            source = Source("o", at_ns=at_ns, captured_ns=hour * HOUR_NS + seed)
+            store.add(part(seed), "good", None, source)
+        screen(store, backbone, Quiet(), Limits(oddness=1e9, alike=100))
+        held.append(len(store.quarantined()))
+    assert held == [0, 9]  # the first look alone has too few to say
+    for seed in range(200, 204):
+        source = Source("o", at_ns=200 * HOUR_NS, captured_ns=5 * HOUR_NS + seed)
+        store.add(part(seed), "good", None, source)
+    screen(store, backbone, Quiet(), Limits(oddness=1e9, alike=100))
+    assert len(store.quarantined()) == held[-1]  # another day has too few to say
 
 
 def test_few_normals_stay_incoming_until_there_are_enough_to_compare(

@@ -1,7 +1,8 @@
 import os
 import resource
+import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -307,6 +308,21 @@ def test_file_with_other_pixels_than_its_name_says_is_left_and_named(tmp_path: P
     with SampleStore.open(tmp_path) as store:
         assert "other pixels" in store.repaired.strange[0]
     assert stranger.exists()
+
+
+def test_index_of_the_version_before_is_read_on(tmp_path: Path) -> None:
+    with SampleStore.open(tmp_path) as store:
+        sha = add(store, picture(1), "dent", "a").sha
+        said = store.statements(sha)
+    with closing(sqlite3.connect(tmp_path / INDEX_NAME)) as index:
+        index.executescript(
+            "ALTER TABLE statements ADD COLUMN lot TEXT NOT NULL DEFAULT '';"
+            "PRAGMA user_version = 1;"
+        )
+    with SampleStore.look(tmp_path) as store:
+        assert store.statements(sha) == said
+    with SampleStore.open(tmp_path) as store:
+        assert add(store, picture(1), "crack", "b").state == "changed"
 
 
 def test_index_that_is_none_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
