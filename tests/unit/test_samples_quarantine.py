@@ -17,7 +17,7 @@ from trainer.samples.quarantine import (
     oddness,
 )
 from trainer.samples.records import Place, Source
-from trainer.samples.screening import screen
+from trainer.samples.screening import hours_of_a_day, screen
 from trainer.samples.sheet import draw_waiting
 from trainer.samples.store import SampleStore
 
@@ -151,27 +151,28 @@ def test_new_pictures_of_one_hour_wait_when_they_are_most(
     assert sum("hour 1970-01-01T05: more than 50% of a day's" in each for each in why) == 15
 
 
-def test_one_hour_is_found_out_however_often_one_looks(
-    store: SampleStore, backbone: Backbone
+def test_hours_are_counted_over_a_day_of_labels_however_often_one_looks(
+    store: SampleStore,
 ) -> None:
-    for seed in range(20):
-        store.keep(store.add(part(seed), "good", None, Source("o")).sha)
-    held = []
-    for look in range(2):
-        for number in range(12):
-            seed = 100 + 12 * look + number
-            hour = 5 if number < 9 else 30 + seed
-            at_ns = (100 + look) * HOUR_NS
-            source = Source("o", at_ns=at_ns, captured_ns=hour * HOUR_NS + seed)
-            store.add(part(seed), "good", None, source)
-        screen(store, backbone, Quiet(), Limits(oddness=1e9, alike=100))
-        held.append(len(store.quarantined()))
-    assert held == [0, 9]  # the first look alone has too few to say
-    for seed in range(200, 204):
-        source = Source("o", at_ns=200 * HOUR_NS, captured_ns=5 * HOUR_NS + seed)
+    def label(seed: int, at_hour: int) -> None:
+        at_ns, captured_ns = at_hour * HOUR_NS, (at_hour - 1) * HOUR_NS + seed
+        source = Source("o", at_ns=at_ns, captured_ns=captured_ns)
         store.add(part(seed), "good", None, source)
-    screen(store, backbone, Quiet(), Limits(oddness=1e9, alike=100))
-    assert len(store.quarantined()) == held[-1]  # another day has too few to say
+
+    def crowded() -> str:
+        hours = hours_of_a_day(store, store.pictures())
+        for each in store.pictures(Place.INCOMING):
+            store.keep(each.sha)
+        return dominating(list(hours.values()), Limits())
+
+    found = []
+    for look in range(3):
+        for number in range(8):
+            label(8 * look + number, 105 if number < 6 else 106 + number)
+        found.append(crowded())
+    assert found == ["", "", "1970-01-05T08"]  # the first two looks have too few to say
+    label(100, 200)
+    assert crowded() == ""  # another day
 
 
 def test_few_normals_stay_incoming_until_there_are_enough_to_compare(

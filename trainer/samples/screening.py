@@ -109,7 +109,7 @@ def _reasons(
     likes = {each.sha: store.likes(each.sha) for each in new}
     flood = flooding([each.sha for each in new], likes, kept, limits.alike)
     # what a first import is made of cannot dominate anything
-    hours = _hours_of_a_day(store, there) if len(kept) >= LEAST_REFERENCES else {}
+    hours = hours_of_a_day(store, there) if len(kept) >= LEAST_REFERENCES else {}
     crowded = dominating(list(hours.values()), limits)
     reasons = []
     for picture, deviation in zip(new, odd, strict=True):
@@ -124,7 +124,7 @@ def _reasons(
     return reasons
 
 
-def _hours_of_a_day(store: SampleStore, there: Sequence[Picture]) -> dict[str, str]:
+def hours_of_a_day(store: SampleStore, there: Sequence[Picture]) -> dict[str, str]:
     """Give the hours of the normal pictures that came in the last day, new or decided, by hash.
 
     The day ends with the last label, so that who looks often sees no fewer than who looks nightly.
