@@ -1,5 +1,6 @@
 """A retrain without torch's work that is cut short, in this process: what the next call does."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,15 +8,18 @@ import pytest
 import retrain_fakes
 from registry_fakes import make_engine
 from retrain_fakes import PlainLearner, fill_store, run
+from rich.console import Console
 
 from engines.pictures import read_picture
 from engines.registry import Registry
 from trainer.dataset import GOOD
 from trainer.errors import StageError
+from trainer.progress import TerminalSteps
 from trainer.retrain.gate_report import GateReport
 from trainer.retrain.learner import Facts
-from trainer.retrain.options import Point, Recipe
+from trainer.retrain.options import Point, Recipe, Seams
 from trainer.retrain.run_folder import RunFolder, past_runs
+from trainer.retrain.watch import Enough, watch
 from trainer.samples.records import Place, Source
 from trainer.samples.store import SampleStore
 from trainer.training.supervised import CHECKPOINT_NAME
@@ -141,6 +145,65 @@ def test_promoted_run_that_is_in_force_is_not_weighed_against_itself(home: Path)
         run(home, cut_at("promote", "kept"))
     call_golden_defects_good(home)
     assert run(home).result == "promoted"
+
+
+def test_run_that_was_cut_is_finished_before_new_pictures_begin_another(home: Path) -> None:
+    with pytest.raises(Cut):
+        run(home, cut_at("fit", "kept"))
+    fill_store(home / "store", normals=3, defects=0, seed=9)
+    assert run(home).result == "promoted"
+    assert only_run(home).finished is not None
+    assert "what came since is for the next" in (home / "said.txt").read_text("utf-8")
+    run(home)
+    assert len(past_runs(home / "runs")) == 2
+
+
+def test_run_that_was_cut_before_its_training_is_left_for_the_new_pictures(home: Path) -> None:
+    with pytest.raises(Cut):
+        run(home, cut_at("prototypes", "kept"))
+    fill_store(home / "store", normals=3, defects=0, seed=9)
+    assert run(home).result == "promoted"
+    assert [each.finished is None for each in past_runs(home / "runs")] == [False, True]
+
+
+def watched(home: Path, looks: int, **changed: object) -> None:
+    """Watch, while one picture comes in before each next look."""
+    given, came = retrain_fakes.options(home, **changed), iter(range(20, 20 + looks))
+
+    def wait(_: float) -> None:
+        fill_store(home / "store", normals=1, defects=0, seed=next(came))
+
+    with TerminalSteps(Console(quiet=True)) as steps:
+        seams = Seams(steps, lambda _: None, lambda _: 1, learner=PlainLearner)
+        watch(given, Registry(given.registry), seams, Enough(20, 15), 1, wait, rounds=looks)
+
+
+def test_watch_that_does_not_promote_waits_until_enough_is_new(home: Path) -> None:
+    assert run(home, promote=False).result == "stopped"
+    watched(home, 3, promote=False)
+    assert only_run(home).finished is None
+
+
+def test_watch_finishes_a_run_that_was_cut_and_then_waits_until_enough_is_new(home: Path) -> None:
+    with pytest.raises(Cut):
+        run(home, cut_at("fit", "kept"))
+    fill_store(home / "store", normals=1, defects=0, seed=9)
+    watched(home, 2)
+    assert only_run(home).finished is not None
+
+
+def test_minutes_are_of_the_whole_run_collecting_included(home: Path) -> None:
+    times: list[float] = []
+
+    def reached(name: str, at: Point) -> None:
+        if (name, at) in {("collect", "worked"), ("announce", "kept")}:
+            times.append(time.monotonic())
+            time.sleep(0.05)
+
+    run(home, reached)
+    finished = only_run(home).finished
+    assert finished is not None
+    assert finished.seconds > times[1] - times[0]
 
 
 class CutLate(PlainLearner):
