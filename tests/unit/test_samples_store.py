@@ -19,7 +19,8 @@ from trainer.results.sheets import save_picture
 from trainer.samples.files import content_sha, find_pictures
 from trainer.samples.golden import Side, side
 from trainer.samples.index import INDEX_NAME
-from trainer.samples.records import Added, Place, Source
+from trainer.samples.records import Added, Picture, Place, Source
+from trainer.samples.snapshots import record_of
 from trainer.samples.store import SampleStore
 
 SIDE = 24
@@ -308,6 +309,40 @@ def test_file_with_other_pixels_than_its_name_says_is_left_and_named(tmp_path: P
     with SampleStore.open(tmp_path) as store:
         assert "other pixels" in store.repaired.strange[0]
     assert stranger.exists()
+
+
+def test_opening_removes_what_a_kill_left_half_written_and_no_other_hidden_file(
+    tmp_path: Path,
+) -> None:
+    with SampleStore.open(tmp_path) as store:
+        path = store.path(store.named(add(store, picture(1), "dent").sha))
+        snapshot = tmp_path / "snapshots" / f"{store.snapshot().sha256}.json"
+    (mask,) = (tmp_path / "masks" / "dent").iterdir()
+    halves = [each.with_name(f".{each.name}.0123456789abcdef") for each in (path, mask, snapshot)]
+    others = [path.with_name(".notes.txt"), tmp_path / "golden" / ".DS_Store"]
+    for each in (*halves, *others):
+        each.parent.mkdir(exist_ok=True)
+        each.write_text("x")
+    with SampleStore.open(tmp_path):
+        assert [each.exists() for each in (*halves, *others)] == [False] * 3 + [True] * 2
+
+
+def test_golden_picture_whose_file_is_gone_is_named(store: SampleStore) -> None:
+    shas = [add(store, each, "dent").sha for each in map(picture, range(40)) if is_golden(each)]
+    store.path(store.named(shas[0])).unlink()
+    golden = store.golden()
+    assert set(seen(golden)) == set(shas[1:])
+    assert len(golden.unreadable) == 1
+    assert "is gone: copy a backup of it" in golden.unreadable[0]
+
+
+def test_record_counts_pictures_that_come_one_by_one() -> None:
+    pictures = [
+        Picture(letter * 64, kind, golden=False, place=Place.KEPT)
+        for letter, kind in zip("abc", (GOOD, GOOD, "dent"), strict=True)
+    ]
+    assert record_of(each for each in pictures) == record_of(pictures)
+    assert (record_of(pictures).normals, record_of(pictures).defects) == (2, 1)
 
 
 def test_index_of_the_version_before_is_read_on(tmp_path: Path) -> None:
