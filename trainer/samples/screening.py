@@ -131,7 +131,7 @@ def hours_of_a_day(store: SampleStore, there: Sequence[Picture]) -> dict[str, st
     An hour that is not known is "".
     """
     sources = {each.sha: _first_source(store, each.sha) for each in there if each.normal}
-    since_ns = max(source.at_ns for source in sources.values()) - _DAY_NS
+    since_ns = max((source.at_ns for source in sources.values()), default=0) - _DAY_NS
     new = {each.sha for each in there if each.place is Place.INCOMING}
     return {
         sha: _hour(source.captured_ns)
