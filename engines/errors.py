@@ -10,7 +10,8 @@ EngineError
 └── RegistryError      this cannot be the registry: exit with the reason
     ├── RegistryAway       it cannot be read or written now: serve on, try again later
     ├── UnknownVersion     it holds no such version: ask for one that it lists
-    └── BrokenVersion      its bytes are not what was registered: serve on, register it again
+    ├── BrokenVersion      its bytes are not what was registered: serve on, register it again
+    └── Overtaken          another version than expected is in force: compare with that one
 """
 
 
@@ -56,3 +57,7 @@ class UnknownVersion(RegistryError):  # noqa: N818
 
 class BrokenVersion(RegistryError):  # noqa: N818
     """A version's bytes are not what was registered: serve on, register the engine again."""
+
+
+class Overtaken(RegistryError):  # noqa: N818
+    """Another version than the caller expected is in force: nothing changed, compare with it."""

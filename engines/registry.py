@@ -5,13 +5,13 @@ A version appears whole or not at all, and never changes but for its admission a
 it, or not fetch what it names, serves on with what it has.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
-from engines.errors import BrokenVersion, RegistryAway, UnknownVersion
+from engines.errors import BrokenVersion, Overtaken, RegistryAway, UnknownVersion
 from engines.local_copy import take_admission, whole_copy
 from engines.manifest import Manifest, read_manifest
 from engines.promotions import Promotions
@@ -117,9 +117,7 @@ class Registry:
 
         What is in force where all were refused; None where nothing was promoted yet.
         """
-        promotions = _latest(self.history())
-        sound = (pointer for pointer in promotions if not self._refusals.hit(pointer))
-        return next(sound, promotions[0] if promotions else None)
+        return self._standing(self.history())
 
     def is_refused(self, promotion: Pointer) -> bool:
         """Whether a line refused this very promotion on live frames."""
@@ -162,22 +160,37 @@ class Registry:
             self._versions.put(offered)
         return offered.record.version()
 
-    def promote(self, name: str, by: str) -> Pointer:
+    def promote(self, name: str, by: str, expected: Collection[str | None] = ()) -> Pointer:
         """Put a version in force after all its bytes are verified; one in force already stays so.
 
         Args:
             name: the version.
             by: who says so, for the history.
+            expected: what lines may serve now, besides `name`, as `standing` gives it; None stands
+                for nothing; empty: whatever they serve.
 
         Raises:
             UnknownVersion: there is none of that name.
             BrokenVersion: it is not what was registered; nothing changed.
+            Overtaken: lines serve none of `expected`; nothing changed.
             RegistryAway: nothing changed, or at a URL perhaps all of it: `pointer` says.
         """
         with self._told_apart():
             self._versions.verify(self._record(name))
-        # looked up again under the lock: the folder may be another one since
-        return self._promotions.point(lambda _: self._record(name).name, by)
+
+        def choose(promoted: PromotedRecord | None) -> str:
+            now = self._standing([promoted.in_force, *promoted.earlier] if promoted else [])
+            in_force = now.promoted if now else None
+            if expected and in_force not in {name, *expected}:
+                wanted = " or ".join(each or "no version" for each in expected)
+                raise Overtaken(
+                    f"{in_force or 'no version'} is in force in the registry {self.url}, expected "
+                    f"was {wanted}: compare {name} with what is"
+                )
+            # looked up again under the lock: the folder may be another one since
+            return self._record(name).name
+
+        return self._promotions.point(choose, by)
 
     def rollback(self, by: str) -> Pointer:
         """Put the version before into force again; a second rollback returns.
@@ -221,6 +234,11 @@ class Registry:
                 f"{name} cannot be copied to {home}: {error}: see that it is writable and not "
                 "full, then try again"
             ) from error
+
+    def _standing(self, history: list[Pointer]) -> Pointer | None:
+        promotions = _latest(history)
+        sound = (pointer for pointer in promotions if not self._refusals.hit(pointer))
+        return next(sound, promotions[0] if promotions else None)
 
     def _before(self, promoted: PromotedRecord | None) -> str:
         if promoted is None or not promoted.earlier:

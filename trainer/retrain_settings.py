@@ -143,7 +143,8 @@ class RetrainSettings(LabelledLines, CandidateRecipe):
     )
     allow_ungated: bool = Field(
         default=False,
-        description="promote UNPROVEN engines where there are too few golden pictures to compare",
+        description="promote UNPROVEN engines where there are too few golden pictures to compare; "
+        "a run refused for that is weighed again, not learned again",
     )
     again: bool = Field(
         default=False, description="retrain although nothing is new since the last run"

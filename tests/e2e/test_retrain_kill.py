@@ -134,7 +134,7 @@ def test_nothing_new_is_said_and_nothing_done(home: Path) -> None:
 
 def test_changed_snapshot_begins_a_new_run_and_equal_answers_are_refused(home: Path) -> None:
     with pytest.raises(StageError):
-        run(home, _fail_at("calibrate"))
+        run(home, _fail_at("prototypes"))
     fill_store(home / "store", normals=8, defects=0, seed=2)
     assert run(home).result == "promoted"
     fill_store(home / "store", normals=8, defects=0, seed=3)

@@ -4,8 +4,9 @@ from gate_fakes import answers, judged
 
 from trainer.results.metrics import auroc, pixel_figures
 from trainer.retrain.bootstrap import aurocs, average_precisions, draw, interval, map_histograms
+from trainer.retrain.gate_report import Weighed
 from trainer.retrain.latency import Turns, pace, time_turns
-from trainer.retrain.weigh import Answers, Rules, same_answers, sane, verdict, weigh
+from trainer.retrain.weigh import MARGIN, Answers, Rules, same_answers, sane, verdict, weigh
 
 RULES = Rules(draws=500)
 
@@ -123,6 +124,55 @@ def test_latency_counts_beyond_the_slack_only(
     turns = Turns(machine, machine * factor * rng.lognormal(0, 0.02, 40))
     found = weigh(answers(2.0), answers(2.0), turns, RULES)[-1]
     assert (found.name, found.standing) == ("latency", standing)
+
+
+def faster(lost: int = 0, alarms: int = 0, defects: int = 5) -> tuple[Weighed, ...]:
+    """A fifth faster, with so many more escapes and false rejects."""
+    scores = np.concatenate([np.full(defects, 0.9), np.full(20, 0.1)])
+    scores += np.linspace(0, 0.05, len(scores))
+    incumbent = Answers(judged(scores, defects), 0.5, 0.5)
+    after = scores.copy()
+    after[:lost] = 0.45  # below the threshold, above all good parts
+    after[defects : defects + alarms] = 0.55
+    candidate = Answers(judged(after, defects), 0.5, 0.5)
+    turns = Turns(np.full(40, 10.0), np.full(40, 8.0))
+    return weigh(incumbent, candidate, turns, RULES)
+
+
+def test_faster_candidate_that_lost_nothing_passes() -> None:
+    passes, why = verdict(faster())
+    assert passes
+    assert "latency" in why
+
+
+@pytest.mark.parametrize(
+    ("lost", "alarms", "named"),
+    [(2, 0, "escapes 0.0%, now 40.0%"), (1, 0, "escapes"), (0, 1, "false rejects")],
+)
+def test_speed_does_not_pay_for_a_loss_that_may_be_chance(
+    lost: int, alarms: int, named: str
+) -> None:
+    figures = faster(lost, alarms)
+    assert not any(each.standing == "worse" for each in figures)
+    passes, why = verdict(figures)
+    assert not passes
+    assert why.startswith("it is faster, but not as good")
+    assert named in why
+
+
+@pytest.mark.parametrize(("fell", "passes"), [(MARGIN / 2, True), (2 * MARGIN, False)])
+def test_speed_pays_for_a_fall_of_a_figure_within_the_margin_only(
+    *, fell: float, passes: bool
+) -> None:
+    figures = tuple(fallen(each, fell) if each.name == "pixel AP" else each for each in faster())
+    assert verdict(figures)[0] == passes
+
+
+def fallen(figure: Weighed, fell: float) -> Weighed:
+    assert figure.incumbent is not None
+    return figure.model_copy(
+        update={"candidate": figure.incumbent - fell, "difference": -fell, "standing": "same"}
+    )
 
 
 class SteppingClock:

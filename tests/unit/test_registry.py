@@ -15,6 +15,7 @@ from registry_fakes import GATE, admitted, all_whole, make_engine
 from engines.errors import (
     BrokenVersion,
     ManifestError,
+    Overtaken,
     RegistryAway,
     RegistryError,
     UnknownVersion,
@@ -112,6 +113,43 @@ def test_promoting_what_is_in_force_changes_nothing(
     first = registry.promote(names[1], "a")
     assert registry.promote(names[1], "b") == first
     assert registry.rollback("c").promoted == names[0]
+
+
+def test_promotion_over_what_was_not_expected_changes_nothing(
+    registry: Registry, engines: list[Path]
+) -> None:
+    one, two, three = (registry.register(engine).name for engine in engines)
+    with pytest.raises(Overtaken, match="no version is in force"):
+        registry.promote(one, "a", expected=[two])
+    registry.promote(one, "a", expected=[None])
+    with pytest.raises(Overtaken, match=f"{one} is in force"):
+        registry.promote(three, "b", expected=[None, two])
+    assert [each.promoted for each in registry.history()] == [one]
+    registry.promote(two, "b", expected=[one])
+    assert registry.promote(two, "b", expected=[one]).promoted == two
+
+
+def test_what_is_expected_is_looked_at_under_the_lock(
+    registry: Registry, engines: list[Path]
+) -> None:
+    names = [registry.register(engine).name for engine in engines[:2]]
+    wins = threading.Barrier(2)
+    overtaken: list[str] = []
+
+    def promote(name: str) -> None:
+        mine = Registry(registry.url)
+        wins.wait()
+        try:
+            mine.promote(name, "a", expected=[None])
+        except Overtaken:
+            overtaken.append(name)
+
+    both = [threading.Thread(target=promote, args=(name,)) for name in names]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    assert len(overtaken) == len(registry.history()) == 1
 
 
 def test_history_is_bounded(

@@ -111,6 +111,8 @@ def test_training_gets_what_the_stages_after_it_leave() -> None:
     assert fit_seconds(10, 100.0, measured) == pytest.approx(600 - 100 - 80)
     with pytest.raises(BudgetError, match="--prototypes-only"):
         fit_seconds(2, 30.0, measured)
+    assert fit_seconds(2, 30.0, measured, begun=True) == pytest.approx(10)
+    assert fit_seconds(1, 30.0, measured, begun=True) == 0
 
 
 def samples(count: int) -> list[Sample]:

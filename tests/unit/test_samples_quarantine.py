@@ -17,7 +17,7 @@ from trainer.samples.quarantine import (
     oddness,
 )
 from trainer.samples.records import Place, Source
-from trainer.samples.screening import screen
+from trainer.samples.screening import hours_of_a_day, screen
 from trainer.samples.sheet import draw_waiting
 from trainer.samples.store import SampleStore
 
@@ -92,7 +92,7 @@ def test_flood_lets_so_many_pass_as_the_store_lacks() -> None:
         (["a"] * 19, ""),  # too few to say
     ],
 )
-def test_one_lot_dominates_beyond_half_of_enough(names: list[str], wanted: str) -> None:
+def test_one_hour_dominates_beyond_half_of_enough(names: list[str], wanted: str) -> None:
     assert dominating(names, Limits()) == wanted
 
 
@@ -144,12 +144,35 @@ def test_new_pictures_of_one_hour_wait_when_they_are_most(
         store.keep(store.add(part(seed), "good", None, Source("o")).sha)
     for seed in range(100, 120):
         hour = 5 if seed < 115 else seed
-        source = Source("o", lot="L7" if seed < 110 else "", captured_ns=hour * HOUR_NS + seed)
+        source = Source("o", captured_ns=hour * HOUR_NS + seed)
         store.add(part(seed), "good", None, source)
     screen(store, backbone, Quiet())
     why = [reason for each in store.quarantined() for reason in each.reasons]
-    assert sum("hour 1970-01-01T05: more than 50% of the new" in each for each in why) == 15
-    assert not any("lot" in each for each in why)  # half is not more than half
+    assert sum("hour 1970-01-01T05: more than 50% of a day's" in each for each in why) == 15
+
+
+def test_hours_are_counted_over_a_day_of_labels_however_often_one_looks(
+    store: SampleStore,
+) -> None:
+    def label(seed: int, at_hour: int) -> None:
+        at_ns, captured_ns = at_hour * HOUR_NS, (at_hour - 1) * HOUR_NS + seed
+        source = Source("o", at_ns=at_ns, captured_ns=captured_ns)
+        store.add(part(seed), "good", None, source)
+
+    def crowded() -> str:
+        hours = hours_of_a_day(store, store.pictures())
+        for each in store.pictures(Place.INCOMING):
+            store.keep(each.sha)
+        return dominating(list(hours.values()), Limits())
+
+    found = []
+    for look in range(3):
+        for number in range(8):
+            label(8 * look + number, 105 if number < 6 else 106 + number)
+        found.append(crowded())
+    assert found == ["", "", "1970-01-05T08"]  # the first two looks have too few to say
+    label(100, 200)
+    assert crowded() == ""  # another day
 
 
 def test_few_normals_stay_incoming_until_there_are_enough_to_compare(

@@ -1,7 +1,8 @@
 import os
 import resource
+import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from trainer.results.sheets import save_picture
 from trainer.samples.files import content_sha, find_pictures
 from trainer.samples.golden import Side, side
 from trainer.samples.index import INDEX_NAME
-from trainer.samples.records import Added, Place, Source
+from trainer.samples.records import Added, Picture, Place, Source
+from trainer.samples.snapshots import record_of
 from trainer.samples.store import SampleStore
 
 SIDE = 24
@@ -138,7 +140,8 @@ def test_near_duplicate_goes_where_its_like_is(store: SampleStore) -> None:
     assert not add(store, on_side(golden=False)).golden
 
 
-def test_picture_like_both_sides_is_on_neither(store: SampleStore) -> None:
+def both_sides() -> tuple[np.ndarray, ...]:
+    """A golden picture, one to learn from, and one between them that is like each."""
     middle = np.full((32, 32, 3), 100, np.int64)
     middle[:16] = 160
     for seed in range(1000):  # 0.8 grey levels from the middle each, 1.6 from each other
@@ -146,11 +149,56 @@ def test_picture_like_both_sides_is_on_neither(store: SampleStore) -> None:
         one, other = ((middle + sign * change).astype(np.uint8) for sign in (1, -1))
         if is_golden(one) and not is_golden(other):
             break
+    return one, other, middle.astype(np.uint8)
+
+
+def test_picture_like_both_sides_is_on_neither(store: SampleStore) -> None:
+    one, other, middle = both_sides()
     assert add(store, one).golden
     assert not add(store, other).golden
-    between = store.add(middle.astype(np.uint8), "dent", None, Source("o"))
+    between = store.add(middle, "dent", None, Source("o"))
     assert store.named(between.sha).place is Place.ASIDE
     assert seen(store.golden()) == seen(store.training(store.snapshot())) == {}
+
+
+def test_picture_like_both_sides_stays_aside_when_it_was_rejected_and_is_released(
+    store: SampleStore,
+) -> None:
+    one, other, middle = both_sides()
+    for pixels in (one, other):
+        add(store, pixels)
+    sha = store.add(middle, "dent", None, Source("o")).sha
+    store.reject(sha, "anna")
+    assert store.release(sha, "dent", "anna").place is Place.ASIDE
+    assert store.path(store.named(sha)).is_file()
+    assert store.snapshot().pictures == ()
+
+
+def test_golden_picture_that_waited_is_released_though_one_like_it_is_aside(
+    store: SampleStore,
+) -> None:
+    one, other, middle = both_sides()
+    golden = add(store, one).sha
+    add(store, other)
+    store.add(middle, "dent", None, Source("o"))
+    store.hold(golden, ["odd"])
+    assert store.release(golden, GOOD, "anna").place is Place.KEPT
+    assert seen(store.golden()) == {golden: GOOD}
+
+
+def test_lost_index_puts_what_waits_and_is_like_both_sides_aside(tmp_path: Path) -> None:
+    one, other, middle = both_sides()
+    with SampleStore.open(tmp_path) as store:
+        for pixels in (one, other):
+            store.add(pixels, "dent", None, Source("o"))
+        sha = store.add(middle, GOOD, None, Source("o")).sha
+        lies = store.path(store.named(sha))
+    (tmp_path / INDEX_NAME).unlink()
+    (tmp_path / "incoming").mkdir()
+    lies.rename(tmp_path / "incoming" / lies.name)
+    with SampleStore.open(tmp_path) as store:
+        assert store.named(sha).place is Place.ASIDE
+        assert lies.is_file()
 
 
 @pytest.mark.parametrize(
@@ -261,6 +309,55 @@ def test_file_with_other_pixels_than_its_name_says_is_left_and_named(tmp_path: P
     with SampleStore.open(tmp_path) as store:
         assert "other pixels" in store.repaired.strange[0]
     assert stranger.exists()
+
+
+def test_opening_removes_what_a_kill_left_half_written_and_no_other_hidden_file(
+    tmp_path: Path,
+) -> None:
+    with SampleStore.open(tmp_path) as store:
+        path = store.path(store.named(add(store, picture(1), "dent").sha))
+        snapshot = tmp_path / "snapshots" / f"{store.snapshot().sha256}.json"
+    (mask,) = (tmp_path / "masks" / "dent").iterdir()
+    halves = [each.with_name(f".{each.name}.0123456789abcdef") for each in (path, mask, snapshot)]
+    others = [path.with_name(".notes.txt"), tmp_path / "golden" / ".DS_Store"]
+    for each in (*halves, *others):
+        each.parent.mkdir(exist_ok=True)
+        each.write_text("x")
+    with SampleStore.open(tmp_path):
+        assert [each.exists() for each in (*halves, *others)] == [False] * 3 + [True] * 2
+
+
+def test_golden_picture_whose_file_is_gone_is_named(store: SampleStore) -> None:
+    shas = [add(store, each, "dent").sha for each in map(picture, range(40)) if is_golden(each)]
+    store.path(store.named(shas[0])).unlink()
+    golden = store.golden()
+    assert set(seen(golden)) == set(shas[1:])
+    assert len(golden.unreadable) == 1
+    assert "is gone: copy a backup of it" in golden.unreadable[0]
+
+
+def test_record_counts_pictures_that_come_one_by_one() -> None:
+    pictures = [
+        Picture(letter * 64, kind, golden=False, place=Place.KEPT)
+        for letter, kind in zip("abc", (GOOD, GOOD, "dent"), strict=True)
+    ]
+    assert record_of(each for each in pictures) == record_of(pictures)
+    assert (record_of(pictures).normals, record_of(pictures).defects) == (2, 1)
+
+
+def test_index_of_the_version_before_is_read_on(tmp_path: Path) -> None:
+    with SampleStore.open(tmp_path) as store:
+        sha = add(store, picture(1), "dent", "a").sha
+        said = store.statements(sha)
+    with closing(sqlite3.connect(tmp_path / INDEX_NAME)) as index:
+        index.executescript(
+            "ALTER TABLE statements ADD COLUMN lot TEXT NOT NULL DEFAULT '';"
+            "PRAGMA user_version = 1;"
+        )
+    with SampleStore.look(tmp_path) as store:
+        assert store.statements(sha) == said
+    with SampleStore.open(tmp_path) as store:
+        assert add(store, picture(1), "crack", "b").state == "changed"
 
 
 def test_index_that_is_none_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:

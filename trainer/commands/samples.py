@@ -15,7 +15,7 @@ from trainer.errors import SampleError
 from trainer.layouts import find_samples
 from trainer.progress import TerminalSteps
 from trainer.samples.quarantine import LEAST_REFERENCES, Limits
-from trainer.samples.records import Counts, ImportReport, Picture
+from trainer.samples.records import Counts, ImportReport, Picture, Place
 from trainer.samples.store import SampleStore
 from trainer.settings import SamplesSettings
 
@@ -131,6 +131,8 @@ def _decide(settings: SamplesSettings, decide: Callable[[SampleStore, str], Pict
                 refused += 1
                 continue
             where = f"{'golden ' if picture.golden else ''}{picture.kind}"
+            if picture.place is Place.ASIDE:
+                where += ", aside: it resembles golden pictures, and training sees none of those"
             sys.stdout.write(f"{picture.sha[:_SHOWN_CHARS]} {settings.action}: {where}\n")
     return _INCOMPLETE_STATUS if refused else 0
 

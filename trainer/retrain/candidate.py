@@ -1,7 +1,7 @@
 """The stages that make a candidate: prototypes, fit, calibrate, export, build, admit."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -23,15 +23,21 @@ from trainer.retrain.prn_learner import PrnLearner
 from trainer.retrain.protoad_learner import ProtoAdLearner
 from trainer.retrain.prototype_diff import compare, draw_moves
 from trainer.retrain.prototype_diff import say as diff_said
-from trainer.retrain.run_folder import STAGES, past_runs
+from trainer.retrain.run_folder import STAGES, RunFolder, past_runs
 from trainer.retrain.stages import Outcome, Stages
 from trainer.retrain.weights import Start, read_start
 from trainer.samples.store import SampleStore
 from trainer.training.device import find_device
+from trainer.training.supervised import CHECKPOINT_NAME
 
 DIFF_NAME = "prototypes.json"
 _START_NAME = "start.safetensors"
 _ADMITTED_ON = 32  # golden pictures
+
+
+def is_training_begun(run: RunFolder) -> bool:
+    """Whether a run has a training that a kill would cost."""
+    return (run.folder / CHECKPOINT_NAME).is_file() or run.outcome("fit") is not None
 
 
 class Candidate:
@@ -44,14 +50,12 @@ class Candidate:
         stages: Stages,
         incumbent: Incumbent | None,
         seams: Seams,
-        say: Callable[[str], None],
     ) -> None:
         self._options = options
         self._registry = registry
         self._stages = stages
         self._incumbent = incumbent
         self._seams = seams
-        self._say = say
         self._folder = stages.run.folder
 
     def make(self) -> str:
@@ -102,7 +106,7 @@ class Candidate:
         if not kept.is_file() and self._stages.run.outcome("prototypes") is None:
             recipe, runs = self._options.recipe, self._options.runs
             found, why = find_start(self._incumbent, self._registry, recipe, runs)
-            self._say(f"{recipe.model} {why}")
+            self._stages.say(f"{recipe.model} {why}")
             if found is not None:
                 write_atomic(kept, found.read_bytes())
         return read_start(kept) if kept.is_file() else None
@@ -133,7 +137,9 @@ class Candidate:
     def _fit(self) -> Outcome:
         recipe, seconds = self._options.recipe, 0.0
         if recipe.model != "protoad" and not recipe.prototypes_only:
-            seconds = fit_seconds(recipe.minutes, self._stages.worked_s, self._measured())
+            begun = is_training_begun(self._stages.run)
+            worked_s, measured = self._stages.worked_s, self._measured()
+            seconds = fit_seconds(recipe.minutes, worked_s, measured, begun=begun)
         facts = self.learner.fit(seconds, self._stages.note_worked)
         said = (
             f"{facts['steps']} of {facts['planned']} steps, began from {facts['began_from']}"

@@ -1,11 +1,15 @@
 """The stages that put a candidate in force: gate, register, promote, announce."""
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
+from engines.errors import Overtaken
 from engines.manifest import read_manifest, write_manifest
 from engines.registry import Registry
 from engines.registry_files import MAX_EXTRA_BYTES
 from pipeline.errors import PipelineError
+from trainer.dataset import Sample
 from trainer.errors import StageError
 from trainer.retrain.candidate import Candidate
 from trainer.retrain.disagreements import PAGE_NAME
@@ -38,13 +42,12 @@ class Promotion:
         self._run = stages.run
 
     def forget_old_gate(self, incumbent: Incumbent | None) -> None:
-        """Weigh again where neither the gate's rival nor this candidate is in force now."""
+        """Weigh again what was weighed otherwise than it would be now, unless it is in force."""
         gate, registered = self._run.outcome("gate"), self._run.outcome("register")
-        if gate is None:
-            return
         now = incumbent.name if incumbent else None
-        ours = registered["version"] if registered else None
-        if now not in {gate["incumbent"], ours}:
+        if gate is None or (registered and now == registered["version"]):
+            return
+        if now != gate["incumbent"] or is_outdated(gate, self._options):
             self._run.forget_from("gate")
 
     def gate(self, incumbent: Incumbent | None) -> Outcome:
@@ -59,8 +62,7 @@ class Promotion:
         return version
 
     def _weigh(self, incumbent: Incumbent | None) -> Outcome:
-        with SampleStore.look(self._options.store) as store:
-            golden = store.golden().test
+        golden = _golden(self._options)
         conditions = Conditions(allow_ungated=self._options.allow_ungated)
         rival = incumbent.engine if incumbent else None
         folder = self._run.folder / _GATE
@@ -73,6 +75,8 @@ class Promotion:
             "promoted": report.promoted,
             "why": why,
             "incumbent": incumbent.name if incumbent else None,
+            "golden": _named(golden),
+            "allow_ungated": conditions.allow_ungated,
             "said": f"{passed}: {why}; see {folder / PAGE_NAME}",
         }
 
@@ -86,17 +90,16 @@ class Promotion:
         return {"version": version.name, "left": left, "said": said}
 
     def _promote(self, version: str) -> Outcome:
-        now = self._registry.standing()
-        rival = self._run.outcome("gate")
-        assert rival is not None  # noqa: S101  # the stage before
-        in_force = now.promoted if now else None
-        if in_force not in {version, rival["incumbent"]}:
+        gate = self._run.outcome("gate")
+        assert gate is not None  # noqa: S101  # the stage before
+        rival, by = gate["incumbent"], f"trainer-retrain {self._run.name}"
+        try:
+            pointer = self._registry.promote(version, by, expected=(rival,))
+        except Overtaken as error:
             raise StageError(
-                f"{in_force} was promoted while this run weighed {version} against "
-                f"{rival['incumbent']}: nothing is changed; the next trainer-retrain weighs it "
-                "against that"
-            )
-        pointer = self._registry.promote(version, f"trainer-retrain {self._run.name}")
+                f"another version was promoted while this run weighed {version}: {error}; nothing "
+                "is changed, the next trainer-retrain does so"
+            ) from error
         return {"before": pointer.previous, "said": f"{version} is in force"}
 
     def _announce(self) -> Outcome:
@@ -109,6 +112,23 @@ class Promotion:
                 heard[line] = f"not told ({error}): its workers look by themselves"
         said = ", ".join(f"{line}: {what}" for line, what in heard.items()) or "no line to tell"
         return {"lines": heard, "said": said}
+
+
+def is_outdated(gate: Outcome, options: Options) -> bool:
+    """Whether the golden pictures, or what is let pass of them, are others since that gate."""
+    then = gate.get("golden"), gate.get("allow_ungated")
+    return then != (_named(_golden(options)), options.allow_ungated)
+
+
+def _golden(options: Options) -> tuple[Sample, ...]:
+    with SampleStore.look(options.store) as store:
+        return store.golden().test
+
+
+def _named(golden: Sequence[Sample]) -> str:
+    """Hash golden pictures with their labels: names of pictures and masks are hashes of pixels."""
+    said = [f"{each.name}\0{each.mask.name if each.mask else ''}\n" for each in golden]
+    return hashlib.sha256("".join(sorted(said)).encode()).hexdigest()
 
 
 def _write_golden(engine: Path, report: GateReport) -> None:

@@ -1,14 +1,15 @@
 """A retrain from the day's labels to a promoted engine, or to a report that says why not."""
 
+import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from engines.registry import Registry
-from trainer.retrain.candidate import Candidate
+from trainer.retrain.candidate import Candidate, is_training_begun
 from trainer.retrain.collect import Collected, collect
 from trainer.retrain.incumbent import Incumbent, fetch_incumbent
 from trainer.retrain.options import Ending, Options, Seams
-from trainer.retrain.promotion import Promotion
+from trainer.retrain.promotion import Promotion, is_outdated
 from trainer.retrain.run_folder import About, Finished, RunFolder, only_one, past_runs
 from trainer.retrain.stages import Stages
 from trainer.samples.snapshots import SnapshotRecord
@@ -24,6 +25,7 @@ def retrain(options: Options, registry: Registry, seams: Seams) -> Ending:
         RegistryError: the registry is away or refuses; the next call goes on.
         TrainerError, EngineError, PipelineError: this stage cannot be done as asked.
     """
+    started = time.monotonic()
     with only_one(options.runs):
         with ExitStack() as opened:
             store = opened.enter_context(SampleStore.open(options.store))
@@ -40,7 +42,23 @@ def retrain(options: Options, registry: Registry, seams: Seams) -> Ending:
             return found
         _keep_first(found, collected, snapshot)
         seams.reached("snapshot", "kept")
-        return _finished(options, registry, found, incumbent, seams)
+        stages = _stages(found, seams, started)
+        return _finished(options, registry, stages, incumbent, seams)
+
+
+def left_behind(options: Options) -> RunFolder | None:
+    """Find the last run if it was cut short after its training began; it goes before a new one."""
+    last = past_runs(options.runs)[:1]
+    if not last or is_done(last[0], options) or not is_training_begun(last[0]):
+        return None
+    return last[0] if last[0].about.settings == options.recipe.settings() else None
+
+
+def is_done(run: RunFolder, options: Options) -> bool:
+    """Whether a run went as far as it is asked to: with `--no-promote` not beyond the gate."""
+    gate = run.outcome("gate")
+    passed = gate is not None and gate["promoted"]
+    return run.finished is not None or (passed and not options.promote)
 
 
 def _run_of(
@@ -48,9 +66,15 @@ def _run_of(
 ) -> RunFolder | Ending:
     """Find the run to go on with, begin a new one, or say that there is nothing new."""
     settings = options.recipe.settings()
+    if (last := left_behind(options)) is not None:
+        came = "" if last.about.snapshot == snapshot.sha256 else "; what came since is for the next"
+        seams.say(f"going on with {last.name}{came}")
+        return last
     for run in past_runs(options.runs):
         if (run.about.snapshot, run.about.settings) != (snapshot.sha256, settings):
             continue
+        if _is_worth_another_gate(run, options):
+            run.reopen()
         if run.finished is None:
             seams.say(f"going on with {run.name}")
             return run
@@ -74,6 +98,12 @@ def _run_of(
     return run
 
 
+def _is_worth_another_gate(run: RunFolder, options: Options) -> bool:
+    """Whether a gate refused it that would judge otherwise now."""
+    gate = run.outcome("gate")
+    return gate is not None and not gate["promoted"] and is_outdated(gate, options)
+
+
 def _keep_first(run: RunFolder, collected: Collected, snapshot: SnapshotRecord) -> None:
     """Note what was done before there was a folder to note it in."""
     if run.outcome("collect") is None:
@@ -83,21 +113,24 @@ def _keep_first(run: RunFolder, collected: Collected, snapshot: SnapshotRecord) 
         run.keep("snapshot", {"sha256": snapshot.sha256, "normals": snapshot.normals})
 
 
-def _finished(
-    options: Options,
-    registry: Registry,
-    run: RunFolder,
-    incumbent: Incumbent | None,
-    seams: Seams,
-) -> Ending:
-    """Do all stages that are left."""
-
+def _stages(run: RunFolder, seams: Seams, started: float) -> Stages:
     def say(text: str) -> None:
         run.log(text)
         seams.say(text)
 
-    stages = Stages(run, say, seams.reached)
-    candidate = Candidate(options, registry, stages, incumbent, seams, say)
+    return Stages(run, say, seams.reached, started)
+
+
+def _finished(
+    options: Options,
+    registry: Registry,
+    stages: Stages,
+    incumbent: Incumbent | None,
+    seams: Seams,
+) -> Ending:
+    """Do all stages that are left."""
+    run = stages.run
+    candidate = Candidate(options, registry, stages, incumbent, seams)
     promotion = Promotion(options, registry, stages, candidate, seams)
     promotion.forget_old_gate(incumbent)
     if why := candidate.make():

@@ -101,8 +101,11 @@ class RunFolder:
         write_atomic(self._stage_path(stage), content.encode())
 
     def forget_from(self, stage: str) -> None:
-        """Let a stage and all after it be done again."""
-        for each in STAGES[STAGES.index(stage) :]:
+        """Let a stage and all after it be done again.
+
+        The last one goes first: a kill in between must not leave a stage without those before it.
+        """
+        for each in reversed(STAGES[STAGES.index(stage) :]):
             self._stage_path(each).unlink(missing_ok=True)
 
     @property
@@ -114,6 +117,10 @@ class RunFolder:
     def finish(self, finished: Finished) -> None:
         """Say how it ended."""
         write_atomic(self.folder / _FINISHED, (finished.model_dump_json(indent=2) + "\n").encode())
+
+    def reopen(self) -> None:
+        """Let a run that ended go on."""
+        (self.folder / _FINISHED).unlink(missing_ok=True)
 
     @property
     def worked_s(self) -> float:

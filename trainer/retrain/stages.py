@@ -12,21 +12,22 @@ Outcome = dict[str, Any]
 
 
 class Stages:
-    """Does the stages of one run; the clock gives seconds."""
+    """Does the stages of one run, which this process began at `started` on the clock, seconds."""
 
     def __init__(
         self,
         run: RunFolder,
         say: Callable[[str], None],
-        reached: Callable[[str, Point], None] = lambda _, __: None,
+        reached: Callable[[str, Point], None],
+        started: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run = run
-        self._say = say
+        self.say = say
         self._reached = reached
         self._clock = clock
         self._before_s = run.worked_s
-        self._started = clock()
+        self._started = started
 
     @property
     def worked_s(self) -> float:
@@ -45,7 +46,7 @@ class Stages:
         """
         found = self.run.outcome(name)
         if found is not None:
-            self._say(f"{name}: done before")
+            self.say(f"{name}: done before")
             return found
         started = self._clock()
         try:
@@ -59,6 +60,6 @@ class Stages:
                 f"stage {name}: {error}; the stages before it are kept in {self.run.folder}: make "
                 "room or mend it, then start trainer-retrain again, it goes on from there"
             ) from error
-        self._say(f"{name}: {outcome.get('said', 'done')}")
+        self.say(f"{name}: {outcome.get('said', 'done')}")
         self._reached(name, "kept")
         return outcome

@@ -10,7 +10,7 @@ from pipeline.errors import PipelineError
 from trainer.errors import RetrainBusyError, TrainerError
 from trainer.retrain.collect import collect
 from trainer.retrain.options import Ending, Options, Seams
-from trainer.retrain.retrain import retrain
+from trainer.retrain.retrain import is_done, left_behind, retrain
 from trainer.retrain.run_folder import RunFolder, only_one, past_runs
 from trainer.samples.records import Place
 from trainer.samples.snapshots import read_snapshot
@@ -64,12 +64,11 @@ def watch(
 
 def _look(options: Options, registry: Registry, seams: Seams, enough: Enough) -> Ending | None:
     news = count_news(options, seams)
-    unfinished = any(run.finished is None for run in past_runs(options.runs)[:1])
     seams.say(
         f"{news.normals} of {enough.normals} new normal pictures, {news.defects} of "
         f"{enough.defects} new defects"
     )
-    if not unfinished and not news.are_enough(enough):
+    if left_behind(options) is None and not news.are_enough(enough):
         return None
     ending = retrain(options, registry, seams)
     seams.say(f"{ending.result}: {ending.why}")
@@ -77,10 +76,10 @@ def _look(options: Options, registry: Registry, seams: Seams, enough: Enough) ->
 
 
 def count_news(options: Options, seams: Seams) -> News:
-    """Collect, and count what no finished run has seen."""
+    """Collect, and count what the last run that is done has not seen."""
     with only_one(options.runs), SampleStore.open(options.store) as store:
         collect(store, options, seams)
-        known = _seen_by(store, past_runs(options.runs))
+        known = _seen_by(store, [run for run in past_runs(options.runs) if is_done(run, options)])
         new = [
             picture
             for picture in store.pictures(Place.KEPT)
@@ -91,9 +90,8 @@ def count_news(options: Options, seams: Seams) -> News:
 
 
 def _seen_by(store: SampleStore, runs: list[RunFolder]) -> set[tuple[str, str]]:
-    """Hash and kind of what the last finished run learned from."""
-    for run in runs:
-        if run.finished is not None:
-            record = read_snapshot(store.folder, run.about.snapshot)
-            return {(seen.sha, seen.kind) for seen in record.pictures}
-    return set()
+    """Hash and kind of what the last of the runs learned from."""
+    if not runs:
+        return set()
+    record = read_snapshot(store.folder, runs[0].about.snapshot)
+    return {(seen.sha, seen.kind) for seen in record.pictures}

@@ -1,6 +1,7 @@
 """The gate's rule: candidate against incumbent, from what both said of the same golden pictures.
 
-Promoted if no figure is worse beyond its 95 % interval and at least one is better beyond it.
+Promoted if no figure is worse beyond its 95 % interval and at least one is better beyond it. One
+that is only faster must not have lost anything that can be counted either.
 """
 
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from trainer.retrain.latency import Pace, Turns, pace
 
 CONFIDENCE = 0.95
 SLACK = 0.1  # share by which latency may grow
+MARGIN = 0.01  # by which AUROC or AP may fall where the candidate is only faster
 LEAST_NORMALS = 20  # golden ones: one false reject of fewer is more than 5 %
 LEAST_DEFECTS = 5
 CHANCE = 0.5  # AUROC of an engine that knows nothing
@@ -110,6 +112,8 @@ def verdict(figures: tuple[Weighed, ...]) -> tuple[bool, str]:
         return False, f"worse than the incumbent beyond chance: {', '.join(worse)}"
     if not better:
         return False, "no figure is better than the incumbent's beyond chance: it stays"
+    if better == [_LATENCY] and (lost := _lost(figures)):
+        return False, f"it is faster, but not as good: {', '.join(lost)}"
     return True, f"better than the incumbent beyond chance: {', '.join(better)}; none is worse"
 
 
@@ -124,6 +128,19 @@ def sane(figures: tuple[Weighed, ...]) -> tuple[bool, str]:
     return True, f"there is no incumbent, and it beats chance: {said}"
 
 
+def _lost(figures: tuple[Weighed, ...]) -> list[str]:
+    """Name what is worse on the golden pictures, be it by chance: one more escape is."""
+    said = []
+    for each in figures:
+        if each.name == _LATENCY or each.difference is None:
+            continue
+        rose = each.difference if each.lower_is_better else -each.difference
+        if rose > (0 if each.lower_is_better else MARGIN):
+            said.append(f"{each.name} {each.incumbent:.1%}, now {each.candidate:.1%}")
+    return said
+
+
+_LATENCY = "latency"
 _LOWER_IS_BETTER = {
     "escapes": True,
     "false rejects": True,
@@ -198,7 +215,7 @@ def _standing(low: float | None, high: float | None, *, lower: bool, edge: float
 
 def _latency(found: Pace, slack: float) -> Weighed:
     return Weighed(
-        name="latency",
+        name=_LATENCY,
         unit="ms",
         lower_is_better=True,
         incumbent=found.incumbent_ms,

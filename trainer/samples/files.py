@@ -25,6 +25,7 @@ from trainer.samples.records import Picture, Place
 
 _KIND = re.compile(r"\w[\w .+-]{0,63}")
 _STEM = re.compile(r"[0-9a-f]{64}")
+_HALF = re.compile(r"\.[0-9a-f]{64}[0-9a-f.]*\.(png|json)\.[0-9a-f]{16}")
 _SUFFIX = ".png"
 _MASK_CHARS = 16  # of a mask's hash in its name
 TRAIN, GOLDEN, MASKS = "train", "golden", "masks"
@@ -145,9 +146,10 @@ def find_masks(folder: Path, sha: str) -> Iterator[tuple[str, Path]]:
 
 
 def find_halves(folder: Path) -> Iterator[Path]:
-    """Find what a killed writer left half written."""
-    for pattern in ("*/.*", "*/*/.*"):
-        yield from (path for path in folder.glob(pattern) if path.is_file())
+    """Find what a killed `write_atomic` left half written; other hidden files are not ours."""
+    for path in (*folder.glob("*/.*"), *folder.glob("*/*/.*")):
+        if _HALF.fullmatch(path.name) and path.is_file():
+            yield path
 
 
 def _keep_names(folder: Path) -> None:

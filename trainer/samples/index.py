@@ -15,7 +15,7 @@ from trainer.samples.likeness import Fingerprint
 from trainer.samples.records import Picture, Place, Source, Statement
 
 INDEX_NAME = "index.sqlite"
-_VERSION = 1
+_VERSION = 2
 _BUSY_S = 30.0
 _SCHEMA = """
 CREATE TABLE pictures (
@@ -25,13 +25,14 @@ CREATE TABLE pictures (
 CREATE TABLE statements (
     sha TEXT NOT NULL, kind TEXT NOT NULL, mask TEXT NOT NULL, note TEXT NOT NULL,
     origin TEXT NOT NULL, line TEXT NOT NULL, label_id TEXT NOT NULL, by TEXT NOT NULL,
-    at_ns INTEGER NOT NULL, lot TEXT NOT NULL, captured_ns INTEGER NOT NULL,
+    at_ns INTEGER NOT NULL, captured_ns INTEGER NOT NULL,
     UNIQUE (sha, kind, mask, note, origin, line, label_id, by, at_ns)
 );
 CREATE TABLE lines (line TEXT PRIMARY KEY, read_to TEXT NOT NULL);
 """
+_FROM_1 = "ALTER TABLE statements DROP COLUMN lot;"  # which nothing ever filled
 _PICTURE = "sha, kind, golden, place, mask, mask_kind, reasons"
-_STATEMENT = "sha, kind, mask, note, origin, line, label_id, by, at_ns, lot, captured_ns"
+_STATEMENT = "sha, kind, mask, note, origin, line, label_id, by, at_ns, captured_ns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +135,11 @@ class Index:
     def _state(self, statement: Statement) -> bool:
         source = statement.source
         done = self._connection.execute(
-            f"INSERT OR IGNORE INTO statements ({_STATEMENT}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
+            f"INSERT OR IGNORE INTO statements ({_STATEMENT}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
             (
                 *(statement.sha, statement.kind, statement.mask, statement.note),
                 *(source.origin, source.line, source.label_id, source.by, source.at_ns),
-                *(source.lot, source.captured_ns),
+                source.captured_ns,
             ),
         )
         return done.rowcount > 0
@@ -210,9 +211,9 @@ def index_opened(folder: Path, *, to_write: bool) -> Iterator[Index]:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous = FULL")  # what was answered outlives a power cut
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == 0:
+    if change := {0: _SCHEMA, 1: _FROM_1}.get(version):
         with connection:
-            connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {_VERSION};COMMIT;")
+            connection.executescript(f"BEGIN;{change}PRAGMA user_version = {_VERSION};COMMIT;")
     elif version != _VERSION:
         raise StoreError(
             f"{path} has version {version}, this program reads {_VERSION}: install the matching "

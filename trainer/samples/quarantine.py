@@ -7,8 +7,8 @@ moves them. Where nothing is trusted yet, the new are judged by each other, twic
 the odd ones of the first are no longer among those compared with, so that defects of one kind
 cannot vouch for each other.
 
-Flood: so many near-duplicates of each other that one part would pass for many. One lot or one hour
-that gives most of the new pictures: whatever was wrong then would become normal.
+Flood: so many near-duplicates of each other that one part would pass for many. One hour that gives
+most of a day's pictures: whatever was wrong then would become normal.
 """
 
 from collections import Counter
@@ -32,8 +32,8 @@ class Limits:
 
     oddness: float = ODDNESS  # standard deviations above the median of normal pictures
     alike: int = 20  # near-duplicates of each other, the rest of them waits
-    share: float = 0.5  # of the new pictures, that one lot or hour may give
-    least_new: int = 20  # pictures, from which on shares are looked at
+    share: float = 0.5  # of a day's new pictures, that one hour may give
+    least_new: int = 20  # pictures a day, from which on shares are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +110,15 @@ def flooding(
     return found
 
 
-def dominating(names: Sequence[str], limits: Limits) -> str:
-    """Name the lot or hour that gives more than its share of the new pictures; "" for none.
+def dominating(hours: Sequence[str], limits: Limits) -> str:
+    """Name the hour that gives more than its share of a day's new pictures; "" for none.
 
     Args:
-        names: of each new picture; "" where it is not known.
+        hours: in which each was taken; "" where it is not known.
         limits: see there.
     """
-    known = Counter(name for name in names if name)
-    if len(names) < limits.least_new or not known:
+    known = Counter(hour for hour in hours if hour)
+    if len(hours) < limits.least_new or not known:
         return ""
-    name, count = known.most_common(1)[0]
-    return name if count > limits.share * len(names) else ""
+    hour, count = known.most_common(1)[0]
+    return hour if count > limits.share * len(hours) else ""

@@ -26,7 +26,6 @@ class Source:
     label_id: str = ""  # in {line}:labels
     by: str = ""  # who gave it
     at_ns: int = 0  # when; UTC, nanoseconds since the epoch; 0: not known
-    lot: str = ""  # of the part
     captured_ns: int = 0  # when the picture was taken; 0: not known
 
 

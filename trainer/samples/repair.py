@@ -46,16 +46,23 @@ def repair(folder: Path, index: Index, likes: Likes) -> Repair:
     taken_up = moved = 0
     strange: list[str] = []
     rows = {each.sha: each for each in index.pictures()}
-    # kept ones first: they decide on which side the others are
-    for found in sorted(find_pictures(folder), key=lambda each: each.place is not Place.KEPT):
+    for found in sorted(find_pictures(folder), key=_rank):
         row = rows.get(found.sha)
         if row is None:
-            why = _take_up(found, _mask_of(folder, found.sha), index, likes)
-            taken_up += not why
-            strange += [why] if why else []
-        elif (right := folder / picture_path(row)) != found.path:
+            taken = _take_up(found, _mask_of(folder, found.sha), index, likes)
+            if isinstance(taken, str):
+                strange.append(taken)
+                continue
+            row = taken
+            taken_up += 1
+        if (right := folder / picture_path(row)) != found.path:
             moved += _moved(found.path, right, strange)
     return Repair(taken_up, moved, tuple(strange))
+
+
+def _rank(found: Found) -> int:
+    """Kept ones come first, as they decide on which side others are, and last those on neither."""
+    return {Place.KEPT: 0, Place.ASIDE: 2}.get(found.place, 1)
 
 
 def _mask_of(folder: Path, sha: str) -> tuple[str, str]:
@@ -69,8 +76,8 @@ def _mask_of(folder: Path, sha: str) -> tuple[str, str]:
     return "", ""
 
 
-def _take_up(found: Found, mask: tuple[str, str], index: Index, likes: Likes) -> str:
-    """Add a row for a picture; returns why not, if not."""
+def _take_up(found: Found, mask: tuple[str, str], index: Index, likes: Likes) -> Picture | str:
+    """Add a row for a picture; returns it, or why there is none."""
     try:
         pixels = read_picture(found.path)
     except PictureError as error:
@@ -81,12 +88,15 @@ def _take_up(found: Found, mask: tuple[str, str], index: Index, likes: Likes) ->
     kind, golden, place = found.kind or mask[1] or GOOD, found.golden, found.place
     if place is not Place.KEPT:
         sides = [row.golden for sha in likes.of(print_) if (row := index.picture(sha))]
-        golden = side(found.sha, sides) is Side.GOLDEN
+        decided = side(found.sha, sides)
+        golden = decided is Side.GOLDEN
+        if decided is Side.NEITHER and place is not Place.REJECTED:
+            place = Place.ASIDE
     with_mask = mask if kind != GOOD else ("", "")
     picture = Picture(found.sha, kind, golden, place, *with_mask)
     index.write(Change(picture, print_))
     likes.add(found.sha, print_)
-    return ""
+    return picture
 
 
 def _moved(path: Path, right: Path, strange: list[str]) -> int:

@@ -18,11 +18,12 @@ from trainer.samples.quarantine import (
     flooding,
     judge_oddness,
 )
-from trainer.samples.records import Picture, Place
+from trainer.samples.records import Picture, Place, Source
 from trainer.samples.store import SampleStore
 
 MOST_REFERENCES = 300  # compared with; of more, so many are drawn
 _SECOND_NS = 10**9
+_DAY_NS = 24 * 3600 * _SECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,12 @@ def screen(
     """
     there = [each for each in store.pictures() if store.path(each).is_file()]
     new = [each for each in there if each.place is Place.INCOMING]
-    trusted = [each for each in there if each.place is Place.KEPT and each.normal]
+    trusted = _trusted(there)
     if not new or len(new) + len(trusted) < LEAST_REFERENCES:
         return Screened(0, 0, len(new))
     rules = limits or Limits()
     odd = _oddness(store, PatchEncoder(backbone).eval(), new, trusted, steps, rules, seed)
-    reasons = _reasons(store, new, trusted, odd, rules)
+    reasons = _reasons(store, there, new, odd, rules)
     with steps.step("deciding", len(new)) as advance:
         for picture, why in zip(new, reasons, strict=True):
             if why:
@@ -98,43 +99,62 @@ def _oddness(
 
 def _reasons(
     store: SampleStore,
+    there: Sequence[Picture],
     new: Sequence[Picture],
-    trusted: Sequence[Picture],
     odd: NDArray[np.float64],
     limits: Limits,
 ) -> list[list[str]]:
     """Say why each new picture waits; nothing where it does not."""
-    sources = [_first_source(store, each.sha) for each in new]
-    kept = {each.sha for each in trusted}
+    kept = {each.sha for each in _trusted(there)}
     likes = {each.sha: store.likes(each.sha) for each in new}
     flood = flooding([each.sha for each in new], likes, kept, limits.alike)
     # what a first import is made of cannot dominate anything
-    named = sources if len(trusted) >= LEAST_REFERENCES else [("", "")] * len(new)
-    lot, hour = (dominating([each[which] for each in named], limits) for which in range(2))
+    hours = hours_of_a_day(store, there) if len(kept) >= LEAST_REFERENCES else {}
+    crowded = dominating(list(hours.values()), limits)
     reasons = []
-    for picture, deviation, source in zip(new, odd, sources, strict=True):
+    for picture, deviation in zip(new, odd, strict=True):
         why = []
         if deviation > limits.oddness:
             why.append(f"odd by {deviation:.1f}, limit {limits.oddness:g}")
         if picture.sha in flood:
             why.append(f"flood: more than {limits.alike} near-duplicates")
-        if lot and source[0] == lot:
-            why.append(f"lot {lot}: more than {limits.share:.0%} of the new")
-        if hour and source[1] == hour:
-            why.append(f"hour {hour}: more than {limits.share:.0%} of the new")
+        if crowded and hours[picture.sha] == crowded:
+            why.append(f"hour {crowded}: more than {limits.share:.0%} of a day's new pictures")
         reasons.append(why)
     return reasons
+
+
+def hours_of_a_day(store: SampleStore, there: Sequence[Picture]) -> dict[str, str]:
+    """Give the hours of the normal pictures that came in the last day, new or decided, by hash.
+
+    The day ends with the last label, so that who looks often sees no fewer than who looks nightly.
+    An hour that is not known is "".
+    """
+    sources = {each.sha: _first_source(store, each.sha) for each in there if each.normal}
+    since_ns = max((source.at_ns for source in sources.values()), default=0) - _DAY_NS
+    new = {each.sha for each in there if each.place is Place.INCOMING}
+    return {
+        sha: _hour(source.captured_ns)
+        for sha, source in sources.items()
+        if sha in new or (source.at_ns and source.at_ns > since_ns)
+    }
+
+
+def _trusted(there: Sequence[Picture]) -> list[Picture]:
+    return [each for each in there if each.place is Place.KEPT and each.normal]
 
 
 def _drawn(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
     return np.sort(rng.permutation(count)[:MOST_REFERENCES])
 
 
-def _first_source(store: SampleStore, sha: str) -> tuple[str, str]:
-    """Lot and hour of a picture; "" where they are not known."""
-    for statement in store.statements(sha):
-        source = statement.source
-        captured = source.captured_ns
-        hour = datetime.fromtimestamp(captured / _SECOND_NS, UTC).strftime("%Y-%m-%dT%H")
-        return source.lot, hour if captured else ""
-    return "", ""
+def _first_source(store: SampleStore, sha: str) -> Source:
+    """Where the label that brought a picture came from; an index that was lost does not know."""
+    said = store.statements(sha)
+    return said[0].source if said else Source("")
+
+
+def _hour(captured_ns: int) -> str:
+    if not captured_ns:
+        return ""
+    return datetime.fromtimestamp(captured_ns / _SECOND_NS, UTC).strftime("%Y-%m-%dT%H")

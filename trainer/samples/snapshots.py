@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from trainer.dataset import GOOD
 from trainer.errors import StoreError
 from trainer.samples.files import write_file
 from trainer.samples.records import Picture
@@ -46,7 +47,7 @@ def record_of(pictures: Iterable[Picture]) -> SnapshotRecord:
         Seen(sha=each.sha, kind=each.kind, mask=each.mask, mask_kind=each.mask_kind)
         for each in sorted(pictures, key=lambda each: each.sha)
     ]
-    normals = sum(each.normal for each in pictures)
+    normals = sum(each.kind == GOOD for each in seen)
     return SnapshotRecord(
         sha256=_hash(seen), normals=normals, defects=len(seen) - normals, pictures=tuple(seen)
     )

@@ -29,6 +29,7 @@ from trainer.lock import folder_locked
 from trainer.progress import Steps
 from trainer.samples.export import export_samples
 from trainer.samples.files import cannot_write, check_kind, picture_path
+from trainer.samples.golden import Side, side
 from trainer.samples.import_folder import import_samples
 from trainer.samples.index import Change, Index, index_opened
 from trainer.samples.intake import Intake, Mask, Pixels
@@ -204,6 +205,8 @@ class SampleStore:
     def release(self, sha: str, kind: str, by: str) -> Picture:
         """Say what a waiting or rejected picture shows; `kind` is "good" or a defect's name.
 
+        One that is like a golden picture, and none itself, goes aside: training must not see it.
+
         Raises:
             SampleError: it does not wait, or no such kind.
         """
@@ -213,8 +216,9 @@ class SampleStore:
             raise SampleError(f"{picture.sha[:12]} is {picture.place}: only what waits is released")
         same = kind == picture.kind
         mask, mask_kind = (picture.mask, picture.mask_kind) if same else ("", "")
+        place = Place.ASIDE if self._would_leak(picture) else Place.KEPT
         released = replace(
-            picture, kind=kind, place=Place.KEPT, mask=mask, mask_kind=mask_kind, reasons=()
+            picture, kind=kind, place=place, mask=mask, mask_kind=mask_kind, reasons=()
         )
         self._move(picture, released, self._said(released, by, "released"))
         return released
@@ -277,6 +281,12 @@ class SampleStore:
 
     def _move(self, before: Picture, after: Picture, said: Statement | None = None) -> None:
         self._intake.place(before, after, Change(statement=said))
+
+    def _would_leak(self, picture: Picture) -> bool:
+        """Whether training would learn a near-duplicate of a golden picture."""
+        rows = [self.named(like) for like in self.likes(picture.sha)]
+        decided = side(picture.sha, [each.golden for each in rows])
+        return not picture.golden and decided is not Side.TRAINING
 
     def _said(self, picture: Picture, by: str, what: str) -> Statement:
         source = Source(what, by=by, at_ns=self._clock_ns())

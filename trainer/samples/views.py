@@ -38,10 +38,15 @@ def training_of(folder: Path, index: Index, record: SnapshotRecord) -> Dataset:
 def golden_of(folder: Path, index: Index) -> Dataset:
     """Give the golden pictures, normal ones first."""
     samples = [sample_of(folder, each, each) for each in index.pictures(Place.KEPT) if each.golden]
-    there = [each for each in samples if each.path.is_file()]
-    gone = tuple(_gone(each.path) for each in samples if each not in there)
+    there: list[Sample] = []
+    gone: list[str] = []
+    for each in samples:
+        if each.path.is_file():
+            there.append(each)
+        else:
+            gone.append(_gone(each.path))
     normals, defects = _parted(there)
-    return Dataset(_name(folder), (), normals + defects, unreadable=gone)
+    return Dataset(_name(folder), (), normals + defects, unreadable=tuple(gone))
 
 
 def counts_of(folder: Path, index: Index) -> Counts:

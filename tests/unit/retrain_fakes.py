@@ -17,7 +17,7 @@ from engines.registry import Registry
 from trainer.export.engine_file import write_engine
 from trainer.progress import TerminalSteps
 from trainer.retrain.engine_prototypes import Prototypes
-from trainer.retrain.learner import Facts, Task
+from trainer.retrain.learner import Facts, Learner, Task
 from trainer.retrain.options import Ending, Options, Point, Recipe, Seams
 from trainer.retrain.retrain import retrain
 from trainer.samples.records import Place, Source
@@ -129,6 +129,7 @@ def options(home: Path, **changed: object) -> Options:
 def run(
     home: Path,
     reached: Callable[[str, Point], None] = lambda _, __: None,
+    learner: Callable[[Task], Learner] = PlainLearner,
     **changed: object,
 ) -> Ending:
     """Retrain once."""
@@ -140,7 +141,7 @@ def run(
             with said.open("a") as file:
                 file.write(text + "\n")
 
-        seams = Seams(steps, say, lambda _: 1, learner=PlainLearner, reached=reached)
+        seams = Seams(steps, say, lambda _: 1, learner=learner, reached=reached)
         return retrain(given, Registry(given.registry), seams)
 
 
