@@ -43,6 +43,7 @@ class SeenPictures:
 
     pixels: NDArray[np.uint8]  # [S, H, W, 3], RGB
     masks: NDArray[np.bool_]  # [S, H, W], none of them empty
+    shas: tuple[str, ...] = ()  # of each, as `content_sha` gives it
 
 
 def draw_seen(
@@ -128,7 +129,7 @@ def load_seen(samples: Sequence[Sample], size: tuple[int, int]) -> SeenPictures:
     pictures = load_pictures(samples, size)
     if pictures.unreadable:
         raise DatasetError(f"seen defect {pictures.unreadable[0]}: draw again")
-    return SeenPictures(pictures.pixels, load_seen_masks(samples, size))
+    return SeenPictures(pictures.pixels, load_seen_masks(samples, size), pictures.shas)
 
 
 def load_seen_masks(samples: Sequence[Sample], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """What a supervised training learns from: pictures, seen defects, and what is held out of both."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -74,6 +75,16 @@ class Material:
     seen: SeenPictures  # to learn from
     seen_held: SeenPictures
     samples: tuple[Sample, ...]  # of the seen defects, both
+    seen_shas: tuple[str, ...]  # of each of them
+
+    def contents(self) -> dict[str, str]:
+        """Hash all of it, by which a checkpoint is recognised."""
+        masks = [each.masks.tobytes() for each in (self.seen, self.seen_held)]
+        return {
+            "normal pictures": _hash("\n".join(self.pictures.shas).encode()),
+            "seen defects": _hash("\n".join(self.seen_shas).encode()),
+            "masks of seen defects": _hash(*masks),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +147,7 @@ def _gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> tuple[M
         SeenPictures(seen.pixels[of_seen.learned], seen.masks[of_seen.learned]),
         SeenPictures(seen.pixels[of_seen.held], seen.masks[of_seen.held]),
         samples,
+        seen.shas,
     )
     return material, rest
 
@@ -156,3 +168,10 @@ def _held_out(
     anomalies = Batch(anomalies.frames[new], anomalies.masks[new], anomalies.normals[new])
     seen = material.seen_held
     return hold_out(material.held, anomalies, seen.pixels, seen.masks), anomalies
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
