@@ -209,7 +209,7 @@ class EvaluateSettings(CommandSettings):
     as_json: bool = Field(default=False, description="print JSON instead of tables")
     with_seen: bool = Field(
         default=False,
-        description="test with the defects that the engine learned from too (seen.json beside it)",
+        description="test with the pictures that the engine learned from too (seen.json beside it)",
     )
     escape_cost: float | None = Field(
         default=None,

@@ -10,8 +10,9 @@ import torch
 from prn_fakes import TinyBackbone, normal_pictures
 from rich.console import Console
 
+from engines.pictures import read_picture
 from trainer.anomalies.synthesis import Switches
-from trainer.dataset import Dataset
+from trainer.dataset import Dataset, content_sha
 from trainer.errors import CheckpointError
 from trainer.layouts import find_samples
 from trainer.networks.backbones import Backbone
@@ -120,6 +121,15 @@ def test_checkpoint_on_other_weights_of_the_backbone_is_refused(parts: Path) -> 
         other.coarse.bias.add_(0.1)
     with pytest.raises(CheckpointError, match="the weights of the backbone are not those"):
         fit(parts, other)
+
+
+def test_training_records_every_picture_that_it_saw(parts: Path) -> None:
+    material = gathered(find_samples(parts)).material
+    names = {sample.name for sample in material.pictures.samples}
+    assert (len(names), len(set(material.pictures.shas))) == (NORMALS, NORMALS)
+    assert material.seen_shas == tuple(
+        content_sha(read_picture(sample.path)) for sample in material.samples
+    )
 
 
 def test_training_on_the_same_pictures_goes_on(parts: Path) -> None:

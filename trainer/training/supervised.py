@@ -167,7 +167,8 @@ def write_prn(
         ExportError: the exported graph does not compute what was learned.
     """
     material = learned.material
-    record = seen_record(dataset.name, recipe.seed, recipe.leave_out, material.samples)
+    shas = (*material.pictures.shas, *material.seen_shas)
+    record = seen_record(dataset.name, recipe.seed, recipe.leave_out, material.samples, shas)
     write_seen(folder, record)
     settings = {name: value for name, value in recipe.configuration().items() if value is not None}
     with steps.step("exporting and comparing", None):
