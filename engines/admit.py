@@ -7,6 +7,7 @@ slot of every batch, and answer it alike twice. One whose precision was lowered 
 rate must also have that rate on this machine. The report goes into the manifest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from engines.cost import batch_sizes, measure_cost, measure_gain
 from engines.engine import Engine, Floats, Pixels
-from engines.errors import AdmissionError
+from engines.errors import AdmissionError, PictureError
 from engines.machine import machine_name, peak_memory_mb
 from engines.manifest import (
     Admission,
@@ -116,7 +117,9 @@ def admit(
     manifest = manifest.model_copy(update={"admission": None})
     write_manifest(engine_path, manifest)
     size = (manifest.height, manifest.width)
-    frames = read_frames(images, size, max_images) if images else draw_frames(size)
+    frames, unreadable = (
+        read_frames(images, size, max_images) if images else (draw_frames(size), [])
+    )
     asked = LEAST_GAIN.get(manifest.precision)
     if asked is not None and least_gain is not None:
         asked = least_gain
@@ -127,7 +130,7 @@ def admit(
                 trial = replace(trial, gain=measure_gain(opened.engine, full.engine, repeats))
     with open_engine(source, "onnxruntime", "cpu", runtime.threads) as opened:
         expected = _answer(opened.engine, frames)
-    admission = _weigh(manifest, trial, expected, _source(images), asked)
+    admission = _weigh(manifest, trial, expected, _source(images, unreadable), asked)
     write_manifest(engine_path, manifest.model_copy(update={"admission": admission}))
     return admission
 
@@ -159,18 +162,30 @@ def find_reference(engine_path: Path, manifest: Manifest, given: Path | None = N
     raise AdmissionError(f"{found} {wanted}: name it with --reference")
 
 
-def read_frames(folder: Path, size: tuple[int, int], most: int) -> Pixels:
-    """Read pictures, evenly spread over the sorted names, into uint8 [N, H, W, 3] of `size`.
+def read_frames(folder: Path, size: tuple[int, int], most: int) -> tuple[Pixels, list[str]]:
+    """Read pictures, evenly spread over the sorted names.
+
+    Returns: uint8 [N, H, W, 3] of `size`, and a sentence for each picture that does not read.
 
     Raises:
-        AdmissionError: the folder holds no picture.
-        PictureError: a picture does not read.
+        AdmissionError: the folder holds no picture, or none of those taken reads.
     """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
         raise AdmissionError(f"no picture in {folder}: give a folder with PNG, JPEG, BMP or TIFF")
     places = np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)
-    return np.stack([resize_picture(read_picture(paths[place]), size) for place in places])
+    frames: list[Pixels] = []
+    unreadable: list[str] = []
+    for place in places:
+        try:
+            frames.append(resize_picture(read_picture(paths[place]), size))
+        except PictureError as error:
+            unreadable.append(str(error))
+    if not frames:
+        raise AdmissionError(
+            f"none of {len(places)} pictures in {folder} reads, the first: {unreadable[0]}"
+        )
+    return np.stack(frames), unreadable
 
 
 def draw_frames(size: tuple[int, int]) -> Pixels:
@@ -187,10 +202,13 @@ def draw_frames(size: tuple[int, int]) -> Pixels:
     return frames
 
 
-def _source(images: Path | None) -> str:
+def _source(images: Path | None, unreadable: Sequence[str]) -> str:
     if images is None:
         return "SYNTHETIC frames, no real picture: admit again with --images"
-    return f"pictures of {'/'.join(images.resolve().parts[-2:])}"
+    source = f"pictures of {'/'.join(images.resolve().parts[-2:])}"
+    if not unreadable:
+        return source
+    return f"{source}, without {len(unreadable)} that do not read, the first: {unreadable[0]}"
 
 
 def _try(engine: Engine, backend: str, frames: Pixels, repeats: int) -> _Trial:

@@ -76,10 +76,11 @@ def quantise(
     if not convolutions:
         raise ManifestError(f"{source.name} has no convolution before its prototypes")
     on_phase("reading pictures")
-    frames = read_frames(calibration, (manifest.height, manifest.width), pictures)
+    frames, unreadable = read_frames(calibration, (manifest.height, manifest.width), pictures)
     on_phase("loading nncf")
     toolkit = _load_toolkit()
-    on_phase(f"measuring ranges on {len(frames)} pictures")
+    without = f", without {len(unreadable)} that do not read" if unreadable else ""
+    on_phase(f"measuring ranges on {len(frames)} pictures{without}")
     content = _quantised(toolkit, graph, convolutions, frames)
     built = manifest.model_copy(
         update={

@@ -51,7 +51,7 @@ class SeenPictures:
 
 
 def draw_seen(
-    dataset: Dataset, count: int, seed: int, leave_out: Collection[str] = ()
+    dataset: Dataset, count: int | None, seed: int, leave_out: Collection[str] = ()
 ) -> tuple[tuple[Sample, ...], Dataset]:
     """Draw `count` defects in turns over their kinds, and take them out of the dataset.
 
@@ -60,15 +60,16 @@ def draw_seen(
 
     Args:
         dataset: to draw from.
-        count: how many; 0 draws none.
+        count: how many; 0 draws none, None all that can be learned from: then one without a
+            fitting mask is named in `Dataset.unreadable` too.
         seed: of the draw: the same one and the same files give the same pictures.
         leave_out: kinds of defects never to draw, to see how unknown kinds fare.
 
     Returns: the drawn samples and the dataset without them.
 
     Raises:
-        DatasetError: too few defects, or one drawn has no mask, an empty one or one of another
-            size.
+        DatasetError: too few defects, or one of a number drawn has no mask, an empty one or one of
+            another size.
     """
     if count == 0:
         return (), dataset
@@ -82,13 +83,15 @@ def draw_seen(
             break
         try:
             height, width = read_picture(sample.path).shape[:2]
-        except PictureError as error:
+            _check_mask(sample, (height, width))
+        except (PictureError, DatasetError) as error:
+            if count is not None and isinstance(error, DatasetError):
+                raise
             unreadable.append(str(error))
             refused.append(sample)
             continue
-        _check_mask(sample, (height, width))
         seen.append(sample)
-    if len(seen) < count:
+    if count is not None and len(seen) < count:
         raise DatasetError(_too_few(dataset.name, count, len(seen), leave_out))
     rest = without(dataset, [sample.name for sample in (*seen, *refused)])
     return tuple(seen), replace(rest, unreadable=(*dataset.unreadable, *unreadable))

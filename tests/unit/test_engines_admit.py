@@ -11,7 +11,7 @@ from onnx_graphs import neighbour_graph, small_graph, write_graph
 from engines.admit import TOLERANCES, Runtime, admit, draw_frames, flipped, read_frames
 from engines.cli import AdmitSettings, BenchSettings, run_admit, run_bench
 from engines.command import run_command
-from engines.errors import AdmissionError, EngineError, PictureError
+from engines.errors import AdmissionError, EngineError
 from engines.fixed_engine import FixedPlan, write_fixed_engine
 from engines.manifest import read_manifest
 
@@ -110,9 +110,9 @@ def test_a_decision_flips_only_where_the_reference_is_clear_of_the_threshold() -
 
 
 def test_pictures_are_spread_over_the_names_and_resized(pictures: Path) -> None:
-    frames = read_frames(pictures, SIZE, most=3)
+    frames, _ = read_frames(pictures, SIZE, most=3)
     assert frames.shape == (3, *SIZE, 3)
-    every = read_frames(pictures, SIZE, most=99)
+    every, _ = read_frames(pictures, SIZE, most=99)
     np.testing.assert_array_equal(frames, every[[0, 2, 4]])
 
 
@@ -121,10 +121,18 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
         read_frames(tmp_path, SIZE, most=3)
 
 
-def test_a_broken_picture_is_named(pictures: Path) -> None:
+def test_a_broken_picture_is_left_out_and_named(onnx_file: Path, pictures: Path) -> None:
     (pictures / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(PictureError, match=r"bad\.png"):
-        read_frames(pictures, SIZE, most=99)
+    admission = admit(onnx_file, pictures, repeats=1)
+    assert (admission.admitted, admission.images) == (True, 5)
+    assert "without 1 that do not read, the first: " in admission.source
+    assert "bad.png" in admission.source
+
+
+def test_a_folder_of_broken_pictures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(AdmissionError, match=r"none of 1 pictures .* reads"):
+        read_frames(tmp_path, SIZE, most=3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (31, 33), (64, 64)])

@@ -122,6 +122,17 @@ def test_seen_defect_without_a_fitting_mask_is_refused(
         draw_seen(find_samples(parts), 3, 1)
 
 
+def test_all_defects_that_can_be_learned_from_are_taken_and_the_others_named(parts: Path) -> None:
+    (parts / "test" / "stain" / "0.png").write_bytes(b"broken")
+    (parts / "ground_truth" / "crack" / "1_mask.png").write_bytes(b"broken")
+    (parts / "ground_truth" / "dent" / "2_mask.png").unlink()
+    seen, rest = draw_seen(find_samples(parts), None, 1)
+    assert kinds(seen) == ["crack"] * 2 + ["dent"] * 5
+    assert len(rest.unreadable) == 3
+    assert all(any(name in each for each in rest.unreadable) for name in ("stain", "crack", "dent"))
+    assert len(load_seen(seen, (8, 8)).pixels) == 7
+
+
 def test_too_few_defects_are_refused_with_their_number(parts: Path) -> None:
     with pytest.raises(DatasetError, match="10 readable defects, 11 are wanted"):
         draw_seen(find_samples(parts), 11, 1)

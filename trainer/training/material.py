@@ -39,7 +39,7 @@ class SupervisedRecipe:
     backbone: str
     size: tuple[int, int]  # (height, width), multiples of 32
     seed: int
-    seen: int  # defects to learn from
+    seen: int | None  # defects to learn from; None: all that can be
     leave_out: tuple[str, ...]  # kinds of defects never to learn from
     parts: Parts
     anomalies: Switches
@@ -96,6 +96,11 @@ class Gathered:
     textures: Textures
     held: HeldOut
     drawn_held: Batch  # the anomalies in `held` that were made on held-out normal pictures
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """One sentence for each picture that was left out."""
+        return (*self.rest.unreadable, *self.material.pictures.unreadable)
 
 
 def gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> Gathered:

@@ -180,7 +180,12 @@ def write_prn(
             recipe.size,
             learned.thresholds,
             snapshot(dataset.name, (*material.pictures.samples, *material.samples)),
-            settings | {"steps": learned.fitted.steps, "learned_from": len(material.learned)},
+            settings
+            | {
+                "seen": len(material.samples),
+                "steps": learned.fitted.steps,
+                "learned_from": len(material.learned),
+            },
         )
 
 
