@@ -74,3 +74,17 @@ def test_head_that_knows_the_part_learns_at_a_lower_rate(task: Task) -> None:
     rate = LEARNING_RATES["prn-s"]
     assert learner(task)._recipe().method.learning_rate == rate
     assert learner(knowing)._recipe().method.learning_rate == FINE_TUNE_RATE * rate < rate
+
+
+def test_picture_stays_held_out_under_another_name_and_kind(task: Task) -> None:
+    def held(task: Task) -> set[bytes]:
+        material = learner(task)._gather().material
+        return {each.tobytes() for each in (*material.held, *material.seen_held.pixels)}
+
+    found = task.dataset
+    renamed = replace(
+        found,
+        normals=tuple(replace(each, name=f"train/good/x{each.name}") for each in found.normals),
+        defects=tuple(replace(each, name="y" + each.name, kind="rust") for each in found.defects),
+    )
+    assert held(replace(task, dataset=renamed)) == held(task)

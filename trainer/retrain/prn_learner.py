@@ -233,7 +233,7 @@ class PrnLearner:
             false_reject_rate=task.false_reject_rate,
             max_normals=task.max_normals,
             start=task.start.sha256 if task.start else None,
-            held_by="name",
+            held_by="content",
         )
 
 

@@ -19,9 +19,9 @@ from trainer.seen import SeenPictures, draw_seen, load_seen
 from trainer.training.held_out import (
     HeldOut,
     divide_normals,
-    divide_normals_by_name,
+    divide_normals_by_content,
     divide_seen,
-    divide_seen_by_name,
+    divide_seen_by_content,
     hold_out,
 )
 from trainer.training.learning import LEAST_NORMALS, drawn
@@ -51,7 +51,7 @@ class SupervisedRecipe:
     max_normals: int
     prototype_share: float = PROTOTYPE_SHARE  # prototypes by normal pictures, above 0, at most 1
     start: str | None = None  # SHA-256 of the head's weights that it begins from; None: fresh ones
-    held_by: Literal["name"] | None = None  # what holds a picture out; None: a draw by seed
+    held_by: Literal["content"] | None = None  # what holds a picture out; None: a draw by seed
 
     def configuration(self) -> dict[str, str | int | float | bool | None]:
         """All of it as plain values, by which a checkpoint is recognised."""
@@ -139,9 +139,9 @@ def _gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> tuple[M
     with steps.step("reading pictures", len(normals)) as advance:
         pictures = load_pictures(normals, recipe.size, lambda: advance(1))
         seen = load_seen(samples, recipe.size)
-    if recipe.held_by == "name":
-        of_normals = divide_normals_by_name(pictures.samples)
-        of_seen = divide_seen_by_name(samples)
+    if recipe.held_by == "content":
+        of_normals = divide_normals_by_content(pictures.shas)
+        of_seen = divide_seen_by_content(seen.shas)
     else:
         of_normals = divide_normals(len(pictures.samples), recipe.seed)
         of_seen = divide_seen(len(samples), recipe.seed)
