@@ -38,10 +38,11 @@ def seen_lines(record: SeenRecord, defects: int, normals: int) -> Iterator[str]:
     """Say which pictures are left out of the test because the engine learned from them."""
     recorded = len(record.pictures)
     good = f", and {normals} good ones" if normals else ""
-    yield (
-        f"{defects} of the {recorded} defects that the engine learned from lie in this folder"
-        f"{good}; they are not tested with (--with-seen tests with them too)"
-    )
+    if recorded or normals:
+        yield (
+            f"{defects} of the {recorded} defects that the engine learned from lie in this folder"
+            f"{good}; they are not tested with (--with-seen tests with them too)"
+        )
     if record.leave_out:
         yield f"kinds of defects that it never saw: {', '.join(record.leave_out)}"
 
