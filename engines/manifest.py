@@ -71,7 +71,11 @@ class Admission(_Part):
     tolerance_reason: str
     batch_invariant: bool
     repeatable: bool
-    rank_flips: int = Field(description="frames whose decision differs from the reference's", ge=0)
+    rank_flips: int = Field(
+        description="frames clear of the threshold, decided unlike the reference", ge=0
+    )
+    unlike: int = Field(default=0, description="frames decided unlike the reference, all", ge=0)
+    unlike_tolerance: int = Field(default=0, description="so many may be", ge=0)
     cost: list[CostPoint]
     peak_memory_mb: float
     gain: float | None = Field(default=None, description="times as fast as the float32 engine")

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from onnx import numpy_helper
 from onnx_graphs import neighbour_graph, small_graph, write_graph
 
 from engines.admit import TOLERANCES, Runtime, admit, draw_frames, flipped, read_frames
@@ -13,7 +14,8 @@ from engines.cli import AdmitSettings, BenchSettings, run_admit, run_bench
 from engines.command import run_command
 from engines.errors import AdmissionError, EngineError
 from engines.fixed_engine import FixedPlan, write_fixed_engine
-from engines.manifest import read_manifest
+from engines.manifest import Thresholds, read_manifest
+from engines.open import open_engine
 
 SIZE = (31, 33)
 
@@ -107,6 +109,25 @@ def test_a_decision_flips_only_where_the_reference_is_clear_of_the_threshold() -
     score = np.array([0.9, 0.51, 0.49, 0.1], np.float32)
     assert flipped(score, expected, threshold=0.5, tolerance=0.02) == 2
     assert flipped(expected, expected, threshold=0.5, tolerance=0.02) == 0
+
+
+def test_an_engine_that_flips_many_decisions_near_the_threshold_is_refused(tmp_path: Path) -> None:
+    source, path = tmp_path / "full.onnx", tmp_path / "eight.onnx"
+    written = write_graph(source, small_graph(*SIZE), *SIZE)
+    with open_engine(source) as opened:
+        scores = opened.engine.score(draw_frames(SIZE)[:8]).score.copy()
+    graph = small_graph(*SIZE)
+    for constant in graph.graph.initializer:
+        if constant.name == "kernel":
+            kernel = numpy_helper.to_array(constant) * np.float32(1.1)
+            constant.CopyFrom(numpy_helper.from_array(kernel, "kernel"))
+    near = Thresholds(image=float(np.median(scores)), pixel=0.5, method="by hand", normals=0)
+    write_graph(path, graph, *SIZE, precision="int8", built_from=written.sha256, thresholds=near)
+    admission = admit(path, None, repeats=1, reference=source, least_gain=0)
+    assert (admission.rank_flips, admission.unlike_tolerance) == (0, 1)
+    assert admission.reasons == [
+        f"{admission.unlike} of 16 frames are decided unlike the reference, 1 may be"
+    ]
 
 
 def test_pictures_are_spread_over_the_names_and_resized(pictures: Path) -> None:
