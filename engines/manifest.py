@@ -106,7 +106,9 @@ class Manifest(_Part):
         default={}, description="what the model was trained with"
     )
     built_from: str = Field(
-        default="", description="SHA-256 of the ONNX file that it was built from"
+        default="",
+        description="SHA-256 of the ONNX file that it was built from; of one imported with weights "
+        "beside it, of the hashes of all its files",
     )
     kernel_sha256: str = Field(default="", description="of the library of kernels, of a plan")
     admission: Admission | None = None
