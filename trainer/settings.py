@@ -80,7 +80,8 @@ class LearnSettings(CommandSettings):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
-        description="prn: of the convolutions; auto: bf16 on a GPU, on a CPU the faster one",
+        description="prn: of the convolutions; auto: bf16 on a GPU, on a CPU the faster one, "
+        "kept in --out for a run that goes on",
     )
     optimiser: Literal["adamw", "adam"] = Field(
         default="adamw", description="prn: adam is the paper's"
