@@ -87,4 +87,4 @@ def test_picture_stays_held_out_under_another_name_and_kind(task: Task) -> None:
         normals=tuple(replace(each, name=f"train/good/x{each.name}") for each in found.normals),
         defects=tuple(replace(each, name="y" + each.name, kind="rust") for each in found.defects),
     )
-    assert held(replace(task, dataset=renamed)) == held(task)
+    assert held(replace(task, dataset=renamed, seed=2)) == held(task)

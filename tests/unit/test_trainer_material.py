@@ -1,7 +1,9 @@
 """What a training learns from, what it holds out, and what it recognises when it goes on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -19,12 +21,13 @@ from trainer.networks.backbones import Backbone
 from trainer.networks.prn import Switches as Parts
 from trainer.progress import TerminalSteps
 from trainer.training.fit import Fitted
+from trainer.training.learning import Recipe, learn_protoad, read_normals
 from trainer.training.material import Gathered, SupervisedRecipe, gather
 from trainer.training.schedule import Budget
 from trainer.training.supervised import fit_prn, make_untrained
 from trainer.training.trainee import Method
 
-NORMALS, DEFECTS = 12, 4
+NORMALS, DEFECTS = 12, 24
 RECIPE = SupervisedRecipe(
     plan="prn-s",
     backbone="tiny",
@@ -130,6 +133,42 @@ def test_training_records_every_picture_that_it_saw(parts: Path) -> None:
     assert material.seen_shas == tuple(
         content_sha(read_picture(sample.path)) for sample in material.samples
     )
+
+
+def pixels_of(pictures: np.ndarray) -> set[bytes]:
+    return {each.tobytes() for each in pictures}
+
+
+@pytest.mark.parametrize("held_by", [None, "content"])
+def test_nothing_that_is_held_out_is_learned(
+    parts: Path, held_by: Literal["content"] | None
+) -> None:
+    recipe = replace(RECIPE, seen=DEFECTS, held_by=held_by)
+    found = gathered(find_samples(parts), recipe)
+    material = found.material
+    learned, held = pixels_of(material.learned), pixels_of(material.held)
+    assert held
+    assert not learned & held
+    assert len(learned | held) == NORMALS
+    learned, held = pixels_of(material.seen.pixels), pixels_of(material.seen_held.pixels)
+    assert held
+    assert not learned & held
+    assert len(learned | held) == DEFECTS
+    with TerminalSteps(Console(quiet=True)) as steps:
+        made = make_untrained(found, TinyBackbone(), recipe, parts.parent, steps)
+    np.testing.assert_array_equal(made.normals.pixels, material.learned)
+
+
+def test_protoad_learns_nothing_of_what_is_held_out(parts: Path) -> None:
+    recipe = Recipe((32, 32), seed=1, false_reject_rate=0.01, held_out_share=0.2, max_normals=100)
+    learned = []
+    with TerminalSteps(Console(quiet=True)) as steps:
+        normals = read_normals(find_samples(parts), recipe, steps)
+        assert not {*normals.learned} & {*normals.held}
+        for _ in range(2):
+            learned.append(learn_protoad(normals, TinyBackbone(), recipe, steps).prototypes)
+            normals.pictures.pixels[normals.held] = 255
+    assert torch.equal(*learned)
 
 
 def test_training_on_the_same_pictures_goes_on(parts: Path) -> None:
