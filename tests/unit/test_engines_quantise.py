@@ -122,7 +122,7 @@ def test_packed_network_comes_out_as_it_went_in(tmp_path: Path) -> None:
     assert unpack_network(path) == (b"<net/>", b"\x00" * 1000)
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "names", "compressed"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "names", "compressed", "encrypted"])
 def test_foreign_file_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / f"a{SUFFIX}"
     content = pack_network(b"<net/>", b"\x00" * 1000)
@@ -134,6 +134,9 @@ def test_foreign_file_is_refused(tmp_path: Path, damage: str) -> None:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("network.xml", b"<net/>")
             archive.writestr("network.bin", b"\x00" * 1000)
+    if damage == "encrypted":
+        flags = content.index(b"PK\x01\x02") + 8
+        path.write_bytes(content[:flags] + bytes([content[flags] | 1]) + content[flags + 1 :])
     with pytest.raises(ManifestError, match=r"a\.openvino"):
         unpack_network(path)
 
