@@ -8,6 +8,8 @@ into its input, and its outputs into ours, by standard nodes before and after. A
 size is enlarged to the frames'; values of a map outside 0..1 are cut off.
 """
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,11 +64,11 @@ def import_model(source: Path, target: Path, options: ImportOptions) -> Manifest
         raise ManifestError(
             f"{target.name}: the engine file wants a name of its own that ends with {_SUFFIX}"
         )
-    model = _load(source)
+    model, files = _load(source)
     size = _frame_size(model, source.name, options.size)
-    wrapped, batch = _wrapped(model, source.name, size, options)
-    content: bytes = wrapped.SerializeToString()
-    most = options.max_batch if batch is None else batch
+    batch = _batch(model, source.name)
+    content: bytes = _wrapped(model, source.name, size, batch, options).SerializeToString()
+    most = batch or options.max_batch
     _check_runs(content, source.name, size, most)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(target, content)
@@ -89,39 +91,46 @@ def import_model(source: Path, target: Path, options: ImportOptions) -> Manifest
             method="taken over at the import, not calibrated here",
             normals=0,
         ),
-        built_from=file_sha256(source),
+        built_from=_origin(files),
     )
     write_manifest(target, manifest)
     return manifest
 
 
-def _load(source: Path) -> ModelProto:
-    """Read a graph, and take the weights that it keeps in files beside it inside."""
+def _load(source: Path) -> tuple[ModelProto, list[Path]]:
+    """Read a graph, take the weights in files beside it inside, and name all files that it is of.
+
+    Nothing is read before it is known to fit.
+    """
+    graph_bytes = source.stat().st_size
+    _check_size(source, graph_bytes)
     try:
         model = onnx.load(source, load_external_data=False)
-        _check_weights(source, model)
-        for tensor in model.graph.initializer:
-            if external.uses_external_data(tensor):
-                external.load_external_data_for_tensor(tensor, str(source.parent))
-                tensor.data_location = TensorProto.DEFAULT
-                del tensor.external_data[:]
+        stored = [each for each in model.graph.initializer if external.uses_external_data(each)]
+        files, weight_bytes = _weights_of(source, stored)
+        _check_size(source, graph_bytes + weight_bytes)
+        for tensor in stored:
+            external.load_external_data_for_tensor(tensor, str(source.parent))
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
         onnx.checker.check_model(model)
     except ManifestError:
         raise
     except Exception as error:  # protobuf's own errors share no public base class
         raise ManifestError(f"{source.name} is no ONNX file: {error}") from error
-    return model
+    return model, [source, *files]
 
 
-def _check_weights(source: Path, model: ModelProto) -> None:
-    """See that the files of weights lie beside the graph, and fit into one file with it."""
-    names = {
-        external.ExternalDataInfo(tensor).location
-        for tensor in model.graph.initializer
-        if external.uses_external_data(tensor)
-    }
-    files = [source]
-    for name in sorted(names):
+def _weights_of(source: Path, stored: Sequence[TensorProto]) -> tuple[list[Path], int]:
+    """Find the files of weights, which must lie beside the graph, and add up what is referred to.
+
+    The same bytes may be referred to many times, and each time take memory.
+    """
+    files: set[Path] = set()
+    total = 0
+    for tensor in stored:
+        reference = external.ExternalDataInfo(tensor)
+        name = reference.location
         file = source.parent / name
         if Path(name).name != name or file.is_symlink():
             raise ManifestError(f"{source.name} wants weights from {name!r}, not from beside it")
@@ -129,13 +138,30 @@ def _check_weights(source: Path, model: ModelProto) -> None:
             raise ManifestError(
                 f"{source.name} keeps its weights in {name}, which is not beside it: copy both"
             )
-        files.append(file)
-    size = sum(file.stat().st_size for file in files)
+        whole, offset = file.stat().st_size, reference.offset or 0
+        length = reference.length or whole - offset
+        if length < 0 or offset + length > whole:
+            raise ManifestError(
+                f"{source.name} wants {length} bytes at {offset} of {name}, which has {whole}: "
+                "copy both again"
+            )
+        files.add(file)
+        total += length
+    return sorted(files), total
+
+
+def _check_size(source: Path, size: int) -> None:
     if size > MAX_BYTES:
         raise ManifestError(
             f"{source.name} has {size / 2**20:.0f} MiB with its weights, one ONNX file holds at "
             f"most {MAX_BYTES / 2**20:.0f}"
         )
+
+
+def _origin(files: Sequence[Path]) -> str:
+    """Hash a graph; with weights beside it, the hashes of all files, the graph's first."""
+    hashes = [file_sha256(file) for file in files]
+    return hashes[0] if len(files) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _frame_size(model: ModelProto, name: str, wanted: tuple[int, int] | None) -> tuple[int, int]:
@@ -160,16 +186,30 @@ def _frame_size(model: ModelProto, name: str, wanted: tuple[int, int] | None) ->
     return wanted
 
 
+def _batch(model: ModelProto, name: str) -> int | None:
+    """Find how many frames it takes at once; None: any number."""
+    batch = _dims(_inputs(model)[0])[0] or None
+    if batch not in (1, None):
+        raise ManifestError(
+            f"{name} takes {batch} frames at once, no more and no fewer: export it for one, or for "
+            "any number"
+        )
+    return batch
+
+
 def _wrapped(
-    model: ModelProto, name: str, size: tuple[int, int], options: ImportOptions
-) -> tuple[ModelProto, int | None]:
-    """Add what turns our frames into its input and its outputs into ours; and its fixed batch."""
+    model: ModelProto,
+    name: str,
+    size: tuple[int, int],
+    batch: int | None,
+    options: ImportOptions,
+) -> ModelProto:
+    """Add what turns our frames into its input and its outputs into ours."""
     opset = max(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
     if opset < _LEAST_OPSET:
         raise ManifestError(
             f"{name} has operator set {opset}, wanted is {_LEAST_OPSET} or later: export it again"
         )
-    batch = _dims(_inputs(model)[0])[0]
     outputs = {each.name: _dims(each) for each in model.graph.output}
     map_name = _output(outputs, options.map, MAP_NAMES, name)
     if map_name is None:
@@ -199,7 +239,7 @@ def _wrapped(
     wrapped = helper.make_model(graph, opset_imports=inner.opset_import)
     wrapped.ir_version = inner.ir_version
     wrapped.functions.extend(inner.functions)
-    return wrapped, batch
+    return wrapped
 
 
 def _before(feed: str, options: ImportOptions) -> tuple[list[NodeProto], list[TensorProto]]:

@@ -71,7 +71,11 @@ class Admission(_Part):
     tolerance_reason: str
     batch_invariant: bool
     repeatable: bool
-    rank_flips: int = Field(description="frames whose decision differs from the reference's", ge=0)
+    rank_flips: int = Field(
+        description="frames clear of the threshold, decided unlike the reference", ge=0
+    )
+    unlike: int = Field(default=0, description="frames decided unlike the reference, all", ge=0)
+    unlike_tolerance: int = Field(default=0, description="so many may be", ge=0)
     cost: list[CostPoint]
     peak_memory_mb: float
     gain: float | None = Field(default=None, description="times as fast as the float32 engine")
@@ -102,7 +106,9 @@ class Manifest(_Part):
         default={}, description="what the model was trained with"
     )
     built_from: str = Field(
-        default="", description="SHA-256 of the ONNX file that it was built from"
+        default="",
+        description="SHA-256 of the ONNX file that it was built from; of one imported with weights "
+        "beside it, of the hashes of all its files",
     )
     kernel_sha256: str = Field(default="", description="of the library of kernels, of a plan")
     admission: Admission | None = None

@@ -11,6 +11,7 @@ from engines.errors import ManifestError
 
 SUFFIX = ".openvino"
 MAX_BYTES = 2 << 30
+_ENCRYPTED = 1  # a bit of an entry's flags
 _MEMBERS = ("network.xml", "network.bin")
 
 
@@ -44,6 +45,11 @@ def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     names = tuple(entry.filename for entry in entries)
     if names != _MEMBERS:
         raise ManifestError(f"{path} holds {list(names)[:4]}, wanted are {list(_MEMBERS)}")
-    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    stored = all(
+        entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & _ENCRYPTED
+        for entry in entries
+    )
     if not stored or sum(entry.file_size for entry in entries) > MAX_BYTES:
-        raise ManifestError(f"{path} is compressed or larger than {MAX_BYTES} bytes: not ours")
+        raise ManifestError(
+            f"{path} is compressed, encrypted or larger than {MAX_BYTES} bytes: not ours"
+        )

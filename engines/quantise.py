@@ -32,6 +32,7 @@ from engines.openvino_file import SUFFIX, pack_network
 from engines.residual.function import residual_nodes
 
 _COLOURS = 3
+_ENCODER = "encoder."  # begins the names of its weights in the files that the trainer exports
 PICTURES = 64  # more change the ranges little
 _QUIET = {"NNCF_CI": "1"}  # NNCF's own way to send nothing
 
@@ -76,10 +77,11 @@ def quantise(
     if not convolutions:
         raise ManifestError(f"{source.name} has no convolution before its prototypes")
     on_phase("reading pictures")
-    frames = read_frames(calibration, (manifest.height, manifest.width), pictures)
+    frames, unreadable = read_frames(calibration, (manifest.height, manifest.width), pictures)
     on_phase("loading nncf")
     toolkit = _load_toolkit()
-    on_phase(f"measuring ranges on {len(frames)} pictures")
+    without = f", without {len(unreadable)} that do not read" if unreadable else ""
+    on_phase(f"measuring ranges on {len(frames)} pictures{without}")
     content = _quantised(toolkit, graph, convolutions, frames)
     built = manifest.model_copy(
         update={
@@ -101,9 +103,11 @@ def quantise(
 
 
 def encoder_convolutions(model: ModelProto) -> list[str]:
-    """Name the convolutions before a network's prototypes, or all there are, but not the first.
+    """Name the convolutions of a network's encoder, or all there are, but not the first.
 
-    The first, on the three colours, is cheap, and its 8 bits would be the coarsest of all.
+    The encoder lies before the prototype residual. A network without that operator (ProtoAD) has
+    it under names of its own: prototypes are kernels of convolutions there. The first, on the three
+    colours, is cheap, and its 8 bits would be the coarsest of all.
 
     Args:
         model: a graph with our operator not yet inlined.
@@ -117,7 +121,9 @@ def _encoder(model: ModelProto) -> list[onnx.NodeProto]:
     makers = {output: node for node in model.graph.node for output in node.output}
     ends = [name for node in residual_nodes(model) for name in node.input]
     if not ends:
-        return [node for node in model.graph.node if node.op_type == "Conv"]
+        every = [node for node in model.graph.node if node.op_type == "Conv"]
+        named = [node for node in every if node.input[1].startswith(_ENCODER)]
+        return named or every
     before: dict[int, onnx.NodeProto] = {}
     while ends:
         node = makers.get(ends.pop())

@@ -6,14 +6,14 @@ it, or not fetch what it names, serves on with what it has.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
 from engines.errors import BrokenVersion, Overtaken, RegistryAway, UnknownVersion
 from engines.local_copy import take_admission, whole_copy
-from engines.manifest import Manifest, read_manifest
+from engines.manifest import Manifest, read_manifest, write_atomic
 from engines.promotions import Promotions
 from engines.refusals import Refusals
 from engines.registration import prepare
@@ -30,6 +30,7 @@ from engines.versions import Versions
 
 __all__ = ["Pointer", "Registry", "Version"]
 
+BESIDE = frozenset({"seen.json"})  # files of `extra` that a copy has too
 _NO_EXTRA: Mapping[str, bytes] = MappingProxyType({})
 
 
@@ -209,6 +210,8 @@ class Registry:
     def fetch(self, name: str, folder: Path) -> Path:
         """Copy engine, kernels and manifest to `folder/name`, verified; gives the engine's path.
 
+        What tells which pictures it learned from (`BESIDE`) comes with it, where it is whole.
+
         A copy that is there and whole is taken, with the admission that this machine may have
         written into it; the registry is asked for one only where the copy has none of this machine.
         Processes may share `folder`.
@@ -228,12 +231,18 @@ class Registry:
         try:
             home.mkdir(parents=True, exist_ok=True)
             with file_locked(home / ".lock"), self._told_apart():
-                return whole_copy(home) or self._versions.download(record, home)
+                return whole_copy(home) or self._download(record, home)
         except OSError as error:
             raise RegistryAway(
                 f"{name} cannot be copied to {home}: {error}: see that it is writable and not "
                 "full, then try again"
             ) from error
+
+    def _download(self, record: VersionRecord, home: Path) -> Path:
+        for file in BESIDE.intersection(record.extra):
+            with suppress(BrokenVersion):  # a line can do without
+                write_atomic(home / file, self._versions.read(record, file))
+        return self._versions.download(record, home)
 
     def _standing(self, history: list[Pointer]) -> Pointer | None:
         promotions = _latest(history)

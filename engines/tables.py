@@ -17,7 +17,9 @@ def admission_report(manifest: Manifest, admission: Admission) -> RenderableType
         "score error", f"{admission.score_error:.2e}", f"{admission.score_tolerance:.2e}"
     )
     checks.add_row("map error", f"{admission.map_error:.2e}", f"{admission.map_tolerance:.2e}")
-    checks.add_row("decisions unlike the reference", str(admission.rank_flips), "0")
+    allowed = str(admission.unlike_tolerance)
+    checks.add_row("decisions unlike the reference", str(admission.unlike), allowed)
+    checks.add_row("of them clear of the threshold", str(admission.rank_flips), "0")
     checks.add_row("same in every slot and batch", _yes(holds=admission.batch_invariant), "yes")
     checks.add_row("same in every run", _yes(holds=admission.repeatable), "yes")
     if admission.gain is not None:

@@ -45,6 +45,7 @@ class Pictures:
     samples: tuple[Sample, ...]
     pixels: NDArray[np.uint8]  # [N, H, W, 3], RGB
     unreadable: tuple[str, ...]  # one sentence for each picture that was left out
+    shas: tuple[str, ...] = ()  # of each, as `content_sha` gives it, before it was resized
 
 
 def load_pictures(
@@ -64,17 +65,27 @@ def load_pictures(
     """
     pixels = np.empty((len(samples), *size, 3), np.uint8)
     read: list[Sample] = []
+    shas: list[str] = []
     unreadable: list[str] = []
     for sample in samples:
         try:
-            pixels[len(read)] = resize_picture(read_picture(sample.path), size)
+            picture = read_picture(sample.path)
+            pixels[len(read)] = resize_picture(picture, size)
+            shas.append(content_sha(picture))
             read.append(sample)
         except PictureError as error:
             unreadable.append(str(error))
         on_read()
     if not read:
         raise DatasetError(f"none of {len(samples)} pictures is readable, first: {unreadable[:1]}")
-    return Pictures(tuple(read), pixels[: len(read)], tuple(unreadable))
+    return Pictures(tuple(read), pixels[: len(read)], tuple(unreadable), tuple(shas))
+
+
+def content_sha(pixels: NDArray[np.uint8]) -> str:
+    """Hash shape and pixels, however a file holds them; hex, as a sample store names pictures."""
+    digest = hashlib.sha256(f"{list(pixels.shape)}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -3,14 +3,15 @@
 A layout is known by its form, never by a folder's name:
 
     plain    normal/, and where there are defects abnormal/ and mask/ (NAME or NAME_mask)
-    MVTec    train/good/, test/good/, test/KIND/, ground_truth/KIND/NAME_mask
+    MVTec    train/good/, test/good/, test/KIND/, ground_truth/KIND/NAME_mask; where defects to
+             learn from are known, train/KIND/, as a sample store exports them
     BTAD     train/ok/, test/ok/, test/ko/, ground_truth/ko/NAME
     KSDD2    train/NAME and train/NAME_GT, test/ likewise (KolektorSDD2)
     DAGM     Train/NAME and Train/Label/NAME_label, Test/ likewise (DAGM 2007)
 
-Suffixes may differ between a picture and its mask. The last two have defects in their training part
-too. A plain folder has no test pictures of normal parts: with an `abnormal` folder, every fifth
-normal picture by name is kept from training and tests.
+Suffixes may differ between a picture and its mask. The last two always have defects in their
+training part too. A plain folder has no test pictures of normal parts: with an `abnormal` folder,
+every fifth normal picture by name is kept from training and tests.
 """
 
 from collections.abc import Iterator, Sequence
@@ -66,7 +67,7 @@ def _categories(folder: Path) -> list[Path]:
 def _read(folder: Path) -> Dataset | None:
     name = folder.resolve().name
     if (folder / "train" / GOOD).is_dir():
-        return Dataset(name, _listed(folder, "train/good", GOOD), _mvtec_test(folder))
+        return _mvtec(folder, name)
     if (folder / "train" / "ok").is_dir():
         return Dataset(name, _listed(folder, "train/ok", GOOD), _btad_test(folder))
     if any(_pictures(folder / "Train" / "Label")):
@@ -116,15 +117,24 @@ def _truths(folder: Path, kind: str) -> dict[str, Path]:
     return _by_stem(folder / "ground_truth" / kind)
 
 
-def _mvtec_test(folder: Path) -> tuple[Sample, ...]:
-    kinds = sorted(path.name for path in (folder / "test").glob("*") if path.is_dir())
-    kinds.sort(key=lambda kind: kind != GOOD)
+def _mvtec(folder: Path, name: str) -> Dataset:
+    dataset = _parted(name, _mvtec_part(folder, "train"), _mvtec_part(folder, "test"))
+    learned = {sample.mask: sample.name for sample in dataset.defects if sample.mask}
+    for sample in dataset.test:
+        if sample.mask in learned:
+            raise DatasetError(
+                f"{learned[sample.mask]} and {sample.name} of {folder} share the mask "
+                f"{sample.mask.name}: rename one of them, and its mask"
+            )
+    return dataset
+
+
+def _mvtec_part(folder: Path, part: str) -> tuple[Sample, ...]:
+    kinds = sorted(path.name for path in (folder / part).glob("*") if path.is_dir())
     return tuple(
         sample
         for kind in kinds
-        for sample in _listed(
-            folder, f"test/{kind}", kind, _by_stem(folder / "ground_truth" / kind)
-        )
+        for sample in _listed(folder, f"{part}/{kind}", kind, _truths(folder, kind))
     )
 
 

@@ -166,12 +166,14 @@ class GateSettings(CommandSettings):
         default=None, description="engine file in force; without it the candidate must beat chance"
     )
     store: Folder | None = Field(
-        default=None, description="sample store whose golden pictures are judged"
+        default=None,
+        description="sample store whose golden pictures are judged, less those that either engine "
+        "learned from (seen.json beside it)",
     )
     data: Folder | None = Field(
         default=None,
-        description="folder of pictures whose test part is judged, instead of --store; what either "
-        "engine learned from (seen.json) is left out",
+        description="folder of pictures whose test part is judged, instead of --store, less the "
+        "same",
     )
     out: Path = Field(description="folder for gate.json and gate.html")
     backend: Backend = Field(default="auto", description="what runs both engines")

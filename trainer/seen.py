@@ -1,10 +1,11 @@
 """The few defects that training may see: drawn by seed, fairly over the kinds, not tested with.
 
-PRN's setting is ten of them (section 4.1). What was drawn is written beside the engine file, so
-that `trainer-evaluate` never judges an engine by a picture that it learned from.
+PRN's setting is ten of them. What was drawn, and the hash of every picture that training saw, is
+written beside the engine file, so that `trainer-evaluate` and `trainer-gate` never judge an engine
+by a picture that it learned from, whatever file of whatever folder holds it.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,24 +17,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engines.errors import PictureError
 from engines.manifest import file_sha256, write_atomic
 from engines.pictures import read_mask, read_picture
-from trainer.dataset import GOOD, Dataset, Sample, load_pictures, resize_mask
+from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures, resize_mask
 from trainer.errors import DatasetError
 
 SEEN_NAME = "seen.json"
-MAX_SEEN_BYTES = 4 << 20
+MAX_SEEN_BYTES = 16 << 20  # hashes of 200,000 pictures; a registry takes no more
 
 
 class SeenRecord(BaseModel):
-    """Which defects an engine learned from."""
+    """Which pictures an engine learned from, or was calibrated on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2  # 1: defects only, no content
     dataset: str
     seed: int
     leave_out: tuple[str, ...] = Field(default=(), description="kinds that were never drawn")
     pictures: dict[str, str] = Field(
-        description="SHA-256 by name in the data folder: other folders hold other pictures of it"
+        description="SHA-256 of the defects' files by name in the data folder"
+    )
+    content: tuple[str, ...] = Field(
+        default=(), description="SHA-256 of shape and pixels of every picture, normal ones too"
     )
 
 
@@ -43,10 +47,11 @@ class SeenPictures:
 
     pixels: NDArray[np.uint8]  # [S, H, W, 3], RGB
     masks: NDArray[np.bool_]  # [S, H, W], none of them empty
+    shas: tuple[str, ...] = ()  # of each, as `content_sha` gives it
 
 
 def draw_seen(
-    dataset: Dataset, count: int, seed: int, leave_out: Collection[str] = ()
+    dataset: Dataset, count: int | None, seed: int, leave_out: Collection[str] = ()
 ) -> tuple[tuple[Sample, ...], Dataset]:
     """Draw `count` defects in turns over their kinds, and take them out of the dataset.
 
@@ -55,15 +60,16 @@ def draw_seen(
 
     Args:
         dataset: to draw from.
-        count: how many; 0 draws none.
+        count: how many; 0 draws none, None all that can be learned from: then one without a
+            fitting mask is named in `Dataset.unreadable` too.
         seed: of the draw: the same one and the same files give the same pictures.
         leave_out: kinds of defects never to draw, to see how unknown kinds fare.
 
     Returns: the drawn samples and the dataset without them.
 
     Raises:
-        DatasetError: too few defects, or one drawn has no mask, an empty one or one of another
-            size.
+        DatasetError: too few defects, or one of a number drawn has no mask, an empty one or one of
+            another size.
     """
     if count == 0:
         return (), dataset
@@ -77,13 +83,15 @@ def draw_seen(
             break
         try:
             height, width = read_picture(sample.path).shape[:2]
-        except PictureError as error:
+            _check_mask(sample, (height, width))
+        except (PictureError, DatasetError) as error:
+            if count is not None and isinstance(error, DatasetError):
+                raise
             unreadable.append(str(error))
             refused.append(sample)
             continue
-        _check_mask(sample, (height, width))
         seen.append(sample)
-    if len(seen) < count:
+    if count is not None and len(seen) < count:
         raise DatasetError(_too_few(dataset.name, count, len(seen), leave_out))
     rest = without(dataset, [sample.name for sample in (*seen, *refused)])
     return tuple(seen), replace(rest, unreadable=(*dataset.unreadable, *unreadable))
@@ -100,21 +108,47 @@ def without(dataset: Dataset, names: Collection[str]) -> Dataset:
 
 
 def seen_record(
-    dataset: str, seed: int, leave_out: Collection[str], samples: Sequence[Sample]
+    dataset: str,
+    seed: int,
+    leave_out: Collection[str],
+    samples: Sequence[Sample],
+    shas: Iterable[str] = (),
 ) -> SeenRecord:
-    """Make the record of a draw."""
-    pictures = {sample.name: file_sha256(sample.path) for sample in samples}
-    return SeenRecord(dataset=dataset, seed=seed, leave_out=tuple(leave_out), pictures=pictures)
+    """Make the record of the defects drawn, and of the pixels of all pictures by `content_sha`."""
+    return SeenRecord(
+        dataset=dataset,
+        seed=seed,
+        leave_out=tuple(leave_out),
+        pictures={sample.name: file_sha256(sample.path) for sample in samples},
+        content=tuple(sorted(set(shas))),
+    )
 
 
 def recognise(dataset: Dataset, record: SeenRecord) -> tuple[Sample, ...]:
-    """Find the recorded pictures among a dataset's defects, by name and content."""
-    return tuple(
-        sample
-        for sample in (*dataset.defects, *dataset.test)
-        if sample.name in record.pictures
-        and file_sha256(sample.path) == record.pictures[sample.name]
-    )
+    """Find the recorded pictures among a dataset's defects and its test, by their pixels."""
+    content = frozenset(record.content)
+    every = (*dataset.defects, *dataset.test)
+    if not content:  # as it was written before: of defects only, and their files
+        return tuple(
+            sample
+            for sample in every
+            if sample.name in record.pictures
+            and file_sha256(sample.path) == record.pictures[sample.name]
+        )
+    return tuple(sample for sample in every if _sha_of(sample) in content)
+
+
+def unseen(dataset: Dataset, engines: Iterable[Path]) -> Dataset:
+    """Take what any of these engine files learned from out of a dataset's test and defects.
+
+    Raises:
+        DatasetError: the record beside an engine is no such record.
+    """
+    for engine in engines:
+        record = read_seen(engine.parent)
+        if record is not None:
+            dataset = without(dataset, [each.name for each in recognise(dataset, record)])
+    return dataset
 
 
 def load_seen(samples: Sequence[Sample], size: tuple[int, int]) -> SeenPictures:
@@ -128,7 +162,7 @@ def load_seen(samples: Sequence[Sample], size: tuple[int, int]) -> SeenPictures:
     pictures = load_pictures(samples, size)
     if pictures.unreadable:
         raise DatasetError(f"seen defect {pictures.unreadable[0]}: draw again")
-    return SeenPictures(pictures.pixels, load_seen_masks(samples, size))
+    return SeenPictures(pictures.pixels, load_seen_masks(samples, size), pictures.shas)
 
 
 def load_seen_masks(samples: Sequence[Sample], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -145,7 +179,17 @@ def load_seen_masks(samples: Sequence[Sample], size: tuple[int, int]) -> NDArray
 
 def write_seen(folder: Path, record: SeenRecord) -> None:
     """Write `folder`/seen.json, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / SEEN_NAME, (record.model_dump_json(indent=2) + "\n").encode())
+
+
+def join_seen(folder: Path, record: SeenRecord) -> None:
+    """Write `folder`/seen.json, joined with what a training on defects left there."""
+    found = read_seen(folder)
+    if found is not None and found.pictures:
+        content = tuple(sorted({*found.content, *record.content}))
+        record = found.model_copy(update={"content": content})
+    write_seen(folder, record)
 
 
 def read_seen(folder: Path) -> SeenRecord | None:
@@ -162,7 +206,14 @@ def read_seen(folder: Path) -> SeenRecord | None:
             raise DatasetError(f"{path} is larger than {MAX_SEEN_BYTES} bytes: no list of names")
         return SeenRecord.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise DatasetError(f"{path} is no list of seen defects ({error}): train again") from error
+        raise DatasetError(f"{path} is no list of seen pictures ({error}): train again") from error
+
+
+def _sha_of(sample: Sample) -> str | None:
+    try:
+        return content_sha(read_picture(sample.path))
+    except PictureError:
+        return None  # whoever judges by it names it
 
 
 def _in_turns(pool: Sequence[Sample], rng: np.random.Generator) -> Iterator[Sample]:

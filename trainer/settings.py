@@ -80,7 +80,8 @@ class LearnSettings(CommandSettings):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
-        description="prn: of the convolutions; auto: bf16 on a GPU, on a CPU the faster one",
+        description="prn: of the convolutions; auto: bf16 on a GPU, on a CPU the faster one, "
+        "kept in --out for a run that goes on",
     )
     optimiser: Literal["adamw", "adam"] = Field(
         default="adamw", description="prn: adam is the paper's"
@@ -209,7 +210,7 @@ class EvaluateSettings(CommandSettings):
     as_json: bool = Field(default=False, description="print JSON instead of tables")
     with_seen: bool = Field(
         default=False,
-        description="test with the defects that the engine learned from too (seen.json beside it)",
+        description="test with the pictures that the engine learned from too (seen.json beside it)",
     )
     escape_cost: float | None = Field(
         default=None,

@@ -5,7 +5,7 @@
 //     index[image]        = lowest prototype among the minima of d[image]
 //     R[image, element]   = (F[image, element] - P[index[image], element])^2
 //
-// PRN, section 3.1 (arXiv 2212.02031). F and R are [N, D], P is [K, D], all row-major and of one
+// PRN (arXiv 2212.02031), multi-scale prototypes. F and R are [N, D], P is [K, D], all row-major and of one
 // element type; sums are float32. Layout within D is free, as long as F and P share it.
 //
 // Two launches, since no residual can be written before a whole map has been compared:

@@ -4,7 +4,7 @@
     k*[n]   = lowest k among the minima of d[n]
     R[n, i] = (F[n, i] - P[k*[n], i])^2
 
-PRN, section 3.1 (arXiv 2212.02031): one whole-map prototype for each picture, no place by itself.
+PRN (arXiv 2212.02031), multi-scale prototypes: one whole map for each picture, no place by itself.
 """
 
 import numpy as np

@@ -6,14 +6,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from onnx import numpy_helper
 from onnx_graphs import neighbour_graph, small_graph, write_graph
 
 from engines.admit import TOLERANCES, Runtime, admit, draw_frames, flipped, read_frames
 from engines.cli import AdmitSettings, BenchSettings, run_admit, run_bench
 from engines.command import run_command
-from engines.errors import AdmissionError, EngineError, PictureError
+from engines.errors import AdmissionError, EngineError
 from engines.fixed_engine import FixedPlan, write_fixed_engine
-from engines.manifest import read_manifest
+from engines.manifest import Thresholds, read_manifest
+from engines.open import open_engine
 
 SIZE = (31, 33)
 
@@ -109,10 +111,29 @@ def test_a_decision_flips_only_where_the_reference_is_clear_of_the_threshold() -
     assert flipped(expected, expected, threshold=0.5, tolerance=0.02) == 0
 
 
+def test_an_engine_that_flips_many_decisions_near_the_threshold_is_refused(tmp_path: Path) -> None:
+    source, path = tmp_path / "full.onnx", tmp_path / "eight.onnx"
+    written = write_graph(source, small_graph(*SIZE), *SIZE)
+    with open_engine(source) as opened:
+        scores = opened.engine.score(draw_frames(SIZE)[:8]).score.copy()
+    graph = small_graph(*SIZE)
+    for constant in graph.graph.initializer:
+        if constant.name == "kernel":
+            kernel = numpy_helper.to_array(constant) * np.float32(1.1)
+            constant.CopyFrom(numpy_helper.from_array(kernel, "kernel"))
+    near = Thresholds(image=float(np.median(scores)), pixel=0.5, method="by hand", normals=0)
+    write_graph(path, graph, *SIZE, precision="int8", built_from=written.sha256, thresholds=near)
+    admission = admit(path, None, repeats=1, reference=source, least_gain=0)
+    assert (admission.rank_flips, admission.unlike_tolerance) == (0, 1)
+    assert admission.reasons == [
+        f"{admission.unlike} of 16 frames are decided unlike the reference, 1 may be"
+    ]
+
+
 def test_pictures_are_spread_over_the_names_and_resized(pictures: Path) -> None:
-    frames = read_frames(pictures, SIZE, most=3)
+    frames, _ = read_frames(pictures, SIZE, most=3)
     assert frames.shape == (3, *SIZE, 3)
-    every = read_frames(pictures, SIZE, most=99)
+    every, _ = read_frames(pictures, SIZE, most=99)
     np.testing.assert_array_equal(frames, every[[0, 2, 4]])
 
 
@@ -121,10 +142,18 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
         read_frames(tmp_path, SIZE, most=3)
 
 
-def test_a_broken_picture_is_named(pictures: Path) -> None:
+def test_a_broken_picture_is_left_out_and_named(onnx_file: Path, pictures: Path) -> None:
     (pictures / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(PictureError, match=r"bad\.png"):
-        read_frames(pictures, SIZE, most=99)
+    admission = admit(onnx_file, pictures, repeats=1)
+    assert (admission.admitted, admission.images) == (True, 5)
+    assert "without 1 that do not read, the first: " in admission.source
+    assert "bad.png" in admission.source
+
+
+def test_a_folder_of_broken_pictures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(AdmissionError, match=r"none of 1 pictures .* reads"):
+        read_frames(tmp_path, SIZE, most=3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (31, 33), (64, 64)])

@@ -13,8 +13,9 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.nn import functional
 
+import engines.import_model
 from engines.errors import ManifestError
-from engines.import_model import ImportOptions, import_model
+from engines.import_model import MAX_BYTES, ImportOptions, import_model
 from engines.manifest import read_manifest
 from engines.open import open_engine
 
@@ -174,6 +175,69 @@ def test_model_of_other_inputs_is_refused(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), source)
     with pytest.raises(ManifestError, match=r"wanted is one input float32 \[N, 3, H, W\]"):
         import_model(source, tmp_path / "engine.onnx", ImportOptions())
+
+
+def test_model_of_a_fixed_batch_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    model = onnx.load(exported(tmp_path / "model.onnx", Patches(), dynamic_axes={}))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ManifestError, match=r"takes 4 frames at once.*for any number$"):
+        import_model(tmp_path / "model.onnx", tmp_path / "engine.onnx", ImportOptions())
+
+
+@pytest.fixture
+def parted(tmp_path: Path, patches: Path) -> Path:
+    """A graph with its weights in a file beside it."""
+    source = tmp_path / "model.onnx"
+    model = onnx.load(patches)
+    onnx.save(model, source, save_as_external_data=True, location="model.data", size_threshold=0)
+    return source
+
+
+def refer(source: Path, **wanted: str) -> None:
+    """Change what a graph says of its weights."""
+    model = onnx.load(source, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = wanted.get(entry.key, entry.value)
+    onnx.save(model, source)
+
+
+def test_origin_covers_the_weights_beside_the_graph(tmp_path: Path, parted: Path) -> None:
+    origins = []
+    for _ in range(2):
+        manifest = import_model(parted, tmp_path / "engine.onnx", ImportOptions(size=SIZE))
+        origins.append(manifest.built_from)
+        weights = bytearray((tmp_path / "model.data").read_bytes())
+        weights[0] ^= 1
+        (tmp_path / "model.data").write_bytes(weights)
+    assert origins[0] != origins[1]
+
+
+def test_weights_referred_to_many_times_count_each_time(
+    tmp_path: Path, parted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (tmp_path / "model.data").stat().st_size
+    refer(parted, offset="0", length=str(whole))
+    monkeypatch.setattr(engines.import_model, "MAX_BYTES", parted.stat().st_size + 2 * whole)
+    with pytest.raises(ManifestError, match="MiB with its weights, one ONNX file holds at most"):
+        import_model(parted, tmp_path / "engine.onnx", ImportOptions(size=SIZE))
+
+
+def test_graph_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "model.onnx").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(ManifestError, match="one ONNX file holds at most"):
+        import_model(tmp_path / "model.onnx", tmp_path / "engine.onnx", ImportOptions())
+
+
+@pytest.mark.parametrize("wanted", [{"offset": "99999999"}, {"length": "99999999"}])
+def test_weights_outside_their_file_are_refused(
+    tmp_path: Path, parted: Path, wanted: dict[str, str]
+) -> None:
+    refer(parted, **wanted)
+    with pytest.raises(ManifestError, match="copy both again"):
+        import_model(parted, tmp_path / "engine.onnx", ImportOptions(size=SIZE))
 
 
 def test_command_takes_a_model_over(tmp_path: Path, patches: Path) -> None:

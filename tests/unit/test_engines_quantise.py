@@ -97,6 +97,21 @@ def test_only_what_the_prototypes_are_compared_with_is_quantised() -> None:
     assert encoder_convolutions(helper.make_model(graph)) == ["second"]
 
 
+def test_prototypes_that_are_kernels_of_convolutions_stay_in_float() -> None:
+    weights = {"encoder.stem": 3, "encoder.deep": 4, "chunks.0.fine": 4, "kernel": 4}
+    nodes, before = [], "planes"
+    for name in weights:
+        nodes.append(helper.make_node("Conv", [before, name], [f"{name}_out"], name=name))
+        before = f"{name}_out"
+    stored = [
+        numpy_helper.from_array(np.zeros((4, channels, 1, 1), np.float32), name)
+        for name, channels in weights.items()
+    ]
+    planes = helper.make_tensor_value_info("planes", TensorProto.FLOAT, [1, 3, 8, 8])
+    graph = helper.make_graph(nodes, "graph", [planes], [], stored)
+    assert encoder_convolutions(helper.make_model(graph)) == ["encoder.deep"]
+
+
 def test_same_network_gives_the_same_file() -> None:
     assert pack_network(b"<net/>", b"\x01") == pack_network(b"<net/>", b"\x01")
 
@@ -107,7 +122,7 @@ def test_packed_network_comes_out_as_it_went_in(tmp_path: Path) -> None:
     assert unpack_network(path) == (b"<net/>", b"\x00" * 1000)
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "names", "compressed"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "names", "compressed", "encrypted"])
 def test_foreign_file_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / f"a{SUFFIX}"
     content = pack_network(b"<net/>", b"\x00" * 1000)
@@ -119,6 +134,9 @@ def test_foreign_file_is_refused(tmp_path: Path, damage: str) -> None:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("network.xml", b"<net/>")
             archive.writestr("network.bin", b"\x00" * 1000)
+    if damage == "encrypted":
+        flags = content.index(b"PK\x01\x02") + 8
+        path.write_bytes(content[:flags] + bytes([content[flags] | 1]) + content[flags + 1 :])
     with pytest.raises(ManifestError, match=r"a\.openvino"):
         unpack_network(path)
 

@@ -574,3 +574,13 @@ def test_url_that_can_be_no_registry_is_refused(url: str, why: str) -> None:
 def test_file_url_is_a_folder(engines: list[Path], tmp_path: Path) -> None:
     version = Registry(f"file://{tmp_path}/registry").register(engines[0])
     assert Registry(str(tmp_path / "registry")).versions() == [version]
+
+
+def test_copy_tells_what_the_engine_learned_from_and_does_without_where_that_is_broken(
+    registry: Registry, engines: list[Path], tmp_path: Path
+) -> None:
+    whole, broken = (registry.register(each, {"seen.json": b"{}"}) for each in engines[:2])
+    overwrite(registry, f"versions/{broken.name}/seen.json", b"rotten")
+    copies = [registry.fetch(each.name, tmp_path / "copies") for each in (whole, broken)]
+    assert (copies[0].parent / "seen.json").read_bytes() == b"{}"
+    assert not (copies[1].parent / "seen.json").exists()

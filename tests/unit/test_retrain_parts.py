@@ -1,5 +1,7 @@
 """The pure parts of a retrain."""
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,6 @@ from registry_fakes import make_engine
 
 from engines.registry import Registry
 from engines.residual.operator import DOMAIN, OPERATOR
-from trainer.dataset import Sample
 from trainer.errors import BudgetError, CheckpointError
 from trainer.retrain.budget import AFTER_FIT, fit_seconds
 from trainer.retrain.engine_prototypes import read_prototypes
@@ -26,7 +27,11 @@ from trainer.retrain.weights import (
     write_head,
     write_tensors,
 )
-from trainer.training.held_out import divide_normals_by_name, divide_seen_by_name
+from trainer.training.held_out import (
+    Division,
+    divide_normals_by_content,
+    divide_seen_by_content,
+)
 
 
 def apart(count: int, seed: int = 1) -> np.ndarray:
@@ -115,28 +120,30 @@ def test_training_gets_what_the_stages_after_it_leave() -> None:
     assert fit_seconds(1, 30.0, measured, begun=True) == 0
 
 
-def samples(count: int) -> list[Sample]:
-    return [Sample(f"train/good/{number}.png", Path("x"), "good") for number in range(count)]
+def shas(count: int) -> list[str]:
+    return [hashlib.sha256(f"{number}".encode()).hexdigest() for number in range(count)]
 
 
-def test_pictures_that_join_later_move_none_between_learned_and_held_out() -> None:
-    before, after = divide_normals_by_name(samples(200)), divide_normals_by_name(samples(300))
-    assert set(before.held) == {index for index in after.held if index < 200}
-    assert set(before.learned) <= set(after.learned)
-    assert 0.06 < len(after.held) / 300 < 0.2
+@pytest.mark.parametrize(
+    ("divide", "few", "share"),
+    [(divide_normals_by_content, 40, 0.12), (divide_seen_by_content, 5, 0.1)],
+)
+def test_pictures_that_join_later_move_none_between_learned_and_held_out(
+    divide: Callable[[list[str]], Division], few: int, share: float
+) -> None:
+    after = divide(shas(400))
+    for count in (few, 19, 30, 200):
+        before = divide(shas(max(count, few)))
+        assert set(before.held) <= set(after.held)
+        assert set(before.learned) <= set(after.learned)
+    assert 0.6 * share < len(after.held) / 400 < 1.6 * share
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 40])
-def test_division_by_name_leaves_two_to_learn_and_one_to_hold_out(count: int) -> None:
-    division = divide_normals_by_name(samples(count))
-    assert len(division.learned) >= 2
-    assert len(division.held) >= (count > 2)
+def test_one_normal_picture_at_least_is_held_out(count: int) -> None:
+    division = divide_normals_by_content(shas(count))
+    assert len(division.held) >= 1
     assert sorted([*division.learned, *division.held]) == list(range(count))
-
-
-def test_few_seen_defects_are_all_learned() -> None:
-    assert len(divide_seen_by_name(samples(19)).held) == 0
-    assert len(divide_seen_by_name(samples(200)).held) > 0
 
 
 def test_head_begins_from_the_weights_that_another_left(tmp_path: Path) -> None:

@@ -433,12 +433,9 @@ def test_import_takes_every_picture_and_a_second_one_changes_nothing(
         store.keep(each.sha)
     assert store.export(tmp_path / "out", Quiet()) == 9
     exported = find_samples(tmp_path / "out")
-    assert (
-        len(exported.normals)
-        + len(exported.test)
-        + sum(1 for _ in (tmp_path / "out" / "train" / "dent").glob("*"))
-        == 9
-    )
+    assert len(exported.normals) + len(exported.defects) + len(exported.test) == 9
+    golden = {sample.path.stem for sample in store.golden().test}
+    assert {sample.path.stem for sample in exported.test} == golden
     with pytest.raises(StoreError, match="holds something already"):
         store.export(tmp_path / "out", Quiet())
 

@@ -26,7 +26,12 @@ from trainer.training.held_out import (
     says_stop,
 )
 from trainer.training.loss import map_loss
-from trainer.training.precision import faster_precision
+from trainer.training.precision import (
+    PRECISION_NAME,
+    Precision,
+    faster_precision,
+    kept_precision,
+)
 from trainer.training.schedule import Budget, Schedule, time_steps
 from trainer.training.trainee import Method, Trainee, encode_batch
 
@@ -350,6 +355,18 @@ def test_bf16_is_taken_where_it_is_clearly_faster(bf16_seconds: int, wanted: str
     readings += [reading for _ in range(5) for reading in (0, bf16_seconds)]
     clock = iter(readings)
     assert faster_precision(lambda: float(next(clock))) == wanted
+
+
+def test_run_that_goes_on_keeps_the_precision_that_it_began_with(tmp_path: Path) -> None:
+    def timed(seconds: int) -> Precision:
+        readings = [reading for _ in range(5) for reading in (0, 10)]
+        clock = iter(readings + [reading for _ in range(5) for reading in (0, seconds)])
+        return kept_precision(tmp_path / "run", lambda: float(next(clock)))
+
+    assert [timed(5), timed(20), timed(5)] == ["bf16"] * 3
+    (tmp_path / "run" / PRECISION_NAME).write_text('"fp64"')
+    with pytest.raises(CheckpointError, match="holds no precision: remove it"):
+        timed(5)
 
 
 def test_training_in_bf16_runs_and_stays_in_float32_outside(tmp_path: Path) -> None:

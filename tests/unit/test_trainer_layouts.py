@@ -132,3 +132,27 @@ def test_thin_defect_survives_being_resized() -> None:
     assert small.sum(axis=0).max() == 1
     assert small.sum() == 52
     assert not resize_mask(np.zeros((100, 100), bool), (8, 8)).any()
+
+
+def mvtec(folder: Path) -> Path:
+    for part in ("train", "test"):
+        for kind in (GOOD, "dent", "ant"):
+            draw(folder / part / kind / f"{part}.png")
+            if kind != GOOD:
+                draw(folder / "ground_truth" / kind / f"{part}_mask.png", (2, 5, 2, 5))
+    return folder
+
+
+def test_mvtec_folder_may_hold_defects_to_learn_from(tmp_path: Path) -> None:
+    dataset = find_samples(mvtec(tmp_path))
+    assert names(dataset.normals) == ["train/good/train.png"]
+    assert names(dataset.defects) == ["train/ant/train.png", "train/dent/train.png"]
+    assert names(dataset.test) == ["test/good/test.png", "test/ant/test.png", "test/dent/test.png"]
+    assert all(sample.mask for sample in (*dataset.defects, *dataset.test[1:]))
+
+
+def test_mask_of_two_pictures_is_refused(tmp_path: Path) -> None:
+    mvtec(tmp_path)
+    draw(tmp_path / "train" / "dent" / "test.png")
+    with pytest.raises(DatasetError, match=r"share the mask test_mask.png: rename one"):
+        find_samples(tmp_path)

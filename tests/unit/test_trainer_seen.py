@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,17 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.dataset import GOOD, Dataset, Sample
+from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures
 from trainer.errors import DatasetError
 from trainer.layouts import find_samples
+from trainer.samples.files import content_sha as sample_name
 from trainer.seen import (
     SEEN_NAME,
     _in_turns,
     draw_seen,
+    join_seen,
     load_seen,
     read_seen,
     recognise,
     seen_record,
+    unseen,
     without,
     write_seen,
 )
@@ -118,6 +122,17 @@ def test_seen_defect_without_a_fitting_mask_is_refused(
         draw_seen(find_samples(parts), 3, 1)
 
 
+def test_all_defects_that_can_be_learned_from_are_taken_and_the_others_named(parts: Path) -> None:
+    (parts / "test" / "stain" / "0.png").write_bytes(b"broken")
+    (parts / "ground_truth" / "crack" / "1_mask.png").write_bytes(b"broken")
+    (parts / "ground_truth" / "dent" / "2_mask.png").unlink()
+    seen, rest = draw_seen(find_samples(parts), None, 1)
+    assert kinds(seen) == ["crack"] * 2 + ["dent"] * 5
+    assert len(rest.unreadable) == 3
+    assert all(any(name in each for each in rest.unreadable) for name in ("stain", "crack", "dent"))
+    assert len(load_seen(seen, (8, 8)).pixels) == 7
+
+
 def test_too_few_defects_are_refused_with_their_number(parts: Path) -> None:
     with pytest.raises(DatasetError, match="10 readable defects, 11 are wanted"):
         draw_seen(find_samples(parts), 11, 1)
@@ -153,7 +168,7 @@ def test_another_picture_of_a_recorded_name_is_not_taken_for_it(parts: Path) -> 
 @pytest.mark.parametrize("content", [b"", b"[1, 2]", b'{"pictures": 3}', b"\xff"])
 def test_foreign_record_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / SEEN_NAME).write_bytes(content)
-    with pytest.raises(DatasetError, match="no list of seen defects"):
+    with pytest.raises(DatasetError, match="no list of seen pictures"):
         read_seen(tmp_path)
 
 
@@ -176,3 +191,48 @@ def test_dataset_without_defects_has_none_to_draw(parts: Path) -> None:
     good = Dataset("parts", dataset.normals, tuple(s for s in dataset.test if s.kind == GOOD))
     with pytest.raises(DatasetError, match="holds no defects"):
         draw_seen(good, 1, 1)
+
+
+def test_what_was_learned_is_recognised_under_another_name_and_coding(
+    parts: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    write(parts / "test" / "good" / "0.png", np.full((20, 30, 3), 50, np.uint8))
+    dataset = find_samples(parts)
+    dents = [sample for sample in dataset.test if sample.kind == "dent"]
+    for number, sample in enumerate((*dents[4:], dataset.test[0])):
+        copy = cv2.imread(str(sample.path))
+        assert cv2.imwrite(str(tmp_path / f"{number}.bmp"), copy)
+    copies = [Sample(f"c/{n}", tmp_path / f"{n}.bmp", "dent") for n in range(3)]
+    pictures = load_pictures(copies, (8, 8))
+    write_seen(store, seen_record("store", 1, (), copies[:2], pictures.shas))
+    rest = unseen(dataset, [store / "prn-s.onnx"])
+    assert {*dents[4:], dataset.test[0]} == {*dataset.test} - {*rest.test}
+
+
+def test_record_of_before_still_finds_its_defects(parts: Path, tmp_path: Path) -> None:
+    dataset = find_samples(parts)
+    seen, _ = draw_seen(dataset, 3, 1)
+    old = json.loads(seen_record(dataset.name, 1, (), seen).model_dump_json())
+    old["schema_version"] = 1
+    del old["content"]
+    (tmp_path / SEEN_NAME).write_text(json.dumps(old))
+    record = read_seen(tmp_path)
+    assert record is not None
+    assert set(recognise(dataset, record)) == set(seen)
+
+
+def test_normals_of_a_second_engine_join_the_record_of_the_first(
+    parts: Path, tmp_path: Path
+) -> None:
+    seen, _ = draw_seen(find_samples(parts), 2, 1)
+    write_seen(tmp_path, seen_record("parts", 1, (), seen, ["b", "a"]))
+    join_seen(tmp_path, seen_record("parts", 1, (), (), ["b", "c"]))
+    found = read_seen(tmp_path)
+    assert found is not None
+    assert (len(found.pictures), found.content) == (2, ("a", "b", "c"))
+
+
+def test_picture_is_named_as_a_sample_store_names_it() -> None:
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    assert content_sha(pixels) == sample_name(pixels)

@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +129,17 @@ def test_features_beyond_float16_are_refused(tmp_path: Path) -> None:
     pixels = np.full((2, 16, 16, 3), 255, np.uint8)
     with pytest.raises(DatasetError, match="float16"):
         cache_maps(lambda frames: tuple(1e4 * each for each in encode(frames)), pixels, tmp_path)
+
+
+def test_full_disk_is_said_before_maps_are_written(tmp_path: Path) -> None:
+    def encode(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.zeros(len(images), 8, 32, 32) for _ in range(3))
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, hard))
+    try:
+        with pytest.raises(DatasetError, match=r"of 9 pictures need 1 MiB more .* make room"):
+            cache_maps(encode, np.zeros((9, 4, 4, 3), np.uint8), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,7 @@ class Anomaly:
 
 
 def paste(base: Pixels, source: Pixels, mask: Mask, beta: float, feather: float) -> Pixels:
-    """Blend (1 - M) N + (1 - beta) M A + beta M N (PRN, section 3.3), all of it in 0..255.
+    """Blend (1 - M) N + (1 - beta) M A + beta M N as PRN does, all of it in 0..255.
 
     Args:
         base: the normal picture N, uint8 [H, W, 3].

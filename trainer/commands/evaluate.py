@@ -61,14 +61,15 @@ def _costs(settings: EvaluateSettings, judged: Judged, threshold: float) -> Thre
 def _unseen(
     settings: EvaluateSettings, dataset: Dataset, console: Console
 ) -> tuple[Dataset, tuple[Sample, ...]]:
-    """Take the defects that the engine learned from out of the dataset, and say so."""
+    """Take what the engine learned from out of the dataset, say so, and give its defects."""
     record = None if settings.with_seen else read_seen(settings.engine.parent)
     if record is None:
         return dataset, ()
     seen = recognise(dataset, record)
-    for line in seen_lines(record, len(seen)):
+    defects = tuple(sample for sample in seen if sample.kind != GOOD)
+    for line in seen_lines(record, len(defects), len(seen) - len(defects)):
         console.print(line, soft_wrap=True, markup=False)
-    return without(dataset, [sample.name for sample in seen]), seen
+    return without(dataset, [sample.name for sample in seen]), defects
 
 
 def _judged(engine: Engine, dataset: Dataset, steps: TerminalSteps) -> Judged:

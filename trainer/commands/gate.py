@@ -15,7 +15,7 @@ from trainer.retrain.gate_report import GateReport
 from trainer.retrain.weigh import Rules
 from trainer.retrain_settings import GateSettings
 from trainer.samples.store import SampleStore
-from trainer.seen import read_seen, recognise, without
+from trainer.seen import unseen
 
 REFUSED_STATUS = 1
 _COLOURS = {"better": "green", "worse": "red", "same": "", "unknown": "dim"}
@@ -68,12 +68,9 @@ def _golden(settings: GateSettings) -> tuple[Sample, ...]:
     """Find the pictures to judge by, less those that either engine learned from."""
     if settings.store is not None:
         with SampleStore.look(settings.store) as store:
-            return store.golden().test
-    assert settings.data is not None  # noqa: S101  # the settings looked
-    dataset = find_samples(settings.data)
+            dataset = store.golden()
+    else:
+        assert settings.data is not None  # noqa: S101  # the settings looked
+        dataset = find_samples(settings.data)
     engines = [each for each in (settings.candidate, settings.incumbent) if each is not None]
-    for engine in engines:
-        record = read_seen(engine.parent)
-        if record is not None:
-            dataset = without(dataset, [each.name for each in recognise(dataset, record)])
-    return dataset.test
+    return unseen(dataset, engines).test

@@ -25,7 +25,7 @@ from trainer.training.device import find_device
 from trainer.training.fit import Step
 from trainer.training.learning import set_determinism
 from trainer.training.material import SupervisedRecipe
-from trainer.training.precision import Precision, faster_precision
+from trainer.training.precision import Precision, kept_precision
 from trainer.training.schedule import Budget
 from trainer.training.supervised import (
     LearnedPrn,
@@ -117,7 +117,7 @@ def prn_recipe(
 def _precision(settings: LearnSettings, device: torch.device) -> Precision:
     if settings.precision != "auto":
         return settings.precision
-    return "bf16" if device.type == "cuda" else faster_precision(time.monotonic)
+    return "bf16" if device.type == "cuda" else kept_precision(settings.out, time.monotonic)
 
 
 def _lines(settings: TrainSettings, plan: PlanName, learned: LearnedPrn, how: str) -> Iterator[str]:

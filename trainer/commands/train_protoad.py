@@ -61,7 +61,7 @@ def _lines(
     yield from common_lines(dataset.name, learned.learned_from, held, unreadable)
     yield f"image threshold {learned.thresholds.image:.4f}, pixel {learned.thresholds.pixel:.4f}"
     yield learned.thresholds.method
-    yield f"wrote {out / ENGINE_NAME}, its manifest, held_out_scores.png" + (
+    yield f"wrote {out / ENGINE_NAME}, its manifest, seen.json, held_out_scores.png" + (
         " and examples.jpg" if dataset.test else ""
     )
     yield seconds_line(seconds)

@@ -1,4 +1,4 @@
-"""Multi-size self-attention: patches of four sizes look at each other (PRN, section 3.3).
+"""Multi-size self-attention: patches of four sizes look at each other (PRN).
 
 The channels are split into four chunks, one a patch size: the whole map, a half, a quarter and an
 eighth of its side (1, 4, 16, 64 tokens). A token is a flattened patch of its chunk. The whole map

@@ -1,4 +1,4 @@
-"""Bottleneck and U-Net decoder: from the fused scales to one logit a pixel (PRN, section 3.4)."""
+"""Bottleneck and U-Net decoder: from the fused scales to one logit a pixel (PRN)."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Multi-scale fusion: every scale gets the sum of all three (PRN, section 3.2; HRNet's exchange).
+"""Multi-scale fusion: every scale gets the sum of all three (PRN; HRNet's exchange).
 
     out_j = relu(sum_i f_ij(in_i))
 

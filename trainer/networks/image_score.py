@@ -14,7 +14,7 @@ from torch.nn import functional
 
 Score = Callable[[Tensor], Tensor]  # float32 [N, H, W] in 0..1 -> float32 [N]
 
-PAPER_COUNT = 100  # pixels (PRN, section 4.1)
+PAPER_COUNT = 100  # pixels (PRN)
 PEAK_SHARE = 0.0015  # of the pixels: 98 of 256 x 256
 GRADED_COUNTS = (10, 30, 100, 300, 1000)  # pixels, from a speck to a large stain
 WINDOW_SIDES = (2, 4, 8, 16, 32)  # pixels, likewise

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESTARTS = 10
-ROUNDS = 300  # of Lloyd, at most (PRN, section 4.1)
+ROUNDS = 300  # of Lloyd, at most (PRN)
 _SAME = 1e-6  # squared distance of two means that float32 sums cannot tell apart, of the mean one
 
 Grams = NDArray[np.float64]  # [N, N]

@@ -7,6 +7,9 @@ drops the rest, and a killed training leaves nothing behind. In memory are two b
 prototype by less than 1/2048 of its values; the maps also serve leaving one out in training.
 """
 
+import math
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -78,7 +81,7 @@ def cache_maps(
     """Encode pictures, uint8 [N, H, W, 3], and keep their maps in unnamed files in `folder`.
 
     Raises:
-        DatasetError: a feature does not fit into float16.
+        DatasetError: a feature does not fit into float16, or the files not on the disk.
     """
     scales: list[Maps] = []
     for start in range(0, len(pixels), _BATCH):
@@ -146,8 +149,23 @@ def _rows(maps: Maps, start: int) -> NDArray[np.float32]:
 
 
 def _mapped(folder: Path, shape: Sequence[int]) -> Maps:
-    with tempfile.TemporaryFile(dir=folder, prefix="maps-") as file:
-        return np.memmap(file, np.float16, mode="w+", shape=tuple(shape))
+    """Map a file with every page claimed: of one only made long, a full disk ends in SIGBUS."""
+    needed = math.prod(shape) * np.dtype(np.float16).itemsize
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix="maps-") as file:
+            os.posix_fallocate(file.fileno(), 0, needed)
+            return np.memmap(file, np.float16, mode="r+", shape=tuple(shape))
+    except OSError as error:
+        free = shutil.disk_usage(folder).free
+        raise DatasetError(
+            f"feature maps of {shape[0]} pictures need {_mib(needed)} MiB more in {folder}, "
+            f"{_mib(free)} MiB are free ({error.strerror}): make room, or take fewer pictures "
+            "(--max-normals)"
+        ) from error
+
+
+def _mib(size: int) -> int:
+    return -(-size // 2**20)
 
 
 def _last(feature: Tensor) -> Tensor:

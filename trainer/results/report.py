@@ -34,13 +34,15 @@ def seconds_line(seconds: Mapping[str, float]) -> str:
     return f"took {sum(seconds.values()):.1f} s: {steps}"
 
 
-def seen_lines(record: SeenRecord, recognised: int) -> Iterator[str]:
+def seen_lines(record: SeenRecord, defects: int, normals: int) -> Iterator[str]:
     """Say which pictures are left out of the test because the engine learned from them."""
     recorded = len(record.pictures)
-    yield (
-        f"{recognised} of the {recorded} defects that the engine learned from lie in this folder; "
-        "they are not tested with (--with-seen tests with them too)"
-    )
+    good = f", and {normals} good ones" if normals else ""
+    if recorded or normals:
+        yield (
+            f"{defects} of the {recorded} defects that the engine learned from lie in this folder"
+            f"{good}; they are not tested with (--with-seen tests with them too)"
+        )
     if record.leave_out:
         yield f"kinds of defects that it never saw: {', '.join(record.leave_out)}"
 

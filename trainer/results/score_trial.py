@@ -1,4 +1,7 @@
-"""Image scores compared on the same maps: which one ranks defects best, small ones above all."""
+"""Image scores compared on the same maps: which one ranks defects best, small ones above all.
+
+For measurements only (docs/experiments.md): no command uses it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

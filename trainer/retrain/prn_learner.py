@@ -86,11 +86,12 @@ class PrnLearner:
 
     def fit(self, seconds: float, worked: Callable[[], None]) -> Facts:
         """See `Learner`."""
-        task = self._task
+        task, left_out = self._task, "; ".join(self._gather().unreadable)
         if task.prototypes_only:
             return {
                 "trained": False,
                 "why": "only prototypes were asked for: the head stays",
+                "left_out": left_out,
             }
         session = self._session(seconds)
         recipe, made = self._recipe(session), self._untrained()
@@ -116,6 +117,7 @@ class PrnLearner:
             "planned": fitted.planned,
             "stopped_early": fitted.stopped_early,
             "began_from": "an earlier head" if task.start else "fresh weights",
+            "left_out": left_out,
         }
 
     def calibrate(self) -> Thresholds:
@@ -216,7 +218,7 @@ class PrnLearner:
             backbone=task.backbone,
             size=(task.size, task.size),
             seed=task.seed,
-            seen=len(task.dataset.defects),
+            seen=None,
             leave_out=(),
             parts=Parts(),
             anomalies=Switches(certainty=SIMULATED_CERTAINTY),
@@ -231,7 +233,7 @@ class PrnLearner:
             false_reject_rate=task.false_reject_rate,
             max_normals=task.max_normals,
             start=task.start.sha256 if task.start else None,
-            held_by="name",
+            held_by="content",
         )
 
 

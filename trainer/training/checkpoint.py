@@ -20,6 +20,7 @@ from trainer.errors import CheckpointError
 Value = str | int | float | bool | None
 Configuration = Mapping[str, Value]
 _HEADER = "training"
+CONTENT = "content."  # begins the names of what is known by its hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,16 @@ def read_checkpoint(
 def _check_configuration(path: Path, found: Configuration, wanted: Configuration) -> None:
     for name in sorted({*found, *wanted}):
         if found.get(name) != wanted.get(name):
+            if name.startswith(CONTENT):
+                raise CheckpointError(_of_other_content(path, name.removeprefix(CONTENT)))
             raise CheckpointError(
                 f"{path} is of another training: its {name} is {found.get(name)!r}, wanted is "
                 f"{wanted.get(name)!r}: train with the same settings to go on, or remove it"
             )
+
+
+def _of_other_content(path: Path, what: str) -> str:
+    return (
+        f"{path} is of another training: the {what} are not those that it began with, or an older "
+        "version did not note them: give the same ones to go on, or remove it to begin anew"
+    )

@@ -6,14 +6,15 @@ one that was not.
 """
 
 import copy
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from trainer.networks.prn import PRN
 from trainer.prototypes.normals import Normals
 from trainer.training.batches import Generator, made_ahead
 from trainer.training.checkpoint import (
+    CONTENT,
     Check,
     Configuration,
     Progress,
@@ -53,6 +54,7 @@ class Keep:
 
     path: Path
     configuration: Configuration  # all that decides the result besides the course, which is added
+    contents: Mapping[str, str] = field(default_factory=dict)  # hashes of what is learned, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ def _begun(
         **asdict(course.method),
         **asdict(course.budget),
         **asdict(course.rhythm),
+        **{CONTENT + name: sha for name, sha in keep.contents.items()},
     }
     found = read_checkpoint(keep.path, configuration)
     if found is not None:

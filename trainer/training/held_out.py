@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.dataset import Sample
 from trainer.networks.prn import PRN
 from trainer.training.batches import Batch
 from trainer.training.checkpoint import Check
@@ -51,18 +50,23 @@ def divide_seen(count: int, seed: int) -> Division:
     return _division(count, held, seed)
 
 
-def divide_normals_by_name(samples: Sequence[Sample]) -> Division:
-    """Hold out by the hash of each name: pictures that join later move none of these.
+def divide_normals_by_content(shas: Sequence[str]) -> Division:
+    """Hold normal pictures out by their pixels alone, for ever, whatever others there are.
 
-    So a network that goes on learning is never calibrated on what it learned before.
+    So a network that goes on learning is not calibrated on what it learned before. Only where none
+    of them falls among the held-out is the nearest one taken.
     """
-    return _division_by_name(samples, NORMAL_SHARE, least=1)
+    places = np.array([_place(sha) for sha in shas])
+    held = places < NORMAL_SHARE
+    if not held.any():
+        held = places == places.min()
+    return Division(np.flatnonzero(~held), np.flatnonzero(held))
 
 
-def divide_seen_by_name(samples: Sequence[Sample]) -> Division:
-    """Hold out seen defects by the hash of each name, none of fewer than twenty."""
-    share = SEEN_SHARE if len(samples) >= LEAST_SEEN else 0.0
-    return _division_by_name(samples, share, least=0)
+def divide_seen_by_content(shas: Sequence[str]) -> Division:
+    """Hold seen defects out likewise; of few, there may be none."""
+    held = np.array([_place(sha) < SEEN_SHARE for sha in shas], np.bool_)
+    return Division(np.flatnonzero(~held), np.flatnonzero(held))
 
 
 def hold_out(
@@ -120,15 +124,6 @@ def _division(count: int, held: int, seed: int) -> Division:
     return Division(np.sort(order[held:]), np.sort(order[:held]))
 
 
-def _division_by_name(samples: Sequence[Sample], share: float, least: int) -> Division:
-    """Hold out a share by hash, at least `least`, where that leaves two to learn from."""
-    places = np.array([_place(sample.name) for sample in samples])
-    order = np.argsort(places, kind="stable")
-    held = max(least, int((places < share).sum()))
-    held = min(held, max(0, len(samples) - 2))
-    return Division(np.sort(order[held:]), np.sort(order[:held]))
-
-
-def _place(name: str) -> float:
-    """Where a name falls, 0..1, whatever other names there are."""
-    return int.from_bytes(hashlib.sha256(f"held out\0{name}".encode()).digest()[:8]) / 2**64
+def _place(sha: str) -> float:
+    """Where a picture falls, 0..1; a hash of its own, as a store's golden ones go by the first."""
+    return int.from_bytes(hashlib.sha256(f"held out\0{sha}".encode()).digest()[:8]) / 2**64

@@ -18,6 +18,7 @@ from trainer.networks.backbones import Backbone
 from trainer.networks.proto_ad import PatchEncoder, ProtoAD
 from trainer.progress import Steps
 from trainer.prototypes.patches import learn_prototypes, sample_patches
+from trainer.seen import join_seen, seen_record
 
 ENGINE_NAME = "protoad.onnx"
 LEAST_NORMALS = 10
@@ -107,11 +108,12 @@ def calibrate_protoad(
 def write_learned(
     folder: Path, name: str, learned: Learned, recipe: Recipe, backbone: str, steps: Steps
 ) -> Manifest:
-    """Export to `folder`/protoad.onnx with its manifest.
+    """Export to `folder`/protoad.onnx with its manifest and seen.json.
 
     Raises:
         ExportError: the exported graph does not compute what was learned.
     """
+    join_seen(folder, seen_record(name, recipe.seed, (), (), learned.pictures.shas))
     with steps.step("exporting and comparing", None):
         content = export_onnx(learned.network, learned.pictures.pixels[:_COMPARED])
         return write_engine(

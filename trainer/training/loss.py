@@ -1,4 +1,4 @@
-"""The loss of PRN: focal and smooth L1 against the mask (section 3.5), on logits in float32."""
+"""The loss of PRN: focal and smooth L1 against the mask, on logits in float32."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,6 @@
 """What a supervised training learns from: pictures, seen defects, and what is held out of both."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,9 +19,9 @@ from trainer.seen import SeenPictures, draw_seen, load_seen
 from trainer.training.held_out import (
     HeldOut,
     divide_normals,
-    divide_normals_by_name,
+    divide_normals_by_content,
     divide_seen,
-    divide_seen_by_name,
+    divide_seen_by_content,
     hold_out,
 )
 from trainer.training.learning import LEAST_NORMALS, drawn
@@ -38,7 +39,7 @@ class SupervisedRecipe:
     backbone: str
     size: tuple[int, int]  # (height, width), multiples of 32
     seed: int
-    seen: int  # defects to learn from
+    seen: int | None  # defects to learn from; None: all that can be
     leave_out: tuple[str, ...]  # kinds of defects never to learn from
     parts: Parts
     anomalies: Switches
@@ -50,7 +51,7 @@ class SupervisedRecipe:
     max_normals: int
     prototype_share: float = PROTOTYPE_SHARE  # prototypes by normal pictures, above 0, at most 1
     start: str | None = None  # SHA-256 of the head's weights that it begins from; None: fresh ones
-    held_by: Literal["name"] | None = None  # what holds a picture out; None: a draw by seed
+    held_by: Literal["content"] | None = None  # what holds a picture out; None: a draw by seed
 
     def configuration(self) -> dict[str, str | int | float | bool | None]:
         """All of it as plain values, by which a checkpoint is recognised."""
@@ -74,6 +75,16 @@ class Material:
     seen: SeenPictures  # to learn from
     seen_held: SeenPictures
     samples: tuple[Sample, ...]  # of the seen defects, both
+    seen_shas: tuple[str, ...]  # of each of them
+
+    def contents(self) -> dict[str, str]:
+        """Hash all of it, by which a checkpoint is recognised."""
+        masks = [each.masks.tobytes() for each in (self.seen, self.seen_held)]
+        return {
+            "normal pictures": _hash("\n".join(self.pictures.shas).encode()),
+            "seen defects": _hash("\n".join(self.seen_shas).encode()),
+            "masks of seen defects": _hash(*masks),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,11 @@ class Gathered:
     textures: Textures
     held: HeldOut
     drawn_held: Batch  # the anomalies in `held` that were made on held-out normal pictures
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """One sentence for each picture that was left out."""
+        return (*self.rest.unreadable, *self.material.pictures.unreadable)
 
 
 def gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> Gathered:
@@ -123,9 +139,9 @@ def _gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> tuple[M
     with steps.step("reading pictures", len(normals)) as advance:
         pictures = load_pictures(normals, recipe.size, lambda: advance(1))
         seen = load_seen(samples, recipe.size)
-    if recipe.held_by == "name":
-        of_normals = divide_normals_by_name(pictures.samples)
-        of_seen = divide_seen_by_name(samples)
+    if recipe.held_by == "content":
+        of_normals = divide_normals_by_content(pictures.shas)
+        of_seen = divide_seen_by_content(seen.shas)
     else:
         of_normals = divide_normals(len(pictures.samples), recipe.seed)
         of_seen = divide_seen(len(samples), recipe.seed)
@@ -136,6 +152,7 @@ def _gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> tuple[M
         SeenPictures(seen.pixels[of_seen.learned], seen.masks[of_seen.learned]),
         SeenPictures(seen.pixels[of_seen.held], seen.masks[of_seen.held]),
         samples,
+        seen.shas,
     )
     return material, rest
 
@@ -156,3 +173,10 @@ def _held_out(
     anomalies = Batch(anomalies.frames[new], anomalies.masks[new], anomalies.normals[new])
     seen = material.seen_held
     return hold_out(material.held, anomalies, seen.pixels, seen.masks), anomalies
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,14 +1,43 @@
 """Whether this machine's convolutions are faster in bf16."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
+from engines.manifest import write_atomic
+from trainer.errors import CheckpointError
+
+PRECISION_NAME = "precision.json"
 Precision = Literal["fp32", "bf16"]
 _TRIALS = 5
 _GAIN = 0.8  # of float32's time: less is not worth the lost bits
+
+
+_PRECISION: TypeAdapter[Precision] = TypeAdapter(Precision)
+
+
+def kept_precision(folder: Path, clock: Callable[[], float]) -> Precision:
+    """Take the precision that the run in `folder` began with; of a new one, time and keep it.
+
+    Raises:
+        CheckpointError: what was kept is no precision.
+    """
+    path = folder / PRECISION_NAME
+    try:
+        return _PRECISION.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        found = faster_precision(clock)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, _PRECISION.dump_json(found))
+        return found
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path} holds no precision: remove it, or give --precision"
+        ) from error
 
 
 def faster_precision(clock: Callable[[], float]) -> Precision:

@@ -4,6 +4,7 @@ Of the normal pictures some are held out: they tell when to stop and calibrate t
 so do anomalies made on them. Of twenty seen defects or more, some are held out as well.
 """
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from engines.engine import Scores
 from engines.manifest import Manifest, Thresholds
@@ -136,7 +138,8 @@ def fit_prn(
     normals = made.normals.sharing((fine, middle, coarse))
     ahead = _AHEAD_OF_GPU if normals.device.type != "cpu" else 1
     course = Course(recipe.method, recipe.budget, ahead=ahead, until=until)
-    keep = Keep(folder / CHECKPOINT_NAME, recipe.configuration())
+    contents = material.contents() | {"weights of the backbone": _weights_sha(made.network.encoder)}
+    keep = Keep(folder / CHECKPOINT_NAME, recipe.configuration(), contents)
     held = gathered.held
     fitted = fit(network, normals, generator, held, course, keep, time.monotonic, on_step)
     network.to(CPU)
@@ -164,7 +167,8 @@ def write_prn(
         ExportError: the exported graph does not compute what was learned.
     """
     material = learned.material
-    record = seen_record(dataset.name, recipe.seed, recipe.leave_out, material.samples)
+    shas = (*material.pictures.shas, *material.seen_shas)
+    record = seen_record(dataset.name, recipe.seed, recipe.leave_out, material.samples, shas)
     write_seen(folder, record)
     settings = {name: value for name, value in recipe.configuration().items() if value is not None}
     with steps.step("exporting and comparing", None):
@@ -176,13 +180,25 @@ def write_prn(
             recipe.size,
             learned.thresholds,
             snapshot(dataset.name, (*material.pictures.samples, *material.samples)),
-            settings | {"steps": learned.fitted.steps, "learned_from": len(material.learned)},
+            settings
+            | {
+                "seen": len(material.samples),
+                "steps": learned.fitted.steps,
+                "learned_from": len(material.learned),
+            },
         )
 
 
 def engine_path(folder: Path, plan: PlanName) -> Path:
     """Where a training writes its engine file."""
     return folder / f"{plan}.onnx"
+
+
+def _weights_sha(encoder: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for tensor in encoder.state_dict().values():
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _judged(
