@@ -81,8 +81,8 @@ def load_pictures(
     return Pictures(tuple(read), pixels[: len(read)], tuple(unreadable), tuple(shas))
 
 
-def content_sha(pixels: NDArray[np.uint8]) -> str:
-    """Hash shape and pixels, however a file holds them; hex, as a sample store names pictures."""
+def content_sha(pixels: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
+    """Hash shape and pixels, however a file holds them; hex. A sample store names pictures so."""
     digest = hashlib.sha256(f"{list(pixels.shape)}".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()

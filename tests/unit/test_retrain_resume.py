@@ -22,6 +22,7 @@ from trainer.retrain.run_folder import RunFolder, past_runs
 from trainer.retrain.watch import Enough, watch
 from trainer.samples.records import Place, Source
 from trainer.samples.store import SampleStore
+from trainer.seen import SEEN_NAME, seen_record, write_seen
 from trainer.training.supervised import CHECKPOINT_NAME
 
 
@@ -103,6 +104,20 @@ def gate_report(home: Path) -> GateReport:
     return GateReport.model_validate_json(
         (only_run(home).folder / "gate" / "gate.json").read_bytes()
     )
+
+
+def test_gate_leaves_out_what_the_engine_in_force_learned_elsewhere(home: Path) -> None:
+    with SampleStore.open(home / "store") as store:
+        golden = [each for each in store.pictures(Place.KEPT) if each.golden]
+        known = next(each.sha for each in golden if each.normal)
+    first = make_engine(home / "first", cost_ms=3)
+    write_seen(first.parent, seen_record("elsewhere", 1, (), (), [known]))
+    registry = Registry(str(home / "registry"))
+    seen = {SEEN_NAME: (first.parent / SEEN_NAME).read_bytes()}
+    registry.promote(registry.register(first, seen).name, "anna")
+    run(home)
+    normals = sum(each.normal for each in golden)
+    assert gate_report(home).normals == normals - 1
 
 
 def test_gate_is_passed_again_where_the_golden_pictures_changed_since(home: Path) -> None:

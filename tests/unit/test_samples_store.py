@@ -12,11 +12,11 @@ from engines.pictures import read_picture
 from pipeline.archive import ArchivedFrame
 from pipeline.frames import Label, LabelKind
 from pipeline.labels import box
-from trainer.dataset import GOOD, Dataset, load_mask
+from trainer.dataset import GOOD, Dataset, content_sha, load_mask
 from trainer.errors import SampleError, StoreBusy, StoreError
 from trainer.layouts import find_samples
 from trainer.results.sheets import save_picture
-from trainer.samples.files import content_sha, find_pictures
+from trainer.samples.files import find_pictures
 from trainer.samples.golden import Side, side
 from trainer.samples.index import INDEX_NAME
 from trainer.samples.records import Added, Picture, Place, Source

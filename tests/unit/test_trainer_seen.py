@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures
+from trainer.dataset import GOOD, Dataset, Sample, load_pictures
 from trainer.errors import DatasetError
 from trainer.layouts import find_samples
-from trainer.samples.files import content_sha as sample_name
 from trainer.seen import (
     SEEN_NAME,
     _in_turns,
@@ -231,8 +230,3 @@ def test_normals_of_a_second_engine_join_the_record_of_the_first(
     found = read_seen(tmp_path)
     assert found is not None
     assert (len(found.pictures), found.content) == (2, ("a", "b", "c"))
-
-
-def test_picture_is_named_as_a_sample_store_names_it() -> None:
-    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
-    assert content_sha(pixels) == sample_name(pixels)

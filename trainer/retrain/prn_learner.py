@@ -31,6 +31,7 @@ from trainer.retrain.weights import (
     write_head,
     write_tensors,
 )
+from trainer.seen import SEEN_NAME
 from trainer.training.fit import Fitted, Step
 from trainer.training.learning import set_determinism
 from trainer.training.material import Gathered, SupervisedRecipe, gather
@@ -149,7 +150,7 @@ class PrnLearner:
 
     def extra_files(self) -> tuple[Path, ...]:
         """See `Learner`."""
-        return (self._task.folder / HEAD_NAME, self._task.folder / "engine" / "seen.json")
+        return (self._task.folder / HEAD_NAME, self._task.folder / "engine" / SEEN_NAME)
 
     def _gather(self) -> Gathered:
         if self._gathered is None:

@@ -9,7 +9,7 @@ from engines.manifest import read_manifest, write_manifest
 from engines.registry import Registry
 from engines.registry_files import MAX_EXTRA_BYTES
 from pipeline.errors import PipelineError
-from trainer.dataset import Sample
+from trainer.dataset import Dataset, Sample
 from trainer.errors import StageError
 from trainer.retrain.candidate import Candidate
 from trainer.retrain.disagreements import PAGE_NAME
@@ -19,6 +19,7 @@ from trainer.retrain.incumbent import Incumbent
 from trainer.retrain.options import Options, Seams
 from trainer.retrain.stages import Outcome, Stages
 from trainer.samples.store import SampleStore
+from trainer.seen import unseen
 
 _GATE = "gate"  # the folder in the run
 
@@ -67,7 +68,9 @@ class Promotion:
         rival = incumbent.engine if incumbent else None
         folder = self._run.folder / _GATE
         engine = self._candidate.engine
-        report = pass_gate(engine, rival, golden, conditions, folder, self._seams.steps)
+        # a first engine may have learned what is golden here
+        judged = unseen(golden, [each for each in (engine, rival) if each is not None]).test
+        report = pass_gate(engine, rival, judged, conditions, folder, self._seams.steps)
         _write_golden(engine, report)
         why = "; ".join(report.reasons)
         passed = "PASSED" if report.promoted else "REFUSED"
@@ -75,7 +78,7 @@ class Promotion:
             "promoted": report.promoted,
             "why": why,
             "incumbent": incumbent.name if incumbent else None,
-            "golden": _named(golden),
+            "golden": _named(golden.test),
             "allow_ungated": conditions.allow_ungated,
             "said": f"{passed}: {why}; see {folder / PAGE_NAME}",
         }
@@ -117,12 +120,12 @@ class Promotion:
 def is_outdated(gate: Outcome, options: Options) -> bool:
     """Whether the golden pictures, or what is let pass of them, are others since that gate."""
     then = gate.get("golden"), gate.get("allow_ungated")
-    return then != (_named(_golden(options)), options.allow_ungated)
+    return then != (_named(_golden(options).test), options.allow_ungated)
 
 
-def _golden(options: Options) -> tuple[Sample, ...]:
+def _golden(options: Options) -> Dataset:
     with SampleStore.look(options.store) as store:
-        return store.golden().test
+        return store.golden()
 
 
 def _named(golden: Sequence[Sample]) -> str:

@@ -12,6 +12,7 @@ from trainer.results.sheets import save_picture, score_histogram
 from trainer.retrain.engine_prototypes import Prototypes
 from trainer.retrain.learner import Facts, Task
 from trainer.retrain.weights import NETWORK_NAME, write_tensors
+from trainer.seen import SEEN_NAME
 from trainer.training.learning import (
     ENGINE_NAME,
     Learned,
@@ -70,7 +71,7 @@ class ProtoAdLearner:
 
     def extra_files(self) -> tuple[Path, ...]:
         """See `Learner`."""
-        return ()
+        return (self._task.folder / "engine" / SEEN_NAME,)
 
     def _read(self) -> NormalParts:
         if self._parts is None:

@@ -8,7 +8,6 @@
 SHA is the hash of a picture's pixels, MASK the beginning of its mask's.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -54,13 +53,6 @@ def check_kind(kind: str) -> None:
             f"kind {kind!r:.80}: 1 to 64 letters, digits, spaces or . + - _ are taken, a letter or "
             "digit first"
         )
-
-
-def content_sha(array: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
-    """Hash shape and content; hex."""
-    digest = hashlib.sha256(f"{list(array.shape)}".encode())
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def picture_path(picture: Picture) -> Path:

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.pictures import MAX_PIXELS
-from trainer.dataset import GOOD
+from trainer.dataset import GOOD, content_sha
 from trainer.errors import SampleError
 from trainer.samples.files import (
     check_kind,
-    content_sha,
     mask_path,
     move,
     picture_path,

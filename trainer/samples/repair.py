@@ -10,10 +10,9 @@ from pathlib import Path
 
 from engines.errors import PictureError
 from engines.pictures import read_mask, read_picture
-from trainer.dataset import GOOD
+from trainer.dataset import GOOD, content_sha
 from trainer.samples.files import (
     Found,
-    content_sha,
     find_halves,
     find_masks,
     find_pictures,
