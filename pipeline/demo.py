@@ -53,7 +53,7 @@ class DemoSettings(CommandSettings):
         "with masks too, two minutes more; auto: prn-s for the drawn product, protoad for --data",
     )
     steps: int = Field(
-        default=240, ge=1, description="prn-s: how long to train; half a second each on two cores"
+        default=200, ge=1, description="prn-s: how long to train; half a second each on two cores"
     )
     seen: int = Field(
         default=10, ge=0, description="prn-s: test defects to learn from; not inspected"

@@ -120,8 +120,8 @@ class _Show:
         store = ("--store", str(self._places.store))
         self._command("import", "trainer-samples", "import", str(self._places.known), *store)
         # a first engine has no rival, and half of the defects leave few golden ones to prove it by
-        minutes = ("--minutes", str(self._settings.first_minutes))
-        return self._retrain("first", *minutes, "--allow-ungated")
+        steps = ("--steps", str(self._settings.first_steps))
+        return self._retrain("first", *steps, "--allow-ungated")
 
     def _retrain(self, name: str, *flags: str) -> str:
         """Run `trainer-retrain` to its end; returns the version in force after it.
@@ -136,8 +136,8 @@ class _Show:
                 raise
             raise BrokenPromise(
                 f"the gate refused the {name} engine, so there is nothing to show: its report lies "
-                f"in {self._places.out / 'runs'}. More --minutes make a better second engine, "
-                "fewer --first-minutes leave it more to learn"
+                f"in {self._places.out / 'runs'}. More --steps make a better second engine, "
+                "fewer --first-steps leave it more to learn"
             ) from failed
         pointer = self._registry.pointer()
         if pointer is None:
@@ -262,7 +262,7 @@ class _Show:
         steady = (began_ms, _now_ms())
         second = self._retrain(
             "second",
-            *("--minutes", str(self._settings.minutes)),
+            *("--steps", str(self._settings.steps)),
             *("--line", LINE, "--archive", str(self._places.archive)),
         )
         pointer = self._registry.pointer()

@@ -25,10 +25,10 @@ class LoopSettings(CommandSettings):
     of_new_kind: int = Field(default=20, ge=1, description="so many of them have the new defect")
     backbone: Name = Field(default="efficientnet_lite0", description="as trainer-retrain takes it")
     weights: File | None = Field(default=None, description="weights file of the backbone")
-    first_minutes: float = Field(
-        default=3.3, gt=0, description="of the first training: short, as on a line's first day"
+    first_steps: int = Field(
+        default=12, ge=1, description="of the first training: few, as on a line's first day"
     )
-    minutes: float = Field(default=4.0, gt=0, description="of the retraining with the labels")
+    steps: int = Field(default=120, ge=1, description="of the retraining with the labels")
     rate: float = Field(default=8.0, gt=0, description="parts per second")
     seed: int = Field(default=1, ge=0, description="of the division of the pictures")
 

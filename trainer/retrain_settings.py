@@ -87,6 +87,12 @@ class CandidateRecipe(CommandSettings):
         gt=0,
         description="of the whole run: training gets what the other stages leave",
     )
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="prn: train so many, in place of --minutes: the same on any machine, in a "
+        "time that nobody knows",
+    )
     start: File | None = Field(
         default=None,
         description="prn: head.safetensors or checkpoint.safetensors to begin from; without it "

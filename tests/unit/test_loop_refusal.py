@@ -32,7 +32,7 @@ def show_whose_retraining_ends_with(status: int, folder: Path) -> _Show:
 
 def test_refusal_by_the_gate_says_where_its_report_lies_and_what_to_do(tmp_path: Path) -> None:
     show = show_whose_retraining_ends_with(REFUSED_BY_GATE, tmp_path)
-    with pytest.raises(BrokenPromise, match=r"refused the second engine.*runs.*--first-minutes"):
+    with pytest.raises(BrokenPromise, match=r"refused the second engine.*runs.*--first-steps"):
         show._retrain("second")
 
 

@@ -43,6 +43,7 @@ def _options(settings: RetrainSettings) -> Options:
         weights=settings.weights,
         prototypes_only=settings.prototypes_only,
         minutes=settings.minutes,
+        fit_steps=settings.steps,
         size=settings.size,
         seed=settings.seed,
         false_reject_rate=settings.false_reject_rate,

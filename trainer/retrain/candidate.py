@@ -1,6 +1,7 @@
 """The stages that make a candidate: prototypes, fit, calibrate, export, build, admit."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -93,6 +94,7 @@ class Candidate:
             start=self._start(),
             device=recipe.device,
             textures=recipe.textures,
+            fit_steps=recipe.fit_steps,
         )
         if self._seams.learner is not None:
             return self._seams.learner(task)
@@ -137,9 +139,7 @@ class Candidate:
     def _fit(self) -> Outcome:
         recipe, seconds = self._options.recipe, 0.0
         if recipe.model != "protoad" and not recipe.prototypes_only:
-            begun = is_training_begun(self._stages.run)
-            worked_s, measured = self._stages.worked_s, self._measured()
-            seconds = fit_seconds(recipe.minutes, worked_s, measured, begun=begun)
+            seconds = self._seconds_to_fit()
         facts = self.learner.fit(seconds, self._stages.note_worked)
         said = (
             f"{facts['steps']} of {facts['planned']} steps, began from {facts['began_from']}"
@@ -147,6 +147,14 @@ class Candidate:
             else facts["why"]
         )
         return {**facts, "said": said}
+
+    def _seconds_to_fit(self) -> float:
+        recipe = self._options.recipe
+        if recipe.fit_steps is not None:
+            return math.inf
+        begun = is_training_begun(self._stages.run)
+        worked_s, measured = self._stages.worked_s, self._measured()
+        return fit_seconds(recipe.minutes, worked_s, measured, begun=begun)
 
     def _calibrate(self) -> Outcome:
         thresholds = self.learner.calibrate()

@@ -36,6 +36,7 @@ class Task:
     start: Start | None  # the incumbent's head
     device: str
     textures: Path | None
+    fit_steps: int | None = None  # so many, however long it takes; None: the time that is left
 
 
 class Learner(Protocol):

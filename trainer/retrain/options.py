@@ -25,6 +25,7 @@ class Recipe:
     weights: Path | None = None
     prototypes_only: bool = False
     minutes: float = 30.0  # of the whole run
+    fit_steps: int | None = None  # train so many, however long it takes
     size: int = 256  # side of the input, pixels
     seed: int = 1
     false_reject_rate: float = 0.01

@@ -200,7 +200,8 @@ class PrnLearner:
         """Plan the training once: a process that goes on with it must not plan it otherwise."""
         session = self._noted()
         if session is None:
-            session = _Session(seconds, _precision(self._device))
+            planned_s = 0.0 if self._task.fit_steps is not None else seconds
+            session = _Session(planned_s, _precision(self._device))
             self._note(session)
         return session
 
@@ -230,12 +231,17 @@ class PrnLearner:
                 precision=session.precision,
                 shards=2 if self._device.type == "cpu" else 1,
             ),
-            budget=Budget(session.seconds / 60, "minutes"),
+            budget=self._budget(session),
             false_reject_rate=task.false_reject_rate,
             max_normals=task.max_normals,
             start=task.start.sha256 if task.start else None,
             held_by="content",
         )
+
+    def _budget(self, session: _Session) -> Budget:
+        if self._task.fit_steps is not None:
+            return Budget(self._task.fit_steps, "steps")
+        return Budget(session.seconds / 60, "minutes")
 
 
 def _precision(device: torch.device) -> Precision:
