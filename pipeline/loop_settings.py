@@ -26,7 +26,7 @@ class LoopSettings(CommandSettings):
     backbone: Name = Field(default="efficientnet_lite0", description="as trainer-retrain takes it")
     weights: File | None = Field(default=None, description="weights file of the backbone")
     first_steps: int = Field(
-        default=12, ge=1, description="of the first training: few, as on a line's first day"
+        default=6, ge=1, description="of the first training: few, as on a line's first day"
     )
     steps: int = Field(default=120, ge=1, description="of the retraining with the labels")
     rate: float = Field(default=8.0, gt=0, description="parts per second")

@@ -64,7 +64,7 @@ class Statement:
     kind: str
     mask: str
     source: Source
-    note: str = ""  # unsure, expired, or why its mask is of no use
+    note: str = ""  # unsure, expired, why its mask is of no use, or that an engine predicted it
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from trainer.samples.records import Source
 
 UNSURE = "unsure"
 EXPIRED = "expired"
+PREDICTED = "predicted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Told:
 
     kind: str  # GOOD, or which defect; "": unsure
     mask: NDArray[np.bool_] | None
-    note: str = ""  # why its mask is of no use
+    note: str = ""  # why its mask is of no use, or that an engine drew it
 
 
 def told_by(label: Label, frame: ArchivedFrame | None) -> Told:
@@ -33,7 +34,8 @@ def told_by(label: Label, frame: ArchivedFrame | None) -> Told:
     if frame is None:
         return Told(kind, None, EXPIRED)
     try:
-        return Told(kind, label_mask(label, frame))
+        mask = label_mask(label, frame)
+        return Told(kind, mask, PREDICTED if label.predicted and mask is not None else "")
     except LabelError as error:
         return Told(kind, None, str(error))
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from trainer.dataset import GOOD, Dataset, Sample
@@ -9,6 +10,7 @@ from trainer.samples.files import mask_path, picture_path
 from trainer.samples.index import Index
 from trainer.samples.records import Counts, Picture, Place
 from trainer.samples.snapshots import SnapshotRecord
+from trainer.samples.take_label import PREDICTED
 
 
 def training_of(folder: Path, index: Index, record: SnapshotRecord) -> Dataset:
@@ -36,8 +38,17 @@ def training_of(folder: Path, index: Index, record: SnapshotRecord) -> Dataset:
 
 
 def golden_of(folder: Path, index: Index) -> Dataset:
-    """Give the golden pictures, normal ones first."""
-    samples = [sample_of(folder, each, each) for each in index.pictures(Place.KEPT) if each.golden]
+    """Give the golden pictures, normal ones first.
+
+    A mask that an engine drew, though a person accepted it, is no truth to judge engines by: whoever
+    drew it would seem to be right to the pixel. Such a defect comes without a mask.
+    """
+    golden = [each for each in index.pictures(Place.KEPT) if each.golden]
+    drawn = _drawn_by_engines(index)
+    samples = [
+        sample_of(folder, each, replace(each, mask="") if (each.sha, each.mask) in drawn else each)
+        for each in golden
+    ]
     there: list[Sample] = []
     gone: list[str] = []
     for each in samples:
@@ -47,6 +58,13 @@ def golden_of(folder: Path, index: Index) -> Dataset:
             gone.append(_gone(each.path))
     normals, defects = _parted(there)
     return Dataset(_name(folder), (), normals + defects, unreadable=tuple(gone))
+
+
+def _drawn_by_engines(index: Index) -> set[tuple[str, str]]:
+    """Give picture and mask where no label came with a mask of its own."""
+    statements = index.statements()
+    predicted = {(each.sha, each.mask) for each in statements if each.note == PREDICTED}
+    return predicted - {(each.sha, each.mask) for each in statements if each.note != PREDICTED}
 
 
 def counts_of(folder: Path, index: Index) -> Counts:
