@@ -12,6 +12,7 @@ from engines.pictures import read_picture
 from pipeline.archive import ArchivedFrame
 from pipeline.frames import Label, LabelKind
 from pipeline.labels import box
+from pipeline.verdicts import run_lengths
 from trainer.dataset import GOOD, Dataset, content_sha, load_mask
 from trainer.errors import SampleError, StoreBusy, StoreError
 from trainer.layouts import find_samples
@@ -412,6 +413,21 @@ def test_label_whose_mask_does_not_fit_loses_the_mask_alone(store: SampleStore) 
     assert added is not None
     assert "mask of 3x3" in store.statements(added.sha)[0].note
     assert store.named(added.sha).mask == ""
+
+
+def test_mask_that_an_engine_drew_teaches_but_proves_nothing(store: SampleStore) -> None:
+    runs = run_lengths(marked())
+    for golden in (False, True):
+        entry = f"{int(golden)}-0"
+        shown = ArchivedFrame(entry, on_side(golden), {"captured_ns": 5, "mask": runs})
+        accepted = Label(entry, LabelKind.DEFECT, "dent", predicted=True)
+        store.take_label("line", f"{int(golden)}-1", accepted, shown)
+    (taught,) = store.training(store.snapshot()).defects
+    (proof,) = store.golden().test
+    assert (taught.mask is None, proof.mask is None) == (False, True)
+    drawn = Label("1-0", LabelKind.DEFECT, "dent", mask=marked())
+    store.take_label("line", "2-0", drawn, shown)
+    assert store.golden().test[0].mask is not None
 
 
 def test_import_takes_every_picture_and_a_second_one_changes_nothing(

@@ -40,13 +40,13 @@ def training_of(folder: Path, index: Index, record: SnapshotRecord) -> Dataset:
 def golden_of(folder: Path, index: Index) -> Dataset:
     """Give the golden pictures, normal ones first.
 
-    A mask that an engine drew, though a person accepted it, is no truth to judge engines by: whoever
-    drew it would seem to be right to the pixel. Such a defect comes without a mask.
+    A mask that an engine drew, though a person accepted it, is no truth to judge engines by: that
+    engine would seem to be right to the pixel. Such a defect comes without a mask.
     """
     golden = [each for each in index.pictures(Place.KEPT) if each.golden]
     drawn = _drawn_by_engines(index)
     samples = [
-        sample_of(folder, each, replace(each, mask="") if (each.sha, each.mask) in drawn else each)
+        sample_of(folder, replace(each, mask="") if (each.sha, each.mask) in drawn else each, each)
         for each in golden
     ]
     there: list[Sample] = []
