@@ -142,7 +142,7 @@ def _load_toolkit() -> _Toolkit:
         raise BackendError(
             f"{error.name} does not import ({error}): pip install 'prn-line[quantise]'"
         ) from error
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function quietens our handlers too
     return _Toolkit(openvino, nncf)
 
 

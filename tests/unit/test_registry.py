@@ -580,7 +580,8 @@ def test_copy_tells_what_the_engine_learned_from_and_does_without_where_that_is_
     registry: Registry, engines: list[Path], tmp_path: Path
 ) -> None:
     whole, broken = (registry.register(each, {"seen.json": b"{}"}) for each in engines[:2])
-    overwrite(registry, f"versions/{broken.name}/seen.json", b"rotten")
+    stored = f"{hashlib.sha256(b'{}').hexdigest()[:12]}-seen.json"
+    overwrite(registry, f"versions/{broken.name}/{stored}", b"rotten")
     copies = [registry.fetch(each.name, tmp_path / "copies") for each in (whole, broken)]
     assert (copies[0].parent / "seen.json").read_bytes() == b"{}"
     assert not (copies[1].parent / "seen.json").exists()
