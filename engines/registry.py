@@ -23,6 +23,7 @@ from engines.registry_files import (
     Version,
     VersionRecord,
     is_version_name,
+    latest_promotions,
     version_name,
 )
 from engines.store import Store, file_locked, open_store
@@ -245,7 +246,7 @@ class Registry:
         return self._versions.download(record, home)
 
     def _standing(self, history: list[Pointer]) -> Pointer | None:
-        promotions = _latest(history)
+        promotions = latest_promotions(history)
         sound = (pointer for pointer in promotions if not self._refusals.hit(pointer))
         return next(sound, promotions[0] if promotions else None)
 
@@ -255,7 +256,7 @@ class Registry:
                 f"the registry {self.url} had no version in force before "
                 f"{promoted.in_force.promoted if promoted else 'this'}: promote one by its name"
             )
-        for pointer in _latest([promoted.in_force, *promoted.earlier])[1:]:
+        for pointer in latest_promotions([promoted.in_force, *promoted.earlier])[1:]:
             if not self._refusals.hit(pointer):
                 record = self._record(pointer.promoted)
                 self._versions.measure(record)
@@ -286,11 +287,3 @@ class Registry:
             f"the registry {self.url} holds no version {name!r:.90}: engine-registry list shows "
             "what it holds"
         )
-
-
-def _latest(history: list[Pointer]) -> list[Pointer]:
-    """Give each version's latest promotion, newest first."""
-    latest: dict[str, Pointer] = {}
-    for pointer in history:
-        latest.setdefault(pointer.promoted, pointer)
-    return list(latest.values())

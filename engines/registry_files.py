@@ -14,8 +14,9 @@ a calibration alone is another version, and the same engine registered twice is 
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -140,6 +141,14 @@ class RefusalRecord(_Record):
     at: Time
 
 
+class _Promoted(Protocol):
+    @property
+    def promoted(self) -> str:
+        """The version."""
+        ...
+
+
+Promoted = TypeVar("Promoted", bound=_Promoted)
 Record = TypeVar("Record", VersionRecord, PromotedRecord, RefusalRecord)
 
 
@@ -160,6 +169,14 @@ def parse_record(kind: type[Record], content: bytes) -> Record:
 def write_record(record: _Record) -> bytes:
     """Give the bytes of a file of the registry."""
     return (record.model_dump_json(indent=2) + "\n").encode()
+
+
+def latest_promotions(history: Iterable[Promoted]) -> list[Promoted]:
+    """Give each version's latest promotion, newest first, of promotions that are newest first."""
+    latest: dict[str, Promoted] = {}
+    for promotion in history:
+        latest.setdefault(promotion.promoted, promotion)
+    return list(latest.values())
 
 
 def is_version_name(name: str) -> bool:

@@ -7,7 +7,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -76,11 +76,11 @@ class Telemetry:
         self._line = line
         self.ready = self._gauge("ready", "1 while this worker takes frames, as /readyz says")
         self._serving: EngineName | None = None
-        self._engine = Gauge(
-            "prn_engine",
+        self._engine = self._metric(
+            Gauge,
+            "engine",
             "1 for the engine that judges in this worker",
-            ["line", "model", "version", "sha256"],
-            registry=self.registry,
+            *("model", "version", "sha256"),
         )
         self.transport = self._seconds("transport", "captured until in the worker's hands")
         self.queue_wait = self._seconds(
@@ -88,34 +88,23 @@ class Telemetry:
         )
         self.inference = self._seconds("inference", "one batch on the engine")
         self.end_to_end = self._seconds("end_to_end", "captured until its verdict is published")
-        self.batch = self._labelled(
-            Histogram(
-                "prn_batch_frames",
-                "frames scored together",
-                ["line"],
-                buckets=_FRAMES,
-                registry=self.registry,
-            )
+        self.batch = self._spread("batch_frames", "frames scored together", _FRAMES)
+        self._verdicts = self._metric(
+            Counter, "verdicts", "verdicts that this worker published", "answer"
         )
-        self._verdicts = Counter(
-            "prn_verdicts",
-            "verdicts that this worker published",
-            ["line", "answer"],
-            registry=self.registry,
-        )
-        self._line_verdicts = Gauge(
-            "prn_line_verdicts",
+        self._line_verdicts = self._metric(
+            Gauge,
+            "line_verdicts",
             "verdicts of the whole line since it began, by answer",
-            ["line", "answer"],
-            registry=self.registry,
+            "answer",
         )
         self.duplicates = self._counter("duplicates", "answers dropped: another came first")
         self.taken_over = self._counter("taken_over", "frames taken over from dead workers")
-        self._swaps = Counter(
-            "prn_swaps",
+        self._swaps = self._metric(
+            Counter,
+            "swaps",
             "changes of the engine: swapped, kept, refused before it judged, rolled_back",
-            ["line", "outcome"],
-            registry=self.registry,
+            "outcome",
         )
         self.shadow_frames = self._gauge("shadow_frames", "live frames that a newcomer scored too")
         self.shadow_differs = self._gauge(
@@ -136,21 +125,21 @@ class Telemetry:
             "archive_dropped", "frames that should have been archived and were not"
         )
 
-    def _labelled(self, metric: Any) -> Any:  # noqa: ANN401
-        return metric.labels(self._line)
-
-    def _seconds(self, name: str, what: str) -> Any:  # noqa: ANN401
-        return self._labelled(
-            Histogram(
-                f"prn_{name}_seconds", what, ["line"], buckets=_SECONDS, registry=self.registry
-            )
-        )
+    def _metric(self, kind: type[Any], name: str, what: str, *labels: str) -> Any:  # noqa: ANN401
+        return kind(f"prn_{name}", what, ["line", *labels], registry=self.registry)
 
     def _counter(self, name: str, what: str) -> Any:  # noqa: ANN401
-        return self._labelled(Counter(f"prn_{name}", what, ["line"], registry=self.registry))
+        return self._metric(Counter, name, what).labels(self._line)
 
     def _gauge(self, name: str, what: str) -> Any:  # noqa: ANN401
-        return self._labelled(Gauge(f"prn_{name}", what, ["line"], registry=self.registry))
+        return self._metric(Gauge, name, what).labels(self._line)
+
+    def _spread(self, name: str, what: str, buckets: Sequence[float]) -> Any:  # noqa: ANN401
+        spread = Histogram(f"prn_{name}", what, ["line"], buckets=buckets, registry=self.registry)
+        return spread.labels(self._line)
+
+    def _seconds(self, name: str, what: str) -> Any:  # noqa: ANN401
+        return self._spread(f"{name}_seconds", what, _SECONDS)
 
     def answered(self, answer: str) -> None:
         """Count one verdict that this worker published."""

@@ -17,6 +17,14 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
+def program(name: str, why: str) -> str:
+    """Find a program of the machine's."""
+    found = shutil.which(name)
+    if found is None:
+        missing(why)
+    return str(found)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(1)
@@ -34,34 +42,25 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def cxx() -> str:
     """The C++ compiler, which nvcc needs too."""
-    found = shutil.which(os.environ.get("CXX", "g++"))
-    if found is None:
-        missing("no g++ to compile the kernel with: install it, or name another one in CXX")
-    return str(found)
+    return program(
+        os.environ.get("CXX", "g++"),
+        "no g++ to compile the kernel with: install it, or name another one in CXX",
+    )
 
 
 @pytest.fixture
 def openssl() -> str:
     """The program that makes certificates."""
-    found = shutil.which("openssl")
-    if found is None:
-        missing("no openssl to make a certificate with")
-    return str(found)
+    return program("openssl", "no openssl to make a certificate with")
 
 
 @pytest.fixture(scope="session")
 def systemctl() -> str:
     """The program that enables units."""
-    found = shutil.which("systemctl")
-    if found is None:
-        missing("no systemctl to enable the units with: install systemd")
-    return str(found)
+    return program("systemctl", "no systemctl to enable the units with: install systemd")
 
 
 @pytest.fixture(scope="session")
 def systemd_analyze() -> str:
     """The program that judges units; no package of an index brings it."""
-    found = shutil.which("systemd-analyze")
-    if found is None:
-        missing("no systemd-analyze to judge the units with: install systemd")
-    return str(found)
+    return program("systemd-analyze", "no systemd-analyze to judge the units with: install systemd")

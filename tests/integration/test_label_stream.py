@@ -155,16 +155,21 @@ def test_program_labels_the_verdicts_that_it_reads(
     assert (second.entry_id, second.kind) == (late.entry_id, LabelKind.NORMAL)
 
 
+def one_verdict(client: Client, verdicts: Consumer) -> Verdict:
+    plant = Plant(client, "line")
+    plant.offer(1)
+    plant.judge()
+    verdict = verdicts.next(WAIT_S)
+    assert verdict is not None
+    return verdict
+
+
 def test_label_given_while_redis_is_away_arrives_when_it_is_back(tmp_path: Path) -> None:
     server = find_server()
     with embedded_url(tmp_path, server=server) as url:
         client = open_client(Access(url))
-        plant = Plant(client, "line")
         with Consumer("line", "plc", redis_url=url, from_start=True) as verdicts:
-            plant.offer(1)
-            plant.judge()
-            verdict = verdicts.next(WAIT_S)
-            assert verdict is not None
+            verdict = one_verdict(client, verdicts)
             stop(tmp_path)
             verdicts.label(verdict, LabelKind.UNSURE)
             time.sleep(0.3)
@@ -182,12 +187,8 @@ def test_label_that_could_not_be_sent_is_counted_and_none_is_taken_afterwards(
 ) -> None:
     with embedded_url(tmp_path, server=find_server()) as url:
         client = open_client(Access(url))
-        plant = Plant(client, "line")
         with Consumer("line", "plc", redis_url=url, from_start=True) as verdicts:
-            plant.offer(1)
-            plant.judge()
-            verdict = verdicts.next(WAIT_S)
-            assert verdict is not None
+            verdict = one_verdict(client, verdicts)
             stop(tmp_path)
             verdicts.acknowledge(verdict)
             verdicts.label(verdict, LabelKind.UNSURE)

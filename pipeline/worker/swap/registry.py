@@ -10,6 +10,7 @@ from typing import Protocol
 
 from engines.errors import EngineError
 from engines.manifest import write_atomic
+from engines.registry_files import latest_promotions
 from pipeline.errors import SettingsError
 
 COPIES_KEPT = 4  # that a line served last
@@ -132,10 +133,8 @@ class Source:
             return [Promotion(version) for version in reversed(served)]
         if not history:
             raise SettingsError("the registry has no promoted version: engine-registry promote one")
-        latest: dict[str, Promotion] = {}
-        for pointer in history:
-            latest.setdefault(pointer.promoted, Promotion(pointer.promoted, pointer.at))
-        return list(latest.values())
+        latest = latest_promotions(history)
+        return [Promotion(pointer.promoted, pointer.at) for pointer in latest]
 
     def _served(self) -> list[str]:
         return _read_note(self._note)
