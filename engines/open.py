@@ -182,12 +182,12 @@ def _open_plan(
     del threads
     if cuda_index is None:
         raise BackendError(f"{path.name} runs on a GPU only: take --device cuda")
+    from engines.loaded_plan import Plan  # noqa: PLC0415
     from engines.plan_device import find_device  # noqa: PLC0415
-    from engines.tensorrt_engine import Plan, open_lanes  # noqa: PLC0415
+    from engines.tensorrt_engine import open_lanes  # noqa: PLC0415
 
-    plan = Plan(path, manifest, find_device(manifest, cuda_index))
-    first, *more = open_lanes(plan)
-    return OpenedEngine(first, manifest, plan.backend, tuple(more))
+    first, *more = open_lanes(Plan(path, manifest, find_device(manifest, cuda_index)))
+    return OpenedEngine(first, manifest, first.backend, tuple(more))
 
 
 def _open_fixed(

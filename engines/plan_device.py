@@ -1,5 +1,6 @@
 """The GPU that serves a plan, and the two libraries through which it is used."""
 
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,20 +19,22 @@ class PlanDevice:
     trt: Any  # the module tensorrt or tensorrt_rtx
     cuda: Any  # the module pycuda.driver
     version: str  # of TensorRT, as manifests name it
+    graphs: Any = None  # the module cuda.bindings.driver; None: TensorRT records graphs itself
 
 
 def find_device(manifest: Manifest, index: int) -> PlanDevice:
     """Find GPU `index` for a plan.
 
     Raises:
-        BackendError: no driver, no such GPU, no TensorRT, no pycuda, or a plan of another GPU or
-            version.
+        BackendError: no driver, no such GPU, no TensorRT, pycuda or cuda.bindings, or a plan of
+            another GPU or version.
     """
     gpu = find_gpu(index)
     trt = load_tensorrt(manifest.format)  # type: ignore[arg-type]  # the caller looked
     version = f"{manifest.format} {trt.__version__}"
     check_fits(manifest, gpu, version)
-    return PlanDevice(index, gpu, trt, _driver(), version)
+    graphs = _import("cuda.bindings.driver") if manifest.format == "tensorrt" else None
+    return PlanDevice(index, gpu, trt, _driver(), version, graphs)
 
 
 def check_fits(manifest: Manifest, gpu: Gpu, version: str) -> None:
@@ -59,11 +62,15 @@ def check_fits(manifest: Manifest, gpu: Gpu, version: str) -> None:
 
 
 def _driver() -> Any:  # noqa: ANN401  # a module without types
+    driver = _import("pycuda.driver")
+    driver.init()
+    return driver
+
+
+def _import(module: str) -> Any:  # noqa: ANN401  # a module without types
     try:
-        import pycuda.driver  # noqa: PLC0415  # needs the driver
+        return importlib.import_module(module)  # needs the driver
     except ImportError as error:
         raise BackendError(
-            f"pycuda does not import ({error}): pip install 'prn-line[gpu]'"
+            f"{module} does not import ({error}): pip install 'prn-line[gpu]'"
         ) from error
-    pycuda.driver.init()
-    return pycuda.driver

@@ -1,13 +1,17 @@
 """TensorRT plans on an NVIDIA GPU, through pycuda.
 
 **Never run on a GPU yet**: docs/tensorrt.md says what is proven where. Lanes share one plan; each
-has a stream, buffers and an execution context of its own, so that the copies of one overlap the
+has a stream, buffers and execution contexts of its own, so that the copies of one overlap the
 inference of another.
+
+A small batch takes the GPU less time than it takes the host to start its kernels one by one, so
+they are started as one CUDA graph: TensorRT-RTX records those itself; with TensorRT each batch size
+up to `MOST_GRAPHED` gets an execution context of its own, as a graph must not outlive a change of
+its context's shape. Contexts of a lane share memory: they never run at the same time.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import logging
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,86 +22,19 @@ from engines.contract import (
     MAP,
     NEAREST,
     SCORE,
-    Port,
     allocate_scores,
-    check_contract,
     first_rows,
     outputs_by_name,
 )
+from engines.cuda_graph import CudaGraph, GraphError
 from engines.engine import Pixels, Scores, check_frames
-from engines.errors import BackendError, ManifestError, ScoringError
-from engines.manifest import Manifest, file_sha256
-from engines.plan_device import PlanDevice
-from engines.plans.backend import kernel_path
-from engines.plans.plugin import forget_plugin, register_plugin
-from engines.residual.launcher import ResidualKernel
+from engines.errors import BackendError, ScoringError
+from engines.loaded_plan import Plan
 
 LANES = 2  # the copies of one overlap the inference of the other
+MOST_GRAPHED = 16  # frames: a larger batch keeps the GPU busy while the host starts kernels
 
-
-class Plan:
-    """A plan in the memory of a GPU, which several engines run; the last one to close frees it."""
-
-    def __init__(self, path: Path, manifest: Manifest, device: PlanDevice) -> None:
-        """Load it.
-
-        Raises:
-            ManifestError: the plan's tensors do not fit the contract, or a file its hash.
-            BackendError: TensorRT refuses it, or another one is loaded.
-        """
-        self.manifest = manifest
-        self.backend = f"{device.version} {device.gpu.name}, {manifest.precision}"
-        self.trt, self.cuda = device.trt, device.cuda
-        self.free_bytes = 0  # beside the plan
-        self._context = self.cuda.Device(device.index).retain_primary_context()
-        self._users = 0
-        self._creator: object | None = None
-        self._runtime: Any = None
-        self.engine: Any = None
-        try:
-            with self.current():
-                self._load(path)
-        except BaseException:
-            self._free()
-            raise
-
-    def _load(self, path: Path) -> None:
-        trt, manifest = self.trt, self.manifest
-        self._creator = register_plugin(trt, load_kernel(path, manifest))
-        self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-        self.engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
-        if self.engine is None:
-            raise BackendError(f"{manifest.format} cannot load {path.name}: build it again here")
-        self.scales = check_contract(*_ports(trt, self.engine), manifest)
-        self.free_bytes, _ = self.cuda.mem_get_info()
-
-    @contextmanager
-    def current(self) -> Iterator[None]:
-        """Make the GPU's context that of this thread."""
-        self._context.push()
-        try:
-            yield
-        finally:
-            self._context.pop()
-
-    def lend(self) -> None:
-        """Count an engine that runs it."""
-        self._users += 1
-
-    def give_back(self) -> None:
-        """Count one less, and free the plan after the last."""
-        self._users -= 1
-        if not self._users:
-            self._free()
-
-    def _free(self) -> None:
-        try:
-            with self.current():
-                self.engine = self._runtime = None
-                if self._creator is not None:
-                    forget_plugin(self.trt, self._creator)
-        finally:
-            self._context.detach()
+_log = logging.getLogger(__name__)
 
 
 class TensorRtEngine:
@@ -113,7 +50,9 @@ class TensorRtEngine:
         self._size = (plan.manifest.height, plan.manifest.width)
         self._max_batch = plan.manifest.max_batch
         self._device: dict[str, Any] = {}
-        self._execution: Any = None
+        self._scratch: Any = None  # of all execution contexts, on the GPU
+        self._execution: Any = None  # for batches without a graph
+        self._graphs: dict[int, tuple[Any, CudaGraph]] = {}  # by batch size, with its context
         self._stream: Any = None
         self._frames: Any = None  # page-locked
         self._scores: Scores | None = None  # page-locked
@@ -122,6 +61,7 @@ class TensorRtEngine:
         try:
             with plan.current():
                 self._allocate()
+                self._record()
         except plan.cuda.MemoryError as error:
             reason = no_memory(plan)
             self.close()
@@ -130,24 +70,11 @@ class TensorRtEngine:
             self.close()
             raise
 
-    def _allocate(self) -> None:
-        """Take page-locked memory for both ways, the GPU's memory, and an execution context."""
-        cuda = self._plan.cuda
-        self._frames = cuda.pagelocked_empty((self._max_batch, *self._size, 3), np.uint8)
-        pageable = allocate_scores(self._plan.manifest, self._plan.scales)
-        locked = {
-            name: cuda.pagelocked_empty_like(array)
-            for name, array in outputs_by_name(pageable).items()
-        }
-        self._scores = Scores(locked[SCORE], locked[MAP], locked.get(NEAREST), locked.get(DISTANCE))
-        self._stream = cuda.Stream()
-        for name, array in {FRAMES: self._frames, **locked}.items():
-            self._device[name] = cuda.mem_alloc(array.nbytes)
-        self._execution = self._plan.engine.create_execution_context()
-        if self._execution is None:
-            raise cuda.MemoryError("TensorRT made no execution context")
-        for name, memory in self._device.items():
-            self._execution.set_tensor_address(name, int(memory))
+    @property
+    def backend(self) -> str:
+        """Library, GPU, precision, and whether small batches start as one graph."""
+        graphed = self._plan.graphs is None or self._graphs
+        return f"{self._plan.name}, {'' if graphed else 'no '}CUDA graphs"
 
     @property
     def max_batch(self) -> int:
@@ -169,14 +96,19 @@ class TensorRtEngine:
         check_frames(frames, self._size, self._max_batch)
         if self._scores is None:
             raise ScoringError("this engine is closed")
-        scores, cuda = first_rows(self._scores, len(frames)), self._plan.cuda
-        self._frames[: len(frames)] = frames
+        count = len(frames)
+        self._frames[:count] = frames
         try:
             with self._plan.current():
-                self._run(len(frames), scores)
-        except cuda.Error as error:
-            raise ScoringError(f"the GPU failed on {len(frames)} frames: {error}") from error
-        return scores
+                if count in self._graphs:
+                    self._graphs[count][1].launch()
+                else:
+                    self._shape(self._execution, count)
+                    self._enqueue(self._execution, count)
+                self._stream.synchronize()
+        except (self._plan.cuda.Error, GraphError) as error:
+            raise ScoringError(f"the GPU failed on {count} frames: {error}") from error
+        return first_rows(self._scores, count)
 
     def close(self) -> None:
         """Free everything; the engine is of no use afterwards."""
@@ -185,24 +117,82 @@ class TensorRtEngine:
         self._closed = True
         try:
             with self._plan.current():
+                self._forget_graphs()
                 self._execution = self._stream = None
                 self._frames, self._scores = None, None
-                for memory in self._device.values():
+                memories = [*self._device.values(), *([self._scratch] if self._scratch else [])]
+                for memory in memories:
                     memory.free()
                 self._device.clear()
+                self._scratch = None
         finally:
             self._plan.give_back()
 
-    def _run(self, count: int, scores: Scores) -> None:
-        """Copy in, infer, copy out, all on one stream, and wait for it."""
+    def _allocate(self) -> None:
+        """Take page-locked memory for both ways, the GPU's memory, and an execution context."""
+        cuda = self._plan.cuda
+        self._frames = cuda.pagelocked_empty((self._max_batch, *self._size, 3), np.uint8)
+        pageable = allocate_scores(self._plan.manifest, self._plan.scales)
+        locked = {
+            name: cuda.pagelocked_empty_like(array)
+            for name, array in outputs_by_name(pageable).items()
+        }
+        self._scores = Scores(locked[SCORE], locked[MAP], locked.get(NEAREST), locked.get(DISTANCE))
+        self._stream = cuda.Stream()
+        for name, array in {FRAMES: self._frames, **locked}.items():
+            self._device[name] = cuda.mem_alloc(array.nbytes)
+        self._scratch = cuda.mem_alloc(max(1, self._plan.engine.device_memory_size_v2))
+        self._execution = self._context()
+
+    def _context(self) -> Any:  # noqa: ANN401
+        """Make an execution context that works in this lane's memory."""
+        context = self._plan.make_context()
+        if context is None:
+            raise self._plan.cuda.MemoryError("TensorRT made no execution context")
+        context.set_device_memory(int(self._scratch), self._plan.engine.device_memory_size_v2)
+        for name, memory in self._device.items():
+            context.set_tensor_address(name, int(memory))
+        return context
+
+    def _record(self) -> None:
+        """Record a graph for each small batch; without any where one cannot be recorded."""
+        driver, cuda = self._plan.graphs, self._plan.cuda
+        if driver is None:
+            return
+        self._frames[...] = 0
+        try:
+            for count in range(1, min(self._max_batch, MOST_GRAPHED) + 1):
+                context = self._context()
+                self._shape(context, count)
+                # Once for real: TensorRT does then what a new shape asks for.
+                self._enqueue(context, count)
+                self._stream.synchronize()
+                work = partial(self._enqueue, context, count)
+                self._graphs[count] = (context, CudaGraph(driver, self._stream.handle, work))
+        except cuda.MemoryError:
+            raise
+        except (cuda.Error, GraphError, ScoringError) as error:
+            _log.warning("engine.no_cuda_graphs", extra={"why": str(error)})
+            self._forget_graphs()
+
+    def _forget_graphs(self) -> None:
+        for _, graph in self._graphs.values():
+            graph.close()
+        self._graphs.clear()
+
+    def _shape(self, context: Any, count: int) -> None:  # noqa: ANN401
+        if not context.set_input_shape(FRAMES, (count, *self._size, 3)):
+            raise ScoringError(f"TensorRT refused a batch of {count} frames")
+
+    def _enqueue(self, context: Any, count: int) -> None:  # noqa: ANN401
+        """Copy in, infer, copy out, all on one stream."""
         cuda, stream = self._plan.cuda, self._stream
         cuda.memcpy_htod_async(self._device[FRAMES], self._frames[:count], stream)
-        shaped = self._execution.set_input_shape(FRAMES, (count, *self._size, 3))
-        if not (shaped and self._execution.execute_async_v3(stream.handle)):
+        if not context.execute_async_v3(stream.handle):
             raise ScoringError(f"TensorRT refused a batch of {count} frames")
-        for name, array in outputs_by_name(scores).items():
+        assert self._scores is not None  # noqa: S101  # not closed
+        for name, array in outputs_by_name(first_rows(self._scores, count)).items():
             cuda.memcpy_dtoh_async(array, self._device[name], stream)
-        stream.synchronize()
 
 
 def open_lanes(plan: Plan) -> list[TensorRtEngine]:
@@ -238,36 +228,3 @@ def no_memory(plan: Plan) -> str:
         f"{needed / 1e6:,.0f} MB, free beside the plan are {plan.free_bytes / 1e6:,.0f} MB: "
         f"{advice}run less beside it on this GPU"
     )
-
-
-def load_kernel(path: Path, manifest: Manifest) -> ResidualKernel | None:
-    """Load the library of kernels beside the plan; None where the plan needs none.
-
-    Raises:
-        ManifestError: it is missing, or not the one that the plan was built with.
-        BackendError: it does not load.
-    """
-    if not manifest.kernel_sha256:
-        return None
-    library = kernel_path(path)
-    if not library.is_file():
-        raise ManifestError(f"{path.name} needs its kernels, {library}: copy the file beside it")
-    if file_sha256(library) != manifest.kernel_sha256:
-        raise ManifestError(
-            f"{library} is not the library that {path.name} was built with: copy both again"
-        )
-    return ResidualKernel(library)
-
-
-def _ports(trt: Any, engine: Any) -> tuple[list[Port], list[Port]]:  # noqa: ANN401
-    inputs: list[Port] = []
-    outputs: list[Port] = []
-    for place in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(place)
-        dims = tuple(None if size < 0 else size for size in engine.get_tensor_shape(name))
-        port = Port(name, np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name, dims)
-        inputs_or_outputs = (
-            inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else outputs
-        )
-        inputs_or_outputs.append(port)
-    return inputs, outputs

@@ -1,4 +1,4 @@
-# Worker on an NVIDIA GPU: full TensorRT and pycuda, as docs/tensorrt.md says. It serves plans (prn.plan).
+# Worker on an NVIDIA GPU: full TensorRT, pycuda and cuda.bindings, as docs/tensorrt.md says. It serves plans (prn.plan).
 #   docker build -f deploy/docker/worker-gpu.Dockerfile -t prn-line/worker-gpu:0.1.0 .
 # `--target build` gives an image with nvcc: the one that runs engine-build, on the kind of GPU that serves.
 FROM nvidia/cuda:13.0.1-devel-ubuntu24.04 AS build
@@ -13,7 +13,7 @@ RUN python3 -m venv /opt/prn-line
 # pycuda finds the toolkit by this file; curand and GL are not used
 RUN printf '%s\n' 'CUDA_ROOT = "/usr/local/cuda"' 'CUDA_ENABLE_CURAND = False' \
     'CUDA_ENABLE_GL = False' >/root/.aksetup-defaults.py \
-    && /opt/prn-line/bin/pip install pycuda==2026.1
+    && /opt/prn-line/bin/pip install pycuda==2026.1 cuda-bindings==13.5.0
 ARG TENSORRT_INDEX=https://pypi.nvidia.com
 RUN /opt/prn-line/bin/pip install --extra-index-url "$TENSORRT_INDEX" "tensorrt>=11.4,<12"
 COPY deploy/docker/constraints.txt ./

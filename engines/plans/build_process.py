@@ -14,7 +14,7 @@ from typing import Any
 from engines.errors import BackendError, EngineError
 from engines.manifest import write_atomic
 from engines.plans.backend import PlanBackend, load_tensorrt
-from engines.plans.plugin import register_plugin
+from engines.plans.plugin import PlanPlugins
 
 THIS_GPU = "this-gpu"
 _MOST_ERRORS = 5
@@ -52,7 +52,7 @@ def build(request: Request, say: Callable[..., None]) -> str:
     """
     trt = load_tensorrt(request.backend)
     log = _log_type(trt)()
-    creator = register_plugin(trt)
+    plugins = PlanPlugins(trt)
     builder = trt.Builder(log)
     typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed)
@@ -71,7 +71,7 @@ def build(request: Request, say: Callable[..., None]) -> str:
     write_atomic(Path(request.plan), bytes(plan))
     if cache is not None and request.timing_cache:
         write_atomic(Path(request.timing_cache), bytes(cache.serialize()))
-    del creator  # TensorRT holds no reference of its own
+    plugins.close()
     return str(trt.__version__)
 
 

@@ -5,7 +5,10 @@ TensorRT shapes, types and workspace, and calls the launcher; so a plan can be b
 a GPU nor the library is, and the library is needed only where the plan runs.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,35 +40,76 @@ def workspace_bytes(maps: Sequence[tuple[int, int]], batch: int) -> int:
     )
 
 
-def register_plugin(trt: Any, kernel: ResidualKernel | None = None) -> object:  # noqa: ANN401
-    """Make the operator known to a TensorRT; hold on to what is returned as long as it is used.
+@dataclass
+class _Registered:
+    """What a TensorRT knows the operator by, for all plans of a process."""
 
-    A process has one at a time: `forget_plugin` makes room for the next.
+    creator: Any
+    plans: int = 0
 
-    Args:
-        trt: `tensorrt` or `tensorrt_rtx`.
-        kernel: the library of kernels; None where plans are built, but not run.
 
-    Raises:
-        BackendError: there is one already.
-    """
+_REGISTERED: dict[Any, _Registered] = {}  # by the module of a TensorRT
+_LOCK = threading.RLock()  # holds the table, and a plan while its plugins are made
+
+
+class PlanPlugins:
+    """The operator, known to a TensorRT as long as a plan needs it; each plan has its kernels."""
+
+    def __init__(self, trt: Any, kernel: ResidualKernel | None = None) -> None:  # noqa: ANN401
+        """Make the operator known.
+
+        Args:
+            trt: `tensorrt` or `tensorrt_rtx`.
+            kernel: the library of kernels; None where plans are built, but not run.
+
+        Raises:
+            BackendError: TensorRT knows another operator of this name.
+        """
+        self._trt, self._kernel = trt, kernel
+        self._closed = False
+        with _LOCK:
+            if trt not in _REGISTERED:
+                _REGISTERED[trt] = _Registered(_register(trt))
+            _REGISTERED[trt].plans += 1
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """Give plugins that are made in here, by a plan that is read, the kernels of this one."""
+        with _LOCK:
+            creator = _REGISTERED[self._trt].creator
+            creator.kernel = self._kernel
+            try:
+                yield
+            finally:
+                creator.kernel = None
+
+    def close(self) -> None:
+        """Need it no more; the last one takes the operator back. A second time does nothing."""
+        with _LOCK:
+            if self._closed:
+                return
+            self._closed = True
+            registered = _REGISTERED[self._trt]
+            registered.plans -= 1
+            if not registered.plans:
+                del _REGISTERED[self._trt]
+                self._trt.get_plugin_registry().deregister_creator(registered.creator)
+
+
+def _register(trt: Any) -> Any:  # noqa: ANN401
     bases = (trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneBuild, trt.IPluginV3OneRuntime)
-    plugin = type("Plugin", (_Plugin, *bases), {"trt": trt, "kernel": kernel, "bases": bases})
+    plugin = type("Plugin", (_Plugin, *bases), {"trt": trt, "bases": bases})
     creator = type("Creator", (_Creator, trt.IPluginCreatorV3One), {"plugin": plugin})(trt)
     if not trt.get_plugin_registry().register_creator(creator, DOMAIN):
-        raise BackendError("this process has loaded a plan already: close it before another")
+        raise BackendError(f"TensorRT knows another operator {DOMAIN}::{OPERATOR} already")
     return creator
-
-
-def forget_plugin(trt: Any, creator: object) -> None:  # noqa: ANN401
-    """Take back what `register_plugin` gave."""
-    trt.get_plugin_registry().deregister_creator(creator)
 
 
 class _Creator:
     """Makes the plugin for each node that asks for it; joined with TensorRT's creator."""
 
     plugin: type
+    kernel: ResidualKernel | None = None  # of the plan that is being read
 
     def __init__(self, trt: Any) -> None:  # noqa: ANN401
         trt.IPluginCreatorV3One.__init__(self)
@@ -75,15 +119,17 @@ class _Creator:
 
     def create_plugin(self, name: str, fields: Any, phase: Any) -> Any:  # noqa: ANN401
         del name, fields, phase
-        return self.plugin()
+        made = self.plugin()
+        made.kernel = self.kernel
+        return made
 
 
 class _Plugin:
     """The operator; names and signatures of its methods are TensorRT's, whose classes it joins."""
 
     trt: Any
-    kernel: ResidualKernel | None
     bases: tuple[Any, ...]
+    kernel: ResidualKernel | None = None
 
     def __init__(self) -> None:
         for base in self.bases:
@@ -97,7 +143,9 @@ class _Plugin:
         return self
 
     def clone(self) -> Any:  # noqa: ANN401
-        return type(self)()
+        copy = type(self)()
+        copy.kernel = self.kernel
+        return copy
 
     def get_output_data_types(self, types: Sequence[Any]) -> list[Any]:
         return [*types[:_INPUTS:2], self.trt.int32, self.trt.float32]

@@ -1,4 +1,4 @@
-"""A GPU that is none: what engines.tensorrt_engine calls of pycuda and TensorRT, in numpy.
+"""A GPU that is none: what our engine calls of pycuda, cuda.bindings and TensorRT, in numpy.
 
 Work on a stream waits until the stream is synchronised, as on a GPU, and then runs in its order.
 Whatever needs the GPU's context complains without it.
@@ -7,7 +7,10 @@ Whatever needs the GPU's context complains without it.
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -47,9 +50,14 @@ class FakeStream:
     gpu: "FakeGpu"
     handle: int
     waiting: list[Callable[[], None]] = field(default_factory=list)
+    recorded: list[Callable[[], None]] | None = None  # while a graph is recorded
+
+    def enqueue(self, work: Callable[[], None]) -> None:
+        (self.waiting if self.recorded is None else self.recorded).append(work)
 
     def synchronize(self) -> None:
         self.gpu.check_current("synchronise")
+        assert self.recorded is None, "waiting while a graph is recorded"
         self.gpu.note("synchronise")
         while self.waiting:
             self.waiting.pop(0)()
@@ -67,8 +75,8 @@ class FakeContext:
         self.gpu.depth -= 1
 
     def detach(self) -> None:
-        assert not self.gpu.detached, "the context is given back twice"
-        self.gpu.detached = True
+        assert self.gpu.retained, "the context is given back twice"
+        self.gpu.retained -= 1
 
 
 class FakeGpu:
@@ -86,7 +94,7 @@ class FakeGpu:
         self.events: list[str] = []
         self.failing = ""  # the event that fails
         self.depth = 0  # of the context on this thread's stack
-        self.detached = False
+        self.retained = 0  # users of the context
         self.addresses = 0  # given so far
 
     def check_current(self, what: str) -> None:
@@ -100,7 +108,11 @@ class FakeGpu:
 
     def Device(self, index: int) -> SimpleNamespace:  # noqa: N802  # pycuda's name
         assert index == 1
-        return SimpleNamespace(retain_primary_context=lambda: FakeContext(self))
+        return SimpleNamespace(retain_primary_context=self._retain)
+
+    @property
+    def detached(self) -> bool:
+        return not self.retained
 
     def mem_get_info(self) -> tuple[int, int]:
         self.check_current("asking for memory")
@@ -133,7 +145,7 @@ class FakeGpu:
         def copy() -> None:
             to.content[: array.nbytes] = array.tobytes()
 
-        stream.waiting.append(copy)
+        stream.enqueue(copy)
 
     def memcpy_dtoh_async(self, array: np.ndarray, memory: FakeMemory, stream: FakeStream) -> None:
         self.check_current("a copy")
@@ -143,7 +155,11 @@ class FakeGpu:
             flat = np.frombuffer(memory.content[: array.nbytes], array.dtype)
             array[...] = flat.reshape(array.shape)
 
-        stream.waiting.append(copy)
+        stream.enqueue(copy)
+
+    def _retain(self) -> FakeContext:
+        self.retained += 1
+        return FakeContext(self)
 
     def _take(self) -> None:
         self.check_current("taking memory")
@@ -168,11 +184,17 @@ class FakeExecution:
         self.gpu = gpu
         self.addresses: dict[str, int] = {}
         self.shape: tuple[int, ...] = ()
+        self.ran: tuple[int, ...] = ()
+        self.scratch = -1
         self.refusing = ""  # "shape" or "batch"
 
     def set_tensor_address(self, name: str, address: int) -> None:
         assert address in self.gpu.memory
         self.addresses[name] = address
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert len(self.gpu.memory[address].content) >= size
+        self.scratch = address
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert name == FRAMES
@@ -184,14 +206,24 @@ class FakeExecution:
         self.gpu.note(f"infer {self.shape[0]}")
         if self.refusing == "batch":
             return False
-        self.gpu.streams[handle].waiting.append(self._infer)
+        assert self.scratch in self.gpu.memory, "no memory to work in"
+        stream = self.gpu.streams[handle]
+        # Before a graph can be recorded, the context must have run once in its present shape.
+        assert stream.recorded is None or self.ran == self.shape, "recorded before it ran"
+        self.ran = self.shape
+        again = self._infer_again if stream.recorded is not None else self._infer
+        stream.enqueue(partial(again, self.shape))
         return True
 
-    def _infer(self) -> None:
+    def _infer_again(self, shape: tuple[int, ...]) -> None:
+        assert shape == self.shape, "a context changed its shape after its graph was recorded"
+        self._infer(shape)
+
+    def _infer(self, shape: tuple[int, ...]) -> None:
         memory = self.gpu.memory
-        size = int(np.prod(self.shape))
+        size = int(np.prod(shape))
         raw = np.frombuffer(memory[self.addresses[FRAMES]].content[:size], np.uint8)
-        for name, array in answers(raw.reshape(self.shape)).items():
+        for name, array in answers(raw.reshape(shape)).items():
             if name not in self.addresses:
                 continue
             memory[self.addresses[name]].content[: array.nbytes] = array.tobytes()
@@ -205,6 +237,7 @@ class FakePlan:
     def __init__(self, gpu: FakeGpu, shapes: dict[str, tuple[int, ...]], contexts: int) -> None:
         self.gpu, self.shapes, self.contexts = gpu, shapes, contexts
         self.executions: list[weakref.ref[FakeExecution]] = []
+        self.graphed = False  # TensorRT-RTX records graphs
 
     @property
     def num_io_tensors(self) -> int:
@@ -222,8 +255,16 @@ class FakePlan:
     def get_tensor_mode(self, name: str) -> str:
         return "in" if name == FRAMES else "out"
 
-    def create_execution_context(self) -> FakeExecution | None:
+    def create_runtime_config(self) -> "FakeConfig":
+        return FakeConfig()
+
+    def create_execution_context(self, given: "FakeConfig | str") -> FakeExecution | None:
+        """Make one; given is a configuration, or where its memory comes from."""
         self.gpu.check_current("an execution context")
+        if isinstance(given, FakeConfig):
+            self.graphed = given.cuda_graph_strategy == "whole graph"
+            given = given.strategy
+        assert given == "user managed"
         if self.contexts == 0:
             return None
         self.contexts -= 1
@@ -231,6 +272,95 @@ class FakePlan:
         self.executions.append(weakref.ref(execution))
         weakref.finalize(execution, self.gpu.events.append, "execution freed")
         return execution
+
+
+class FakeConfig:
+    """What TensorRT-RTX makes an execution context by."""
+
+    strategy = "static"
+    cuda_graph_strategy = "disabled"
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self.strategy = strategy
+
+
+class FakeStatus(IntEnum):
+    """cuda.bindings.driver.CUresult."""
+
+    CUDA_SUCCESS = 0
+    CUDA_ERROR_OUT_OF_MEMORY = 2
+    CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900
+
+
+@dataclass
+class FakeGraph:
+    """Recorded work, or the same ready to start."""
+
+    work: list[Callable[[], None]]
+
+    def __int__(self) -> int:
+        return id(self)
+
+
+class FakeBindings:
+    """The module cuda.bindings.driver: graphs on the streams of a FakeGpu."""
+
+    CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
+
+    def __init__(self, gpu: FakeGpu) -> None:
+        self.gpu = gpu
+        self.alive: list[FakeGraph] = []
+        self.failing = ""  # the function that fails
+        self.status = FakeStatus.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+
+    def cuStreamBeginCapture(self, handle: int, mode: int) -> tuple[FakeStatus]:  # noqa: N802
+        assert mode == self.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        if self._fails("cuStreamBeginCapture"):
+            return (self.status,)
+        self.gpu.note("record")
+        stream = self.gpu.streams[handle]
+        assert stream.recorded is None
+        stream.recorded = []
+        return (FakeStatus.CUDA_SUCCESS,)
+
+    def cuStreamEndCapture(self, handle: int) -> tuple[FakeStatus, FakeGraph | None]:  # noqa: N802
+        stream = self.gpu.streams[handle]
+        work, stream.recorded = stream.recorded, None
+        assert work is not None
+        if self._fails("cuStreamEndCapture"):
+            return self.status, None
+        self.gpu.note("recorded")
+        return FakeStatus.CUDA_SUCCESS, self._kept(FakeGraph(work))
+
+    def cuGraphInstantiate(  # noqa: N802
+        self, graph: FakeGraph, flags: int
+    ) -> tuple[FakeStatus, FakeGraph | None]:
+        assert flags == 0
+        if self._fails("cuGraphInstantiate"):
+            return self.status, None
+        return FakeStatus.CUDA_SUCCESS, self._kept(FakeGraph(graph.work))
+
+    def cuGraphLaunch(self, graph: FakeGraph, handle: int) -> tuple[FakeStatus]:  # noqa: N802
+        assert any(graph is each for each in self.alive)
+        if self._fails("cuGraphLaunch"):
+            return (self.status,)
+        self.gpu.note("launch")
+        self.gpu.streams[handle].waiting.extend(graph.work)
+        return (FakeStatus.CUDA_SUCCESS,)
+
+    def cuGraphDestroy(self, graph: FakeGraph) -> tuple[FakeStatus]:  # noqa: N802
+        self.alive = [each for each in self.alive if each is not graph]
+        return (FakeStatus.CUDA_SUCCESS,)
+
+    cuGraphExecDestroy = cuGraphDestroy  # noqa: N815
+
+    def _fails(self, function: str) -> bool:
+        self.gpu.check_current(function)
+        return function == self.failing
+
+    def _kept(self, graph: FakeGraph) -> FakeGraph:
+        self.alive.append(graph)
+        return graph
 
 
 class FakeRegistry:
@@ -255,6 +385,8 @@ class FakeTensorRt:
 
     __version__ = "11.4"
     TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
+    ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
+    CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
     IPluginV3 = type("IPluginV3", (), {})
     IPluginV3OneCore = type("IPluginV3OneCore", (), {})
     IPluginV3OneBuild = type("IPluginV3OneBuild", (), {})
@@ -275,6 +407,7 @@ class FakeTensorRt:
             DISTANCE: (-1, SCALES),
         }
         self.plans: list[weakref.ref[FakePlan]] = []
+        self.plugins: list[Any] = []  # made for plans that were read
         self.readable = b"a plan"
 
     class Logger:
@@ -298,6 +431,8 @@ class FakeTensorRt:
         self.gpu.check_current("reading a plan")
         if content != self.readable:
             return None
+        if self.registry.creators:
+            self.plugins.append(self.registry.creators[0].create_plugin("", [], "runtime"))
         plan = FakePlan(self.gpu, self.shapes, self.contexts)
         self.plans.append(weakref.ref(plan))
         weakref.finalize(plan, self._gone)

@@ -18,6 +18,7 @@ from prn_fakes import SIZE, TINY, Squares, normal_pictures, tiny_prn
 from engines.admit import find_reference
 from engines.cuda_driver import Gpu
 from engines.errors import AdmissionError, BackendError, ManifestError
+from engines.loaded_plan import load_kernel
 from engines.manifest import Thresholds, file_sha256, read_manifest
 from engines.open import open_engine
 from engines.plan_device import check_fits
@@ -27,7 +28,6 @@ from engines.plans.half import halved
 from engines.plans.plugin import workspace_bytes
 from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN
-from engines.tensorrt_engine import load_kernel
 from trainer.dataset import Snapshot
 from trainer.export.engine_file import export_onnx, write_engine
 

@@ -4,19 +4,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gpu_fakes import CONTEXT_BYTES, SCALES, FakeGpu, FakeTensorRt, answers
+from gpu_fakes import (
+    CONTEXT_BYTES,
+    SCALES,
+    FakeBindings,
+    FakeGpu,
+    FakeStatus,
+    FakeTensorRt,
+    answers,
+)
 
+from engines import loaded_plan
 from engines.contract import DISTANCE, MAP, NEAREST, SCORE
 from engines.cuda_driver import Gpu
 from engines.engine import Scores
 from engines.errors import BackendError, ManifestError, ScoringError, ShapeError
+from engines.loaded_plan import Plan
 from engines.manifest import Manifest, Thresholds
 from engines.plan_device import PlanDevice
-from engines.tensorrt_engine import LANES, Plan, TensorRtEngine, open_lanes
+from engines.tensorrt_engine import LANES, MOST_GRAPHED, TensorRtEngine, open_lanes
 
 SIZE = (4, 6)
 MOST = 5
-ALLOCATIONS = 10  # of a lane: five page-locked, five on the GPU
+ALLOCATIONS = 11  # of a lane: five page-locked, six on the GPU
 LANE_BYTES = MOST * (4 * 6 * 3 + 4 + 4 * 6 * 4 + 2 * 4 * SCALES) + CONTEXT_BYTES
 
 
@@ -37,8 +47,8 @@ def manifest(max_batch: int = MOST) -> Manifest:
     )
 
 
-def device(gpu: FakeGpu, trt: FakeTensorRt) -> PlanDevice:
-    return PlanDevice(1, Gpu("H100", (9, 0), 13000), trt, gpu, "tensorrt 11.4")
+def device(gpu: FakeGpu, trt: FakeTensorRt, bindings: FakeBindings | None = None) -> PlanDevice:
+    return PlanDevice(1, Gpu("H100", (9, 0), 13000), trt, gpu, "tensorrt 11.4", bindings)
 
 
 @pytest.fixture
@@ -252,16 +262,180 @@ def test_plan_of_other_tensors_is_refused(path: Path, gpu: FakeGpu, trt: FakeTen
     assert_all_given_back(gpu, trt)
 
 
-def test_second_plan_of_a_process_is_refused_and_the_first_goes_on(
-    path: Path, plan: Plan, gpu: FakeGpu, trt: FakeTensorRt, rng: np.random.Generator
+def test_two_plans_of_a_process_judge_side_by_side_each_with_its_own_kernels(
+    path: Path,
+    gpu: FakeGpu,
+    trt: FakeTensorRt,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    engine = TensorRtEngine(plan)
-    other = FakeGpu()
-    with pytest.raises(BackendError, match="loaded a plan already"):
-        Plan(path, manifest(), device(other, trt))
-    assert other.detached
+    newcomer = path.with_name("newcomer.plan")
+    newcomer.write_bytes(b"a plan")
+    monkeypatch.setattr(loaded_plan, "load_kernel", lambda plan, _: plan.name)
+    engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt)))
+    other = TensorRtEngine(Plan(newcomer, manifest(), device(gpu, trt)))
+    assert [made.kernel for made in trt.plugins] == ["prn.plan", "newcomer.plan"]
+    assert [made.attach_to_context(None).kernel for made in trt.plugins] == [
+        "prn.plan",
+        "newcomer.plan",
+    ]
+    engine.close()
+    frames = batch(rng, 2)
+    assert_right(other.score(frames), frames)
+    other.close()
+    assert_all_given_back(gpu, trt)
+
+
+def test_operator_of_somebody_else_is_said(path: Path, gpu: FakeGpu, trt: FakeTensorRt) -> None:
+    trt.registry.creators.append(object())
+    with pytest.raises(BackendError, match="knows another operator prn::PrototypeResidual"):
+        Plan(path, manifest(), device(gpu, trt))
+    assert gpu.detached
+
+
+def graphed(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt, max_batch: int = MOST
+) -> tuple[TensorRtEngine, FakeBindings]:
+    bindings = FakeBindings(gpu)
+    plan = Plan(path, manifest(max_batch), device(gpu, trt, bindings))
+    return TensorRtEngine(plan), bindings
+
+
+def test_small_batches_start_as_one_graph_each(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt, rng: np.random.Generator
+) -> None:
+    engine, _ = graphed(path, gpu, trt)
+    assert engine.backend.endswith(", CUDA graphs")
+    for count in (3, 1, MOST, 3):
+        frames = batch(rng, count)
+        gpu.events.clear()
+        assert_right(engine.score(frames), frames)
+        assert gpu.events == ["launch", "synchronise"]
+    engine.close()
+    assert_all_given_back(gpu, trt)
+
+
+def test_larger_batches_start_one_by_one_amid_graphs(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt, rng: np.random.Generator
+) -> None:
+    engine, _ = graphed(path, gpu, trt, MOST_GRAPHED + 2)
+    for count in (MOST_GRAPHED, MOST_GRAPHED + 1, MOST_GRAPHED, MOST_GRAPHED + 2):
+        frames = batch(rng, count)
+        gpu.events.clear()
+        assert_right(engine.score(frames), frames)
+        assert ("launch" in gpu.events) == (count == MOST_GRAPHED)
+    engine.close()
+    assert_all_given_back(gpu, trt)
+
+
+def test_graphs_take_no_memory_of_their_own_and_are_freed(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt
+) -> None:
+    engine, bindings = graphed(path, gpu, trt)
+    assert gpu.room == 100 - ALLOCATIONS
+    assert len(bindings.alive) == MOST  # those that start; what they were made of is gone
+    engine.close()
+    engine.close()
+    assert bindings.alive == []
+
+
+@pytest.mark.parametrize(
+    "failing", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate"]
+)
+def test_work_that_no_graph_takes_is_done_without_and_said(
+    path: Path,
+    gpu: FakeGpu,
+    trt: FakeTensorRt,
+    rng: np.random.Generator,
+    failing: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bindings = FakeBindings(gpu)
+    bindings.failing = failing
+    engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt, bindings)))
+    assert engine.backend.endswith(", no CUDA graphs")
+    assert "engine.no_cuda_graphs" in caplog.text
+    frames = batch(rng, 3)
+    assert_right(engine.score(frames), frames)
+    assert bindings.alive == []
+    engine.close()
+    assert_all_given_back(gpu, trt)
+
+
+@pytest.mark.parametrize("failing", ["in 2", "infer 2"])
+def test_failure_amid_recording_leaves_the_stream_usable(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt, rng: np.random.Generator, failing: str
+) -> None:
+    bindings = FakeBindings(gpu)
+    note = gpu.note
+
+    def recording(event: str) -> None:
+        note(event)
+        if event == "record" and gpu.events.count("record") == 2:
+            gpu.failing = failing
+
+    gpu.note = recording  # type: ignore[method-assign]
+    engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt, bindings)))
+    gpu.failing = ""
+    assert engine.backend.endswith(", no CUDA graphs")
     frames = batch(rng, 2)
     assert_right(engine.score(frames), frames)
+    assert bindings.alive == []
     engine.close()
-    assert not trt.registry.creators
-    assert gpu.detached
+
+
+def test_graph_that_does_not_start_fails_these_frames_only(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt, rng: np.random.Generator
+) -> None:
+    engine, bindings = graphed(path, gpu, trt)
+    bindings.failing, bindings.status = "cuGraphLaunch", FakeStatus.CUDA_ERROR_OUT_OF_MEMORY
+    with pytest.raises(ScoringError, match="on 3 frames: cuGraphLaunch: CUDA_ERROR_OUT_OF_MEMORY"):
+        engine.score(batch(rng, 3))
+    assert gpu.depth == 0
+    bindings.failing = ""
+    frames = batch(rng, 3)
+    assert_right(engine.score(frames), frames)
+    engine.close()
+
+
+@pytest.mark.parametrize("contexts", range(MOST + 1))
+def test_context_for_a_graph_that_is_not_made_leaves_nothing_behind(
+    path: Path, gpu: FakeGpu, contexts: int
+) -> None:
+    trt, bindings = FakeTensorRt(gpu, SIZE, contexts), FakeBindings(gpu)
+    with pytest.raises(BackendError, match="no memory"):
+        TensorRtEngine(Plan(path, manifest(), device(gpu, trt, bindings)))
+    assert bindings.alive == []
+    assert_all_given_back(gpu, trt)
+
+
+def test_tensorrt_rtx_records_graphs_itself(plan: Plan) -> None:
+    engine = TensorRtEngine(plan)
+    assert plan.engine.graphed
+    assert engine.backend.endswith(", CUDA graphs")
+    engine.close()
+
+
+def test_fake_driver_has_the_functions_of_the_real_one() -> None:
+    real = pytest.importorskip("cuda.bindings.driver")
+    fake = FakeBindings(FakeGpu())
+    names = [name for name in dir(fake) if name.startswith("cu")]
+    assert len(names) == 6
+    for name in names:
+        signature = getattr(real, name).__doc__.splitlines()[0]
+        wanted = getattr(fake, name).__code__.co_argcount - 1
+        assert len(signature.split(",")) == wanted, signature
+    assert int(real.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) == 1
+    assert int(real.CUresult.CUDA_SUCCESS) == int(FakeStatus.CUDA_SUCCESS)
+    status = FakeStatus.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+    assert real.CUresult(int(status)).name == status.name
+
+
+def test_tensorrt_rtx_has_what_execution_contexts_are_made_by() -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    assert trt.ExecutionContextAllocationStrategy.USER_MANAGED is not None
+    assert trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE is not None
+    assert hasattr(trt.IRuntimeConfig, "set_execution_context_allocation_strategy")
+    assert hasattr(trt.IRuntimeConfig, "cuda_graph_strategy")
+    assert hasattr(trt.IExecutionContext, "set_device_memory")
+    assert hasattr(trt.ICudaEngine, "device_memory_size_v2")
