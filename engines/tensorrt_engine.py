@@ -34,6 +34,10 @@ from engines.loaded_plan import Plan
 LANES = 2  # the copies of one overlap the inference of the other
 MOST_GRAPHED = 16  # frames: a larger batch keeps the GPU busy while the host starts kernels
 
+# CU_STREAM_NON_BLOCKING: copies of another plan that is being loaded, on CUDA's default stream,
+# would else hold this one up, and end a recording.
+_NON_BLOCKING = 1
+
 _log = logging.getLogger(__name__)
 
 
@@ -120,8 +124,8 @@ class TensorRtEngine:
                 self._forget_graphs()
                 self._execution = self._stream = None
                 self._frames, self._scores = None, None
-                memories = [*self._device.values(), *([self._scratch] if self._scratch else [])]
-                for memory in memories:
+                scratch = [] if self._scratch is None else [self._scratch]
+                for memory in (*self._device.values(), *scratch):
                     memory.free()
                 self._device.clear()
                 self._scratch = None
@@ -138,7 +142,7 @@ class TensorRtEngine:
             for name, array in outputs_by_name(pageable).items()
         }
         self._scores = Scores(locked[SCORE], locked[MAP], locked.get(NEAREST), locked.get(DISTANCE))
-        self._stream = cuda.Stream()
+        self._stream = cuda.Stream(_NON_BLOCKING)
         for name, array in {FRAMES: self._frames, **locked}.items():
             self._device[name] = cuda.mem_alloc(array.nbytes)
         self._scratch = cuda.mem_alloc(max(1, self._plan.engine.device_memory_size_v2))

@@ -132,8 +132,9 @@ class FakeGpu:
         self.memory[self.addresses] = FakeMemory(self, self.addresses, bytearray(size))
         return self.memory[self.addresses]
 
-    def Stream(self) -> FakeStream:  # noqa: N802  # pycuda's name
+    def Stream(self, flags: int) -> FakeStream:  # noqa: N802  # pycuda's name
         self.check_current("a stream")
+        assert flags == 1, "a stream that waits for the default stream"
         handle = len(self.streams) + 1
         self.streams[handle] = FakeStream(self, handle)
         return self.streams[handle]
