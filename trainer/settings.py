@@ -19,7 +19,7 @@ from trainer.choices import (
     TableName,
 )
 
-Part = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo"]
+Part = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo", "rm"]
 
 
 class LearnSettings(CommandSettings):
@@ -90,7 +90,8 @@ class LearnSettings(CommandSettings):
         default=[],
         description="prn: parts to leave out, to see what they are worth: prototypes (mp), fusion "
         "(mf), attention (msa), extended (ea), heterologous (hea) and homologous (hoa) "
-        "anomalies, transparency (ta), leave-one-out residuals (loo)",
+        "anomalies, transparency (ta), leave-one-out residuals (loo), and of the map, beside what "
+        "was trained, the faint untrained residual (rm)",
     )
 
     @field_validator("size")
@@ -134,6 +135,11 @@ class ReproduceSettings(LearnSettings):
         le=1,
         description="what the masks of simulated anomalies say where defects were seen; the "
         f"paper's: 1, trainer-train's: {SIMULATED_CERTAINTY}",
+    )
+    without: list[Part] = Field(
+        default=["rm"],
+        description="parts to leave out of every row, as of trainer-train; the paper has no "
+        "untrained residual in the map (rm)",
     )
     seeds: int = Field(default=3, ge=1, description="trainings of each row, from --seed on")
 

@@ -16,13 +16,27 @@ from trainer.export.engine_file import export_onnx, run_torch, write_engine
 from trainer.networks.attention import MultiSizeAttention, _patches, _unpatched, fitting_grid
 from trainer.networks.backbones import EfficientNetLite0, ResNet18, residual_stage
 from trainer.networks.fusion import Fusion
-from trainer.networks.prn import PLANS, PRN, Encoder, Head, Plan, Switches, Usual
+from trainer.networks.prn import (
+    PLANS,
+    PRN,
+    RESIDUAL_WEIGHT,
+    Encoder,
+    Head,
+    Plan,
+    Switches,
+    Usual,
+)
 from trainer.training.trainee import Method, Trainee
 from trainer.training.untrained import load_layer4, make_prn
 
 PLAN_NAMES = ["tiny", "paper"]
 TINY_PLANS = {"tiny": TINY, "paper": TINY_PAPER}
-OFF = [Switches(prototypes=False), Switches(fusion=False), Switches(attention=False)]
+OFF = [
+    Switches(prototypes=False),
+    Switches(fusion=False),
+    Switches(attention=False),
+    Switches(residual_map=False),
+]
 ALL_OFF = Switches(prototypes=False, fusion=False, attention=False)
 
 
@@ -211,3 +225,41 @@ def test_bottleneck_begins_from_a_published_fourth_stage(tmp_path: Path) -> None
 def test_size_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="48x48"):
         make_prn(TinyBackbone(), normal_pictures(size=48), TINY, Switches(), tmp_path, 1)
+
+
+@pytest.mark.parametrize("plan", PLAN_NAMES)
+def test_map_is_the_heads_and_a_hundredth_of_the_untrained_residual(
+    tmp_path: Path, plan: str, frames: np.ndarray
+) -> None:
+    network = trained(tmp_path, TINY_PLANS[plan])
+    plain = PRN(
+        network.encoder,
+        tuple(each.prototypes for each in network.compared),
+        network.head,
+        Usual((), network.usual_distances),
+        residual_map=False,
+    ).eval()
+    pictures = torch.from_numpy(frames)
+    with torch.inference_mode():
+        score, maps, nearest, distance = network(pictures)
+        plain_score, plain_maps, plain_nearest, plain_distance = plain(pictures)
+    for one, other in [(score, plain_score), (nearest, plain_nearest), (distance, plain_distance)]:
+        assert torch.equal(one, other)
+    added = (maps - plain_maps) / RESIDUAL_WEIGHT
+    assert (added[maps < 1] > -1e-4).all()
+    assert maps.max() <= 1
+    # Bilinear growth keeps the mean, so a picture's mean is that of its distances, 1 if usual.
+    unclipped = maps.amax(dim=(1, 2)) < 1
+    assert unclipped.any()
+    means = added.mean(dim=(1, 2))
+    torch.testing.assert_close(
+        means[unclipped], distance.mean(dim=1)[unclipped], rtol=0.1, atol=0.01
+    )
+
+
+def test_map_without_prototypes_is_the_heads_alone(tmp_path: Path, frames: np.ndarray) -> None:
+    network = tiny_prn(tmp_path, TINY, Switches(prototypes=False)).network.eval()
+    pictures = torch.from_numpy(frames)
+    with torch.inference_mode():
+        maps = network(pictures)[1]
+        torch.testing.assert_close(maps, network.logits(pictures).sigmoid())

@@ -27,7 +27,7 @@ BASE = SupervisedRecipe(
     seed=1,
     seen=10,
     leave_out=(),
-    parts=Parts(),
+    parts=Parts(residual_map=False),
     anomalies=Switches(certainty=1),
     textures=None,
     batch_size=16,

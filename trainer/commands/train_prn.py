@@ -90,7 +90,12 @@ def prn_recipe(
         seed=settings.seed,
         seen=settings.seen,
         leave_out=tuple(sorted(settings.leave_out)),
-        parts=Parts("mp" not in off, "mf" not in off, "msa" not in off),
+        parts=Parts(
+            prototypes="mp" not in off,
+            fusion="mf" not in off,
+            attention="msa" not in off,
+            residual_map="rm" not in off,
+        ),
         anomalies=Switches(
             extended="ea" not in off,
             heterologous="hea" not in off,

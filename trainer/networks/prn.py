@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainer.choices import PlanName
 from trainer.networks.attention import GRIDS, Comparison, MultiSizeAttention
@@ -19,6 +20,8 @@ from trainer.networks.decoder import Decoder, compact_bottleneck, layer4
 from trainer.networks.fusion import Fusion, Scales, Unfused, Widths, convolution
 from trainer.networks.image_score import image_score
 from trainer.networks.residual import PrototypeResidual, compare_scales
+
+RESIDUAL_WEIGHT = 0.01  # in the map, of a place as far from the prototypes as it usually is
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """The parts of the paper, each of which can be left out to see what it is worth."""
+    """The parts of the network, each of which can be left out to see what it is worth."""
 
     prototypes: bool = True  # MP: the branch of residuals
     fusion: bool = True  # MF
     attention: bool = True  # MSA
+    residual_map: bool = True  # RM, ours: the untrained residual, faintly, in the map
 
 
 PLANS: dict[PlanName, Plan] = {
@@ -175,10 +179,22 @@ class PRN(nn.Module):
     usual_distances: Tensor
 
     def __init__(
-        self, encoder: Encoder, prototypes: tuple[Tensor, Tensor, Tensor], head: Head, usual: Usual
+        self,
+        encoder: Encoder,
+        prototypes: tuple[Tensor, Tensor, Tensor],
+        head: Head,
+        usual: Usual,
+        *,
+        residual_map: bool = True,
     ) -> None:
-        """Take prototypes of the three scales, float32 [K_j, C_j, h_j, w_j]."""
+        """Take prototypes of the three scales, float32 [K_j, C_j, h_j, w_j].
+
+        Where the head has learned the prototypes and `residual_map` is set, the map is that of the
+        head and a hundredth of the untrained residual, so that of places which nobody taught those
+        rank first that are unlike all normal pictures. The score is of the head alone.
+        """
         super().__init__()
+        self._shows_residuals = residual_map and head.residuals is not None
         self.encoder = encoder
         self.residuals = nn.ModuleList(PrototypeResidual(each) for each in prototypes)
         self.head = head
@@ -191,9 +207,12 @@ class PRN(nn.Module):
         of the nearest prototype int32 [N, 3] and its squared distance float32 [N, 3], where 1 is
         the mean of normal pictures.
         """
-        logits, nearest, distance = self._compared(frames)
+        logits, residuals, nearest, distance = self._compared(frames)
         maps = logits.sigmoid()
-        return image_score(maps), maps, nearest, distance / self.usual_distances
+        score = image_score(maps)
+        if self._shows_residuals:
+            maps = (maps + RESIDUAL_WEIGHT * self._oddness(residuals, frames)).clamp(max=1)
+        return score, maps, nearest, distance / self.usual_distances
 
     def logits(self, frames: Tensor) -> Tensor:
         """Logit of each pixel, float32 [N, H, W], of uint8 [N, H, W, 3]."""
@@ -214,11 +233,21 @@ class PRN(nn.Module):
         other._modules = dict(self._modules) | {"head": head}  # noqa: SLF001  # as nn.Module copies
         return other
 
-    def _compared(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits [N, H, W], nearest prototypes [N, 3], squared distances [N, 3]."""
+    def _compared(self, frames: Tensor) -> tuple[Tensor, Scales, Tensor, Tensor]:
+        """Logits [N, H, W], residuals, nearest prototypes [N, 3], squared distances [N, 3]."""
         stem, features = self.encoder(frames)
         residuals, nearest, distance = compare_scales(features, self.compared)
-        return self.head(stem, features, residuals)[:, 0], nearest, distance
+        return self.head(stem, features, residuals)[:, 0], residuals, nearest, distance
+
+    def _oddness(self, residuals: Scales, frames: Tensor) -> Tensor:
+        """Squared distance from the prototypes at each pixel, [N, H, W], 1 where it is usual."""
+        size = frames.shape[1:3]
+        odd = torch.zeros((), device=frames.device)
+        for residual, usual in zip(residuals, self.usual_distances, strict=True):
+            places = residual.shape[2] * residual.shape[3]
+            here = residual.sum(dim=1, keepdim=True) * (places / usual)
+            odd = odd + functional.interpolate(here, size=size, mode="bilinear")
+        return odd[:, 0] / len(residuals)
 
 
 def _entered(entries: nn.ModuleList, scales: Scales) -> Scales:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.choices import SIMULATED_CERTAINTY, TableName
-from trainer.networks.prn import Switches as Parts
 from trainer.training.material import SupervisedRecipe
 
 
@@ -52,11 +51,16 @@ def _paper(*percent: float) -> Four:
 
 
 _PRN = _paper(99.4, 99.0, 96.1, 78.6)
-_UNET = Parts(prototypes=False, fusion=False, attention=False)
 
 
-def _parts(name: str, parts: Parts, paper: Four | None = None, *, likely: bool = False) -> Row:
-    return Row(name, lambda recipe: replace(recipe, parts=parts), paper, likely)
+def _parts(name: str, paper: Four | None = None, *, likely: bool = False, **changed: bool) -> Row:
+    """Make a row with some of the network's parts switched."""
+    return Row(
+        name,
+        lambda recipe: replace(recipe, parts=replace(recipe.parts, **changed)),
+        paper,
+        likely,
+    )
 
 
 def _anomalies(name: str, **changed: Any) -> Row:  # noqa: ANN401  # fields of Switches
@@ -83,21 +87,24 @@ TABLES: dict[TableName, PaperTable] = {
     "table4": PaperTable(
         "PRN's table 4: its parts",
         (
-            _parts("U-Net only", _UNET, _paper(97.4, 91.7, 88.6, 58.5)),
+            _parts(
+                "U-Net only",
+                _paper(97.4, 91.7, 88.6, 58.5),
+                prototypes=False,
+                fusion=False,
+                attention=False,
+            ),
             _parts(
                 "with prototypes (MP)",
-                replace(_UNET, prototypes=True),
                 _paper(98.0, 98.5, 95.3, 77.0),
                 likely=True,
+                fusion=False,
+                attention=False,
             ),
-            _parts(
-                "without MP",
-                Parts(prototypes=False),
-                _paper(97.8, 97.0, 92.1, 74.0),
-                likely=True,
-            ),
-            _parts("without fusion (MF)", Parts(fusion=False)),
-            _parts("without attention (MSA)", Parts(attention=False)),
+            _parts("without MP", _paper(97.8, 97.0, 92.1, 74.0), likely=True, prototypes=False),
+            _parts("without fusion (MF)", fusion=False),
+            _parts("without attention (MSA)", attention=False),
+            _parts("residual map added (ours)", residual_map=True),
             _ALL,
         ),
         "two more rows of the paper, 98.6 98.4 95.7 75.2 and 98.7 98.5 95.4 78.1, are of unknown "

@@ -64,7 +64,9 @@ def make_prn(
     torch.manual_seed(seed)
     head = Head(plan, switches, backbone, apart.usual)
     head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network = PRN(encoder, normals.prototypes, head, apart.usual)
+    network = PRN(
+        encoder, normals.prototypes, head, apart.usual, residual_map=switches.residual_map
+    )
     return Untrained(network, normals, apart.rarity)
 
 
