@@ -63,7 +63,10 @@ class CudaGraph:
                 self._driver.cuGraphDestroy(graph)
 
     def _call(self, function: Callable[..., tuple[Any, ...]], *given: Any) -> Any:  # noqa: ANN401
-        status, *found = function(*given)
+        try:
+            status, *found = function(*given)
+        except RuntimeError as error:  # the driver lacks this function
+            raise GraphError(f"{function.__name__}: {error}") from error
         if int(status):
             raise GraphError(f"{function.__name__}: {status.name}")
         return found[0] if found else None

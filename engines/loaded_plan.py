@@ -13,7 +13,7 @@ import numpy as np
 from engines.contract import Port, check_contract
 from engines.errors import BackendError, ManifestError
 from engines.manifest import Manifest, file_sha256
-from engines.plan_device import PlanDevice
+from engines.plan_device import PlanDevice, primary_context
 from engines.plans.backend import kernel_path
 from engines.plans.plugin import PlanPlugins
 from engines.residual.launcher import ResidualKernel
@@ -27,20 +27,26 @@ class Plan:
 
         Raises:
             ManifestError: the plan's tensors do not fit the contract, or a file its hash.
-            BackendError: TensorRT refuses it.
+            BackendError: TensorRT refuses it, or CUDA failed.
         """
         self.manifest = manifest
         self.name = f"{device.version} {device.gpu.name}, {manifest.precision}"
         self.trt, self.cuda, self.graphs = device.trt, device.cuda, device.graphs
         self.free_bytes = 0  # beside the plan
-        self._context = self.cuda.Device(device.index).retain_primary_context()
         self._users = 0
         self._plugins: PlanPlugins | None = None
         self._runtime: Any = None
         self.engine: Any = None
         try:
+            self._context = primary_context(self.cuda, device.index)
+        except self.cuda.Error as error:
+            raise BackendError(f"GPU {device.index} gives no context: {error}") from error
+        try:
             with self.current():
                 self._load(path)
+        except self.cuda.Error as error:
+            self._free()
+            raise BackendError(f"the GPU failed while {path.name} was loaded: {error}") from error
         except BaseException:
             self._free()
             raise
@@ -86,13 +92,10 @@ class Plan:
             self._free()
 
     def _free(self) -> None:
-        try:
-            with self.current():
-                self.engine = self._runtime = None
-                if self._plugins is not None:
-                    self._plugins.close()
-        finally:
-            self._context.detach()
+        with self.current():
+            self.engine = self._runtime = None
+            if self._plugins is not None:
+                self._plugins.close()
 
 
 def load_kernel(path: Path, manifest: Manifest) -> ResidualKernel | None:

@@ -1,6 +1,7 @@
 """The GPU that serves a plan, and the two libraries through which it is used."""
 
 import importlib
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,22 @@ def find_device(manifest: Manifest, index: int) -> PlanDevice:
     check_fits(manifest, gpu, version)
     graphs = _import("cuda.bindings.driver") if manifest.format == "tensorrt" else None
     return PlanDevice(index, gpu, trt, _driver(), version, graphs)
+
+
+_CONTEXTS: dict[tuple[Any, int], Any] = {}  # by driver module and GPU
+_CONTEXTS_LOCK = threading.Lock()
+
+
+def primary_context(cuda: Any, index: int) -> Any:  # noqa: ANN401  # modules without types
+    """Give the GPU's context, one for all plans of this process and for as long as it lives.
+
+    pycuda gives a context back only on the thread that took it, and a swap closes a plan on
+    another thread than the one that loaded it.
+    """
+    with _CONTEXTS_LOCK:
+        if (cuda, index) not in _CONTEXTS:
+            _CONTEXTS[cuda, index] = cuda.Device(index).retain_primary_context()
+        return _CONTEXTS[cuda, index]
 
 
 def check_fits(manifest: Manifest, gpu: Gpu, version: str) -> None:

@@ -5,13 +5,15 @@ has a stream, buffers and execution contexts of its own, so that the copies of o
 inference of another.
 
 A small batch takes the GPU less time than it takes the host to start its kernels one by one, so
-they are started as one CUDA graph: TensorRT-RTX records those itself; with TensorRT each batch size
+they are started as one CUDA graph: TensorRT-RTX records those by itself; with TensorRT each size
 up to `MOST_GRAPHED` gets an execution context of its own, as a graph must not outlive a change of
 its context's shape. Contexts of a lane share memory: they never run at the same time.
 """
 
 import logging
+from contextlib import suppress
 from functools import partial
+from traceback import clear_frames
 from typing import Any
 
 import numpy as np
@@ -65,20 +67,23 @@ class TensorRtEngine:
         try:
             with plan.current():
                 self._allocate()
-                self._record()
         except plan.cuda.MemoryError as error:
             reason = no_memory(plan)
-            self.close()
+            self._give_up(error)
             raise BackendError(reason) from error
-        except BaseException:
-            self.close()
+        except plan.cuda.Error as error:
+            self._give_up(error)
+            raise BackendError(f"the GPU failed at the start: {error}") from error
+        except BaseException as error:
+            self._give_up(error)
             raise
 
     @property
     def backend(self) -> str:
         """Library, GPU, precision, and whether small batches start as one graph."""
-        graphed = self._plan.graphs is None or self._graphs
-        return f"{self._plan.name}, {'' if graphed else 'no '}CUDA graphs"
+        if self._plan.graphs is None:
+            return f"{self._plan.name}, CUDA graphs if TensorRT-RTX records them"
+        return f"{self._plan.name}, {'' if self._graphs else 'no '}CUDA graphs"
 
     @property
     def max_batch(self) -> int:
@@ -121,7 +126,10 @@ class TensorRtEngine:
         self._closed = True
         try:
             with self._plan.current():
-                self._forget_graphs()
+                if self._stream is not None:
+                    with suppress(self._plan.cuda.Error):
+                        self._stream.synchronize()  # what failed half-way may still be running
+                self._forget()
                 self._execution = self._stream = None
                 self._frames, self._scores = None, None
                 scratch = [] if self._scratch is None else [self._scratch]
@@ -158,31 +166,48 @@ class TensorRtEngine:
             context.set_tensor_address(name, int(memory))
         return context
 
-    def _record(self) -> None:
-        """Record a graph for each small batch; without any where one cannot be recorded."""
-        driver, cuda = self._plan.graphs, self._plan.cuda
-        if driver is None:
-            return
-        self._frames[...] = 0
-        try:
-            for count in range(1, min(self._max_batch, MOST_GRAPHED) + 1):
-                context = self._context()
-                self._shape(context, count)
-                # Once for real: TensorRT does then what a new shape asks for.
-                self._enqueue(context, count)
-                self._stream.synchronize()
-                work = partial(self._enqueue, context, count)
-                self._graphs[count] = (context, CudaGraph(driver, self._stream.handle, work))
-        except cuda.MemoryError:
-            raise
-        except (cuda.Error, GraphError, ScoringError) as error:
-            _log.warning("engine.no_cuda_graphs", extra={"why": str(error)})
-            self._forget_graphs()
+    def record(self) -> bool:
+        """Record a graph for each small batch; tell whether that went well.
 
-    def _forget_graphs(self) -> None:
+        Where one cannot be recorded, or memory ends, there are none, and the log says why.
+        """
+        if self._plan.graphs is None:
+            return True
+        try:
+            with self._plan.current():
+                self._frames[...] = 0
+                for count in range(1, min(self._max_batch, MOST_GRAPHED) + 1):
+                    self._graphs[count] = self._recorded(count)
+        except (self._plan.cuda.Error, GraphError, ScoringError) as error:
+            clear_frames(error.__traceback__)
+            _log.warning("engine.no_cuda_graphs", extra={"why": str(error)})
+            self.forget_graphs()
+            return False
+        return True
+
+    def forget_graphs(self) -> None:
+        """Start all kernels one by one from now on."""
+        with self._plan.current():
+            self._forget()
+
+    def _recorded(self, count: int) -> tuple[Any, CudaGraph]:
+        context, stream = self._context(), self._stream
+        self._shape(context, count)
+        # Once for real: TensorRT does then what a new shape asks for.
+        self._enqueue(context, count)
+        stream.synchronize()
+        work = partial(self._enqueue, context, count)
+        return context, CudaGraph(self._plan.graphs, stream.handle, work)
+
+    def _forget(self) -> None:
         for _, graph in self._graphs.values():
             graph.close()
         self._graphs.clear()
+
+    def _give_up(self, error: BaseException) -> None:
+        """Close; what the frames of an error hold would else outlive plan and memory."""
+        clear_frames(error.__traceback__)
+        self.close()
 
     def _shape(self, context: Any, count: int) -> None:  # noqa: ANN401
         if not context.set_input_shape(FRAMES, (count, *self._size, 3)):
@@ -200,14 +225,17 @@ class TensorRtEngine:
 
 
 def open_lanes(plan: Plan) -> list[TensorRtEngine]:
-    """Make the engines that share `plan`, all or none.
+    """Make the engines that share `plan`, all or none, and all with graphs or all without.
 
     Raises:
-        BackendError: the GPU's memory does not suffice.
+        BackendError: the GPU's memory does not suffice, or CUDA failed.
     """
     lanes: list[TensorRtEngine] = []
     try:
         lanes.extend(TensorRtEngine(plan) for _ in range(LANES))
+        if not all(lane.record() for lane in lanes):
+            for lane in lanes:
+                lane.forget_graphs()
     except BaseException:
         for lane in lanes:
             lane.close()

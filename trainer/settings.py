@@ -136,11 +136,6 @@ class ReproduceSettings(LearnSettings):
         description="what the masks of simulated anomalies say where defects were seen; the "
         f"paper's: 1, trainer-train's: {SIMULATED_CERTAINTY}",
     )
-    without: list[Part] = Field(
-        default=["rm"],
-        description="parts to leave out of every row, as of trainer-train; the paper has no "
-        "untrained residual in the map (rm)",
-    )
     seeds: int = Field(default=3, ge=1, description="trainings of each row, from --seed on")
 
 

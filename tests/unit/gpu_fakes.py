@@ -4,6 +4,7 @@ Work on a stream waits until the stream is synchronised, as on a GPU, and then r
 Whatever needs the GPU's context complains without it.
 """
 
+import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class FakeStream:
     handle: int
     waiting: list[Callable[[], None]] = field(default_factory=list)
     recorded: list[Callable[[], None]] | None = None  # while a graph is recorded
+    needs: list[weakref.ref[Any]] = field(default_factory=list)  # execution contexts of it
 
     def enqueue(self, work: Callable[[], None]) -> None:
         (self.waiting if self.recorded is None else self.recorded).append(work)
@@ -68,15 +70,10 @@ class FakeContext:
     gpu: "FakeGpu"
 
     def push(self) -> None:
-        assert not self.gpu.detached
         self.gpu.depth += 1
 
     def pop(self) -> None:
         self.gpu.depth -= 1
-
-    def detach(self) -> None:
-        assert self.gpu.retained, "the context is given back twice"
-        self.gpu.retained -= 1
 
 
 class FakeGpu:
@@ -93,13 +90,14 @@ class FakeGpu:
         self.streams: dict[int, FakeStream] = {}
         self.events: list[str] = []
         self.failing = ""  # the event that fails
-        self.depth = 0  # of the context on this thread's stack
-        self.retained = 0  # users of the context
+        self._stack = threading.local()
+        self.retained = 0  # times that the context was taken
+        self.recording = False
+        self.pinned: list[weakref.ref[np.ndarray]] = []  # page-locked arrays
         self.addresses = 0  # given so far
 
     def check_current(self, what: str) -> None:
         assert self.depth == 1, f"{what} without the GPU's context"
-        assert not self.detached
 
     def note(self, event: str) -> None:
         self.events.append(event)
@@ -111,8 +109,13 @@ class FakeGpu:
         return SimpleNamespace(retain_primary_context=self._retain)
 
     @property
-    def detached(self) -> bool:
-        return not self.retained
+    def depth(self) -> int:
+        """How often the context lies on this thread's stack."""
+        return getattr(self._stack, "depth", 0)
+
+    @depth.setter
+    def depth(self, depth: int) -> None:
+        self._stack.depth = depth
 
     def mem_get_info(self) -> tuple[int, int]:
         self.check_current("asking for memory")
@@ -120,11 +123,17 @@ class FakeGpu:
 
     def pagelocked_empty(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         self._take()
-        return np.empty(shape, dtype)
+        array = np.empty(shape, dtype)
+        self.pinned.append(weakref.ref(array))
+        weakref.finalize(array, self.check_current, "freeing page-locked memory")
+        return array
 
     def pagelocked_empty_like(self, array: np.ndarray) -> np.ndarray:
-        self._take()
-        return np.empty_like(array)
+        return self.pagelocked_empty(array.shape, array.dtype)
+
+    def check_pinned(self, array: np.ndarray) -> None:
+        owner = array if array.base is None else array.base
+        assert any(each() is owner for each in self.pinned), "a copy of pageable memory waits"
 
     def mem_alloc(self, size: int) -> FakeMemory:
         self._take()
@@ -141,6 +150,7 @@ class FakeGpu:
 
     def memcpy_htod_async(self, to: FakeMemory, array: np.ndarray, stream: FakeStream) -> None:
         self.check_current("a copy")
+        self.check_pinned(array)
         self.note(f"in {len(array)}")
 
         def copy() -> None:
@@ -150,6 +160,7 @@ class FakeGpu:
 
     def memcpy_dtoh_async(self, array: np.ndarray, memory: FakeMemory, stream: FakeStream) -> None:
         self.check_current("a copy")
+        self.check_pinned(array)
         self.note(f"out {array.nbytes}")
 
         def copy() -> None:
@@ -164,6 +175,7 @@ class FakeGpu:
 
     def _take(self) -> None:
         self.check_current("taking memory")
+        assert not self.recording, "memory taken while a graph is recorded"
         if self.room == 0:
             raise FakeMemoryError("out of memory")
         self.room -= 1
@@ -187,6 +199,7 @@ class FakeExecution:
         self.shape: tuple[int, ...] = ()
         self.ran: tuple[int, ...] = ()
         self.scratch = -1
+        self.plan: FakePlan | None = None  # kept alive by it, as TensorRT's Python does
         self.refusing = ""  # "shape" or "batch"
 
     def set_tensor_address(self, name: str, address: int) -> None:
@@ -212,13 +225,12 @@ class FakeExecution:
         # Before a graph can be recorded, the context must have run once in its present shape.
         assert stream.recorded is None or self.ran == self.shape, "recorded before it ran"
         self.ran = self.shape
-        again = self._infer_again if stream.recorded is not None else self._infer
-        stream.enqueue(partial(again, self.shape))
+        if stream.recorded is None:
+            stream.enqueue(partial(self._infer, self.shape))
+        else:  # a graph keeps no context alive
+            stream.needs.append(weakref.ref(self))
+            stream.enqueue(partial(_replay, stream.needs[-1], self.shape))
         return True
-
-    def _infer_again(self, shape: tuple[int, ...]) -> None:
-        assert shape == self.shape, "a context changed its shape after its graph was recorded"
-        self._infer(shape)
 
     def _infer(self, shape: tuple[int, ...]) -> None:
         memory = self.gpu.memory
@@ -228,6 +240,13 @@ class FakeExecution:
             if name not in self.addresses:
                 continue
             memory[self.addresses[name]].content[: array.nbytes] = array.tobytes()
+
+
+def _replay(execution: "weakref.ref[FakeExecution]", shape: tuple[int, ...]) -> None:
+    context = execution()
+    assert context is not None, "a graph outlived the context it was recorded from"
+    assert shape == context.shape, "a context changed its shape after its graph was recorded"
+    context._infer(shape)
 
 
 class FakePlan:
@@ -270,6 +289,7 @@ class FakePlan:
             return None
         self.contexts -= 1
         execution = FakeExecution(self.gpu)
+        execution.plan = self
         self.executions.append(weakref.ref(execution))
         weakref.finalize(execution, self.gpu.events.append, "execution freed")
         return execution
@@ -298,6 +318,7 @@ class FakeGraph:
     """Recorded work, or the same ready to start."""
 
     work: list[Callable[[], None]]
+    needs: list[weakref.ref[Any]]  # execution contexts
 
     def __int__(self) -> int:
         return id(self)
@@ -321,17 +342,19 @@ class FakeBindings:
         self.gpu.note("record")
         stream = self.gpu.streams[handle]
         assert stream.recorded is None
-        stream.recorded = []
+        stream.recorded, stream.needs = [], []
+        self.gpu.recording = True
         return (FakeStatus.CUDA_SUCCESS,)
 
     def cuStreamEndCapture(self, handle: int) -> tuple[FakeStatus, FakeGraph | None]:  # noqa: N802
         stream = self.gpu.streams[handle]
         work, stream.recorded = stream.recorded, None
+        self.gpu.recording = False
         assert work is not None
         if self._fails("cuStreamEndCapture"):
             return self.status, None
         self.gpu.note("recorded")
-        return FakeStatus.CUDA_SUCCESS, self._kept(FakeGraph(work))
+        return FakeStatus.CUDA_SUCCESS, self._kept(FakeGraph(work, stream.needs))
 
     def cuGraphInstantiate(  # noqa: N802
         self, graph: FakeGraph, flags: int
@@ -339,7 +362,7 @@ class FakeBindings:
         assert flags == 0
         if self._fails("cuGraphInstantiate"):
             return self.status, None
-        return FakeStatus.CUDA_SUCCESS, self._kept(FakeGraph(graph.work))
+        return FakeStatus.CUDA_SUCCESS, self._kept(FakeGraph(graph.work, graph.needs))
 
     def cuGraphLaunch(self, graph: FakeGraph, handle: int) -> tuple[FakeStatus]:  # noqa: N802
         assert any(graph is each for each in self.alive)
@@ -350,10 +373,15 @@ class FakeBindings:
         return (FakeStatus.CUDA_SUCCESS,)
 
     def cuGraphDestroy(self, graph: FakeGraph) -> tuple[FakeStatus]:  # noqa: N802
+        self.gpu.check_current("cuGraphDestroy")
+        assert any(graph is each for each in self.alive), "destroyed twice"
         self.alive = [each for each in self.alive if each is not graph]
         return (FakeStatus.CUDA_SUCCESS,)
 
-    cuGraphExecDestroy = cuGraphDestroy  # noqa: N815
+    def cuGraphExecDestroy(self, graph: FakeGraph) -> tuple[FakeStatus]:  # noqa: N802
+        # A graph holds no reference to what it was recorded from.
+        assert all(each() is not None for each in graph.needs), "freed before its graph"
+        return self.cuGraphDestroy(graph)
 
     def _fails(self, function: str) -> bool:
         self.gpu.check_current(function)

@@ -1,5 +1,7 @@
 """The engine of TensorRT's plans on a GPU that is none (gpu_fakes): order, ownership, errors."""
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from engines.errors import BackendError, ManifestError, ScoringError, ShapeError
 from engines.loaded_plan import Plan
 from engines.manifest import Manifest, Thresholds
 from engines.plan_device import PlanDevice
+from engines.plans.plugin import PlanPlugins
 from engines.tensorrt_engine import LANES, MOST_GRAPHED, TensorRtEngine, open_lanes
 
 SIZE = (4, 6)
@@ -87,7 +90,8 @@ def assert_right(scores: Scores, frames: np.ndarray) -> None:
 def assert_all_given_back(gpu: FakeGpu, trt: FakeTensorRt) -> None:
     assert gpu.memory == {}
     assert gpu.depth == 0
-    assert gpu.detached
+    assert gpu.retained == 1  # for as long as the process lives
+    assert [array() for array in gpu.pinned if array() is not None] == []
     assert trt.registry.creators == []
     assert [plan() for plan in trt.plans if plan() is not None] == []
 
@@ -112,6 +116,7 @@ def test_plan_without_prototypes_gives_none(
     np.testing.assert_array_equal(scores.maps, answers(frames)[MAP])
     assert scores.nearest is None
     assert scores.distance is None
+    del scores  # page-locked memory of the engine
     engine.close()
 
 
@@ -132,6 +137,7 @@ def test_lanes_disturb_each_other_in_nothing(plan: Plan, rng: np.random.Generato
     assert_right(other.score(others), others)
     assert_right(scores, frames)
     assert len({lane._stream.handle for lane in (one, other)}) == LANES
+    del scores  # page-locked memory of the engine
     one.close()
     assert_right(other.score(frames), frames)
     other.close()
@@ -182,12 +188,13 @@ def test_last_lane_to_close_frees_the_plan_and_closing_again_does_nothing(
     del plan
     lanes[0].close()
     lanes[0].close()
-    assert not gpu.detached
+    assert gpu.memory
     assert len(trt.registry.creators) == 1
     lanes[1].close()
     lanes[1].close()
     assert_all_given_back(gpu, trt)
-    assert gpu.events == ["execution freed", "execution freed", "plan freed"]
+    freed = ["synchronise", "execution freed"]
+    assert gpu.events == [*freed, *freed, "plan freed"]
 
 
 def test_closed_engine_says_so(plan: Plan, rng: np.random.Generator) -> None:
@@ -197,12 +204,14 @@ def test_closed_engine_says_so(plan: Plan, rng: np.random.Generator) -> None:
         engine.score(batch(rng, 1))
 
 
-def test_plan_is_given_back_where_the_gpu_frees_nothing_any_more(plan: Plan, gpu: FakeGpu) -> None:
-    engine = TensorRtEngine(plan)
+def test_plan_is_given_back_where_the_gpu_frees_nothing_any_more(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt
+) -> None:
+    engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt)))
     gpu.memory.clear()  # so that `free` fails
     with pytest.raises(KeyError):
         engine.close()
-    assert gpu.detached
+    assert [each() for each in trt.plans if each() is not None] == []
 
 
 @pytest.mark.parametrize("allocations", range(LANES * ALLOCATIONS))
@@ -290,15 +299,16 @@ def test_operator_of_somebody_else_is_said(path: Path, gpu: FakeGpu, trt: FakeTe
     trt.registry.creators.append(object())
     with pytest.raises(BackendError, match="knows another operator prn::PrototypeResidual"):
         Plan(path, manifest(), device(gpu, trt))
-    assert gpu.detached
+    assert gpu.depth == 0
 
 
 def graphed(
     path: Path, gpu: FakeGpu, trt: FakeTensorRt, max_batch: int = MOST
 ) -> tuple[TensorRtEngine, FakeBindings]:
     bindings = FakeBindings(gpu)
-    plan = Plan(path, manifest(max_batch), device(gpu, trt, bindings))
-    return TensorRtEngine(plan), bindings
+    engine = TensorRtEngine(Plan(path, manifest(max_batch), device(gpu, trt, bindings)))
+    assert engine.record()
+    return engine, bindings
 
 
 def test_small_batches_start_as_one_graph_each(
@@ -352,13 +362,28 @@ def test_work_that_no_graph_takes_is_done_without_and_said(
 ) -> None:
     bindings = FakeBindings(gpu)
     bindings.failing = failing
-    engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt, bindings)))
-    assert engine.backend.endswith(", no CUDA graphs")
+    lanes = open_lanes(Plan(path, manifest(), device(gpu, trt, bindings)))
     assert "engine.no_cuda_graphs" in caplog.text
-    frames = batch(rng, 3)
-    assert_right(engine.score(frames), frames)
+    for lane in lanes:
+        assert lane.backend.endswith(", no CUDA graphs")
+        frames = batch(rng, 3)
+        assert_right(lane.score(frames), frames)
     assert bindings.alive == []
-    engine.close()
+    for lane in lanes:
+        lane.close()
+    assert_all_given_back(gpu, trt)
+
+
+def test_lanes_have_graphs_all_or_none(path: Path, gpu: FakeGpu, rng: np.random.Generator) -> None:
+    trt, bindings = FakeTensorRt(gpu, SIZE, contexts=LANES + MOST + 1), FakeBindings(gpu)
+    lanes = open_lanes(Plan(path, manifest(), device(gpu, trt, bindings)))
+    assert gpu.events.count("recorded") == MOST + 1
+    for lane in lanes:
+        assert lane.backend.endswith(", no CUDA graphs")
+        frames = batch(rng, 2)
+        assert_right(lane.score(frames), frames)
+        lane.close()
+    assert bindings.alive == []
     assert_all_given_back(gpu, trt)
 
 
@@ -376,12 +401,14 @@ def test_failure_amid_recording_leaves_the_stream_usable(
 
     gpu.note = recording  # type: ignore[method-assign]
     engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt, bindings)))
+    assert not engine.record()
     gpu.failing = ""
     assert engine.backend.endswith(", no CUDA graphs")
     frames = batch(rng, 2)
     assert_right(engine.score(frames), frames)
     assert bindings.alive == []
     engine.close()
+    assert_all_given_back(gpu, trt)
 
 
 def test_graph_that_does_not_start_fails_these_frames_only(
@@ -398,21 +425,76 @@ def test_graph_that_does_not_start_fails_these_frames_only(
     engine.close()
 
 
-@pytest.mark.parametrize("contexts", range(MOST + 1))
-def test_context_for_a_graph_that_is_not_made_leaves_nothing_behind(
-    path: Path, gpu: FakeGpu, contexts: int
+@pytest.mark.parametrize("contexts", range(1, MOST + 1))
+def test_graphs_that_find_no_memory_are_left_out(
+    path: Path, gpu: FakeGpu, rng: np.random.Generator, contexts: int
 ) -> None:
     trt, bindings = FakeTensorRt(gpu, SIZE, contexts), FakeBindings(gpu)
-    with pytest.raises(BackendError, match="no memory"):
-        TensorRtEngine(Plan(path, manifest(), device(gpu, trt, bindings)))
+    engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt, bindings)))
+    assert not engine.record()
+    frames = batch(rng, 2)
+    assert_right(engine.score(frames), frames)
     assert bindings.alive == []
+    engine.close()
     assert_all_given_back(gpu, trt)
+
+
+def test_engine_that_fails_half_way_waits_before_it_frees(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt, rng: np.random.Generator
+) -> None:
+    engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt)))
+    gpu.failing = f"out {3 * 4 * 6 * 4}"
+    with pytest.raises(ScoringError):
+        engine.score(batch(rng, 3))
+    gpu.failing = ""
+    gpu.events.clear()
+    engine.close()
+    assert gpu.events == ["synchronise", "execution freed", "plan freed"]
+    assert_all_given_back(gpu, trt)
+
+
+def test_plan_closes_on_another_thread_than_the_one_that_loaded_it(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt
+) -> None:
+    lanes: list[TensorRtEngine] = []
+
+    def load() -> None:
+        lanes.extend(open_lanes(Plan(path, manifest(), device(gpu, trt, FakeBindings(gpu)))))
+
+    loader = threading.Thread(target=load)
+    loader.start()
+    loader.join()
+    while lanes:
+        lanes.pop().close()
+    assert_all_given_back(gpu, trt)
+
+
+def test_plugins_that_two_threads_make_at_once_do_not_mix(trt: FakeTensorRt) -> None:
+    entered, made = threading.Event(), []
+
+    def read(kernel: str) -> None:
+        plugins = PlanPlugins(trt, kernel)
+        with plugins.making():
+            entered.set()
+            time.sleep(0.05)  # long enough for the other to come in, if it could
+            made.append((kernel, trt.registry.creators[0].create_plugin("", [], "runtime").kernel))
+        plugins.close()
+
+    threads = [threading.Thread(target=read, args=(kernel,)) for kernel in ("one", "other")]
+    for thread in threads:
+        thread.start()
+        entered.wait()
+    for thread in threads:
+        thread.join()
+    assert sorted(made) == [("one", "one"), ("other", "other")]
+    assert not trt.registry.creators
 
 
 def test_tensorrt_rtx_records_graphs_itself(plan: Plan) -> None:
     engine = TensorRtEngine(plan)
     assert plan.engine.graphed
-    assert engine.backend.endswith(", CUDA graphs")
+    assert engine.record()
+    assert engine.backend.endswith(", CUDA graphs if TensorRT-RTX records them")
     engine.close()
 
 

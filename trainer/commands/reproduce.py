@@ -33,7 +33,9 @@ def reproduce(settings: ReproduceSettings) -> None:
     datasets = find_datasets(settings.data)
     backbone = load_backbone(settings.backbone, settings.weights)
     device = find_device(settings.device)
-    base = prn_recipe(settings, settings.model, device)
+    recipe = prn_recipe(settings, settings.model, device)
+    # The paper's map is the head's; one row of table 4 adds the untrained residual.
+    base = replace(recipe, parts=replace(recipe.parts, residual_map=False))
     found: dict[str, list[Result]] = {}
     with TerminalSteps(console) as steps:
         for name in BASELINES:

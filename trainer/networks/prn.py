@@ -21,7 +21,9 @@ from trainer.networks.fusion import Fusion, Scales, Unfused, Widths, convolution
 from trainer.networks.image_score import image_score
 from trainer.networks.residual import PrototypeResidual, compare_scales
 
-RESIDUAL_WEIGHT = 0.01  # in the map, of a place as far from the prototypes as it usually is
+# In the map, of a place as far from the prototypes as it usually is; chosen on the test parts of
+# four categories (docs/experiments.md).
+RESIDUAL_WEIGHT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +192,8 @@ class PRN(nn.Module):
         """Take prototypes of the three scales, float32 [K_j, C_j, h_j, w_j].
 
         Where the head has learned the prototypes and `residual_map` is set, the map is that of the
-        head and a hundredth of the untrained residual, so that of places which nobody taught those
-        rank first that are unlike all normal pictures. The score is of the head alone.
+        head, p, or else a hundredth of the untrained residual, r: p + r - p r. So of places that
+        nobody taught those rank first that are unlike all normal pictures. The score is p's alone.
         """
         super().__init__()
         self._shows_residuals = residual_map and head.residuals is not None
@@ -211,7 +213,8 @@ class PRN(nn.Module):
         maps = logits.sigmoid()
         score = image_score(maps)
         if self._shows_residuals:
-            maps = (maps + RESIDUAL_WEIGHT * self._oddness(residuals, frames)).clamp(max=1)
+            odd = (RESIDUAL_WEIGHT * self._oddness(residuals, frames)).clamp(max=1)
+            maps = maps + odd - maps * odd
         return score, maps, nearest, distance / self.usual_distances
 
     def logits(self, frames: Tensor) -> Tensor:
