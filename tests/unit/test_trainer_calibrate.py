@@ -134,13 +134,21 @@ def test_threshold_amid_the_gap_lets_no_more_defects_escape(
     defects = np.array(scores, np.float32)
     found, moved = amid_gap(threshold, defects)
     assert found >= threshold
-    assert moved == bool((defects > threshold).any())
+    below = np.count_nonzero(defects <= threshold)
+    assert moved == (below < len(defects) and below <= len(defects) / 4)
     if moved:
         assert np.count_nonzero(defects <= found) <= np.count_nonzero(defects <= threshold) + (
             found == defects[defects > threshold].min()  # neighbours in binary have no middle
         )
     else:
         assert found == threshold
+
+
+def test_threshold_stays_where_defects_lie_among_the_normals() -> None:
+    assert amid_gap(0.4, np.array([0.1, 0.2, 0.6, 0.9])) == (0.4, False)
+    found, moved = amid_gap(0.4, np.array([0.1, 0.5, 0.6, 0.9]))
+    assert moved
+    assert found == pytest.approx(0.45)
 
 
 def test_few_normals_get_a_threshold_amid_the_gap_and_many_the_promised_one() -> None:

@@ -14,6 +14,7 @@ from engines.manifest import Thresholds
 from trainer.errors import DatasetError
 
 _LEVELS = 512  # pixel thresholds tried at most
+_OVERLAP = 0.25  # of held-out defects below the highest normal: the scores do not tell them apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def amid_gap(threshold: float, defects: NDArray[np.floating]) -> tuple[float, bo
 
     Of few normals the highest score is as likely as not exceeded by the next few good parts. Up to
     the next defect no held-out one more escapes, so the middle is the safest place for both errors.
+    Where more than `_OVERLAP` of the defects lie below, the two overlap: the gap is chance then.
 
     Args:
         threshold: the highest score of held-out normals.
@@ -67,7 +69,7 @@ def amid_gap(threshold: float, defects: NDArray[np.floating]) -> tuple[float, bo
     Returns: the threshold, and whether it was moved.
     """
     above = defects[defects > threshold]
-    if not len(above):
+    if not len(above) or len(above) < (1 - _OVERLAP) * len(defects):
         return threshold, False
     return (threshold + float(above.min())) / 2, True
 
