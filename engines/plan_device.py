@@ -10,6 +10,9 @@ from engines.errors import BackendError
 from engines.manifest import Manifest
 from engines.plans.backend import load_tensorrt
 
+_CONTEXTS: dict[tuple[Any, int], Any] = {}  # by driver module and GPU
+_CONTEXTS_LOCK = threading.Lock()
+
 
 @dataclass(frozen=True, slots=True)
 class PlanDevice:
@@ -36,10 +39,6 @@ def find_device(manifest: Manifest, index: int) -> PlanDevice:
     check_fits(manifest, gpu, version)
     graphs = _import("cuda.bindings.driver") if manifest.format == "tensorrt" else None
     return PlanDevice(index, gpu, trt, _driver(), version, graphs)
-
-
-_CONTEXTS: dict[tuple[Any, int], Any] = {}  # by driver module and GPU
-_CONTEXTS_LOCK = threading.Lock()
 
 
 def primary_context(cuda: Any, index: int) -> Any:  # noqa: ANN401  # modules without types

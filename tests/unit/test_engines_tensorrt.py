@@ -311,6 +311,17 @@ def graphed(
     return engine, bindings
 
 
+def assert_does_without_graphs(
+    engine: TensorRtEngine, bindings: FakeBindings, trt: FakeTensorRt, rng: np.random.Generator
+) -> None:
+    assert engine.backend.endswith(", no CUDA graphs")
+    frames = batch(rng, 2)
+    assert_right(engine.score(frames), frames)
+    assert bindings.alive == []
+    engine.close()
+    assert_all_given_back(bindings.gpu, trt)
+
+
 def test_small_batches_start_as_one_graph_each(
     path: Path, gpu: FakeGpu, trt: FakeTensorRt, rng: np.random.Generator
 ) -> None:
@@ -403,12 +414,7 @@ def test_failure_amid_recording_leaves_the_stream_usable(
     engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt, bindings)))
     assert not engine.record()
     gpu.failing = ""
-    assert engine.backend.endswith(", no CUDA graphs")
-    frames = batch(rng, 2)
-    assert_right(engine.score(frames), frames)
-    assert bindings.alive == []
-    engine.close()
-    assert_all_given_back(gpu, trt)
+    assert_does_without_graphs(engine, bindings, trt, rng)
 
 
 def test_graph_that_does_not_start_fails_these_frames_only(
@@ -432,11 +438,7 @@ def test_graphs_that_find_no_memory_are_left_out(
     trt, bindings = FakeTensorRt(gpu, SIZE, contexts), FakeBindings(gpu)
     engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt, bindings)))
     assert not engine.record()
-    frames = batch(rng, 2)
-    assert_right(engine.score(frames), frames)
-    assert bindings.alive == []
-    engine.close()
-    assert_all_given_back(gpu, trt)
+    assert_does_without_graphs(engine, bindings, trt, rng)
 
 
 def test_engine_that_fails_half_way_waits_before_it_frees(

@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trainer.choices import PlanName
 from trainer.networks.attention import GRIDS, Comparison, MultiSizeAttention
@@ -19,7 +18,7 @@ from trainer.networks.backbones import Backbone, Features
 from trainer.networks.decoder import Decoder, compact_bottleneck, layer4
 from trainer.networks.fusion import Fusion, Scales, Unfused, Widths, convolution
 from trainer.networks.image_score import image_score
-from trainer.networks.residual import PrototypeResidual, compare_scales
+from trainer.networks.residual import PrototypeResidual, compare_scales, grown
 
 # In the map, of a place as far from the prototypes as it usually is; chosen on the test parts of
 # four categories (docs/experiments.md).
@@ -244,13 +243,12 @@ class PRN(nn.Module):
 
     def _oddness(self, residuals: Scales, frames: Tensor) -> Tensor:
         """Squared distance from the prototypes at each pixel, [N, H, W], 1 where it is usual."""
-        size = frames.shape[1:3]
+        height, width = frames.shape[1:3]
         odd = torch.zeros((), device=frames.device)
         for residual, usual in zip(residuals, self.usual_distances, strict=True):
             places = residual.shape[2] * residual.shape[3]
-            here = residual.sum(dim=1, keepdim=True) * (places / usual)
-            odd = odd + functional.interpolate(here, size=size, mode="bilinear")
-        return odd[:, 0] / len(residuals)
+            odd = odd + grown(residual.sum(dim=1) * (places / usual), (height, width))
+        return odd / len(residuals)
 
 
 def _entered(entries: nn.ModuleList, scales: Scales) -> Scales:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engines.residual.operator import ATTRIBUTES, DOMAIN, OPERATOR, VERSION
 from trainer.networks.backbones import Features
@@ -86,6 +87,12 @@ def left_out_residual(features: Tensor, prototypes: Tensor, left: LeftOut) -> tu
         nearest = without[picture] if chosen == own[picture] else prototypes[chosen]
         torch.sub(features[picture], nearest, out=residual[picture]).square_()
     return residual, index
+
+
+def grown(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Enlarge float32 [N, h, w] to [N, *size], bilinear."""
+    larger = functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)
+    return larger[:, 0]
 
 
 def _gap(feature: Tensor, other: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from engines.engine import Pixels, Scores, check_frames
 from trainer.networks.backbones import Backbone, Features
 from trainer.networks.image_score import share_score
+from trainer.networks.residual import grown
 
 MAX_BATCH = 8
 
@@ -72,9 +72,3 @@ def encoded(backbone: Backbone, pixels: NDArray[np.uint8]) -> Iterator[Features]
     for start in range(0, len(pixels), MAX_BATCH):
         with torch.inference_mode():
             yield encode(backbone, pixels[start : start + MAX_BATCH])
-
-
-def grown(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Enlarge float32 [N, h, w] to [N, *size], bilinear."""
-    larger = functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)
-    return larger[:, 0]

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from engines.engine import Pixels, Scores, check_frames
 from trainer.networks.backbones import Backbone, Features
-from trainer.results.baselines import MAX_BATCH, encode, encoded, grown
+from trainer.networks.residual import grown
+from trainer.results.baselines import MAX_BATCH, encode, encoded
 
 BANK_SHARE = 0.01  # of the normal patches
 NEIGHBOURS = 9  # of the nearest in the bank, whose distances weigh the picture's score
