@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from engines.cost import batch_sizes, measure_cost, measure_gain
-from engines.engine import Engine, Floats, Pixels
+from engines.engine import Engine, Floats, Pixels, Scores
 from engines.errors import AdmissionError, PictureError
 from engines.machine import machine_name, peak_memory_mb
 from engines.manifest import (
@@ -30,9 +30,11 @@ from engines.manifest import (
 )
 from engines.open import Backend, open_engine
 from engines.pictures import PICTURE_SUFFIXES, read_picture, resize_picture
+from engines.summary import summarise, summary_of
 
 SYNTHETIC_FRAMES = 16
 COST_BUDGET_S = 20.0
+SUMMARY_TOLERANCE = 1e-3  # TensorRT may multiply in TF32, with 10 bits of fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,7 @@ def _answer(engine: Engine, frames: Pixels) -> _Answers:
     )
     for place in range(len(frames)):
         scores = engine.score(frames[place : place + 1])
+        _check_summary(scores)
         answers.score[place] = scores.score[0]
         answers.maps[place] = scores.maps[0]
     for name, values in (("score", answers.score), ("map", answers.maps)):
@@ -246,6 +249,17 @@ def _answer(engine: Engine, frames: Pixels) -> _Answers:
     return answers
 
 
+def _check_summary(scores: Scores) -> None:
+    """Raise AdmissionError where an engine sums maps up otherwise than the line would."""
+    own, ours = summary_of(scores), summarise(scores.maps)
+    apart = max(np.abs(own.peak - ours.peak).max(), np.abs(own.cells - ours.cells).max())
+    if apart > SUMMARY_TOLERANCE:
+        raise AdmissionError(
+            f"the plan's highest value or means of a map are {apart:.3g} from the map itself, "
+            f"{SUMMARY_TOLERANCE:g} is allowed: build it again, with --precision fp32 if need be"
+        )
+
+
 def _slot_drift(engine: Engine, frames: Pixels, alone: _Answers) -> tuple[float, float]:
     """Find how far a frame's answer moves with its slot, its neighbours and the batch size."""
     most = engine.max_batch
@@ -254,6 +268,7 @@ def _slot_drift(engine: Engine, frames: Pixels, alone: _Answers) -> tuple[float,
         for shift in (0, 1):
             order = (np.arange(count) + shift) % len(frames)
             scores = engine.score(frames[order])
+            _check_summary(scores)
             apart = _difference(
                 _Answers(scores.score, scores.maps), _Answers(alone.score[order], alone.maps[order])
             )

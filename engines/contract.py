@@ -5,17 +5,24 @@ score     float32  [N]           out, raw
 map       float32  [N, H, W]     out, 0..1
 nearest   int32    [N, S]        out, where the network has prototypes (S scales)
 distance  float32  [N, S]        out, together with nearest
+
+A plan sums its maps up on the GPU (engines.summary), so that they can stay there:
+
+peak      float32  [N]           out, highest value of each map
+cells     float32  [N, 4, 4]     out, its means over a grid
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from engines.engine import Floats, Indices, Scores
 from engines.errors import ManifestError
 from engines.manifest import Manifest
+from engines.summary import GRID
 
 Dims = tuple[int | None, ...]  # None where the size is open
 
@@ -24,6 +31,10 @@ SCORE = "score"
 MAP = "map"
 NEAREST = "nearest"
 DISTANCE = "distance"
+PEAK = "peak"
+CELLS = "cells"
+
+_PLANS = ("tensorrt", "tensorrt_rtx")  # formats
 
 # The key that every tensor kept in a file of its own must have (onnx.proto, TensorProto field 13).
 _EXTERNAL_KEY = b"\x0a\x08location"
@@ -66,12 +77,17 @@ def check_contract(inputs: Sequence[Port], outputs: Sequence[Port], manifest: Ma
         ManifestError: a tensor is missing, unknown, or of another type or shape.
     """
     size = (manifest.height, manifest.width)
+    in_plan = {PEAK, CELLS} if manifest.format in _PLANS else set()
+    needed = {SCORE, MAP} | in_plan
     _check_names("input", inputs, needed={FRAMES}, known={FRAMES})
-    _check_names("output", outputs, needed={SCORE, MAP}, known={SCORE, MAP, NEAREST, DISTANCE})
+    _check_names("output", outputs, needed=needed, known=needed | {NEAREST, DISTANCE})
     ports = {port.name: port for port in (*inputs, *outputs)}
     _check_port(ports[FRAMES], "uint8", (None, *size, 3))
     _check_port(ports[SCORE], "float32", (None,))
     _check_port(ports[MAP], "float32", (None, *size))
+    if in_plan:
+        _check_port(ports[PEAK], "float32", (None,))
+        _check_port(ports[CELLS], "float32", (None, GRID, GRID))
     if NEAREST not in ports and DISTANCE not in ports:
         return 0
     if NEAREST not in ports or DISTANCE not in ports:
@@ -84,7 +100,7 @@ def _check_names(kind: str, ports: Sequence[Port], needed: set[str], known: set[
     if missing := needed - names:
         raise ManifestError(
             f"graph has no {kind} {_listed(missing)} (it has {_listed(names) or 'none'}): "
-            "export it with this project's trainer-train"
+            "export it with this project's trainer-train, and build a plan with its engine-build"
         )
     if unknown := names - known:
         raise ManifestError(f"graph has an unknown {kind} {_listed(unknown)}: leave it out")
@@ -122,22 +138,20 @@ def _scales(nearest: Port, distance: Port) -> int:
 def allocate_scores(manifest: Manifest, scales: int) -> Scores:
     """Make the arrays that an engine's results go to, for its largest batch."""
     most = manifest.max_batch
+    in_plan = manifest.format in _PLANS
     return Scores(
         score=np.empty(most, np.float32),
         maps=np.empty((most, manifest.height, manifest.width), np.float32),
         nearest=np.empty((most, scales), np.int32) if scales else None,
         distance=np.empty((most, scales), np.float32) if scales else None,
+        peak=np.empty(most, np.float32) if in_plan else None,
+        cells=np.empty((most, GRID, GRID), np.float32) if in_plan else None,
     )
 
 
 def first_rows(scores: Scores, count: int) -> Scores:
     """View the first `count` rows of every array."""
-    return Scores(
-        scores.score[:count],
-        scores.maps[:count],
-        None if scores.nearest is None else scores.nearest[:count],
-        None if scores.distance is None else scores.distance[:count],
-    )
+    return scores_by_name({name: array[:count] for name, array in outputs_by_name(scores).items()})
 
 
 def outputs_by_name(scores: Scores) -> dict[str, Floats | Indices]:
@@ -145,4 +159,18 @@ def outputs_by_name(scores: Scores) -> dict[str, Floats | Indices]:
     outputs: dict[str, Floats | Indices] = {SCORE: scores.score, MAP: scores.maps}
     if scores.nearest is not None and scores.distance is not None:
         outputs |= {NEAREST: scores.nearest, DISTANCE: scores.distance}
+    if scores.peak is not None and scores.cells is not None:
+        outputs |= {PEAK: scores.peak, CELLS: scores.cells}
     return outputs
+
+
+def scores_by_name(outputs: dict[str, Any]) -> Scores:
+    """Undo `outputs_by_name`."""
+    return Scores(
+        score=outputs[SCORE],
+        maps=outputs[MAP],
+        nearest=outputs.get(NEAREST),
+        distance=outputs.get(DISTANCE),
+        peak=outputs.get(PEAK),
+        cells=outputs.get(CELLS),
+    )

@@ -1,5 +1,6 @@
 """The Engine protocol: all that a worker knows of a network and the machine that runs it."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,8 @@ Pixels = NDArray[np.uint8]  # [N, H, W, 3], RGB
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int32]
 
+ALL_MAPS = -math.inf  # below every value of a map
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
@@ -21,6 +24,8 @@ class Scores:
     maps: Floats  # [N, H, W], 0..1
     nearest: Indices | None = None  # [N, S], nearest prototype per scale
     distance: Floats | None = None  # [N, S], its distance
+    peak: Floats | None = None  # [N], highest value of each map, where the engine looked for it
+    cells: Floats | None = None  # [N, GRID, GRID], means of each map; together with peak
 
 
 class Engine(Protocol):
@@ -36,10 +41,15 @@ class Engine(Protocol):
         """(height, width) in pixels that every frame must have."""
         ...
 
-    def score(self, frames: Pixels) -> Scores:
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
         """Score `frames`, uint8 [N, H, W, 3] RGB with 1 <= N <= max_batch.
 
         The arrays returned are valid until the next call, which may reuse them.
+
+        Args:
+            frames: what to score.
+            maps_above: 0..1; the map of a frame that has no value above it is not needed. An engine
+                that gives `peak` may leave anything in its place.
 
         Raises:
             ShapeError: the frames do not fit the engine.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engines.engine import Floats, Pixels, Scores, check_frames
+from engines.engine import ALL_MAPS, Floats, Pixels, Scores, check_frames
 from engines.errors import ManifestError, ScoringError
 from engines.manifest import (
     Manifest,
@@ -87,13 +87,14 @@ class FixedEngine:
         """(height, width) in pixels that every frame must have."""
         return self._size
 
-    def score(self, frames: Pixels) -> Scores:
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
         """Score `frames`, uint8 [N, H, W, 3]: `fixed_scores`, and its grid, enlarged, as the map.
 
         Raises:
             ShapeError: the frames do not fit the engine.
             ScoringError: this is a call that the file wants to fail.
         """
+        del maps_above  # every map is in the host's memory anyway
         check_frames(frames, self._size, self._max_batch)
         plan = self._plan
         self._calls += 1

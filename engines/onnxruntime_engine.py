@@ -16,7 +16,7 @@ from engines.contract import (
     outputs_by_name,
     read_graph,
 )
-from engines.engine import Pixels, Scores, check_frames
+from engines.engine import ALL_MAPS, Pixels, Scores, check_frames
 from engines.errors import BackendError, ScoringError
 from engines.manifest import Manifest
 
@@ -71,13 +71,14 @@ class OnnxRuntimeEngine:
             return f"onnxruntime {version} cpu, {self._threads} threads"
         return f"onnxruntime {version} cuda:{self._cuda_index}"
 
-    def score(self, frames: Pixels) -> Scores:
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
         """Score `frames`, uint8 [N, H, W, 3]; the arrays returned are reused by the next call.
 
         Raises:
             ShapeError: the frames do not fit the engine.
             ScoringError: ONNX Runtime failed; where memory ran out it says which batch may fit.
         """
+        del maps_above  # every map is in the host's memory anyway
         check_frames(frames, self._size, self._max_batch)
         if self._scores is None:
             raise ScoringError("this engine is closed")

@@ -22,7 +22,7 @@ from engines.contract import (
     outputs_by_name,
     read_graph,
 )
-from engines.engine import Pixels, Scores, check_frames
+from engines.engine import ALL_MAPS, Pixels, Scores, check_frames
 from engines.errors import BackendError, ManifestError, ScoringError
 from engines.manifest import Manifest
 from engines.openvino_file import unpack_network
@@ -110,13 +110,14 @@ class OpenVinoEngine:
         """(height, width) in pixels that every frame must have."""
         return self._size
 
-    def score(self, frames: Pixels) -> Scores:
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
         """Score `frames`, uint8 [N, H, W, 3]; the arrays returned are reused by the next call.
 
         Raises:
             ShapeError: the frames do not fit the engine.
             ScoringError: OpenVINO failed.
         """
+        del maps_above  # every map is in the host's memory anyway
         check_frames(frames, self._size, self._max_batch)
         if self._scores is None:
             raise ScoringError("this engine is closed")

@@ -8,6 +8,9 @@ A small batch takes the GPU less time than it takes the host to start its kernel
 they are started as one CUDA graph: TensorRT-RTX records those by itself; with TensorRT each size
 up to `MOST_GRAPHED` gets an execution context of its own, as a graph must not outlive a change of
 its context's shape. Contexts of a lane share memory: they never run at the same time.
+
+A plan sums its maps up (engines.summary). Only those that are asked for leave the GPU, after what
+is said of all: a line asks for the few that have a pixel above its threshold.
 """
 
 import logging
@@ -19,17 +22,15 @@ from typing import Any
 import numpy as np
 
 from engines.contract import (
-    DISTANCE,
     FRAMES,
     MAP,
-    NEAREST,
-    SCORE,
     allocate_scores,
     first_rows,
     outputs_by_name,
+    scores_by_name,
 )
 from engines.cuda_graph import CudaGraph, GraphError
-from engines.engine import Pixels, Scores, check_frames
+from engines.engine import ALL_MAPS, Pixels, Scores, check_frames
 from engines.errors import BackendError, ScoringError
 from engines.loaded_plan import Plan
 
@@ -95,8 +96,10 @@ class TensorRtEngine:
         """(height, width) in pixels that every frame must have."""
         return self._size
 
-    def score(self, frames: Pixels) -> Scores:
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
         """Score `frames`, uint8 [N, H, W, 3]; the arrays returned are reused by the next call.
+
+        Of maps without a value above `maps_above`, an earlier call's is left in their place.
 
         Raises:
             ShapeError: the frames do not fit the engine.
@@ -115,9 +118,11 @@ class TensorRtEngine:
                     self._shape(self._execution, count)
                     self._enqueue(self._execution, count)
                 self._stream.synchronize()
+                scores = first_rows(self._scores, count)
+                self._fetch_maps(scores, maps_above)
         except (self._plan.cuda.Error, GraphError) as error:
             raise ScoringError(f"the GPU failed on {count} frames: {error}") from error
-        return first_rows(self._scores, count)
+        return scores
 
     def close(self) -> None:
         """Free everything; the engine is of no use afterwards."""
@@ -149,7 +154,7 @@ class TensorRtEngine:
             name: cuda.pagelocked_empty_like(array)
             for name, array in outputs_by_name(pageable).items()
         }
-        self._scores = Scores(locked[SCORE], locked[MAP], locked.get(NEAREST), locked.get(DISTANCE))
+        self._scores = scores_by_name(locked)
         self._stream = cuda.Stream(_NON_BLOCKING)
         for name, array in {FRAMES: self._frames, **locked}.items():
             self._device[name] = cuda.mem_alloc(array.nbytes)
@@ -214,14 +219,27 @@ class TensorRtEngine:
             raise ScoringError(f"TensorRT refused a batch of {count} frames")
 
     def _enqueue(self, context: Any, count: int) -> None:  # noqa: ANN401
-        """Copy in, infer, copy out, all on one stream."""
+        """Copy in, infer, copy out all but the maps, on one stream."""
         cuda, stream = self._plan.cuda, self._stream
         cuda.memcpy_htod_async(self._device[FRAMES], self._frames[:count], stream)
         if not context.execute_async_v3(stream.handle):
             raise ScoringError(f"TensorRT refused a batch of {count} frames")
         assert self._scores is not None  # noqa: S101  # not closed
         for name, array in outputs_by_name(first_rows(self._scores, count)).items():
-            cuda.memcpy_dtoh_async(array, self._device[name], stream)
+            if name != MAP:
+                cuda.memcpy_dtoh_async(array, self._device[name], stream)
+
+    def _fetch_maps(self, scores: Scores, above: float) -> None:
+        """Copy the maps of the frames that have a value above this, and wait for them."""
+        assert scores.peak is not None  # noqa: S101  # of a plan
+        wanted = np.flatnonzero(~(scores.peak <= above))  # a peak that is no number is wanted, too
+        if not wanted.size:
+            return
+        for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1):
+            maps = scores.maps[run[0] : run[-1] + 1]
+            first = int(self._device[MAP]) + int(run[0]) * maps[0].nbytes
+            self._plan.cuda.memcpy_dtoh_async(maps, first, self._stream)
+        self._stream.synchronize()
 
 
 def open_lanes(plan: Plan) -> list[TensorRtEngine]:

@@ -11,7 +11,6 @@ from engines.engine import Floats
 from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
 from pipeline.wire import MAX_REGIONS
 
-GRID = 4  # cells on each side of the map, whose means travel with the verdict
 _CONNECTIVITY = 8
 
 
@@ -28,7 +27,8 @@ class Row:
     """What an engine says of one frame of a batch."""
 
     score: float
-    anomaly_map: Floats  # [H, W], 0..1
+    anomaly_map: Floats | None  # [H, W], 0..1; None: no value of it is above the pixel threshold
+    cells: tuple[float, ...] = ()  # means of the map over a coarse grid, row by row
     nearest: tuple[int, ...] = ()
     distance: tuple[float, ...] = ()
 
@@ -56,14 +56,13 @@ def judge(
 
     Args:
         row: what the engine said.
-        limits: the thresholds in force.
+        limits: the thresholds; the pixel's is the one by which maps were left out.
         mm_per_pixel: (vertical, horizontal), where calibrated.
         engine: who said it.
         timings: where the time went.
         worker: which process.
     """
-    mask = row.anomaly_map > limits.pixel
-    regions = find_regions(row.anomaly_map, mask, mm_per_pixel)
+    mask, regions = _marked(row.anomaly_map, limits.pixel, mm_per_pixel)
     return Judgement(
         judged=Decision.NG if row.score > limits.image else Decision.OK,
         score=row.score,
@@ -71,20 +70,25 @@ def judge(
         threshold=limits.image,
         pixel_threshold=limits.pixel,
         regions=regions,
-        mask=mask if regions else None,
+        mask=mask,
         engine=engine,
         timings=timings,
         worker=worker,
         nearest=row.nearest,
         distance=row.distance,
-        cells=average_cells(row.anomaly_map),
+        cells=row.cells,
     )
 
 
-def average_cells(anomaly_map: Floats) -> tuple[float, ...]:
-    """Average a map [H, W] over each cell of a coarse grid, row by row."""
-    cells = cv2.resize(anomaly_map, (GRID, GRID), interpolation=cv2.INTER_AREA)
-    return tuple(np.asarray(cells, np.float64).ravel().tolist())
+def _marked(
+    anomaly_map: Floats | None, threshold: float, mm_per_pixel: tuple[float, float] | None
+) -> tuple[NDArray[np.bool_] | None, tuple[Region, ...]]:
+    """Give mask and regions, where there are any."""
+    if anomaly_map is None:
+        return None, ()
+    mask = anomaly_map > threshold
+    regions = find_regions(anomaly_map, mask, mm_per_pixel)
+    return (mask if regions else None), regions
 
 
 def find_regions(

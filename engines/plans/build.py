@@ -22,6 +22,7 @@ from engines.manifest import Manifest, read_manifest, write_atomic, write_manife
 from engines.plans.backend import SUFFIX, PlanBackend, kernel_path, loadable_libraries
 from engines.plans.build_process import THIS_GPU, Request
 from engines.plans.half import halved
+from engines.plans.summarised import summarised
 from engines.residual.compile_kernel import compile_kernel, find_nvcc
 from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN, INPUTS, VERSION
@@ -74,6 +75,7 @@ def build_plan(
     plugins = check_nodes(model, source.name, manifest.model)
     if options.precision == "fp16":
         model = halved(model)
+    model = summarised(model, (manifest.height, manifest.width))
     with tempfile.TemporaryDirectory(prefix="plan-") as name:
         folder = Path(name)
         kernel = _compiled(options.kernels or folder, architecture, on_phase) if plugins else b""

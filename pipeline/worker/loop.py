@@ -85,7 +85,7 @@ class Worker:
         lanes = in_force.serving.lanes
         intake = Intake(post, lanes[0].input_size, options.max_deliveries)
         self._keeper = Keeper(post, intake, self._report, self._look)
-        self._writer = Writer(post, in_force, self.limits_of)
+        self._writer = Writer(post, in_force)
         self._scorers = [
             Scorer(post, in_force, lane, options.batch_wait_ms, self._writer, self.limits_of)
             for lane in range(len(lanes))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pipeline.frames import Reason
-from pipeline.judge import Row
+from pipeline.judge import Limits, Row
 from pipeline.streams.work import Entry
 from pipeline.worker.serving import Serving
 from pipeline.worker.tray import Held
@@ -20,6 +20,7 @@ class Scored:
     started_ns: int  # UTC
     inference_ms: float
     serving: Serving  # whose engine it was
+    limits: Limits  # in force when it was scored
 
 
 @dataclass(frozen=True, slots=True)

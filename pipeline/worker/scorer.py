@@ -4,12 +4,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from engines.cost import CostCurve
 from engines.engine import Floats, Pixels, Scores
 from engines.errors import EngineError, ScoringError
+from engines.summary import Summary, summary_of
 from pipeline.batching import NS_PER_MS, Plan, Waiting, plan_batch
 from pipeline.frames import Reason
 from pipeline.judge import Limits, Row
@@ -111,32 +113,28 @@ class Scorer:
 
     def _score(self, batch: list[Held]) -> None:
         frames = self._gathered(batch)
+        limits = self._limits(self._serving)
         started_ns = time.time_ns()
         try:
-            scores, took_ms = self._timed(frames)
-            check_numbers(scores)
+            scores, took_ms = self._timed(frames, limits)
+            summary = checked_summary(scores)
         except EngineError as error:
             self._failed(batch, error)
             return
         self._failures = 0
         self._learn_pace(len(batch), took_ms)
-        scored = self._hand_over(batch, scores, started_ns, took_ms)
+        rows = _rows(scores, summary, limits)
+        scored = Scored(batch, rows, started_ns, took_ms, self._serving, limits)
+        self._hand_over(scored)
         if (shadow := self._in_force.shadow) is not None:
-            shadow.offer(batch, scored.rows, self._limits(self._serving))
+            shadow.offer(batch, rows, limits)
 
-    def _hand_over(
-        self, batch: list[Held], scores: Scores, started_ns: int, took_ms: float
-    ) -> Scored:
+    def _hand_over(self, scored: Scored) -> None:
         """Publish in this thread where nothing else waits for it, else leave it to the writer."""
-        if self._tray.is_empty():
-            rows = _rows(scores, scores.maps)
-            scored = Scored(batch, rows, started_ns, took_ms, self._serving)
-            if self._writer.publish_at_once(scored):
-                return scored
-        rows = _rows(scores, scores.maps.copy())  # the engine reuses its arrays
-        scored = Scored(batch, rows, started_ns, took_ms, self._serving)
-        self._outbox.put(scored)
-        return scored
+        if self._tray.is_empty() and self._writer.publish_at_once(scored):
+            return
+        own = [replace(row, anomaly_map=_copied(row.anomaly_map)) for row in scored.rows]
+        self._outbox.put(replace(scored, rows=own))  # the engine reuses its arrays
 
     def _gathered(self, batch: list[Held]) -> Pixels:
         """Lay the frames of a batch side by side; one alone needs no copy."""
@@ -152,10 +150,11 @@ class Scorer:
     def _room_for(self, batch: int) -> Pixels:
         return np.empty((batch, *self._serving.lanes[0].input_size, 3), np.uint8)
 
-    def _timed(self, frames: Pixels) -> tuple[Scores, float]:
+    def _timed(self, frames: Pixels, limits: Limits) -> tuple[Scores, float]:
         self._busy_since_s = began_s = time.monotonic()
         try:
-            return self._serving.lanes[self._lane].score(frames), (time.monotonic() - began_s) * 1e3
+            scores = self._serving.lanes[self._lane].score(frames, maps_above=limits.pixel)
+            return scores, (time.monotonic() - began_s) * 1e3
         finally:
             self._busy_since_s = None
 
@@ -181,30 +180,42 @@ class Scorer:
         self._pace = max(self._pace * PACE_EASED, PACE_LEAST)
 
 
-def check_numbers(scores: Scores) -> None:
-    """Refuse what is no number: it is above no threshold, so the part would pass as OK.
+def checked_summary(scores: Scores) -> Summary:
+    """Sum maps up, and refuse what is no number: above no threshold, the part would pass as OK.
 
     Raises:
         ScoringError: a score, map or distance is infinite or no number.
     """
     distance = scores.score if scores.distance is None else scores.distance
-    highest = scores.maps.max(initial=0.0)  # a quarter of the time of a look at each: NaN spreads
-    if not (np.isfinite(scores.score).all() & np.isfinite(distance).all() & np.isfinite(highest)):
+    summary = summary_of(scores)
+    if not all(
+        np.isfinite(values).all()
+        for values in (scores.score, distance, summary.peak, summary.cells)
+    ):
         raise ScoringError("a score, map or distance is no number: prove it with engine-admit")
+    return summary
 
 
-def _rows(scores: Scores, maps: Floats) -> list[Row]:
+def _rows(scores: Scores, summary: Summary, limits: Limits) -> list[Row]:
+    """Take a batch apart; maps are those of the engine, and only those that have a mask."""
+    marked = summary.peak > limits.pixel
+    cells = summary.cells.reshape(len(marked), -1).tolist()
     nearest = scores.nearest.tolist() if scores.nearest is not None else None
     distance = scores.distance.tolist() if scores.distance is not None else None
     return [
         Row(
             float(score),
-            maps[index],
+            scores.maps[index] if marked[index] else None,
+            tuple(cells[index]),
             tuple(nearest[index]) if nearest else (),
             tuple(distance[index]) if distance else (),
         )
         for index, score in enumerate(scores.score)
     ]
+
+
+def _copied(anomaly_map: Floats | None) -> Floats | None:
+    return None if anomaly_map is None else anomaly_map.copy()
 
 
 def worst_case_s(curve: CostCurve, max_batch: int) -> float:

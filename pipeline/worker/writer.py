@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pipeline.errors import ConnectionLost, RedisFull
 from pipeline.frames import Judgement, Reason, Timings
-from pipeline.judge import Limits, Row, judge
+from pipeline.judge import Row, judge
 from pipeline.streams.work import Answer, Entry
 from pipeline.wire import encode_judgement
 from pipeline.worker.outbox import Refused, Scored
@@ -28,10 +28,9 @@ _NS_PER_MS = 1e6
 class Writer:
     """Publishes every answer, and lets go of the frame only then."""
 
-    def __init__(self, post: Post, in_force: InForce, limits: Callable[[Serving], Limits]) -> None:
+    def __init__(self, post: Post, in_force: InForce) -> None:
         self._post = post
         self._telemetry = post.telemetry
-        self._limits = limits
         self._in_force = in_force
         self._published_ms = FIRST_PUBLISH_MS
         self._turn = threading.Lock()
@@ -63,9 +62,8 @@ class Writer:
         return PUBLISH_RESERVE * self._published_ms
 
     def _publish_scored(self, scored: Scored, send: Send) -> None:
-        limits = self._limits(scored.serving)
         judgements = [
-            self._judge(held, row, scored, limits)
+            self._judge(held, row, scored)
             for held, row in zip(scored.batch, scored.rows, strict=True)
         ]
         answers = [
@@ -94,7 +92,7 @@ class Writer:
             for held, judgement, word in zip(scored.batch, judgements, said, strict=True):
                 self._post.archivist.offer(held, word, judgement)
 
-    def _judge(self, held: Held, row: Row, scored: Scored, limits: Limits) -> Judgement:
+    def _judge(self, held: Held, row: Row, scored: Scored) -> Judgement:
         arrived_ns = held.waiting.arrived_ns
         timings = Timings(
             transport_ms=(arrived_ns - held.head.meta.captured_ns) / _NS_PER_MS,
@@ -104,7 +102,7 @@ class Writer:
         )
         return judge(
             row,
-            limits,
+            scored.limits,
             held.head.meta.mm_per_pixel,
             scored.serving.name,
             timings,

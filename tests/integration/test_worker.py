@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from engines.cost import CostCurve
-from engines.engine import Pixels, Scores, check_frames
+from engines.engine import ALL_MAPS, Pixels, Scores, check_frames
 from engines.errors import ScoringError
 from engines.manifest import CostPoint, Manifest, Thresholds
+from engines.summary import summarise
 from pipeline.codecs import Codec, encode_pixels
 from pipeline.drift import LEARN_FRAMES
 from pipeline.frames import Decision, EngineName, FrameMeta, Reason, Verdict
@@ -76,7 +77,7 @@ class ProbeEngine:
         self.free = threading.Event()
         self.free.set()
 
-    def score(self, frames: Pixels) -> Scores:
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
         check_frames(frames, self.input_size, self.max_batch)
         self.batches.append(len(frames))
         assert self.free.wait(WAIT_S)
@@ -84,7 +85,9 @@ class ProbeEngine:
             raise ScoringError("a cursed frame")
         maps = frames[..., 1].astype(np.float32) / 255
         maps[frames[..., 0] == OVERFLOWING] = np.nan
-        return Scores(maps.mean(axis=(1, 2)), maps)
+        summary, score = summarise(maps), maps.mean(axis=(1, 2))
+        maps[summary.peak <= maps_above] = np.nan  # who looks at them all the same fails
+        return Scores(score, maps, peak=summary.peak, cells=summary.cells)
 
     def close(self) -> None:
         self.free.set()

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from engines.contract import DISTANCE, FRAMES, MAP, NEAREST, SCORE
+from engines.contract import CELLS, DISTANCE, FRAMES, MAP, NEAREST, PEAK, SCORE
 from engines.fixed_engine import fixed_scores
+from engines.summary import GRID, summarise
 
 SCALES = 3
 CONTEXT_BYTES = 1000  # that TensorRT takes for an execution context
+_FAR = 1 << 30  # from one piece of memory to the next
 
 
 class FakeCudaError(Exception):
@@ -32,7 +34,7 @@ class FakeMemoryError(FakeCudaError):
 
 @dataclass
 class FakeMemory:
-    """A piece of the GPU's memory; its address is its number."""
+    """A piece of the GPU's memory."""
 
     gpu: "FakeGpu"
     address: int
@@ -94,7 +96,7 @@ class FakeGpu:
         self.retained = 0  # times that the context was taken
         self.recording = False
         self.pinned: list[weakref.ref[np.ndarray]] = []  # page-locked arrays
-        self.addresses = 0  # given so far
+        self.addresses = 0  # the latest that was given
 
     def check_current(self, what: str) -> None:
         assert self.depth == 1, f"{what} without the GPU's context"
@@ -137,7 +139,7 @@ class FakeGpu:
 
     def mem_alloc(self, size: int) -> FakeMemory:
         self._take()
-        self.addresses += 1
+        self.addresses += _FAR
         self.memory[self.addresses] = FakeMemory(self, self.addresses, bytearray(size))
         return self.memory[self.addresses]
 
@@ -158,13 +160,18 @@ class FakeGpu:
 
         stream.enqueue(copy)
 
-    def memcpy_dtoh_async(self, array: np.ndarray, memory: FakeMemory, stream: FakeStream) -> None:
+    def memcpy_dtoh_async(
+        self, array: np.ndarray, source: FakeMemory | int, stream: FakeStream
+    ) -> None:
         self.check_current("a copy")
         self.check_pinned(array)
         self.note(f"out {array.nbytes}")
+        offset = int(source) % _FAR
+        memory = self.memory[int(source) - offset]
+        assert offset + array.nbytes <= len(memory.content), "a copy of what lies behind"
 
         def copy() -> None:
-            flat = np.frombuffer(memory.content[: array.nbytes], array.dtype)
+            flat = np.frombuffer(memory.content, array.dtype, array.size, offset)
             array[...] = flat.reshape(array.shape)
 
         stream.enqueue(copy)
@@ -187,7 +194,9 @@ def answers(frames: np.ndarray) -> dict[str, np.ndarray]:
     nearest = np.rint(scores[:, None] * [10, 20, 30]).astype(np.int32)
     distance = np.asarray(scores[:, None] + np.arange(SCALES), np.float32)
     maps = frames[..., 1].astype(np.float32) / 255
-    return {SCORE: scores, MAP: maps, NEAREST: nearest, DISTANCE: distance}
+    said = {SCORE: scores, MAP: maps, NEAREST: nearest, DISTANCE: distance}
+    summary = summarise(maps)
+    return said | {PEAK: summary.peak, CELLS: summary.cells}
 
 
 class FakeExecution:
@@ -434,6 +443,8 @@ class FakeTensorRt:
             MAP: (-1, *size),
             NEAREST: (-1, SCALES),
             DISTANCE: (-1, SCALES),
+            PEAK: (-1,),
+            CELLS: (-1, GRID, GRID),
         }
         self.plans: list[weakref.ref[FakePlan]] = []
         self.plugins: list[Any] = []  # made for plans that were read

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.cost import CostCurve
-from engines.engine import Pixels, Scores
+from engines.engine import ALL_MAPS, Pixels, Scores
 from engines.errors import EngineError, ScoringError
 from engines.manifest import CostPoint, Thresholds
 from pipeline.errors import ConnectionLost
@@ -35,7 +35,8 @@ class FlatEngine:
         self.calls = 0
         self.closed = False
 
-    def score(self, frames: Pixels) -> Scores:
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
+        del maps_above
         self.calls += 1
         if self.failing:
             raise ScoringError("gone")

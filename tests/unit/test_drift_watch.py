@@ -9,7 +9,6 @@ from rich.console import Console
 from pipeline.control import _drift_table
 from pipeline.drift import LEARN_FRAMES, Standing, State
 from pipeline.frames import Decision, EngineName, Judgement, Timings
-from pipeline.judge import average_cells
 from pipeline.telemetry import Telemetry
 from pipeline.wire import decode_report, encode_report
 from pipeline.worker.drift_watch import MOST_CAMERAS, DriftWatch
@@ -90,15 +89,6 @@ def test_engine_that_gives_nothing_to_watch_is_not_watched() -> None:
     watch = DriftWatch()
     watch.see("cam", dataclasses.replace(JUDGEMENT, distance=(), cells=()))
     assert watch.standings() == {}
-
-
-def test_cells_are_means_of_the_map_row_by_row() -> None:
-    anomaly_map = np.zeros((30, 42), np.float32)  # cells of 7.5 x 10.5 pixels
-    anomaly_map[:7, -10:] = 1
-    cells = average_cells(anomaly_map)
-    assert len(cells) == 16
-    assert cells[3] == pytest.approx(70 / (7.5 * 10.5), rel=1e-5)
-    assert sum(cells) == pytest.approx(cells[3])
 
 
 def test_metrics_say_where_each_camera_stands() -> None:

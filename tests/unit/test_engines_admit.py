@@ -9,13 +9,16 @@ import pytest
 from onnx import numpy_helper
 from onnx_graphs import neighbour_graph, small_graph, write_graph
 
+from engines import admit as gate
 from engines.admit import TOLERANCES, Runtime, admit, draw_frames, flipped, read_frames
 from engines.cli import AdmitSettings, BenchSettings, run_admit, run_bench
 from engines.command import run_command
+from engines.engine import Scores
 from engines.errors import AdmissionError, EngineError
 from engines.fixed_engine import FixedPlan, write_fixed_engine
 from engines.manifest import Thresholds, read_manifest
 from engines.open import open_engine
+from engines.summary import summarise
 
 SIZE = (31, 33)
 
@@ -128,6 +131,34 @@ def test_an_engine_that_flips_many_decisions_near_the_threshold_is_refused(tmp_p
     assert admission.reasons == [
         f"{admission.unlike} of 16 frames are decided unlike the reference, 1 may be"
     ]
+
+
+class SummingEngine:
+    """Sums its maps up, and is wrong in one place of the second frame."""
+
+    max_batch, input_size = 2, (8, 8)
+
+    def __init__(self, peak: float = 0.0, cell: float = 0.0) -> None:
+        self.peak, self.cell = peak, cell
+
+    def score(self, frames: np.ndarray) -> Scores:
+        maps = frames[..., 1].astype(np.float32) / 255
+        summary = summarise(maps)
+        if len(frames) == 2:
+            summary.peak[1] += self.peak
+            summary.cells[1, 3, 2] += self.cell
+        return Scores(maps.mean(axis=(1, 2)), maps, peak=summary.peak, cells=summary.cells)
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("wrong", [{"peak": 0.002}, {"cell": -0.002}])
+def test_engine_that_sums_its_maps_up_wrongly_is_refused(wrong: dict[str, float]) -> None:
+    frames = draw_frames((8, 8))[2:4]
+    answers = gate._answer(SummingEngine(**wrong), frames)  # right, one at a time
+    assert gate._slot_drift(SummingEngine(), frames, answers) == (0, 0)
+    with pytest.raises(AdmissionError, match=r"are 0.002 from the map itself"):
+        gate._slot_drift(SummingEngine(**wrong), frames, answers)
 
 
 def test_pictures_are_spread_over_the_names_and_resized(pictures: Path) -> None:

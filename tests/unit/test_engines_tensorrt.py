@@ -4,6 +4,7 @@ import threading
 import time
 from pathlib import Path
 
+import gpu_fakes
 import numpy as np
 import pytest
 from gpu_fakes import (
@@ -17,7 +18,7 @@ from gpu_fakes import (
 )
 
 from engines import loaded_plan
-from engines.contract import DISTANCE, MAP, NEAREST, SCORE
+from engines.contract import CELLS, DISTANCE, MAP, NEAREST, PEAK, SCORE
 from engines.cuda_driver import Gpu
 from engines.engine import Scores
 from engines.errors import BackendError, ManifestError, ScoringError, ShapeError
@@ -25,12 +26,15 @@ from engines.loaded_plan import Plan
 from engines.manifest import Manifest, Thresholds
 from engines.plan_device import PlanDevice
 from engines.plans.plugin import PlanPlugins
+from engines.summary import GRID
 from engines.tensorrt_engine import LANES, MOST_GRAPHED, TensorRtEngine, open_lanes
 
 SIZE = (4, 6)
 MOST = 5
-ALLOCATIONS = 11  # of a lane: five page-locked, six on the GPU
-LANE_BYTES = MOST * (4 * 6 * 3 + 4 + 4 * 6 * 4 + 2 * 4 * SCALES) + CONTEXT_BYTES
+ALLOCATIONS = 15  # of a lane: seven page-locked, eight on the GPU
+MAP_BYTES = 4 * 6 * 4
+SAID_BYTES = (4, 4 * SCALES, 4 * SCALES, 4, 4 * GRID * GRID)  # of a frame, beside its map
+LANE_BYTES = MOST * (4 * 6 * 3 + MAP_BYTES + sum(SAID_BYTES)) + CONTEXT_BYTES
 
 
 def manifest(max_batch: int = MOST) -> Manifest:
@@ -85,6 +89,8 @@ def assert_right(scores: Scores, frames: np.ndarray) -> None:
     np.testing.assert_array_equal(scores.maps, wanted[MAP])
     np.testing.assert_array_equal(scores.nearest, wanted[NEAREST])
     np.testing.assert_array_equal(scores.distance, wanted[DISTANCE])
+    np.testing.assert_array_equal(scores.peak, wanted[PEAK])
+    np.testing.assert_array_equal(scores.cells, wanted[CELLS])
 
 
 def assert_all_given_back(gpu: FakeGpu, trt: FakeTensorRt) -> None:
@@ -124,10 +130,54 @@ def test_copies_surround_the_inference_and_only_the_end_waits(
     plan: Plan, gpu: FakeGpu, rng: np.random.Generator
 ) -> None:
     engine = TensorRtEngine(plan)
-    engine.score(batch(rng, 3))
-    copied = [f"out {3 * 4}", f"out {3 * 4 * 6 * 4}", *[f"out {3 * SCALES * 4}"] * 2]
+    engine.score(batch(rng, 3), maps_above=1.0)
+    copied = [f"out {3 * size}" for size in SAID_BYTES]
     assert gpu.events == ["in 3", "infer 3", *copied, "synchronise"]
     engine.close()
+
+
+def test_only_maps_with_a_value_above_the_threshold_leave_the_gpu(
+    plan: Plan, gpu: FakeGpu, rng: np.random.Generator
+) -> None:
+    engine = TensorRtEngine(plan)
+    frames = np.minimum(batch(rng, MOST), 127)
+    frames[0, 1, 2, 1] = frames[2:4, 3, 5, 1] = 200
+    frames[4, 0, 0, 1] = 128  # its map's peak is at the threshold
+    engine.score(frames[::-1])
+    before = engine._scores.maps.copy()
+    gpu.events.clear()
+    scores = engine.score(frames, maps_above=float(np.float32(128 / 255)))
+    assert gpu.events[-4:] == [
+        "synchronise",
+        f"out {MAP_BYTES}",
+        f"out {2 * MAP_BYTES}",
+        "synchronise",
+    ]
+    np.testing.assert_array_equal(scores.maps[[0, 2, 3]], answers(frames)[MAP][[0, 2, 3]])
+    np.testing.assert_array_equal(scores.maps[[1, 4]], before[[1, 4]])
+    del scores  # page-locked memory of the engine
+    engine.close()
+
+
+def test_map_whose_peak_is_no_number_is_looked_at(
+    plan: Plan, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TensorRtEngine(plan)
+    frames = batch(rng, 2)
+    engine.score(frames[::-1])
+    nan = {PEAK: np.full(2, np.nan, np.float32)}
+    monkeypatch.setattr(gpu_fakes, "answers", lambda frames: answers(frames) | nan)
+    np.testing.assert_array_equal(engine.score(frames, maps_above=1.0).maps, answers(frames)[MAP])
+    engine.close()
+
+
+def test_plan_that_does_not_sum_its_maps_up_is_to_be_built_again(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt
+) -> None:
+    del trt.shapes[PEAK]
+    with pytest.raises(ManifestError, match=r"no output 'peak' .* build a plan with its engine-bu"):
+        Plan(path, manifest(), device(gpu, trt))
+    assert_all_given_back(gpu, trt)
 
 
 def test_lanes_disturb_each_other_in_nothing(plan: Plan, rng: np.random.Generator) -> None:
@@ -154,7 +204,7 @@ def test_frames_that_do_not_fit_never_reach_the_gpu(
     engine.close()
 
 
-@pytest.mark.parametrize("failing", ["in 3", "infer 3", f"out {3 * 4 * 6 * 4}", "synchronise"])
+@pytest.mark.parametrize("failing", ["in 3", "infer 3", f"out {3 * MAP_BYTES}", "synchronise"])
 def test_failure_of_the_gpu_is_of_these_frames_only(
     plan: Plan, gpu: FakeGpu, rng: np.random.Generator, failing: str
 ) -> None:
@@ -330,8 +380,9 @@ def test_small_batches_start_as_one_graph_each(
     for count in (3, 1, MOST, 3):
         frames = batch(rng, count)
         gpu.events.clear()
-        assert_right(engine.score(frames), frames)
+        engine.score(frames, maps_above=1.0)
         assert gpu.events == ["launch", "synchronise"]
+        assert_right(engine.score(frames), frames)
     engine.close()
     assert_all_given_back(gpu, trt)
 

@@ -71,3 +71,9 @@ def test_normalised_score_rises_and_is_half_at_the_threshold(
 def test_mask_is_left_out_where_nothing_is_above_the_pixel_threshold() -> None:
     row = Row(0.9, np.full((4, 4), 0.2, np.float32))
     assert judge(row, Limits(0.5, 0.5), None, ENGINE, TIMINGS, "w").mask is None
+
+
+def test_frame_whose_map_was_left_out_has_no_mask_and_keeps_its_cells() -> None:
+    judged = judge(Row(0.9, None, (0.1, 0.2)), Limits(0.5, 0.5), None, ENGINE, TIMINGS, "w")
+    assert (judged.judged, judged.mask, judged.regions) == (Decision.NG, None, ())
+    assert judged.cells == (0.1, 0.2)

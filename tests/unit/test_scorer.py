@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from engines.cost import CostCurve
-from engines.engine import Pixels, Scores
+from engines.engine import ALL_MAPS, Pixels, Scores
 from engines.errors import ScoringError
 from engines.manifest import CostPoint, Thresholds
+from engines.summary import GRID, summarise
 from pipeline.batching import Waiting
 from pipeline.frames import EngineName
 from pipeline.judge import Limits
@@ -32,12 +33,14 @@ class QuickEngine:
 
     def close(self) -> None: ...
 
-    def score(self, frames: Pixels) -> Scores:
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
+        del maps_above
         return Scores(np.zeros(len(frames), np.float32), np.zeros((len(frames), 2, 2), np.float32))
 
 
 class GoneEngine(QuickEngine):
-    def score(self, frames: Pixels) -> Scores:
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
+        del maps_above
         raise ScoringError(f"no device for {len(frames)} frames")
 
 
@@ -115,3 +118,45 @@ def test_engine_that_is_gone_gives_way_to_the_old_one_while_it_is_on_probation(
     if on_probation:
         assert scorer.score_at_once(held("11-0"))
         assert writer.published == ["11-0"]
+
+
+class SparingEngine(QuickEngine):
+    """Leaves maps out that are not asked for, and writes into the same arrays again and again."""
+
+    def __init__(self) -> None:
+        self.maps = np.zeros((4, 2, 2), np.float32)
+        self.asked: list[float] = []
+
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
+        self.asked.append(maps_above)
+        maps = self.maps[: len(frames)]
+        maps[...] = frames[..., 1] / np.float32(255)
+        summary = summarise(maps)
+        maps[summary.peak <= maps_above] = np.nan
+        score = np.zeros(len(frames), np.float32)
+        return Scores(score, maps, peak=summary.peak, cells=summary.cells)
+
+
+def test_only_frames_with_a_pixel_above_the_threshold_carry_a_map() -> None:
+    tray, outbox = Tray(lambda: 4), queue.SimpleQueue[Scored | Refused | None]()
+    post: Any = SimpleNamespace(tray=tray, outbox=outbox, halt=Halt())
+    engine, in_force = SparingEngine(), [Limits(0.5, 51 / 255)]
+    writer: Any = SimpleNamespace(publish_ms=lambda: 1.0, publish_at_once=lambda _: False)
+    scorer = Scorer(post, InForce(serving_of("a", engine)), 0, 0.0, writer, lambda _: in_force[0])
+    greens = (51, 102, 0)  # the first is at the threshold
+    batch = [held(f"{place}-0") for place in range(3)]
+    for each, green in zip(batch, greens, strict=True):
+        each.pixels[1, 0, 1] = green
+    scorer._score(batch)
+    scored: Any = outbox.get_nowait()
+    in_force[0] = Limits(0.9, 0.9)  # too late for this batch
+    engine.maps[...] = np.nan  # the next batch takes their place
+    assert engine.asked == [51 / 255]
+    assert scored.limits == Limits(0.5, 51 / 255)
+    assert [row.anomaly_map is None for row in scored.rows] == [True, False, True]
+    np.testing.assert_array_equal(
+        scored.rows[1].anomaly_map, np.array([[0, 0], [102, 0]], np.float32) / np.float32(255)
+    )
+    for row, green in zip(scored.rows, greens, strict=True):
+        assert len(row.cells) == GRID**2
+        assert max(row.cells) == pytest.approx(green / 255)

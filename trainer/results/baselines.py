@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engines.engine import Pixels, Scores, check_frames
+from engines.engine import ALL_MAPS, Pixels, Scores, check_frames
 from trainer.networks.backbones import Backbone, Features
 from trainer.networks.image_score import share_score
 from trainer.networks.residual import grown
@@ -31,8 +31,9 @@ class ResidualMap:
         self._backbone = backbone
         self._prototypes = prototypes
 
-    def score(self, frames: Pixels) -> Scores:
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
         """Score frames; maps are sums of squares, not in 0..1."""
+        del maps_above  # every map is in the host's memory anyway
         check_frames(frames, self.input_size, self.max_batch)
         with torch.inference_mode():
             features = encode(self._backbone, frames)

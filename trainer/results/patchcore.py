@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from engines.engine import Pixels, Scores, check_frames
+from engines.engine import ALL_MAPS, Pixels, Scores, check_frames
 from trainer.networks.backbones import Backbone, Features
 from trainer.networks.residual import grown
 from trainer.results.baselines import MAX_BATCH, encode, encoded
@@ -38,8 +38,9 @@ class PatchCore:
         self._backbone = backbone
         self._bank = bank
 
-    def score(self, frames: Pixels) -> Scores:
+    def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
         """Score frames; maps are distances, not in 0..1."""
+        del maps_above  # every map is in the host's memory anyway
         check_frames(frames, self.input_size, self.max_batch)
         with torch.inference_mode():
             patches = patches_of(encode(self._backbone, frames))  # [N, C, h, w]

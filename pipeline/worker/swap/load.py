@@ -15,7 +15,7 @@ from engines.manifest import Manifest, read_manifest
 from engines.open import Backend, OpenedEngine, open_engine
 from engines.prepare import prepare
 from pipeline.frames import EngineName
-from pipeline.worker.scorer import check_numbers
+from pipeline.worker.scorer import checked_summary
 from pipeline.worker.serving import Serving
 
 REPEATS = 9  # calls of each batch size at the start
@@ -166,4 +166,4 @@ def warm(serving: Serving, wait_for_spare_time: Callable[[], object]) -> None:
     for engine in serving.lanes:
         for frames in {1, serving.max_batch}:
             wait_for_spare_time()
-            check_numbers(engine.score(noise[:frames]))
+            checked_summary(engine.score(noise[:frames]))

@@ -1,12 +1,13 @@
 """The newcomer beside the incumbent: both score the same live frames, one verdict counts."""
 
+import math
 import threading
 from collections import deque
 from dataclasses import dataclass
 
 from engines.engine import Pixels
 from pipeline.judge import Limits, Row, normalise
-from pipeline.worker.scorer import check_numbers
+from pipeline.worker.scorer import checked_summary
 from pipeline.worker.serving import Serving
 from pipeline.worker.tray import Held
 
@@ -95,8 +96,8 @@ class ShadowRun:
         except IndexError:
             self._ready.clear()
             return
-        scores = self._newcomer.lanes[0].score(sample.pixels[None])
-        check_numbers(scores)
+        scores = self._newcomer.lanes[0].score(sample.pixels[None], maps_above=math.inf)
+        checked_summary(scores)
         self._count(sample, float(scores.score[0]), limits)
 
     def _count(self, sample: _Sample, score: float, limits: Limits) -> None:

@@ -1,0 +1,52 @@
+"""The graph of a plan sums its maps up, so that they can stay on the GPU (engines.summary).
+
+Adds the outputs `peak` and `cells` of the contract. A cell's mean is two products with constant
+matrices: exact for sizes that the grid does not divide, too.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from engines.contract import CELLS, MAP, PEAK
+from engines.summary import GRID, cell_weights
+
+_AXES, _ROWS, _COLUMNS = "map/axes", "map/cell_rows", "map/cell_columns"
+
+
+def summarised(model: ModelProto, size: tuple[int, int]) -> ModelProto:
+    """Copy `model` with two more outputs, in float32.
+
+    Args:
+        model: a graph with the output `map`.
+        size: (height, width) of it, pixels.
+    """
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    height, width = size
+    constants: dict[str, NDArray[Any]] = {
+        _AXES: np.array([1, 2], np.int64),
+        _ROWS: cell_weights(height),
+        _COLUMNS: np.ascontiguousarray(cell_weights(width).T),
+    }
+    graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in constants.items()
+    )
+    bands = f"{MAP}/cell_bands"  # [N, GRID, W]
+    graph.node.extend(
+        (
+            helper.make_node("ReduceMax", [MAP, _AXES], [PEAK], keepdims=0),
+            helper.make_node("MatMul", [_ROWS, MAP], [bands]),
+            helper.make_node("MatMul", [bands, _COLUMNS], [CELLS]),
+        )
+    )
+    graph.output.extend(
+        (
+            helper.make_tensor_value_info(PEAK, TensorProto.FLOAT, ["N"]),
+            helper.make_tensor_value_info(CELLS, TensorProto.FLOAT, ["N", GRID, GRID]),
+        )
+    )
+    return changed

@@ -1,0 +1,84 @@
+"""What a line needs of a map, in the host's memory and in the graph of a plan."""
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+from onnx_graphs import small_graph
+
+from engines.contract import CELLS, FRAMES, MAP, PEAK
+from engines.engine import Floats, Scores
+from engines.plans.half import halved
+from engines.plans.summarised import summarised
+from engines.summary import GRID, cell_weights, summarise, summary_of
+
+SIZES = [(8, 8), (30, 42), (31, 33), (3, 5)]
+
+
+def maps_of(rng: np.random.Generator, size: tuple[int, int], count: int = 3) -> Floats:
+    return rng.random((count, *size), np.float32)
+
+
+def test_cells_are_means_and_share_the_pixels_between_them() -> None:
+    maps = np.zeros((2, 30, 42), np.float32)  # cells of 7.5 x 10.5 pixels
+    maps[1, :7, -10:] = 1
+    cells = summarise(maps).cells
+    assert cells.shape == (2, GRID, GRID)
+    assert cells[1, 0, 3] == pytest.approx(70 / (7.5 * 10.5), rel=1e-5)
+    assert cells.sum() == pytest.approx(cells[1, 0, 3])
+
+
+@pytest.mark.parametrize("size", SIZES[:3])
+def test_cells_are_those_of_a_picture_made_smaller_by_area(
+    rng: np.random.Generator, size: tuple[int, int]
+) -> None:
+    maps = maps_of(rng, size)
+    small = [cv2.resize(each, (GRID, GRID), interpolation=cv2.INTER_AREA) for each in maps]
+    np.testing.assert_allclose(summarise(maps).cells, small, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", range(1, 20))
+def test_every_pixel_weighs_the_same_and_every_cell_one(size: int) -> None:
+    weights = cell_weights(size)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(weights.sum(axis=0), GRID / size, rtol=1e-6)
+
+
+def test_frame_is_summed_up_alike_alone_and_in_a_batch(rng: np.random.Generator) -> None:
+    maps = maps_of(rng, (256, 256), 5)
+    together = summarise(maps)
+    for place in range(len(maps)):
+        alone = summarise(maps[place : place + 1])
+        assert alone.peak[0] == together.peak[place] == maps[place].max()
+        np.testing.assert_array_equal(alone.cells[0], together.cells[place])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_shows_in_the_cells(rng: np.random.Generator, value: float) -> None:
+    maps = maps_of(rng, (30, 42))
+    maps[1, 17, 23] = value
+    with np.errstate(invalid="ignore"):
+        finite = np.isfinite(summarise(maps).cells).all(axis=(1, 2))
+    assert finite.tolist() == [True, False, True]
+
+
+def test_engines_own_summary_goes_before_its_maps(rng: np.random.Generator) -> None:
+    maps = maps_of(rng, (8, 8))
+    own = Scores(np.zeros(3, np.float32), maps, peak=np.ones(3, np.float32), cells=maps[:, :4, :4])
+    assert summary_of(own).peak is own.peak
+    assert summary_of(own).cells is own.cells
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("half", [False, True])
+def test_graph_of_a_plan_sums_up_as_the_host_does(
+    rng: np.random.Generator, size: tuple[int, int], *, half: bool
+) -> None:
+    graph = small_graph(*size)
+    model = summarised(halved(graph) if half else graph, size)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    frames = rng.integers(0, 256, (3, *size, 3), dtype=np.uint8)
+    peak, cells, maps = session.run([PEAK, CELLS, MAP], {FRAMES: frames})
+    expected = summarise(maps)
+    np.testing.assert_array_equal(peak, expected.peak)
+    np.testing.assert_allclose(cells, expected.cells, atol=1e-6)
