@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from pipeline.archive import Archive
 from pipeline.crew import Crew, Member, MemberFailed, stopping_on_signals, wait_until
 from pipeline.errors import BrokenPromise

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 
+from engines.registry.registry import Registry
 from pipeline.archive import Archive
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
@@ -46,8 +47,6 @@ def run(settings: WorkerSettings) -> int:
         if settings.engine is not None:  # before Redis is asked for: a wrong file is said at once
             in_force = opened.enter_context(closing(InForce(open_serving(settings.engine, way))))
             return _serve(settings, opened.enter_context(settings.link()), in_force, name, None)
-        from engines.registry import Registry  # noqa: PLC0415  # fsspec only where it is used
-
         source = Source(Registry(settings.registry), settings.cache(), settings.line)
         link = opened.enter_context(settings.link())
         swaps = Swaps(link.client, settings.line, name)

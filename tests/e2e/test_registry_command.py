@@ -23,7 +23,7 @@ GATE = {
 def run(
     *arguments: str, folder: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    code = "from engines.registry_cli import registry; registry()"
+    code = "from engines.registry.cli import registry; registry()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,

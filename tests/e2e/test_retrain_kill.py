@@ -11,7 +11,7 @@ import pytest
 from retrain_fakes import fill_store, full_from, killed_at, run
 
 from engines.errors import RegistryError
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from trainer.errors import RetrainBusyError, StageError
 from trainer.retrain.options import Point
 from trainer.retrain.run_folder import STAGES, only_one, past_runs

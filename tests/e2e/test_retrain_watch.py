@@ -9,7 +9,7 @@ import pytest
 from retrain_fakes import PlainLearner, fill_store, options, run
 from rich.console import Console
 
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from trainer.progress import TerminalSteps
 from trainer.retrain.options import Seams
 from trainer.retrain.run_folder import only_one, past_runs

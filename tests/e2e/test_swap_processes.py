@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engines.fixed_engine import FixedPlan, write_fixed_engine
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from pipeline.crew import Crew, Member, wait_until
 from pipeline.reconcile import reconcile
 from pipeline.streams.connect import Access
@@ -124,7 +124,7 @@ def test_rollback_is_one_command_and_the_old_engine_judges_within_a_second(line:
         WAIT_S,
         "the swap",
     )
-    command = [sys.executable, "-c", "from engines.registry_cli import registry; registry()"]
+    command = [sys.executable, "-c", "from engines.registry.cli import registry; registry()"]
     began_s = time.monotonic()
     done = subprocess.run(
         [*command, "rollback", "--registry", str(line.folder / "registry")],

@@ -7,7 +7,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from engines.fixed_engine import FixedPlan, write_fixed_engine
 from engines.manifest import Admission, read_manifest, write_manifest
-from engines.registry import Registry
+from engines.registry.registry import Registry
 
 GATE = b'{"decision": "promote"}'
 

@@ -20,7 +20,7 @@ from types import FrameType
 from registry_fakes import GATE, all_whole, make_engine
 
 from engines.errors import EngineError
-from engines.registry import Registry
+from engines.registry.registry import Registry
 
 _MOST_STEPS = 200
 _WRITES = ("os.mkdir", "os.rename")

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 
 from engines.manifest import Snapshot, Thresholds
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from trainer.export.engine_file import write_engine
 from trainer.progress import TerminalSteps
 from trainer.retrain.engine_prototypes import Prototypes

@@ -22,8 +22,8 @@ from engines.errors import (
 )
 from engines.machine import machine_name
 from engines.manifest import manifest_path, read_manifest, write_manifest
-from engines.registry import Registry
-from engines.store import FolderStore
+from engines.registry.registry import Registry
+from engines.registry.store import FolderStore
 
 
 @pytest.fixture(params=["folder", "memory://registry"])
@@ -155,7 +155,7 @@ def test_what_is_expected_is_looked_at_under_the_lock(
 def test_history_is_bounded(
     registry: Registry, engines: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engines.promotions.HISTORY", 3)
+    monkeypatch.setattr("engines.registry.promotions.HISTORY", 3)
     for engine in engines[:2]:
         registry.promote(registry.register(engine).name, "a")
     for _ in range(8):
@@ -359,7 +359,7 @@ def test_extra_file_with_a_wrong_name_is_refused(
 def test_extra_file_that_is_too_large_is_refused(
     registry: Registry, engines: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engines.registration.MAX_EXTRA_BYTES", 4)
+    monkeypatch.setattr("engines.registry.registration.MAX_EXTRA_BYTES", 4)
     with pytest.raises(RegistryError, match=r"5 bytes, 4 are the most"):
         registry.register(engines[0], {"gate.json": b"12345"})
 

@@ -17,7 +17,7 @@ import pytest
 from registry_fakes import GATE, FailingFiles, Killed, all_whole, make_engine
 
 from engines.errors import RegistryAway, UnknownVersion
-from engines.registry import Registry
+from engines.registry.registry import Registry
 
 PROGRAM = Path(__file__).with_name("registry_stages.py")
 # harm that struck nowhere would prove nothing: so many steps there are at least

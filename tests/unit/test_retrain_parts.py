@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from prn_fakes import tiny_prn
 from registry_fakes import make_engine
 
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from engines.residual.operator import DOMAIN, OPERATOR
 from trainer.errors import BudgetError, CheckpointError
 from trainer.retrain.budget import AFTER_FIT, fit_seconds

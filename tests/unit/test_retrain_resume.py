@@ -11,7 +11,7 @@ from retrain_fakes import PlainLearner, fill_store, run
 from rich.console import Console
 
 from engines.pictures import read_picture
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from trainer.dataset import GOOD
 from trainer.errors import StageError
 from trainer.progress import TerminalSteps

@@ -5,7 +5,7 @@ import sys
 
 from rich.console import Console
 
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from pipeline.announce import announce
 from trainer.progress import TerminalSteps
 from trainer.retrain.options import Ending, Options, Recipe, Redis, Seams

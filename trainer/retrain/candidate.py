@@ -11,7 +11,7 @@ from engines.admit import admit
 from engines.manifest import Thresholds, write_atomic
 from engines.pictures import PICTURE_SUFFIXES
 from engines.plans.build import PlanOptions, build_plan
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from trainer.dataset import Dataset
 from trainer.results.examples import write_examples
 from trainer.results.sheets import save_picture

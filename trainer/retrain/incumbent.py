@@ -5,7 +5,7 @@ from pathlib import Path
 
 from engines.errors import UnknownVersion
 from engines.manifest import Manifest, read_manifest, write_atomic
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from trainer.retrain.options import Recipe
 from trainer.retrain.run_folder import past_runs
 from trainer.retrain.weights import HEAD_NAME

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from engines.errors import Overtaken
 from engines.manifest import read_manifest, write_manifest
-from engines.registry import Registry
-from engines.registry_files import MAX_EXTRA_BYTES
+from engines.registry.records import MAX_EXTRA_BYTES
+from engines.registry.registry import Registry
 from pipeline.errors import PipelineError
 from trainer.dataset import Dataset, Sample
 from trainer.errors import StageError

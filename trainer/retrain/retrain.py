@@ -4,7 +4,7 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from trainer.retrain.candidate import Candidate, is_training_begun
 from trainer.retrain.collect import Collected, collect
 from trainer.retrain.incumbent import Incumbent, fetch_incumbent

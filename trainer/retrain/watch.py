@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engines.errors import EngineError
-from engines.registry import Registry
+from engines.registry.registry import Registry
 from pipeline.errors import PipelineError
 from trainer.errors import RetrainBusyError, TrainerError
 from trainer.retrain.collect import collect

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from engines.errors import EngineError
 from engines.manifest import write_atomic
-from engines.registry_files import latest_promotions
+from engines.registry.records import latest_promotions
 from pipeline.errors import SettingsError
 
 COPIES_KEPT = 4  # that a line served last
@@ -35,7 +35,7 @@ class Pointer(Protocol):
 
 
 class Registry(Protocol):
-    """Where engines come from; `engines.registry.Registry` is one."""
+    """Where engines come from; `engines.registry.registry.Registry` is one."""
 
     def pointer(self) -> Pointer | None:
         """Say which version is in force; None where none was ever promoted."""

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from engines.registry_files import (
+from engines.registry.records import (
     MAX_RECORD_BYTES,
     REFUSALS,
     Pointer,
@@ -11,7 +11,7 @@ from engines.registry_files import (
     parse_record,
     write_record,
 )
-from engines.store import Store
+from engines.registry.store import Store
 
 _WORDS_CHARACTERS = 400
 

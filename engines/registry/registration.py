@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from engines.errors import ManifestError, RegistryError
 from engines.manifest import Manifest, file_sha256, read_manifest
 from engines.plans.backend import kernel_path
-from engines.registry_files import (
+from engines.registry.records import (
     MAX_EXTRA_BYTES,
     VERSION,
     FileName,

@@ -21,8 +21,8 @@ from pydantic_settings import CliPositionalArg
 from engines.command import USAGE_STATUS, CommandSettings, run_command
 from engines.errors import EngineError, RegistryError, UnknownVersion
 from engines.flags import File, Folder, Metavar
-from engines.registry import Pointer, Registry, Version
-from engines.registry_files import MAX_EXTRA_BYTES
+from engines.registry.records import MAX_EXTRA_BYTES, Pointer, Version
+from engines.registry.registry import Registry
 
 PROG = "engine-registry"
 GATE = "gate.json"
@@ -120,7 +120,7 @@ def run_list(settings: ListSettings) -> None:
             }
         )
         return
-    from engines.registry_tables import print_registry  # noqa: PLC0415  # rich is slow to import
+    from engines.registry.tables import print_registry  # noqa: PLC0415  # rich is slow to import
 
     print_registry(settings.registry, versions, damaged, history, refused)
 
@@ -142,7 +142,7 @@ def run_show(settings: ShowSettings) -> None:
             }
         )
         return
-    from engines.registry_tables import print_version  # noqa: PLC0415
+    from engines.registry.tables import print_version  # noqa: PLC0415
 
     print_version(version, manifest, gate, pointer)
 

@@ -1,4 +1,4 @@
-"""Where a registry keeps its files: a folder here, or what a URL names (engines.remote_store)."""
+"""Where a registry keeps its files: a folder here, or what a URL names (remote_store)."""
 
 import errno
 import fcntl
@@ -231,6 +231,6 @@ def open_store(url: str) -> Store:
         return FolderStore(folder)
     if "://" not in url:
         return FolderStore(Path(url))
-    from engines.remote_store import RemoteStore  # noqa: PLC0415  # a folder needs no fsspec
+    from engines.registry.remote_store import RemoteStore  # noqa: PLC0415  # a folder needs no fsspec
 
     return RemoteStore(url)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from engines.errors import RegistryAway
-from engines.registry_files import (
+from engines.registry.records import (
     HISTORY,
     MAX_RECORD_BYTES,
     PROMOTED,
@@ -13,7 +13,7 @@ from engines.registry_files import (
     parse_record,
     write_record,
 )
-from engines.store import Store
+from engines.registry.store import Store
 
 _BY_CHARACTERS = 200
 

@@ -18,7 +18,7 @@ from engines.manifest import (
     read_manifest,
     write_manifest,
 )
-from engines.registry_files import (
+from engines.registry.records import (
     MAX_RECORD_BYTES,
     VERSION,
     VersionRecord,

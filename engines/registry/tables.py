@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engines.manifest import Manifest
-from engines.registry import Pointer, Version
+from engines.registry.records import Pointer, Version
 
 _SHOWN_PROMOTIONS = 10
 _GATE_COLUMNS = ("incumbent", "candidate", "difference", "low", "high")

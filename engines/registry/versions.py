@@ -12,8 +12,7 @@ from engines.manifest import (
     parse_manifest,
     write_atomic,
 )
-from engines.registration import Registration
-from engines.registry_files import (
+from engines.registry.records import (
     MAX_EXTRA_BYTES,
     MAX_RECORD_BYTES,
     VERSION,
@@ -24,7 +23,8 @@ from engines.registry_files import (
     parse_record,
     write_record,
 )
-from engines.store import Store, clear_halves
+from engines.registry.registration import Registration
+from engines.registry.store import Store, clear_halves
 
 
 class Versions:

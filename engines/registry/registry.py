@@ -12,12 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from engines.errors import BrokenVersion, Overtaken, RegistryAway, UnknownVersion
-from engines.local_copy import take_admission, whole_copy
 from engines.manifest import Manifest, read_manifest, write_atomic
-from engines.promotions import Promotions
-from engines.refusals import Refusals
-from engines.registration import prepare
-from engines.registry_files import (
+from engines.registry.local_copy import take_admission, whole_copy
+from engines.registry.promotions import Promotions
+from engines.registry.records import (
     Pointer,
     PromotedRecord,
     Version,
@@ -26,10 +24,10 @@ from engines.registry_files import (
     latest_promotions,
     version_name,
 )
-from engines.store import Store, file_locked, open_store
-from engines.versions import Versions
-
-__all__ = ["Pointer", "Registry", "Version"]
+from engines.registry.refusals import Refusals
+from engines.registry.registration import prepare
+from engines.registry.store import Store, file_locked, open_store
+from engines.registry.versions import Versions
 
 BESIDE = frozenset({"seen.json"})  # files of `extra` that a copy has too
 _NO_EXTRA: Mapping[str, bytes] = MappingProxyType({})

@@ -1,4 +1,4 @@
-"""The files of a registry: what a version is (`version.json`), what is in force (`promoted.json`).
+"""The records of a registry, and where they lie: what a version is, what is in force.
 
 ```
 REGISTRY/promoted.json             the version in force, the one before, who and when; the earlier
