@@ -182,9 +182,9 @@ def _open_plan(
     del threads
     if cuda_index is None:
         raise BackendError(f"{path.name} runs on a GPU only: take --device cuda")
-    from engines.loaded_plan import Plan  # noqa: PLC0415
-    from engines.plan_device import find_device  # noqa: PLC0415
-    from engines.tensorrt_engine import open_lanes  # noqa: PLC0415
+    from engines.tensorrt_runtime.device import find_device  # noqa: PLC0415
+    from engines.tensorrt_runtime.engine import open_lanes  # noqa: PLC0415
+    from engines.tensorrt_runtime.plan import Plan  # noqa: PLC0415
 
     first, *more = open_lanes(Plan(path, manifest, find_device(manifest, cuda_index)))
     return OpenedEngine(first, manifest, first.backend, tuple(more))

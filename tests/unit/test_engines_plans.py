@@ -18,16 +18,16 @@ from prn_fakes import SIZE, TINY, Squares, normal_pictures, tiny_prn
 from engines.admit import find_reference
 from engines.cuda_driver import Gpu
 from engines.errors import AdmissionError, BackendError, ManifestError
-from engines.loaded_plan import load_kernel
 from engines.manifest import Thresholds, file_sha256, read_manifest
 from engines.open import open_engine
-from engines.plan_device import check_fits
 from engines.plans.backend import kernel_path
 from engines.plans.build import PlanOptions, build_plan, check_nodes
 from engines.plans.half import halved
 from engines.plans.plugin import workspace_bytes
 from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN
+from engines.tensorrt_runtime.device import check_fits
+from engines.tensorrt_runtime.plan import load_kernel
 from trainer.dataset import Snapshot
 from trainer.export.engine_file import export_onnx, write_engine
 

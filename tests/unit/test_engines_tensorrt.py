@@ -17,17 +17,17 @@ from gpu_fakes import (
     answers,
 )
 
-from engines import loaded_plan
 from engines.contract import CELLS, DISTANCE, MAP, NEAREST, PEAK, SCORE
 from engines.cuda_driver import Gpu
 from engines.engine import Scores
 from engines.errors import BackendError, ManifestError, ScoringError, ShapeError
-from engines.loaded_plan import Plan
 from engines.manifest import Manifest, Thresholds
-from engines.plan_device import PlanDevice
 from engines.plans.plugin import PlanPlugins
 from engines.summary import GRID
-from engines.tensorrt_engine import LANES, MOST_GRAPHED, TensorRtEngine, open_lanes
+from engines.tensorrt_runtime import plan as plan_module
+from engines.tensorrt_runtime.device import PlanDevice
+from engines.tensorrt_runtime.engine import LANES, MOST_GRAPHED, TensorRtEngine, open_lanes
+from engines.tensorrt_runtime.plan import Plan
 
 SIZE = (4, 6)
 MOST = 5
@@ -330,7 +330,7 @@ def test_two_plans_of_a_process_judge_side_by_side_each_with_its_own_kernels(
 ) -> None:
     newcomer = path.with_name("newcomer.plan")
     newcomer.write_bytes(b"a plan")
-    monkeypatch.setattr(loaded_plan, "load_kernel", lambda plan, _: plan.name)
+    monkeypatch.setattr(plan_module, "load_kernel", lambda plan, _: plan.name)
     engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt)))
     other = TensorRtEngine(Plan(newcomer, manifest(), device(gpu, trt)))
     assert [made.kernel for made in trt.plugins] == ["prn.plan", "newcomer.plan"]

@@ -29,10 +29,10 @@ from engines.contract import (
     outputs_by_name,
     scores_by_name,
 )
-from engines.cuda_graph import CudaGraph, GraphError
 from engines.engine import ALL_MAPS, Pixels, Scores, check_frames
 from engines.errors import BackendError, ScoringError
-from engines.loaded_plan import Plan
+from engines.tensorrt_runtime.cuda_graph import CudaGraph, GraphError
+from engines.tensorrt_runtime.plan import Plan
 
 LANES = 2  # the copies of one overlap the inference of the other
 MOST_GRAPHED = 16  # frames: a larger batch keeps the GPU busy while the host starts kernels

@@ -13,10 +13,10 @@ import numpy as np
 from engines.contract import Port, check_contract
 from engines.errors import BackendError, ManifestError
 from engines.manifest import Manifest, file_sha256
-from engines.plan_device import PlanDevice, primary_context
 from engines.plans.backend import kernel_path
 from engines.plans.plugin import PlanPlugins
 from engines.residual.launcher import ResidualKernel
+from engines.tensorrt_runtime.device import PlanDevice, primary_context
 
 
 class Plan:

@@ -1,0 +1,1 @@
+"""TensorRT plans at work on a GPU; engines.plans builds them."""
