@@ -14,6 +14,7 @@ from engines.contract import CELLS, MAP, PEAK
 from engines.summary import GRID, cell_weights
 
 _AXES, _ROWS, _COLUMNS = "map/axes", "map/cell_rows", "map/cell_columns"
+_AXES_ARE_INPUTS = 18  # from this operator set on; attributes before
 
 
 def summarised(model: ModelProto, size: tuple[int, int]) -> ModelProto:
@@ -28,17 +29,21 @@ def summarised(model: ModelProto, size: tuple[int, int]) -> ModelProto:
     graph = changed.graph
     height, width = size
     constants: dict[str, NDArray[Any]] = {
-        _AXES: np.array([1, 2], np.int64),
         _ROWS: cell_weights(height),
         _COLUMNS: np.ascontiguousarray(cell_weights(width).T),
     }
+    if max(each.version for each in model.opset_import if not each.domain) < _AXES_ARE_INPUTS:
+        highest = helper.make_node("ReduceMax", [MAP], [PEAK], axes=[1, 2], keepdims=0)
+    else:
+        highest = helper.make_node("ReduceMax", [MAP, _AXES], [PEAK], keepdims=0)
+        constants[_AXES] = np.array([1, 2], np.int64)
     graph.initializer.extend(
         numpy_helper.from_array(value, name) for name, value in constants.items()
     )
     bands = f"{MAP}/cell_bands"  # [N, GRID, W]
     graph.node.extend(
         (
-            helper.make_node("ReduceMax", [MAP, _AXES], [PEAK], keepdims=0),
+            highest,
             helper.make_node("MatMul", [_ROWS, MAP], [bands]),
             helper.make_node("MatMul", [bands, _COLUMNS], [CELLS]),
         )

@@ -2,8 +2,10 @@
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import small_graph
 
 from engines.contract import CELLS, FRAMES, MAP, PEAK
@@ -82,3 +84,28 @@ def test_graph_of_a_plan_sums_up_as_the_host_does(
     expected = summarise(maps)
     np.testing.assert_array_equal(peak, expected.peak)
     np.testing.assert_allclose(cells, expected.cells, atol=1e-6)
+
+
+@pytest.mark.parametrize("opset", [13, 17, 18, 21])
+def test_graph_of_any_operator_set_sums_up(rng: np.random.Generator, opset: int) -> None:
+    shape = ["N", 8, 12]
+    nodes = [
+        helper.make_node("Cast", [FRAMES], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["float", "green"], [MAP], axis=3),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "green",
+        [helper.make_tensor_value_info(FRAMES, TensorProto.UINT8, [*shape, 3])],
+        [helper.make_tensor_value_info(MAP, TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.int64(1), "green")],
+    )
+    imports = [helper.make_opsetid("", opset)]
+    model = summarised(helper.make_model(graph, opset_imports=imports, ir_version=8), (8, 12))
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    frames = rng.integers(0, 256, (2, 8, 12, 3), dtype=np.uint8)
+    expected = summarise(frames[..., 1].astype(np.float32))
+    peak, cells = session.run([PEAK, CELLS], {FRAMES: frames})
+    np.testing.assert_array_equal(peak, expected.peak)
+    np.testing.assert_allclose(cells, expected.cells, rtol=1e-6)
