@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from engines.engine import Floats, Indices, Scores
+from engines.engine import GRID, Floats, Indices, Scores, Summary
 from engines.errors import ManifestError
 from engines.manifest import Manifest
-from engines.summary import GRID
 
 Dims = tuple[int | None, ...]  # None where the size is open
 
@@ -34,7 +33,8 @@ DISTANCE = "distance"
 PEAK = "peak"
 CELLS = "cells"
 
-_PLANS = ("tensorrt", "tensorrt_rtx")  # formats
+_PLAN_FORMATS = ("tensorrt", "tensorrt_rtx")
+_EXPORT = "export it with this project's trainer-train"
 
 # The key that every tensor kept in a file of its own must have (onnx.proto, TensorProto field 13).
 _EXTERNAL_KEY = b"\x0a\x08location"
@@ -77,15 +77,16 @@ def check_contract(inputs: Sequence[Port], outputs: Sequence[Port], manifest: Ma
         ManifestError: a tensor is missing, unknown, or of another type or shape.
     """
     size = (manifest.height, manifest.width)
-    in_plan = {PEAK, CELLS} if manifest.format in _PLANS else set()
-    needed = {SCORE, MAP} | in_plan
-    _check_names("input", inputs, needed={FRAMES}, known={FRAMES})
-    _check_names("output", outputs, needed=needed, known=needed | {NEAREST, DISTANCE})
+    is_plan = manifest.format in _PLAN_FORMATS
+    needed = {SCORE, MAP, PEAK, CELLS} if is_plan else {SCORE, MAP}
+    advice = "build it again with engine-build" if is_plan else _EXPORT
+    _check_names("input", inputs, {FRAMES}, {FRAMES}, advice)
+    _check_names("output", outputs, needed, needed | {NEAREST, DISTANCE}, advice)
     ports = {port.name: port for port in (*inputs, *outputs)}
     _check_port(ports[FRAMES], "uint8", (None, *size, 3))
     _check_port(ports[SCORE], "float32", (None,))
     _check_port(ports[MAP], "float32", (None, *size))
-    if in_plan:
+    if is_plan:
         _check_port(ports[PEAK], "float32", (None,))
         _check_port(ports[CELLS], "float32", (None, GRID, GRID))
     if NEAREST not in ports and DISTANCE not in ports:
@@ -95,12 +96,13 @@ def check_contract(inputs: Sequence[Port], outputs: Sequence[Port], manifest: Ma
     return _scales(ports[NEAREST], ports[DISTANCE])
 
 
-def _check_names(kind: str, ports: Sequence[Port], needed: set[str], known: set[str]) -> None:
+def _check_names(
+    kind: str, ports: Sequence[Port], needed: set[str], known: set[str], advice: str
+) -> None:
     names = {port.name for port in ports}
     if missing := needed - names:
         raise ManifestError(
-            f"graph has no {kind} {_listed(missing)} (it has {_listed(names) or 'none'}): "
-            "export it with this project's trainer-train, and build a plan with its engine-build"
+            f"graph has no {kind} {_listed(missing)} (it has {_listed(names) or 'none'}): " + advice
         )
     if unknown := names - known:
         raise ManifestError(f"graph has an unknown {kind} {_listed(unknown)}: leave it out")
@@ -138,14 +140,13 @@ def _scales(nearest: Port, distance: Port) -> int:
 def allocate_scores(manifest: Manifest, scales: int) -> Scores:
     """Make the arrays that an engine's results go to, for its largest batch."""
     most = manifest.max_batch
-    in_plan = manifest.format in _PLANS
+    summary = Summary(np.empty(most, np.float32), np.empty((most, GRID, GRID), np.float32))
     return Scores(
         score=np.empty(most, np.float32),
         maps=np.empty((most, manifest.height, manifest.width), np.float32),
         nearest=np.empty((most, scales), np.int32) if scales else None,
         distance=np.empty((most, scales), np.float32) if scales else None,
-        peak=np.empty(most, np.float32) if in_plan else None,
-        cells=np.empty((most, GRID, GRID), np.float32) if in_plan else None,
+        summary=summary if manifest.format in _PLAN_FORMATS else None,
     )
 
 
@@ -159,8 +160,8 @@ def outputs_by_name(scores: Scores) -> dict[str, Floats | Indices]:
     outputs: dict[str, Floats | Indices] = {SCORE: scores.score, MAP: scores.maps}
     if scores.nearest is not None and scores.distance is not None:
         outputs |= {NEAREST: scores.nearest, DISTANCE: scores.distance}
-    if scores.peak is not None and scores.cells is not None:
-        outputs |= {PEAK: scores.peak, CELLS: scores.cells}
+    if scores.summary is not None:
+        outputs |= {PEAK: scores.summary.peak, CELLS: scores.summary.cells}
     return outputs
 
 
@@ -171,6 +172,5 @@ def scores_by_name(outputs: dict[str, Any]) -> Scores:
         maps=outputs[MAP],
         nearest=outputs.get(NEAREST),
         distance=outputs.get(DISTANCE),
-        peak=outputs.get(PEAK),
-        cells=outputs.get(CELLS),
+        summary=Summary(outputs[PEAK], outputs[CELLS]) if PEAK in outputs else None,
     )

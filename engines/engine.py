@@ -14,6 +14,15 @@ Floats = NDArray[np.float32]
 Indices = NDArray[np.int32]
 
 ALL_MAPS = -math.inf  # below every value of a map
+GRID = 4  # cells on each side of a map
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Of the maps of N frames; `engines.summary` says what it is for."""
+
+    peak: Floats  # [N], highest value
+    cells: Floats  # [N, GRID, GRID], means
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +33,7 @@ class Scores:
     maps: Floats  # [N, H, W], 0..1
     nearest: Indices | None = None  # [N, S], nearest prototype per scale
     distance: Floats | None = None  # [N, S], its distance
-    peak: Floats | None = None  # [N], highest value of each map, where the engine looked for it
-    cells: Floats | None = None  # [N, GRID, GRID], means of each map; together with peak
+    summary: Summary | None = None  # of the maps, where the engine made one
 
 
 class Engine(Protocol):
@@ -49,7 +57,7 @@ class Engine(Protocol):
         Args:
             frames: what to score.
             maps_above: 0..1; the map of a frame that has no value above it is not needed. An engine
-                that gives `peak` may leave anything in its place.
+                that gives a summary may leave anything in its place.
 
         Raises:
             ShapeError: the frames do not fit the engine.

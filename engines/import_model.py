@@ -269,7 +269,7 @@ def _after(
         planes = "map_planes"
         nodes.append(helper.make_node("Unsqueeze", [anomaly_map, "channel"], [planes]))
     if score is None:
-        nodes.append(helper.make_node("GlobalMaxPool", [planes], ["peak"]))
+        nodes.append(helper.make_node("GlobalMaxPool", [planes], ["map_highest"]))
     nodes += [
         helper.make_node("Shape", [planes], ["map_shape"]),
         helper.make_node("Slice", ["map_shape", "zero", "two"], ["map_head"]),
@@ -283,7 +283,7 @@ def _after(
         ),
         helper.make_node("Squeeze", ["map_sized", "channel"], ["map_flat"]),
         helper.make_node("Clip", ["map_flat", "least", "most"], [MAP]),
-        helper.make_node("Reshape", [score or "peak", "row"], [SCORE]),
+        helper.make_node("Reshape", [score or "map_highest", "row"], [SCORE]),
     ]
     stored = [
         _stored("channel", np.array([1], np.int64)),

@@ -6,34 +6,21 @@ their maps. The means are watched for drift. Plans compute both on the GPU
 are summed up here.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from engines.engine import Floats, Scores
-
-GRID = 4  # cells on each side of a map
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Of the maps of N frames."""
-
-    peak: Floats  # [N], highest value
-    cells: Floats  # [N, GRID, GRID], means
+from engines.engine import GRID, Floats, Scores, Summary
 
 
 def summary_of(scores: Scores) -> Summary:
     """Give the engine's own summary where it made one, else sum its maps up."""
-    if scores.peak is not None and scores.cells is not None:
-        return Summary(scores.peak, scores.cells)
-    return summarise(scores.maps)
+    return scores.summary or summarise(scores.maps)
 
 
 def summarise(maps: Floats) -> Summary:
     """Sum up maps, float32 [N, H, W]; what is no number spreads to both parts."""
     height, width = maps.shape[1:]
-    cells = cell_weights(height) @ maps @ cell_weights(width).T
+    with np.errstate(invalid="ignore"):  # 0 times infinity is no number, as it should be
+        cells = cell_weights(height) @ maps @ cell_weights(width).T
     return Summary(np.asarray(maps.max(axis=(1, 2))), np.asarray(cells))
 
 

@@ -7,11 +7,13 @@ matrices: exact for sizes that the grid does not divide, too.
 from typing import Any
 
 import numpy as np
+import onnx.compose
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from engines.contract import CELLS, MAP, PEAK
-from engines.summary import GRID, cell_weights
+from engines.engine import GRID
+from engines.summary import cell_weights
 
 _AXES, _ROWS, _COLUMNS = "map/axes", "map/cell_rows", "map/cell_columns"
 _AXES_ARE_INPUTS = 18  # from this operator set on; attributes before
@@ -24,8 +26,7 @@ def summarised(model: ModelProto, size: tuple[int, int]) -> ModelProto:
         model: a graph with the output `map`.
         size: (height, width) of it, pixels.
     """
-    changed = ModelProto()
-    changed.CopyFrom(model)
+    changed = _without(model, {PEAK, CELLS})
     graph = changed.graph
     height, width = size
     constants: dict[str, NDArray[Any]] = {
@@ -55,3 +56,15 @@ def summarised(model: ModelProto, size: tuple[int, int]) -> ModelProto:
         )
     )
     return changed
+
+
+def _without(model: ModelProto, names: set[str]) -> ModelProto:
+    """Copy a model; where a value in it has one of these names, all but its ends are renamed."""
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    taken = {name for node in model.graph.node for name in node.output}
+    taken.update(each.name for each in model.graph.initializer)
+    if not names & taken:
+        return changed
+    ends = {"rename_inputs": False, "rename_outputs": False, "rename_functions": False}
+    return onnx.compose.add_prefix(changed, "inner/", **ends)

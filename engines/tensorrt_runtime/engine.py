@@ -231,8 +231,9 @@ class TensorRtEngine:
 
     def _fetch_maps(self, scores: Scores, above: float) -> None:
         """Copy the maps of the frames that have a value above this, and wait for them."""
-        assert scores.peak is not None  # noqa: S101  # of a plan
-        wanted = np.flatnonzero(~(scores.peak <= above))  # a peak that is no number is wanted, too
+        assert scores.summary is not None  # noqa: S101  # of a plan
+        not_needed = scores.summary.peak <= above  # never of a peak that is no number
+        wanted = np.flatnonzero(~not_needed)
         if not wanted.size:
             return
         for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1):

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from engines.cost import CostCurve
-from engines.engine import Floats, Pixels, Scores
+from engines.engine import Floats, Pixels, Scores, Summary
 from engines.errors import EngineError, ScoringError
-from engines.summary import Summary, summary_of
+from engines.summary import summary_of
 from pipeline.batching import NS_PER_MS, Plan, Waiting, plan_batch
 from pipeline.frames import Reason
 from pipeline.judge import Limits, Row

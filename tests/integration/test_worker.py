@@ -87,7 +87,7 @@ class ProbeEngine:
         maps[frames[..., 0] == OVERFLOWING] = np.nan
         summary, score = summarise(maps), maps.mean(axis=(1, 2))
         maps[summary.peak <= maps_above] = np.nan  # who looks at them all the same fails
-        return Scores(score, maps, peak=summary.peak, cells=summary.cells)
+        return Scores(score, maps, summary=summary)
 
     def close(self) -> None:
         self.free.set()
@@ -393,6 +393,22 @@ def test_threshold_changes_while_parts_pass(bench: Bench) -> None:
         assert bench.wait_for(2)[1].decision is Decision.NG
     with bench.worker("later") as later:
         until(lambda: later.limits().image == 0.2)
+
+
+def test_mask_follows_the_pixel_threshold_while_parts_pass(bench: Bench) -> None:
+    controls = Controls(bench.link.client, bench.line)
+    with bench.worker() as worker:
+        for seq, pixel in enumerate((0.6, 0.3, 0.4)):  # a frame's map is 0.39 everywhere
+            message = encode_control("threshold", pixel=pixel, engines=[MANIFEST.sha256])
+            controls.send(message)
+            until(lambda pixel=pixel: worker.limits().pixel == pixel)
+            bench.offer(seq, green=100)
+            bench.wait_for(seq + 1)
+        verdicts = bench.wait_for(3)
+    judgements = [verdicts[seq].judgement for seq in range(3)]
+    assert [one.pixel_threshold for one in judgements] == [0.6, 0.3, 0.4]
+    assert [one.mask is None for one in judgements] == [True, False, True]
+    assert judgements[1].mask.all()
 
 
 def test_threshold_that_was_set_for_another_engine_lapses_and_the_worker_says_so(

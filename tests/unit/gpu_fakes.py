@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from engines.contract import CELLS, DISTANCE, FRAMES, MAP, NEAREST, PEAK, SCORE
+from engines.engine import GRID
 from engines.fixed_engine import fixed_scores
-from engines.summary import GRID, summarise
+from engines.summary import summarise
 
 SCALES = 3
 CONTEXT_BYTES = 1000  # that TensorRT takes for an execution context

@@ -33,10 +33,11 @@ class FlatEngine:
         self.input_size = (side, side)
         self.failing = False
         self.calls = 0
+        self.asked: list[float] = []  # for maps above this
         self.closed = False
 
     def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
-        del maps_above
+        self.asked.append(maps_above)
         self.calls += 1
         if self.failing:
             raise ScoringError("gone")

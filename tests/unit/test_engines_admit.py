@@ -147,7 +147,7 @@ class SummingEngine:
         if len(frames) == 2:
             summary.peak[1] += self.peak
             summary.cells[1, 3, 2] += self.cell
-        return Scores(maps.mean(axis=(1, 2)), maps, peak=summary.peak, cells=summary.cells)
+        return Scores(maps.mean(axis=(1, 2)), maps, summary=summary)
 
     def close(self) -> None: ...
 

@@ -18,6 +18,7 @@ from engines.errors import ManifestError
 from engines.import_model import MAX_BYTES, ImportOptions, import_model
 from engines.manifest import read_manifest
 from engines.open import open_engine
+from engines.plans.summarised import summarised
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = (48, 64)
@@ -250,3 +251,12 @@ def test_command_takes_a_model_over(tmp_path: Path, patches: Path) -> None:
     wrong = subprocess.run([*command, "--mean", "0.5"], capture_output=True, text=True)  # noqa: PLW1510
     assert wrong.returncode == 2
     assert "wanted are 3" in wrong.stderr
+
+
+def test_model_without_a_score_can_become_a_plan(tmp_path: Path) -> None:
+    source = exported(tmp_path / "model.onnx", Patches(side=64, names=("flat_map",)))
+    import_model(source, tmp_path / "engine.onnx", ImportOptions(size=SIZE, map="flat_map"))
+    model = summarised(onnx.load(tmp_path / "engine.onnx"), SIZE)
+    onnx.checker.check_model(model, full_check=True)
+    names = {name for node in model.graph.node for name in node.output}
+    assert not any(name.startswith("inner/") for name in names)  # nothing had to be renamed

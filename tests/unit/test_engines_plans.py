@@ -13,19 +13,25 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnx_graphs import small_graph, write_graph
 from prn_fakes import SIZE, TINY, Squares, normal_pictures, tiny_prn
 
+from engines import onnxruntime_engine
 from engines.admit import find_reference
+from engines.contract import CELLS, FRAMES, MAP, PEAK, check_contract
 from engines.cuda_driver import Gpu
 from engines.errors import AdmissionError, BackendError, ManifestError
 from engines.manifest import Thresholds, file_sha256, read_manifest
 from engines.open import open_engine
-from engines.plans.backend import kernel_path
+from engines.plans import build
+from engines.plans.backend import PlanBackend, kernel_path
 from engines.plans.build import PlanOptions, build_plan, check_nodes
+from engines.plans.build_process import Request
 from engines.plans.half import halved
 from engines.plans.plugin import workspace_bytes
 from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN
+from engines.summary import summarise
 from engines.tensorrt_runtime.device import check_fits
 from engines.tensorrt_runtime.plan import load_kernel
 from trainer.dataset import Snapshot
@@ -358,3 +364,32 @@ def test_engine_files_may_be_read_by_other_users(source: Path) -> None:
     mask = os.umask(0o022)
     os.umask(mask)
     assert stat.S_IMODE(source.stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt_rtx"])
+def test_graph_that_a_plan_is_built_of_keeps_the_contract_of_plans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: PlanBackend, precision: str
+) -> None:
+    size = (31, 33)
+    manifest = write_graph(tmp_path / "small.onnx", small_graph(*size), *size)
+    given: list[bytes] = []
+
+    def built(request: Request, on_phase: object) -> str:
+        del on_phase
+        given.append(Path(request.graph).read_bytes())
+        Path(request.plan).write_bytes(b"a plan")
+        return "11.4"
+
+    monkeypatch.setattr(build, "_run", built)
+    options = replace(RTX, backend=backend, precision=precision)
+    plan = build_plan(tmp_path / "small.onnx", tmp_path / "small.plan", options)
+    session = onnxruntime.InferenceSession(given[0])
+    ports = onnxruntime_engine._ports
+    check_contract(ports(session.get_inputs()), ports(session.get_outputs()), plan)
+    with pytest.raises(ManifestError, match="unknown output 'cells', 'peak'"):
+        check_contract(ports(session.get_inputs()), ports(session.get_outputs()), manifest)
+    frames = np.random.default_rng(2).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    maps, peak, cells = session.run([MAP, PEAK, CELLS], {FRAMES: frames})
+    assert np.array_equal(peak, summarise(maps).peak)
+    assert np.allclose(cells, summarise(maps).cells, atol=1e-6)

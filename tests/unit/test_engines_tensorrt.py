@@ -19,11 +19,10 @@ from gpu_fakes import (
 
 from engines.contract import CELLS, DISTANCE, MAP, NEAREST, PEAK, SCORE
 from engines.cuda_driver import Gpu
-from engines.engine import Scores
+from engines.engine import GRID, Scores
 from engines.errors import BackendError, ManifestError, ScoringError, ShapeError
 from engines.manifest import Manifest, Thresholds
 from engines.plans.plugin import PlanPlugins
-from engines.summary import GRID
 from engines.tensorrt_runtime import plan as plan_module
 from engines.tensorrt_runtime.device import PlanDevice
 from engines.tensorrt_runtime.engine import LANES, MOST_GRAPHED, TensorRtEngine, open_lanes
@@ -89,8 +88,8 @@ def assert_right(scores: Scores, frames: np.ndarray) -> None:
     np.testing.assert_array_equal(scores.maps, wanted[MAP])
     np.testing.assert_array_equal(scores.nearest, wanted[NEAREST])
     np.testing.assert_array_equal(scores.distance, wanted[DISTANCE])
-    np.testing.assert_array_equal(scores.peak, wanted[PEAK])
-    np.testing.assert_array_equal(scores.cells, wanted[CELLS])
+    np.testing.assert_array_equal(scores.summary.peak, wanted[PEAK])
+    np.testing.assert_array_equal(scores.summary.cells, wanted[CELLS])
 
 
 def assert_all_given_back(gpu: FakeGpu, trt: FakeTensorRt) -> None:
@@ -574,3 +573,19 @@ def test_tensorrt_rtx_has_what_execution_contexts_are_made_by() -> None:
     assert hasattr(trt.IRuntimeConfig, "cuda_graph_strategy")
     assert hasattr(trt.IExecutionContext, "set_device_memory")
     assert hasattr(trt.ICudaEngine, "device_memory_size_v2")
+
+
+def test_plan_with_cells_of_another_grid_is_refused(
+    path: Path, gpu: FakeGpu, trt: FakeTensorRt
+) -> None:
+    trt.shapes[CELLS] = (-1, GRID, GRID + 1)
+    with pytest.raises(ManifestError, match=r"'cells' is float32 \[\?, 4, 5\]"):
+        Plan(path, manifest(), device(gpu, trt))
+
+
+def test_map_of_a_black_frame_is_its_own(plan: Plan, rng: np.random.Generator) -> None:
+    engine = TensorRtEngine(plan)
+    engine.score(batch(rng, 2))
+    black = np.zeros((2, *SIZE, 3), np.uint8)
+    assert_right(engine.score(black), black)
+    engine.close()

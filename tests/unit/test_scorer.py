@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from engines.cost import CostCurve
-from engines.engine import ALL_MAPS, Pixels, Scores
+from engines.engine import ALL_MAPS, GRID, Pixels, Scores
 from engines.errors import ScoringError
 from engines.manifest import CostPoint, Thresholds
-from engines.summary import GRID, summarise
+from engines.summary import summarise
 from pipeline.batching import Waiting
 from pipeline.frames import EngineName
 from pipeline.judge import Limits
 from pipeline.streams.work import Entry
 from pipeline.worker.halt import Halt
 from pipeline.worker.outbox import Outbox, Refused, Scored
-from pipeline.worker.scorer import FAILURES_TO_STOP, Scorer
+from pipeline.worker.scorer import FAILURES_TO_STOP, Scorer, checked_summary
 from pipeline.worker.serving import InForce, Serving
 from pipeline.worker.tray import Held, Tray
 
@@ -126,30 +126,31 @@ class SparingEngine(QuickEngine):
     def __init__(self) -> None:
         self.maps = np.zeros((4, 2, 2), np.float32)
         self.asked: list[float] = []
+        self.limits = Limits(0.5, 51 / 255)  # in force
 
     def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
         self.asked.append(maps_above)
+        self.limits = Limits(0.9, 0.9)  # too late for this batch
         maps = self.maps[: len(frames)]
         maps[...] = frames[..., 1] / np.float32(255)
         summary = summarise(maps)
         maps[summary.peak <= maps_above] = np.nan
         score = np.zeros(len(frames), np.float32)
-        return Scores(score, maps, peak=summary.peak, cells=summary.cells)
+        return Scores(score, maps, summary=summary)
 
 
 def test_only_frames_with_a_pixel_above_the_threshold_carry_a_map() -> None:
     tray, outbox = Tray(lambda: 4), queue.SimpleQueue[Scored | Refused | None]()
     post: Any = SimpleNamespace(tray=tray, outbox=outbox, halt=Halt())
-    engine, in_force = SparingEngine(), [Limits(0.5, 51 / 255)]
+    engine = SparingEngine()
     writer: Any = SimpleNamespace(publish_ms=lambda: 1.0, publish_at_once=lambda _: False)
-    scorer = Scorer(post, InForce(serving_of("a", engine)), 0, 0.0, writer, lambda _: in_force[0])
+    scorer = Scorer(post, InForce(serving_of("a", engine)), 0, 0.0, writer, lambda _: engine.limits)
     greens = (51, 102, 0)  # the first is at the threshold
     batch = [held(f"{place}-0") for place in range(3)]
     for each, green in zip(batch, greens, strict=True):
         each.pixels[1, 0, 1] = green
     scorer._score(batch)
     scored: Any = outbox.get_nowait()
-    in_force[0] = Limits(0.9, 0.9)  # too late for this batch
     engine.maps[...] = np.nan  # the next batch takes their place
     assert engine.asked == [51 / 255]
     assert scored.limits == Limits(0.5, 51 / 255)
@@ -160,3 +161,20 @@ def test_only_frames_with_a_pixel_above_the_threshold_carry_a_map() -> None:
     for row, green in zip(scored.rows, greens, strict=True):
         assert len(row.cells) == GRID**2
         assert max(row.cells) == pytest.approx(green / 255)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["score", "map", "distance", "peak", "cells"])
+def test_what_is_no_number_is_refused_wherever_it_stands(where: str, value: float) -> None:
+    maps = np.zeros((3, 8, 8), np.float32)
+    score, distance = np.zeros(3, np.float32), np.zeros((3, 3), np.float32)
+    summary = summarise(maps)
+    arrays = {"score": score, "map": maps, "distance": distance}
+    arrays |= {"peak": summary.peak, "cells": summary.cells}
+    arrays[where].flat[-1] = value
+    own = summary if where in ("peak", "cells") else None
+    scores = Scores(score, maps, distance=distance, summary=own)
+    with pytest.raises(ScoringError, match="no number"):
+        checked_summary(scores)
+    arrays[where].flat[-1] = 0
+    assert checked_summary(scores).peak.tolist() == [0, 0, 0]

@@ -1,5 +1,6 @@
 """One newcomer's way in, without a line."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -346,3 +347,15 @@ def test_shadow_takes_its_share(share: float, taken: int) -> None:
     for _ in range(3):
         run.score_one(Limits(0.5, 0.5))
     assert run.seen.frames == newcomer.calls == taken
+
+
+def test_shadow_needs_no_map_and_refuses_what_is_no_number() -> None:
+    newcomer = FlatEngine()
+    run = ShadowRun(serving("new", newcomer), share=1.0)
+    offered(run, [0.1])
+    run.score_one(Limits(0.5, 0.5))
+    assert newcomer.asked == [math.inf]
+    newcomer.says = math.nan
+    offered(run, [0.1])
+    with pytest.raises(EngineError, match="no number"):
+        run.score_one(Limits(0.5, 0.5))
