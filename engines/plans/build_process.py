@@ -58,6 +58,7 @@ def build(request: Request, say: Callable[..., None]) -> str:
     network = builder.create_network(typed)
     _parse(trt, network, log, request)
     config = builder.create_builder_config()
+    keep_float32(trt, config)
     config.progress_monitor = _monitor_type(trt)(say)
     _aim(trt, config, request)
     profile = builder.create_optimization_profile()
@@ -73,6 +74,14 @@ def build(request: Request, say: Callable[..., None]) -> str:
         write_atomic(Path(request.timing_cache), bytes(cache.serialize()))
     plugins.close()
     return str(trt.__version__)
+
+
+def keep_float32(trt: Any, config: Any) -> None:  # noqa: ANN401
+    """Have float32 multiplied as such: TF32, TensorRT's default, has 10 bits of fraction.
+
+    The graph says what may have that few; a plan in fp32 is the way out where they are too few.
+    """
+    config.clear_flag(trt.BuilderFlag.TF32)
 
 
 def _parse(trt: Any, network: Any, log: Any, request: Request) -> None:  # noqa: ANN401

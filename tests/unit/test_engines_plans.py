@@ -13,12 +13,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from prn_fakes import SIZE, TINY, Squares, normal_pictures, tiny_prn
+from prn_engine import write_tiny_engine
+from prn_fakes import SIZE, Squares, normal_pictures
 
 from engines.admit import find_reference
 from engines.cuda_driver import Gpu
 from engines.errors import AdmissionError, BackendError, ManifestError
-from engines.manifest import Thresholds, file_sha256, read_manifest
+from engines.manifest import file_sha256, read_manifest
 from engines.open import open_engine
 from engines.plans.backend import kernel_path
 from engines.plans.build import PlanOptions, build_plan, check_nodes
@@ -28,8 +29,7 @@ from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN
 from engines.tensorrt_runtime.device import check_fits
 from engines.tensorrt_runtime.plan import load_kernel
-from trainer.dataset import Snapshot
-from trainer.export.engine_file import export_onnx, write_engine
+from trainer.export.engine_file import write_engine
 
 RTX = PlanOptions(backend="tensorrt_rtx", target="sm_89", usual_batch=4)
 KERNELS = b"\x7fELF"
@@ -38,12 +38,7 @@ KERNELS = b"\x7fELF"
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine file of a small PRN."""
-    folder = tmp_path_factory.mktemp("prn")
-    content = export_onnx(tiny_prn(folder, TINY).network.eval(), frames())
-    thresholds = Thresholds(image=0.5, pixel=0.5, method="set by hand", normals=0)
-    snapshot = Snapshot(name="toy", sha256="0" * 64, normals=20)
-    write_engine(folder / "prn.onnx", content, "prn", (SIZE, SIZE), thresholds, snapshot, {})
-    return folder / "prn.onnx"
+    return write_tiny_engine(tmp_path_factory.mktemp("prn"))
 
 
 @pytest.fixture(scope="module")
