@@ -23,6 +23,7 @@ from engines.manifest import file_sha256, read_manifest
 from engines.open import open_engine
 from engines.plans.backend import kernel_path
 from engines.plans.build import PlanOptions, build_plan, check_nodes
+from engines.plans.build_process import THIS_GPU, Request, make_config
 from engines.plans.half import halved
 from engines.plans.plugin import workspace_bytes
 from engines.residual.function import residual_nodes
@@ -181,6 +182,16 @@ def test_plan_of_float32_is_larger(tmp_path: Path, source: Path, kernels: Path) 
         build_plan(source, tmp_path / f"{precision}.plan", options)
         sizes.append((tmp_path / f"{precision}.plan").stat().st_size)
     assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("target", [THIS_GPU, "sm_89"])
+def test_float32_is_not_multiplied_in_tf32(target: str) -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    builder = trt.Builder(trt.Logger())
+    assert builder.create_builder_config().get_flag(trt.BuilderFlag.TF32)  # on by default
+    request = Request("", "", "tensorrt_rtx", target, (1, 8, 16), (SIZE, SIZE, 3), plugins=1)
+    config = make_config(trt, builder, request, lambda **_: None)
+    assert not config.get_flag(trt.BuilderFlag.TF32)
 
 
 def test_timing_cache_is_kept(tmp_path: Path, source: Path, kernels: Path) -> None:

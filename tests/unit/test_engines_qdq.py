@@ -21,7 +21,6 @@ from engines.errors import AdmissionError, BackendError, ManifestError
 from engines.manifest import read_manifest
 from engines.plans.backend import loadable_libraries
 from engines.plans.build import PlanOptions, build_plan
-from engines.plans.build_process import keep_float32
 from engines.plans.half import halved
 from engines.plans.qdq import quantised
 from engines.residual.function import residual_nodes
@@ -299,11 +298,3 @@ def test_every_backend_takes_eight_bits_with_pictures(backend: str) -> None:
     assert BuildSettings(**given, calibration="good").precision == "int8"
     with pytest.raises(ValueError, match="--calibration DIR go together"):
         BuildSettings(**given)
-
-
-def test_float32_is_computed_in_float32() -> None:
-    trt = pytest.importorskip("tensorrt_rtx")
-    config = trt.Builder(trt.Logger()).create_builder_config()
-    assert config.get_flag(trt.BuilderFlag.TF32)  # on by default
-    keep_float32(trt, config)
-    assert not config.get_flag(trt.BuilderFlag.TF32)
