@@ -80,7 +80,7 @@ class Admission(_Part):
     peak_memory_mb: float
     gain: float | None = Field(default=None, description="times as fast as what is named next")
     gain_over: str | None = Field(
-        default=None, description="what was outrun, and by which clock; of before: in float32"
+        default=None, description="what was outrun and by which clock; None where not yet told"
     )
     least_gain: float | None = Field(default=None, description="so many times were asked")
     reasons: list[str] = Field(default=[], description="why it was refused")

@@ -28,6 +28,7 @@ from onnxruntime.quantization import (
 from engines.contract import FRAMES
 from engines.engine import Pixels
 from engines.errors import BackendError
+from engines.residual.function import OPSET as _FUNCTION_OPSET
 
 _OPSET = 19  # the first whose scales may be float16
 # The mean over all pictures of a picture's least and largest value. The extremes of all pictures
@@ -55,10 +56,10 @@ def quantised(model: ModelProto, convolutions: list[str], frames: Pixels) -> Mod
     Raises:
         BackendError: ONNX Runtime cannot measure or quantise one of them.
     """
-    changed = _of_opset(model)
-    for node in changed.graph.node:
-        node.name = node.name or node.output[0]
     try:
+        changed = _of_opset(model)
+        for node in changed.graph.node:
+            node.name = node.name or node.output[0]
         ranges = _measured(changed, convolutions, frames)
         quantiser = QDQQuantizer(
             changed,
@@ -76,7 +77,7 @@ def quantised(model: ModelProto, convolutions: list[str], frames: Pixels) -> Mod
         quantiser.model.topological_sort()  # it appends what it adds
     except (RuntimeError, ValueError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BackendError(f"ONNX Runtime cannot quantise it: {first}") from error
+        raise BackendError(f"it cannot be put into 8 bits: {first}") from error
     made: ModelProto = quantiser.model.model
     _keep_others_exact(made, convolutions)
     _check(made, convolutions)
@@ -114,10 +115,14 @@ def _measured(model: ModelProto, convolutions: list[str], frames: Pixels) -> Ten
 
 
 def _of_opset(model: ModelProto) -> ModelProto:
-    """Copy a model, in the operator set of the nodes that are added; functions likewise.
-
-    ONNX's own converter leaves functions out. None of the operators used here means another thing.
-    """
+    """Copy a model, in the operator set of the nodes that are added."""
+    (version,) = (opset.version for opset in model.opset_import if opset.domain == "")
+    if not model.functions:
+        return onnx.version_converter.convert_version(model, max(version, _OPSET))
+    # The converter leaves functions out. From the set of ours to the one that is wanted, none of
+    # the operators that the trainer exports means another thing.
+    if version < _FUNCTION_OPSET:
+        raise ValueError(f"it holds functions of operator set {version}: export it again")
     changed = ModelProto()
     changed.CopyFrom(model)
     for holder in (changed, *changed.functions):

@@ -202,6 +202,34 @@ def test_value_that_stays_in_float32_is_quantised_as_it_is() -> None:
     assert np.abs(got - wanted).max() < 0.02
 
 
+def test_graph_of_an_older_operator_set_is_converted() -> None:
+    nodes = [
+        helper.make_node("Conv", ["planes", "colours"], ["first"], name="first"),
+        helper.make_node("Conv", ["first", "kernel"], ["second"], name="second"),
+        helper.make_node("ReduceMean", ["second"], ["map"], axes=[1]),  # an input since set 18
+    ]
+    rng = np.random.default_rng(1)
+    weights = {"colours": np.full((2, 3, 1, 1), 0.01), "kernel": rng.normal(size=(3, 2, 1, 1))}
+    model = small(nodes, weights)
+    model.opset_import[0].version = 17
+    frames = rng.integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
+    eight = quantised(model, ["second"], frames)
+    onnx.checker.check_model(eight, full_check=True)
+    (wanted,), (got,) = (
+        ReferenceEvaluator(each).run(["map"], {"frames": frames}) for each in (model, eight)
+    )
+    assert np.abs(got - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
+def test_functions_of_an_older_operator_set_are_refused(plain: onnx.ModelProto) -> None:
+    model = onnx.ModelProto()
+    model.CopyFrom(plain)
+    for each in model.opset_import:
+        each.version = 17 if each.domain == "" else each.version
+    with pytest.raises(BackendError, match="functions of operator set 17: export it again"):
+        quantised(model, encoder_convolutions(model), normal_pictures(1))
+
+
 def test_one_strange_picture_does_not_set_the_range() -> None:
     nodes = [
         helper.make_node("Conv", ["planes", "colours"], ["first"], name="first"),
