@@ -26,7 +26,7 @@ from trainer.export.engine_file import export_onnx, write_engine
 BATCHES = (1, 8, 32)
 REPEATS = 30
 BENCH_S = 12.0
-LEAST_S = 25.0  # below that no plan is begun
+LEAST_S = 25.0  # below that no plan is begun, nor compared
 CUDA = "CUDAExecutionProvider"
 BACKENDS: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ("tensorrt", "tensorrt_rtx")
 PRECISIONS: tuple[Literal["fp16", "int8"], ...] = ("fp16", "int8")
@@ -86,8 +86,7 @@ def rates(job: Job, engine: Path, device: str) -> list[dict[str, Any]]:
 
 def plan(job: Job, engine: Path, backend: Any, precision: Any) -> dict[str, Any]:  # noqa: ANN401
     """Build a plan for this GPU, on a CPU for another; `attempt` records a refusal's words."""
-    if job.left_s() < LEAST_S:
-        raise NotRunError(f"{job.left_s():.0f} s are left")
+    check_time(job)
     options = PlanOptions(
         backend,
         "this-gpu" if job.has_gpu else "sm_89",
@@ -102,6 +101,7 @@ def plan(job: Job, engine: Path, backend: Any, precision: Any) -> dict[str, Any]
 
 def compare(job: Job, backend: str) -> dict[str, Any]:
     """Rates of both plans on this GPU, the gain as the gate measures it, and how far they part."""
+    check_time(job)
     frames = np.stack([read_picture(path) for path in sorted(pictures_folder(job).iterdir())[:8]])
     paths = [plan_path(job, backend, precision) for precision in PRECISIONS]
     with open_engine(paths[0]) as half, open_engine(paths[1]) as eight:
@@ -115,6 +115,11 @@ def compare(job: Job, backend: str) -> dict[str, Any]:
             points = bench_engine(opened.engine, (1, 8, 16), REPEATS, BENCH_S / 2)
             found[precision] = [point.model_dump() for point in points]
     return found
+
+
+def check_time(job: Job) -> None:
+    if job.left_s() < LEAST_S:
+        raise NotRunError(f"{job.left_s():.0f} s are left")
 
 
 def plan_path(job: Job, backend: str, precision: str) -> Path:
