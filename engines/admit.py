@@ -4,8 +4,9 @@ The same frames go through the candidate and through the reference, which is ONN
 with the same file, or with the float32 file that the candidate was built from. The candidate must
 stay within the tolerance of its precision, decide like the reference (a small share of the frames,
 near the threshold, may differ), answer a frame alike in every slot of every batch, and answer it
-alike twice. One whose precision was lowered for the sake of its rate must also have that rate on
-this machine. The report goes into the manifest.
+alike twice. One of 8 bits, which were taken for the sake of its rate, must also have that rate on
+this machine: a plan against a rival, a plan of more bits, any other against float32 on the same
+cores. The report goes into the manifest.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engines.cost import batch_sizes, measure_cost, measure_gain
+from engines.cost import batch_sizes, measure_cost
 from engines.engine import Engine, Floats, Pixels, Scores
 from engines.errors import AdmissionError, PictureError
 from engines.machine import machine_name, peak_memory_mb
@@ -28,13 +29,14 @@ from engines.manifest import (
     read_manifest,
     write_manifest,
 )
-from engines.open import Backend, open_engine
+from engines.open import Runtime, open_engine
 from engines.pictures import PICTURE_SUFFIXES, read_picture, resize_picture
+from engines.rival import Rival, find_rival, gain_over
 from engines.summary import summarise, summary_of
 
 SYNTHETIC_FRAMES = 16
 COST_BUDGET_S = 20.0
-SUMMARY_TOLERANCE = 1e-3  # TensorRT may multiply in TF32, with 10 bits of fraction
+SUMMARY_TOLERANCE = 1e-3  # a plan built before TF32 was off multiplies with 10 bits of fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +61,6 @@ TOLERANCES = {
     "int8": Tolerance(1e-1, 3e-1, 1e-3, "256 steps for each tensor's range"),
 }
 
-# So many times as fast as the float32 engine on the same cores, or its risk is not worth taking.
-LEAST_GAIN = {"int8": 2.5}
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """What runs an engine; each as for `open_engine`."""
-
-    backend: Backend = "auto"
-    device: str = "auto"
-    threads: int = 0
-
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
@@ -90,7 +80,7 @@ class _Trial:
     drift_slot: tuple[float, float]
     cost: list[CostPoint]
     peak_memory_mb: float
-    gain: float | None  # times as fast as in float32; None where nothing is asked
+    gain: float | None  # times as fast as its rival; None where nothing is asked
 
 
 def admit(
@@ -101,6 +91,7 @@ def admit(
     repeats: int = 20,
     reference: Path | None = None,
     least_gain: float | None = None,
+    rival: Path | None = None,
 ) -> Admission:
     """Try the engine against the reference and write the report into its manifest.
 
@@ -111,8 +102,9 @@ def admit(
         max_images: so many are taken, evenly spread over the sorted names.
         repeats: calls of each batch size for the cost curve.
         reference: as for `find_reference`.
-        least_gain: times that an engine of 8 bits must be as fast as the float32 engine; None for
-            `LEAST_GAIN`. Nothing is asked of other precisions.
+        least_gain: times that an engine of 8 bits must be as fast as its rival; None for
+            that of the rival. Nothing is asked of other precisions.
+        rival: as for `find_rival`.
 
     Raises:
         AdmissionError: there is nothing to compare, or the answers are no numbers.
@@ -120,23 +112,22 @@ def admit(
     """
     manifest = read_manifest(engine_path)
     source = find_reference(engine_path, manifest, reference)
+    outrun = find_rival(engine_path, manifest, rival, source, runtime)
+    if outrun is not None and least_gain is not None:
+        outrun = replace(outrun, least_gain=least_gain)
     manifest = manifest.model_copy(update={"admission": None})
     write_manifest(engine_path, manifest)
     size = (manifest.height, manifest.width)
     frames, unreadable = (
         read_frames(images, size, max_images) if images else (draw_frames(size), [])
     )
-    asked = LEAST_GAIN.get(manifest.precision)
-    if asked is not None and least_gain is not None:
-        asked = least_gain
     with open_engine(engine_path, runtime.backend, runtime.device, runtime.threads) as opened:
         trial = _try(opened.engine, opened.backend, frames, repeats)
-        if asked is not None:
-            with open_engine(source, "openvino", "cpu", runtime.threads) as full:
-                trial = replace(trial, gain=measure_gain(opened.engine, full.engine, repeats))
+        if outrun is not None:
+            trial = replace(trial, gain=gain_over(outrun, opened.engine, repeats))
     with open_engine(source, "onnxruntime", "cpu", runtime.threads) as opened:
         expected = _answer(opened.engine, frames)
-    admission = _weigh(manifest, trial, expected, _source(images, unreadable), asked)
+    admission = _weigh(manifest, trial, expected, _source(images, unreadable), outrun)
     write_manifest(engine_path, manifest.model_copy(update={"admission": admission}))
     return admission
 
@@ -284,7 +275,7 @@ def _difference(one: _Answers, other: _Answers) -> tuple[float, float]:
 
 
 def _weigh(
-    manifest: Manifest, trial: _Trial, expected: _Answers, source: str, least_gain: float | None
+    manifest: Manifest, trial: _Trial, expected: _Answers, source: str, rival: Rival | None
 ) -> Admission:
     tolerance = TOLERANCES[manifest.precision]
     threshold = manifest.thresholds.image
@@ -310,7 +301,8 @@ def _weigh(
         cost=trial.cost,
         peak_memory_mb=trial.peak_memory_mb,
         gain=trial.gain,
-        least_gain=least_gain,
+        gain_over=rival.name if rival else None,
+        least_gain=rival.least_gain if rival else None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     reasons = _reasons(admission, trial)
@@ -354,7 +346,7 @@ def _reasons(admission: Admission, trial: _Trial) -> list[str]:
         f"map values of {maps.min():.3g}..{maps.max():.3g} lie outside 0..1": bool(
             maps.min() >= 0 and maps.max() <= 1
         ),
-        f"it is {found.gain or 0:.2f} times as fast as the float32 engine, for the risk of fewer "
+        f"it is {found.gain or 0:.2f} times as fast as {found.gain_over}, for the risk of fewer "
         f"bits {found.least_gain or 0:g} times are asked (--least-gain)": gain_suffices(
             found.gain, found.least_gain
         ),

@@ -11,20 +11,21 @@ from rich.console import Console
 from rich.progress import Progress as RichProgress
 from rich.progress import TextColumn, TimeElapsedColumn
 
-from engines.admit import LEAST_GAIN, Runtime
 from engines.admit import admit as admit_engine
 from engines.bench import BenchReport, bench_engine
 from engines.command import CommandSettings, run_command
 from engines.cost import batch_sizes
+from engines.eight_bits import PICTURES
 from engines.errors import EngineError, ShapeError
 from engines.flags import File, Folder, Metavar
 from engines.import_model import MAX_BATCH, ImportOptions, import_model
 from engines.machine import machine_name
 from engines.manifest import Manifest, read_manifest
-from engines.open import Backend, open_engine
+from engines.open import Backend, Runtime, open_engine
 from engines.plans.build import PlanOptions, build_plan
 from engines.plans.build_process import THIS_GPU
-from engines.quantise import PICTURES, quantise
+from engines.quantise import quantise
+from engines.rival import LEAST_GAIN, LEAST_PLAN_GAIN
 from engines.tables import admission_report, bench_report
 
 REFUSED_STATUS = 1
@@ -54,11 +55,15 @@ class AdmitSettings(_EngineSettings):
         default=None,
         description="ONNX file that a plan was built from; without it looked for beside the plan",
     )
+    rival: File | None = Field(
+        default=None,
+        description="plan of more bits, of the same ONNX file, that an 8-bit plan must outrun",
+    )
     least_gain: float | None = Field(
         default=None,
         ge=0,
-        description="times that an 8-bit engine must be as fast as in float32 to be worth its "
-        f"risk; default: {LEAST_GAIN['int8']}",
+        description="times that an 8-bit engine must be as fast as in float32 (a plan: as its "
+        f"rival) to be worth its risk; default: {LEAST_GAIN} (a plan: {LEAST_PLAN_GAIN})",
     )
 
 
@@ -103,7 +108,7 @@ class BuildSettings(CommandSettings):
     precision: Literal["fp16", "fp32", "int8"] = Field(
         default="fp16",
         description="of convolutions; sums and scores stay fp32. Where the gate refuses fp16: "
-        "fp32; int8: the encoder's, openvino only",
+        "fp32; int8: the encoder's, the rest of a plan as in fp16, of an openvino file in fp32",
     )
     timing_cache: File | None = Field(
         default=None, description="what was timed before: read, and written again"
@@ -116,9 +121,9 @@ class BuildSettings(CommandSettings):
         return self
 
     @model_validator(mode="after")
-    def _int8_goes_with_openvino(self) -> Self:
-        if (self.precision == "int8") != (self.backend == "openvino"):
-            raise ValueError("--precision int8 and --backend openvino go together")
+    def _int8_goes_with_pictures(self) -> Self:
+        if self.backend == "openvino" and self.precision != "int8":
+            raise ValueError("--backend openvino and --precision int8 go together")
         if (self.precision == "int8") != (self.calibration is not None):
             raise ValueError("--precision int8 and --calibration DIR go together")
         return self
@@ -229,6 +234,7 @@ def run_admit(settings: AdmitSettings) -> int:
         settings.repeats,
         settings.reference,
         settings.least_gain,
+        settings.rival,
     )
     if settings.as_json:
         sys.stdout.write(admission.model_dump_json(indent=2) + "\n")
@@ -256,7 +262,7 @@ def run_build(settings: BuildSettings) -> None:
 
 
 def _built(settings: BuildSettings, on_phase: Callable[[str], None]) -> Manifest:
-    if settings.backend == "openvino" or settings.precision == "int8":
+    if settings.backend == "openvino":
         assert settings.calibration is not None  # noqa: S101  # the settings go together
         return quantise(
             settings.source, settings.plan, settings.calibration, settings.max_images, on_phase
@@ -268,6 +274,8 @@ def _built(settings: BuildSettings, on_phase: Callable[[str], None]) -> Manifest
         settings.max_batch,
         settings.precision,
         settings.timing_cache,
+        calibration=settings.calibration,
+        pictures=settings.max_images,
     )
     return build_plan(settings.source, settings.plan, options, on_phase)
 

@@ -6,13 +6,15 @@ import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Engine, Pixels
 from engines.manifest import CostPoint
+
+Clock = Literal["wall", "processor"]
 
 WARM_UP_CALLS = 3
 FEW = 8  # frames that hide the moment between two calls of a fast engine
@@ -94,22 +96,22 @@ def measure_cost(
     ]
 
 
-def measure_gain(engine: Engine, other: Engine, repeats: int) -> float:
+def measure_gain(engine: Engine, other: Engine, repeats: int, clock: Clock = "processor") -> float:
     """Measure how many times as fast as another an engine is, calls of both in turn.
 
-    Compared is the processor time of a batch of a few frames, whatever else runs beside.
-
     Args:
-        engine: what to time.
+        engine: what to time, with a batch of a few frames.
         other: what it is compared with, for frames of the same size.
         repeats: rounds, one call of each; at least 1.
+        clock: processor time is the same whatever else runs beside, but says nothing of a GPU.
 
     Returns: the median of the rounds' ratios.
     """
     frames = _noise(engine, min(FEW, engine.max_batch, other.max_batch))
-    for each in (engine, other):
+    for each in [engine, other] * WARM_UP_CALLS:
         each.score(frames)
-    ratios = [_timed(other, frames)[1] / _timed(engine, frames)[1] for _ in range(repeats)]
+    place = 0 if clock == "wall" else 1
+    ratios = [_timed(other, frames)[place] / _timed(engine, frames)[place] for _ in range(repeats)]
     return float(np.median(ratios))
 
 

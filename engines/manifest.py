@@ -78,7 +78,10 @@ class Admission(_Part):
     unlike_tolerance: int = Field(default=0, description="so many may be", ge=0)
     cost: list[CostPoint]
     peak_memory_mb: float
-    gain: float | None = Field(default=None, description="times as fast as the float32 engine")
+    gain: float | None = Field(default=None, description="times as fast as what is named next")
+    gain_over: str | None = Field(
+        default=None, description="what was outrun and by which clock; None where not yet told"
+    )
     least_gain: float | None = Field(default=None, description="so many times were asked")
     reasons: list[str] = Field(default=[], description="why it was refused")
     created: str

@@ -31,6 +31,15 @@ _DEVICE = re.compile(r"auto|cpu|cuda(?::(?P<index>\d{1,3}))?")
 
 
 @dataclass(frozen=True, slots=True)
+class Runtime:
+    """What runs an engine; each as for `open_engine`."""
+
+    backend: Backend = "auto"
+    device: str = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class OpenedEngine:
     """An engine that is ready to score, and what it was built from; closes when left."""
 

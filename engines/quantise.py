@@ -1,10 +1,8 @@
 """ONNX engine file -> OpenVINO engine file whose encoder computes in 8 bits.
 
-Post-training quantisation by NNCF (Apache-2.0): ranges come from pictures of the line, good ones.
-Only the encoder's convolutions are quantised, half of a network's time, but not the first. What
-compares features with prototypes, the attention and the decoder stay in float: the difference of
-two nearly equal maps does not survive 8 bits, and its sum is cut off at the range that was seen
-(docs/experiments.md). Whether the rest is accurate enough is what `engine-admit` says.
+Post-training quantisation by NNCF (Apache-2.0) of the encoder's convolutions, half of a network's
+time, but not the first (engines.eight_bits). Whether the answers are accurate enough is what
+`engine-admit` says.
 
 NNCF would report its use over the network; here it is told not to.
 """
@@ -21,19 +19,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto
 
-from engines.admit import read_frames
 from engines.contract import FRAMES, read_graph
+from engines.eight_bits import PICTURES, check_source, encoder_convolutions, read_calibration
 from engines.engine import Pixels
-from engines.errors import BackendError, ManifestError
+from engines.errors import BackendError
 from engines.manifest import Manifest, read_manifest, write_atomic, write_manifest
 from engines.openvino_file import SUFFIX, pack_network
-from engines.residual.function import residual_nodes
 
-_COLOURS = 3
-_ENCODER = "encoder."  # begins the names of its weights in the files that the trainer exports
-PICTURES = 64  # more change the ranges little
 _QUIET = {"NNCF_CI": "1"}  # NNCF's own way to send nothing
 
 
@@ -65,24 +58,14 @@ def quantise(
         AdmissionError: there is no picture.
     """
     manifest = read_manifest(source)
-    if (manifest.format, manifest.precision) != ("onnx", "fp32"):
-        raise ManifestError(
-            f"{source.name} is {manifest.format} in {manifest.precision}: 8 bits are made from "
-            "float32 ONNX"
-        )
     if target.suffix != SUFFIX:
         raise BackendError(f"{target.name}: such a file's name ends with {SUFFIX}")
     graph = read_graph(source)
-    convolutions = encoder_convolutions(onnx.load_model_from_string(graph))
-    if not convolutions:
-        raise ManifestError(f"{source.name} has no convolution before its prototypes")
-    on_phase("reading pictures")
-    frames, unreadable = read_frames(calibration, (manifest.height, manifest.width), pictures)
-    on_phase("loading nncf")
+    model = onnx.load_model_from_string(graph)
+    check_source(source.name, manifest, model)
+    frames = read_calibration(calibration, manifest, pictures, on_phase)
     toolkit = _load_toolkit()
-    without = f", without {len(unreadable)} that do not read" if unreadable else ""
-    on_phase(f"measuring ranges on {len(frames)} pictures{without}")
-    content = _quantised(toolkit, graph, convolutions, frames)
+    content = _quantised(toolkit, graph, encoder_convolutions(model), frames)
     built = manifest.model_copy(
         update={
             "sha256": hashlib.sha256(content).hexdigest(),
@@ -100,37 +83,6 @@ def quantise(
     write_atomic(target, content)
     write_manifest(target, built)
     return built
-
-
-def encoder_convolutions(model: ModelProto) -> list[str]:
-    """Name the convolutions of a network's encoder, or all there are, but not the first.
-
-    The encoder lies before the prototype residual. A network without that operator (ProtoAD) has
-    it under names of its own: prototypes are kernels of convolutions there. The first, on the three
-    colours, is cheap, and its 8 bits would be the coarsest of all.
-
-    Args:
-        model: a graph with our operator not yet inlined.
-    """
-    first = {each.name for each in model.graph.initializer if each.dims[1:2] == [_COLOURS]}
-    others = [node for node in _encoder(model) if not first.intersection(node.input)]
-    return [node.name or node.output[0] for node in others]  # as OpenVINO names them
-
-
-def _encoder(model: ModelProto) -> list[onnx.NodeProto]:
-    makers = {output: node for node in model.graph.node for output in node.output}
-    ends = [name for node in residual_nodes(model) for name in node.input]
-    if not ends:
-        every = [node for node in model.graph.node if node.op_type == "Conv"]
-        named = [node for node in every if node.input[1].startswith(_ENCODER)]
-        return named or every
-    before: dict[int, onnx.NodeProto] = {}
-    while ends:
-        node = makers.get(ends.pop())
-        if node is not None and id(node) not in before:
-            before[id(node)] = node
-            ends.extend(node.input)
-    return [node for node in before.values() if node.op_type == "Conv"]
 
 
 def _load_toolkit() -> _Toolkit:

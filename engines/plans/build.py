@@ -17,6 +17,7 @@ from onnx import ModelProto
 
 from engines.contract import read_graph
 from engines.cuda_driver import find_gpu
+from engines.eight_bits import PICTURES, check_source, encoder_convolutions, read_calibration
 from engines.errors import BackendError, ManifestError
 from engines.manifest import Manifest, read_manifest, write_atomic, write_manifest
 from engines.plans.backend import SUFFIX, PlanBackend, kernel_path, loadable_libraries
@@ -40,9 +41,11 @@ class PlanOptions:
     target: str = THIS_GPU  # or an architecture as nvcc names it: sm_89
     usual_batch: int = 8  # frames, tuned for
     max_batch: int = 16
-    precision: Literal["fp16", "fp32"] = "fp16"
+    precision: Literal["fp16", "fp32", "int8"] = "fp16"
     timing_cache: Path | None = None
     kernels: Path | None = None  # folder in which compiled kernels are kept; None: compile anew
+    calibration: Path | None = None  # folder of good pictures, of which int8 learns its ranges
+    pictures: int = PICTURES  # taken from it
 
 
 def build_plan(
@@ -59,9 +62,10 @@ def build_plan(
     `on_phase` is told what TensorRT is at.
 
     Raises:
-        ManifestError: `source` does not fit its manifest, or holds another operator set than this
-            program's.
+        ManifestError: `source` does not fit its manifest, holds another operator set than this
+            program's, or nothing that can be put into 8 bits.
         BackendError: there is no such TensorRT, GPU or nvcc, or it refuses the graph.
+        AdmissionError: there is no picture to learn the ranges of 8 bits from.
     """
     manifest = read_manifest(source)
     if manifest.format != "onnx":
@@ -73,8 +77,7 @@ def build_plan(
     architecture, device = _device(options)
     model = onnx.load_model_from_string(read_graph(source))
     plugins = check_nodes(model, source.name, manifest.model)
-    if options.precision == "fp16":
-        model = halved(model)
+    model = _lowered(model, source.name, manifest, options, on_phase)
     model = summarised(model, (manifest.height, manifest.width))
     with tempfile.TemporaryDirectory(prefix="plan-") as name:
         folder = Path(name)
@@ -141,6 +144,25 @@ def check_nodes(model: ModelProto, name: str, kind: str) -> int:
         first = str(error).splitlines()[-1]
         raise ManifestError(f"{name}: its tensors do not fit each other: {first}") from error
     return len(nodes)
+
+
+def _lowered(
+    model: ModelProto,
+    name: str,
+    manifest: Manifest,
+    options: PlanOptions,
+    on_phase: Callable[[str], None],
+) -> ModelProto:
+    """Give a graph its types: 8 bits where asked for, float16 where safe."""
+    if options.precision == "int8":
+        from engines.plans.qdq import quantised  # noqa: PLC0415  # with ONNX Runtime
+
+        if options.calibration is None:
+            raise BackendError("int8 needs pictures of good parts: name their folder")
+        check_source(name, manifest, model)
+        frames = read_calibration(options.calibration, manifest, options.pictures, on_phase)
+        model = quantised(model, encoder_convolutions(model), frames)
+    return model if options.precision == "fp32" else halved(model)
 
 
 def _device(options: PlanOptions) -> tuple[int, str]:

@@ -57,9 +57,7 @@ def build(request: Request, say: Callable[..., None]) -> str:
     typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed)
     _parse(trt, network, log, request)
-    config = builder.create_builder_config()
-    config.progress_monitor = _monitor_type(trt)(say)
-    _aim(trt, config, request)
+    config = make_config(trt, builder, request, say)
     profile = builder.create_optimization_profile()
     least, usual, most = ((batch, *request.frame) for batch in request.batches)
     profile.set_shape("frames", least, usual, most)
@@ -73,6 +71,21 @@ def build(request: Request, say: Callable[..., None]) -> str:
         write_atomic(Path(request.timing_cache), bytes(cache.serialize()))
     plugins.close()
     return str(trt.__version__)
+
+
+def make_config(trt: Any, builder: Any, request: Request, say: Callable[..., None]) -> Any:  # noqa: ANN401
+    """Make the settings of a build, without its profile.
+
+    Raises:
+        BackendError: this TensorRT cannot build for the target.
+    """
+    config = builder.create_builder_config()
+    # On by default, it multiplies float32 with float16's 10 bits of fraction. The graph says what
+    # may have so few, in every precision; a plan in fp32 is the way out where they are too few.
+    config.clear_flag(trt.BuilderFlag.TF32)
+    config.progress_monitor = _monitor_type(trt)(say)
+    _aim(trt, config, request)
+    return config
 
 
 def _parse(trt: Any, network: Any, log: Any, request: Request) -> None:  # noqa: ANN401

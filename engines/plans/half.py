@@ -17,8 +17,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from engines.residual.operator import DOMAIN, OPERATOR, SCALES
 
-# A float16 layer with weights bounds what it gives; its inputs may come from anywhere.
-_WEIGHTED = frozenset(("Conv", "ConvTranspose"))
+# These bound what they give in float16, by weights or a scale; inputs may come from anywhere.
+_WEIGHTED = frozenset(("Conv", "ConvTranspose", "DequantizeLinear"))
 # These go with what they are given: between two float32 layers they would only lose range.
 _FOLLOWING = frozenset(
     (
@@ -59,6 +59,10 @@ class _Halver:
         if (node.domain, node.op_type) == (DOMAIN, OPERATOR):
             inputs = [self._as_half(name) for name in node.input]
             halves = node.output[:SCALES]  # the residuals
+        elif node.op_type == "QuantizeLinear" and not node.domain:
+            value, scale, *zero = node.input  # value and scale are of one type
+            inputs = [value, self._as_half(scale) if value in self._half else scale, *zero]
+            halves = []
         elif self._wants_half(node):
             typed = _OWN_TYPES.get(node.op_type, len(node.input))
             inputs = [*map(self._as_half, node.input[:typed]), *node.input[typed:]]

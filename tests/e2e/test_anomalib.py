@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.admit import Runtime, admit
+from engines.admit import admit
 from engines.errors import ManifestError
 from engines.import_model import ImportOptions, import_model
-from engines.open import Backend, open_engine
+from engines.open import Backend, Runtime, open_engine
 
 PROGRAM = Path(__file__).with_name("anomalib_export.py")
 

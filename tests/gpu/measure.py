@@ -61,7 +61,7 @@ STEPS = (
     Step("network", "network", 130, checks=False),
     Step("sanitizer", "sanitizer", 110, checks=True),
     Step("compiled", "compiled", 100, checks=False),
-    Step("serving", "serving", 100, checks=False),
+    Step("serving", "serving", 140, checks=False),
     Step("line", "line", 80, checks=False),
 )
 NAMES = [step.name for step in STEPS]

@@ -10,14 +10,14 @@ from onnx import numpy_helper
 from onnx_graphs import neighbour_graph, small_graph, write_graph
 
 from engines import admit as gate
-from engines.admit import TOLERANCES, Runtime, admit, draw_frames, flipped, read_frames
+from engines.admit import TOLERANCES, admit, draw_frames, flipped, read_frames
 from engines.cli import AdmitSettings, BenchSettings, run_admit, run_bench
 from engines.command import run_command
 from engines.engine import Scores
 from engines.errors import AdmissionError, EngineError
 from engines.fixed_engine import FixedPlan, write_fixed_engine
 from engines.manifest import Thresholds, read_manifest
-from engines.open import open_engine
+from engines.open import Runtime, open_engine
 from engines.summary import summarise
 
 SIZE = (31, 33)

@@ -14,19 +14,20 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx_graphs import small_graph, write_graph
-from prn_fakes import SIZE, TINY, Squares, normal_pictures, tiny_prn
+from prn_engine import write_tiny_engine
+from prn_fakes import SIZE, Squares, normal_pictures
 
 from engines import onnxruntime_engine
 from engines.admit import find_reference
 from engines.contract import CELLS, FRAMES, MAP, PEAK, check_contract
 from engines.cuda_driver import Gpu
 from engines.errors import AdmissionError, BackendError, ManifestError
-from engines.manifest import Thresholds, file_sha256, read_manifest
+from engines.manifest import file_sha256, read_manifest
 from engines.open import open_engine
 from engines.plans import build
 from engines.plans.backend import PlanBackend, kernel_path
 from engines.plans.build import PlanOptions, build_plan, check_nodes
-from engines.plans.build_process import Request
+from engines.plans.build_process import THIS_GPU, Request, make_config
 from engines.plans.half import halved
 from engines.plans.plugin import workspace_bytes
 from engines.residual.function import residual_nodes
@@ -34,8 +35,7 @@ from engines.residual.operator import DOMAIN
 from engines.summary import summarise
 from engines.tensorrt_runtime.device import check_fits
 from engines.tensorrt_runtime.plan import load_kernel
-from trainer.dataset import Snapshot
-from trainer.export.engine_file import export_onnx, write_engine
+from trainer.export.engine_file import write_engine
 
 RTX = PlanOptions(backend="tensorrt_rtx", target="sm_89", usual_batch=4)
 KERNELS = b"\x7fELF"
@@ -44,12 +44,7 @@ KERNELS = b"\x7fELF"
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An engine file of a small PRN."""
-    folder = tmp_path_factory.mktemp("prn")
-    content = export_onnx(tiny_prn(folder, TINY).network.eval(), frames())
-    thresholds = Thresholds(image=0.5, pixel=0.5, method="set by hand", normals=0)
-    snapshot = Snapshot(name="toy", sha256="0" * 64, normals=20)
-    write_engine(folder / "prn.onnx", content, "prn", (SIZE, SIZE), thresholds, snapshot, {})
-    return folder / "prn.onnx"
+    return write_tiny_engine(tmp_path_factory.mktemp("prn"))
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +187,16 @@ def test_plan_of_float32_is_larger(tmp_path: Path, source: Path, kernels: Path) 
         build_plan(source, tmp_path / f"{precision}.plan", options)
         sizes.append((tmp_path / f"{precision}.plan").stat().st_size)
     assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("target", [THIS_GPU, "sm_89"])
+def test_float32_is_not_multiplied_in_tf32(target: str) -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    builder = trt.Builder(trt.Logger())
+    assert builder.create_builder_config().get_flag(trt.BuilderFlag.TF32)  # on by default
+    request = Request("", "", "tensorrt_rtx", target, (1, 8, 16), (SIZE, SIZE, 3), plugins=1)
+    config = make_config(trt, builder, request, lambda **_: None)
+    assert not config.get_flag(trt.BuilderFlag.TF32)
 
 
 def test_timing_cache_is_kept(tmp_path: Path, source: Path, kernels: Path) -> None:

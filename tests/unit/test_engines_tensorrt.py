@@ -174,7 +174,7 @@ def test_plan_that_does_not_sum_its_maps_up_is_to_be_built_again(
     path: Path, gpu: FakeGpu, trt: FakeTensorRt
 ) -> None:
     del trt.shapes[PEAK]
-    with pytest.raises(ManifestError, match=r"no output 'peak' .* build a plan with its engine-bu"):
+    with pytest.raises(ManifestError, match=r"no output 'peak' .*: build it again with engine-b"):
         Plan(path, manifest(), device(gpu, trt))
     assert_all_given_back(gpu, trt)
 
