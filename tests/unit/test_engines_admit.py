@@ -13,7 +13,7 @@ from engines import admit as gate
 from engines.admit import TOLERANCES, admit, draw_frames, flipped, read_frames
 from engines.cli import AdmitSettings, BenchSettings, run_admit, run_bench
 from engines.command import run_command
-from engines.engine import Scores
+from engines.engine import ALL_MAPS, Scores
 from engines.errors import AdmissionError, EngineError
 from engines.fixed_engine import FixedPlan, write_fixed_engine
 from engines.manifest import Thresholds, read_manifest
@@ -134,31 +134,68 @@ def test_an_engine_that_flips_many_decisions_near_the_threshold_is_refused(tmp_p
 
 
 class SummingEngine:
-    """Sums its maps up, and is wrong in one place of the second frame."""
+    """Sums its maps up as a plan does, copies those that are asked for, and may be wrong in it."""
 
-    max_batch, input_size = 2, (8, 8)
+    max_batch, input_size = 3, (8, 8)
 
-    def __init__(self, peak: float = 0.0, cell: float = 0.0) -> None:
-        self.peak, self.cell = peak, cell
+    def __init__(self, wrong: str = "", by: float = 0.0, least: int = 2) -> None:
+        self.wrong, self.by, self.least = wrong, by, least  # from so many frames on
+        self.maps = np.zeros((self.max_batch, *self.input_size), np.float32)
 
-    def score(self, frames: np.ndarray) -> Scores:
+    def score(self, frames: np.ndarray, maps_above: float = ALL_MAPS) -> Scores:
         maps = frames[..., 1].astype(np.float32) / 255
-        summary = summarise(maps)
-        if len(frames) == 2:
-            summary.peak[1] += self.peak
-            summary.cells[1, 3, 2] += self.cell
-        return Scores(maps.mean(axis=(1, 2)), maps, summary=summary)
+        score, summary = maps.mean(axis=(1, 2)), summarise(maps)
+        if len(frames) >= self.least:
+            parts = {"score": score, "peak": summary.peak, "cells": summary.cells}
+            parts.get(self.wrong, np.zeros(1)).flat[-1] += self.by
+        for row in np.flatnonzero(summary.peak > maps_above):
+            source = (row + 1) % len(frames) if self._is("neighbour", maps_above) else row
+            if not self._is("stale", maps_above):
+                self.maps[row] = maps[source]
+        if self.wrong == "map" and len(frames) >= self.least:
+            self.maps[0, 0, 0] += self.by
+        return Scores(score, self.maps[: len(frames)], summary=summary)
+
+    def _is(self, wrong: str, maps_above: float) -> bool:
+        return self.wrong == wrong and maps_above > ALL_MAPS
 
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("wrong", [{"peak": 0.002}, {"cell": -0.002}])
-def test_engine_that_sums_its_maps_up_wrongly_is_refused(wrong: dict[str, float]) -> None:
-    frames = draw_frames((8, 8))[2:4]
-    answers = gate._answer(SummingEngine(**wrong), frames)  # right, one at a time
-    assert gate._slot_drift(SummingEngine(), frames, answers) == (0, 0)
-    with pytest.raises(AdmissionError, match=r"are 0.002 from the map itself"):
-        gate._slot_drift(SummingEngine(**wrong), frames, answers)
+def drift(engine: SummingEngine, frames: np.ndarray) -> tuple[float, float]:
+    return gate._slot_drift(engine, frames, gate._answer(engine, frames))
+
+
+def test_engine_that_sums_its_maps_up_rightly_drifts_nowhere() -> None:
+    assert drift(SummingEngine(), draw_frames((8, 8))) == (0, 0)
+
+
+@pytest.mark.parametrize("least", [1, 2])
+@pytest.mark.parametrize(
+    ("wrong", "by", "why"),
+    [
+        ("peak", 2e-6, "1 highest values"),
+        ("peak", -2e-6, "1 highest values"),
+        ("peak", np.nan, "1 highest values"),
+        ("cells", 2e-3, "1 means of cells"),
+        ("cells", -2e-3, "1 means of cells"),
+        ("cells", np.nan, "1 means of cells"),
+        ("score", np.nan, "a score is no number"),
+        ("map", np.nan, "a map is no number"),
+    ],
+)
+def test_engine_that_is_wrong_of_its_maps_or_gives_no_number_is_refused(
+    wrong: str, by: float, why: str, least: int
+) -> None:
+    with pytest.raises(AdmissionError, match=why):
+        drift(SummingEngine(wrong, by, least), draw_frames((8, 8)))
+
+
+@pytest.mark.parametrize("wrong", ["neighbour", "stale"])
+def test_engine_that_gives_another_frames_map_where_some_are_asked_for_drifts(wrong: str) -> None:
+    score, maps = drift(SummingEngine(wrong), draw_frames((8, 8)))
+    assert score == 0
+    assert maps > 0.01
 
 
 def test_pictures_are_spread_over_the_names_and_resized(pictures: Path) -> None:

@@ -190,13 +190,17 @@ def test_plan_of_float32_is_larger(tmp_path: Path, source: Path, kernels: Path) 
 
 
 @pytest.mark.parametrize("target", [THIS_GPU, "sm_89"])
-def test_float32_is_not_multiplied_in_tf32(target: str) -> None:
+def test_plans_multiply_as_the_graph_says_and_take_no_memory_of_their_own(target: str) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     builder = trt.Builder(trt.Logger())
     assert builder.create_builder_config().get_flag(trt.BuilderFlag.TF32)  # on by default
     request = Request("", "", "tensorrt_rtx", target, (1, 8, 16), (SIZE, SIZE, 3), plugins=1)
     config = make_config(trt, builder, request, lambda **_: None)
-    assert not config.get_flag(trt.BuilderFlag.TF32)
+    flags = trt.BuilderFlag
+    assert not config.get_flag(flags.TF32)
+    assert config.get_flag(flags.STRICT_NANS)
+    assert config.get_flag(flags.DISTRIBUTIVE_INDEPENDENCE)
+    assert config.get_flag(flags.REQUIRE_USER_ALLOCATION)
 
 
 def test_timing_cache_is_kept(tmp_path: Path, source: Path, kernels: Path) -> None:
