@@ -2,7 +2,7 @@
 
 import io
 import json
-import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,12 @@ import pytest
 from onnx_graphs import small_graph, write_graph
 from rich.console import Console
 
+from engines import admit as gate
+from engines import cost
+from engines import rival as rival_module
 from engines.admit import admit
 from engines.cost import measure_gain
-from engines.engine import Scores
+from engines.engine import ALL_MAPS, Engine, Scores
 from engines.errors import AdmissionError
 from engines.manifest import (
     Manifest,
@@ -22,8 +25,9 @@ from engines.manifest import (
     read_manifest,
     write_manifest,
 )
-from engines.open import Runtime
+from engines.open import Backend, OpenedEngine, Runtime, open_engine
 from engines.rival import LEAST_GAIN, LEAST_PLAN_GAIN, find_rival
+from engines.summary import summarise
 from engines.tables import admission_report
 
 SIZE = (31, 33)
@@ -126,26 +130,84 @@ def test_manifest_of_before_is_still_read(source: Path) -> None:
     assert parse_manifest(json.dumps(fields).encode(), "old").admission == admission
 
 
-class WaitingEngine:
-    """Takes time of the clock, as a GPU does, and hardly any of a processor."""
+@dataclass
+class Clock:
+    """What engines.cost reads time from; stands still but for what engines take, in seconds."""
 
-    max_batch = 8
-    input_size = SIZE
+    wall: float = 0.0
+    processor: float = 0.0
 
-    def __init__(self, took_s: float) -> None:
-        self.took_s = took_s
+    def perf_counter(self) -> float:
+        return self.wall
+
+    def process_time(self) -> float:
+        return self.processor
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    stopped = Clock()
+    monkeypatch.setattr(cost, "time", stopped)
+    return stopped
+
+
+class PlanEngine:
+    """Says what another engine says, as a plan does, and takes a known time of the clock."""
+
+    def __init__(self, inner: Engine, clock: Clock, took_s: float) -> None:
+        self.inner, self.clock, self.took_s = inner, clock, took_s
+        self.max_batch, self.input_size = inner.max_batch, inner.input_size
         self.frames: list[int] = []
 
-    def score(self, frames: np.ndarray, maps_above: float | None = None) -> Scores:
+    def score(self, frames: np.ndarray, maps_above: float = ALL_MAPS) -> Scores:
         del maps_above
         self.frames.append(len(frames))
-        time.sleep(self.took_s)
-        return Scores(np.zeros(len(frames), np.float32), np.zeros((len(frames), *SIZE), np.float32))
+        self.clock.wall += self.took_s
+        self.clock.processor += 0.001
+        scores = self.inner.score(frames)
+        return replace(scores, summary=summarise(scores.maps))
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.inner.close()
 
 
-def test_gain_on_a_gpu_is_one_of_the_clock() -> None:
-    fast, slow = WaitingEngine(0.01), WaitingEngine(0.04)
-    assert measure_gain(fast, slow, 5, "wall") == pytest.approx(4, rel=0.5)
-    assert fast.frames == slow.frames == [8] * 8  # calls in turn, of the same batch, after some
+def opened(source: Path, clock: Clock, took_s: float) -> OpenedEngine:
+    inner = open_engine(source, "onnxruntime", "cpu", 1)
+    return replace(inner, engine=PlanEngine(inner.engine, clock, took_s), backend="a card")
+
+
+def test_gain_on_a_gpu_is_one_of_the_clock(source: Path, clock: Clock) -> None:
+    with opened(source, clock, 0.5) as fast, opened(source, clock, 2.0) as slow:
+        assert measure_gain(fast.engine, slow.engine, 5, "wall") == pytest.approx(4)
+        assert measure_gain(fast.engine, slow.engine, 5) == pytest.approx(1)
+        # calls in turn, of the same batch, after some that are not timed
+        assert fast.engine.frames == slow.engine.frames
+        assert set(fast.engine.frames) == {8}
+
+
+@pytest.mark.parametrize(("gain", "admitted"), [(1.25, True), (1.125, False)])
+def test_plan_of_eight_bits_is_admitted_where_it_outruns_its_rival(
+    source: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, gain: float, *, admitted: bool
+) -> None:
+    plan, _ = write_plan(source, "eight.plan", "int8")
+    half, _ = write_plan(source, "half.plan", "fp16")
+    takes_s = {plan: 1.0, half: gain}
+
+    def open_any(path: Path, backend: Backend, device: str, threads: int) -> OpenedEngine:
+        if path in takes_s:
+            assert (backend, device, threads) == ("tensorrt", "cuda:1", 3)
+            return opened(source, clock, takes_s[path])
+        return open_engine(path, backend, device, threads)
+
+    for module in (gate, rival_module):
+        monkeypatch.setattr(module, "open_engine", open_any)
+    admission = gate.admit(plan, None, ON_A_GPU, repeats=3, rival=half)
+    assert admission.admitted is admitted
+    assert admission.gain == pytest.approx(gain)
+    assert read_manifest(plan).admission == admission
+    if not admitted:
+        why = (
+            "it is 1.12 times as fast as half.plan in fp16, wall time, for the risk of fewer bits "
+            "1.2 times are asked (--least-gain)"
+        )
+        assert admission.reasons == [why]
