@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from engines.cost import batch_sizes, measure_cost
 from engines.engine import Engine, Floats, Indices, Pixels, Scores
-from engines.errors import AdmissionError, PictureError
+from engines.errors import AdmissionError
+from engines.frames import draw_frames, read_frames
 from engines.machine import machine_name, peak_memory_mb
 from engines.manifest import (
     Admission,
@@ -30,11 +30,9 @@ from engines.manifest import (
     write_manifest,
 )
 from engines.open import Runtime, open_engine
-from engines.pictures import PICTURE_SUFFIXES, read_picture, resize_picture
 from engines.rival import Rival, find_rival, gain_over
 from engines.summary import summarise, summary_of
 
-SYNTHETIC_FRAMES = 16
 COST_BUDGET_S = 20.0
 # A highest value is one of the map's own. Means are sums in another order; drift looks at shares of
 # them, above 1e-4.
@@ -109,7 +107,8 @@ def admit(
         rival: as for `find_rival`.
 
     Raises:
-        AdmissionError: there is nothing to compare, or the answers are no numbers.
+        AdmissionError: there is nothing to compare with, or the answers are no numbers.
+        PictureError: none of the pictures reads.
         EngineError: the engine does not open, or fails on the frames.
     """
     manifest = read_manifest(engine_path)
@@ -159,46 +158,6 @@ def find_reference(engine_path: Path, manifest: Manifest, given: Path | None = N
     wanted = f"the one that {engine_path.name} was built from, sha256 {manifest.built_from[:12]}..."
     found = f"{given} is not" if given else f"among the .onnx files in {engine_path.parent} is not"
     raise AdmissionError(f"{found} {wanted}: name it with --reference")
-
-
-def read_frames(folder: Path, size: tuple[int, int], most: int) -> tuple[Pixels, list[str]]:
-    """Read pictures, evenly spread over the sorted names.
-
-    Returns: uint8 [N, H, W, 3] of `size`, and a sentence for each picture that does not read.
-
-    Raises:
-        AdmissionError: the folder holds no picture, or none of those taken reads.
-    """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-    if not paths:
-        raise AdmissionError(f"no picture in {folder}: give a folder with PNG, JPEG, BMP or TIFF")
-    places = np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)
-    frames: list[Pixels] = []
-    unreadable: list[str] = []
-    for place in places:
-        try:
-            frames.append(resize_picture(read_picture(paths[place]), size))
-        except PictureError as error:
-            unreadable.append(str(error))
-    if not frames:
-        raise AdmissionError(
-            f"none of {len(places)} pictures in {folder} reads, the first: {unreadable[0]}"
-        )
-    return np.stack(frames), unreadable
-
-
-def draw_frames(size: tuple[int, int]) -> Pixels:
-    """Draw black, white, and smooth random frames with noise, uint8 [N, H, W, 3]."""
-    height, width = size
-    rng = np.random.default_rng(0)
-    frames = np.zeros((SYNTHETIC_FRAMES, height, width, 3), np.uint8)
-    frames[1] = 255
-    for frame in frames[2:]:
-        coarse = rng.integers(0, 256, (rng.integers(2, 9), rng.integers(2, 9), 3), dtype=np.uint8)
-        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-        noise = rng.integers(-10, 11, frame.shape)
-        frame[:] = np.clip(smooth + noise, 0, 255)
-    return frames
 
 
 def _source(images: Path | None, unreadable: Sequence[str]) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from onnx import ModelProto, NodeProto
 
-from engines.admit import read_frames
 from engines.engine import Pixels
 from engines.errors import ManifestError
+from engines.frames import read_frames
 from engines.manifest import Manifest
 from engines.residual.function import residual_nodes
 
@@ -52,7 +52,7 @@ def read_calibration(
     Returns: uint8 [N, H, W, 3].
 
     Raises:
-        AdmissionError: there is none.
+        PictureError: there is none.
     """
     on_phase("reading pictures")
     frames, unreadable = read_frames(folder, (manifest.height, manifest.width), pictures)

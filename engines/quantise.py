@@ -55,7 +55,7 @@ def quantise(
     Raises:
         ManifestError: `source` is no float32 ONNX engine, or has no convolution to quantise.
         BackendError: NNCF or OpenVINO is missing, or fails.
-        AdmissionError: there is no picture.
+        PictureError: there is no picture.
     """
     manifest = read_manifest(source)
     if target.suffix != SUFFIX:

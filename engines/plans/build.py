@@ -65,7 +65,7 @@ def build_plan(
         ManifestError: `source` does not fit its manifest, holds another operator set than this
             program's, or nothing that can be put into 8 bits.
         BackendError: there is no such TensorRT, GPU or nvcc, or it refuses the graph.
-        AdmissionError: there is no picture to learn the ranges of 8 bits from.
+        PictureError: there is no picture to learn the ranges of 8 bits from.
     """
     manifest = read_manifest(source)
     if manifest.format != "onnx":

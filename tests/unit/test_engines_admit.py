@@ -10,12 +10,13 @@ from onnx import numpy_helper
 from onnx_graphs import neighbour_graph, small_graph, write_graph
 
 from engines import admit as gate
-from engines.admit import TOLERANCES, admit, draw_frames, flipped, read_frames
+from engines.admit import TOLERANCES, admit, flipped
 from engines.cli import AdmitSettings, BenchSettings, run_admit, run_bench
 from engines.command import run_command
 from engines.engine import ALL_MAPS, Scores
-from engines.errors import AdmissionError, EngineError
+from engines.errors import AdmissionError, EngineError, PictureError
 from engines.fixed_engine import FixedPlan, write_fixed_engine
+from engines.frames import draw_frames, read_frames
 from engines.manifest import Thresholds, read_manifest
 from engines.open import Runtime, open_engine
 from engines.summary import summarise
@@ -206,7 +207,7 @@ def test_pictures_are_spread_over_the_names_and_resized(pictures: Path) -> None:
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AdmissionError, match="no picture"):
+    with pytest.raises(PictureError, match="no picture"):
         read_frames(tmp_path, SIZE, most=3)
 
 
@@ -220,7 +221,7 @@ def test_a_broken_picture_is_left_out_and_named(onnx_file: Path, pictures: Path)
 
 def test_a_folder_of_broken_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(AdmissionError, match=r"none of 1 pictures .* reads"):
+    with pytest.raises(PictureError, match=r"none of 1 pictures .* reads"):
         read_frames(tmp_path, SIZE, most=3)
 
 

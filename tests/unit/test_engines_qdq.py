@@ -17,7 +17,7 @@ from prn_fakes import SIZE, normal_pictures
 
 from engines.cli import BuildSettings
 from engines.eight_bits import encoder_convolutions
-from engines.errors import AdmissionError, BackendError, ManifestError
+from engines.errors import BackendError, ManifestError, PictureError
 from engines.manifest import read_manifest
 from engines.plans.backend import loadable_libraries
 from engines.plans.build import PlanOptions, build_plan
@@ -309,7 +309,7 @@ def test_what_has_no_pictures_or_is_not_float32_is_refused(
     plan = tmp_path / "prn.plan"
     with pytest.raises(BackendError, match="pictures of good parts"):
         build_plan(source, plan, replace(options, calibration=None))
-    with pytest.raises(AdmissionError, match="no picture"):
+    with pytest.raises(PictureError, match="no picture"):
         build_plan(source, plan, replace(options, calibration=tmp_path))
     copy = tmp_path / "prn.onnx"
     copy.write_bytes(source.read_bytes())

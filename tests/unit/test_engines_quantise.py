@@ -11,10 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import small_graph, write_graph
 
-from engines.admit import admit, draw_frames, gain_suffices
+from engines.admit import admit, gain_suffices
 from engines.cli import BuildSettings
 from engines.eight_bits import encoder_convolutions
-from engines.errors import AdmissionError, BackendError, ManifestError
+from engines.errors import BackendError, ManifestError, PictureError
+from engines.frames import draw_frames
 from engines.manifest import file_sha256, manifest_path, read_manifest
 from engines.open import open_engine
 from engines.openvino_file import SUFFIX, pack_network, unpack_network
@@ -158,7 +159,7 @@ def test_what_cannot_be_quantised_is_refused(source: Path, pictures: Path, tmp_p
     target = tmp_path / f"a{SUFFIX}"
     with pytest.raises(BackendError, match=SUFFIX):
         quantise(source, tmp_path / "a.onnx", pictures)
-    with pytest.raises(AdmissionError, match="no picture"):
+    with pytest.raises(PictureError, match="no picture"):
         quantise(source, target, tmp_path / "nothing")
     write_graph(source, small_graph(*SIZE), *SIZE)
     with pytest.raises(ManifestError, match="no convolution"):

@@ -1,0 +1,52 @@
+"""Frames that an engine is tried or measured on: pictures of a folder, or drawn ones."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from engines.engine import Pixels
+from engines.errors import PictureError
+from engines.pictures import PICTURE_SUFFIXES, read_picture, resize_picture
+
+SYNTHETIC_FRAMES = 16
+
+
+def read_frames(folder: Path, size: tuple[int, int], most: int) -> tuple[Pixels, list[str]]:
+    """Read pictures, evenly spread over the sorted names.
+
+    Returns: uint8 [N, H, W, 3] of `size`, and a sentence for each picture that does not read.
+
+    Raises:
+        PictureError: the folder holds no picture, or none of those taken reads.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not paths:
+        raise PictureError(f"no picture in {folder}: give a folder with PNG, JPEG, BMP or TIFF")
+    places = np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)
+    frames: list[Pixels] = []
+    unreadable: list[str] = []
+    for place in places:
+        try:
+            frames.append(resize_picture(read_picture(paths[place]), size))
+        except PictureError as error:
+            unreadable.append(str(error))
+    if not frames:
+        raise PictureError(
+            f"none of {len(places)} pictures in {folder} reads, the first: {unreadable[0]}"
+        )
+    return np.stack(frames), unreadable
+
+
+def draw_frames(size: tuple[int, int]) -> Pixels:
+    """Draw black, white, and smooth random frames with noise, uint8 [N, H, W, 3]."""
+    height, width = size
+    rng = np.random.default_rng(0)
+    frames = np.zeros((SYNTHETIC_FRAMES, height, width, 3), np.uint8)
+    frames[1] = 255
+    for frame in frames[2:]:
+        coarse = rng.integers(0, 256, (rng.integers(2, 9), rng.integers(2, 9), 3), dtype=np.uint8)
+        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        noise = rng.integers(-10, 11, frame.shape)
+        frame[:] = np.clip(smooth + noise, 0, 255)
+    return frames
