@@ -15,7 +15,7 @@ from engines.admit import admit as admit_engine
 from engines.bench import BenchReport, bench_engine
 from engines.command import CommandSettings, run_command
 from engines.cost import batch_sizes
-from engines.eight_bits import PICTURES
+from engines.eight_bits import LEAST_PICTURES, PICTURES
 from engines.errors import EngineError, ShapeError
 from engines.flags import File, Folder, Metavar
 from engines.import_model import MAX_BATCH, ImportOptions, import_model
@@ -57,7 +57,7 @@ class AdmitSettings(_EngineSettings):
     )
     rival: File | None = Field(
         default=None,
-        description="plan of more bits, of the same ONNX file, that an 8-bit plan must outrun",
+        description="plan in fp16, of the same ONNX file, that an 8-bit plan must outrun",
     )
     least_gain: float | None = Field(
         default=None,
@@ -95,7 +95,10 @@ class BuildSettings(CommandSettings):
         default=None, description="folder of good pictures from which int8 learns its ranges"
     )
     max_images: int = Field(
-        default=PICTURES, ge=8, le=4096, description="pictures taken from it, evenly spread"
+        default=PICTURES,
+        ge=LEAST_PICTURES,
+        le=4096,
+        description="pictures taken from it, evenly spread",
     )
     target: str = Field(
         default=THIS_GPU,

@@ -33,7 +33,6 @@ DISTANCE = "distance"
 PEAK = "peak"
 CELLS = "cells"
 
-_PLAN_FORMATS = ("tensorrt", "tensorrt_rtx")
 _EXPORT = "export it with this project's trainer-train"
 
 # The key that every tensor kept in a file of its own must have (onnx.proto, TensorProto field 13).
@@ -77,16 +76,15 @@ def check_contract(inputs: Sequence[Port], outputs: Sequence[Port], manifest: Ma
         ManifestError: a tensor is missing, unknown, or of another type or shape.
     """
     size = (manifest.height, manifest.width)
-    is_plan = manifest.format in _PLAN_FORMATS
-    needed = {SCORE, MAP, PEAK, CELLS} if is_plan else {SCORE, MAP}
-    advice = "build it again with engine-build" if is_plan else _EXPORT
+    needed = {SCORE, MAP, PEAK, CELLS} if manifest.is_plan else {SCORE, MAP}
+    advice = "build it again with engine-build" if manifest.is_plan else _EXPORT
     _check_names("input", inputs, {FRAMES}, {FRAMES}, advice)
     _check_names("output", outputs, needed, needed | {NEAREST, DISTANCE}, advice)
     ports = {port.name: port for port in (*inputs, *outputs)}
     _check_port(ports[FRAMES], "uint8", (None, *size, 3))
     _check_port(ports[SCORE], "float32", (None,))
     _check_port(ports[MAP], "float32", (None, *size))
-    if is_plan:
+    if manifest.is_plan:
         _check_port(ports[PEAK], "float32", (None,))
         _check_port(ports[CELLS], "float32", (None, GRID, GRID))
     if NEAREST not in ports and DISTANCE not in ports:
@@ -146,7 +144,7 @@ def allocate_scores(manifest: Manifest, scales: int) -> Scores:
         maps=np.empty((most, manifest.height, manifest.width), np.float32),
         nearest=np.empty((most, scales), np.int32) if scales else None,
         distance=np.empty((most, scales), np.float32) if scales else None,
-        summary=summary if manifest.format in _PLAN_FORMATS else None,
+        summary=summary if manifest.is_plan else None,
     )
 
 

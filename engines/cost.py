@@ -1,4 +1,7 @@
-"""What a batch costs on this machine: measured points, and the curve through them."""
+"""What a batch costs on this machine: measured points, and the curve through them.
+
+Maps are not asked for, as a line asks for hardly any.
+"""
 
 import itertools
 import math
@@ -11,10 +14,11 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import Engine, Pixels
+from engines.engine import NO_MAPS, Engine, Pixels
 from engines.manifest import CostPoint
 
 Clock = Literal["wall", "processor"]
+_CLOCKS: tuple[Clock, ...] = ("wall", "processor")
 
 WARM_UP_CALLS = 3
 FEW = 8  # frames that hide the moment between two calls of a fast engine
@@ -54,7 +58,7 @@ def time_calls(
     """
     frames = _noise(engine, max(batches))
     for batch in [*batches, *[batches[0]] * WARM_UP_CALLS]:
-        engine.score(frames[:batch])
+        engine.score(frames[:batch], NO_MAPS)
     took: dict[int, list[tuple[float, float]]] = {batch: [] for batch in batches}
     started = time.perf_counter()
     for _ in range(repeats):
@@ -73,7 +77,7 @@ def _noise(engine: Engine, count: int) -> Pixels:
 def _timed(engine: Engine, frames: Pixels) -> tuple[float, float]:
     """Score once; gives seconds of the clock, and of all cores of this process."""
     wall, cpu = time.perf_counter(), time.process_time()
-    engine.score(frames)
+    engine.score(frames, NO_MAPS)
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
@@ -109,10 +113,10 @@ def measure_gain(engine: Engine, other: Engine, repeats: int, clock: Clock = "pr
     """
     frames = _noise(engine, min(FEW, engine.max_batch, other.max_batch))
     for each in [engine, other] * WARM_UP_CALLS:
-        each.score(frames)
-    place = 0 if clock == "wall" else 1
-    ratios = [_timed(other, frames)[place] / _timed(engine, frames)[place] for _ in range(repeats)]
-    return float(np.median(ratios))
+        each.score(frames, NO_MAPS)
+    rounds = np.array([(_timed(other, frames), _timed(engine, frames)) for _ in range(repeats)])
+    ratios = rounds[:, 0] / rounds[:, 1]  # [rounds, clocks]
+    return float(np.median(ratios[:, _CLOCKS.index(clock)]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from pathlib import Path
 from onnx import ModelProto, NodeProto
 
 from engines.engine import Pixels
-from engines.errors import ManifestError
+from engines.errors import ManifestError, PictureError
 from engines.frames import read_frames
 from engines.manifest import Manifest
 from engines.residual.function import residual_nodes
 
 PICTURES = 64  # more change the ranges little
+LEAST_PICTURES = 8  # of fewer a range is that of one strange part
 _COLOURS = 3
 _ENCODER = "encoder."  # begins the names of its weights in the files that the trainer exports
 
@@ -52,10 +53,17 @@ def read_calibration(
     Returns: uint8 [N, H, W, 3].
 
     Raises:
-        PictureError: there is none.
+        PictureError: there are too few.
     """
     on_phase("reading pictures")
+    if not folder.is_dir():
+        raise PictureError(f"{folder} is no folder")
     frames, unreadable = read_frames(folder, (manifest.height, manifest.width), pictures)
+    if len(frames) < LEAST_PICTURES:
+        raise PictureError(
+            f"{len(frames)} pictures in {folder} read, {LEAST_PICTURES} good ones at least are "
+            "wanted to measure ranges on"
+        )
     without = f", without {len(unreadable)} that do not read" if unreadable else ""
     on_phase(f"measuring ranges on {len(frames)} pictures{without}")
     return frames

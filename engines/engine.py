@@ -13,7 +13,7 @@ Pixels = NDArray[np.uint8]  # [N, H, W, 3], RGB
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int32]
 
-ALL_MAPS = -math.inf  # below every value of a map
+ALL_MAPS, NO_MAPS = -math.inf, math.inf  # below and above every value of a map
 GRID = 4  # cells on each side of a map
 
 

@@ -87,6 +87,9 @@ class Admission(_Part):
     created: str
 
 
+PLAN_FORMATS = ("tensorrt", "tensorrt_rtx")
+
+
 class Manifest(_Part):
     """What an engine file was built from and for."""
 
@@ -116,6 +119,11 @@ class Manifest(_Part):
     kernel_sha256: str = Field(default="", description="of the library of kernels, of a plan")
     admission: Admission | None = None
     revision: str = Field(default="", description="of the source that built it")
+
+    @property
+    def is_plan(self) -> bool:
+        """Whether it is TensorRT's, of either kind."""
+        return self.format in PLAN_FORMATS
 
 
 def manifest_path(engine_path: Path) -> Path:

@@ -24,7 +24,11 @@ def admission_report(manifest: Manifest, admission: Admission) -> RenderableType
     checks.add_row("same in every run", _yes(holds=admission.repeatable), "yes")
     if admission.gain is not None:
         asked = f"{admission.least_gain or 0:g} or more"
-        checks.add_row(f"times as fast as {admission.gain_over}", f"{admission.gain:.2f}", asked)
+        checks.add_row(
+            f"times as fast as {admission.gain_over or 'the float32 engine'}",
+            f"{admission.gain:.2f}",
+            asked,
+        )
     checks.add_row("peak memory of the process", f"{admission.peak_memory_mb:.0f} MB", "")
     cost = Table(box=SIMPLE_HEAD, title="cost of a call", title_justify="left")
     for name in ("batch", "median ms", "p99 ms", "frames/s"):

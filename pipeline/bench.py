@@ -28,7 +28,7 @@ from rich.table import Column, Table
 
 from engines.command import CommandSettings
 from engines.cost import CostCurve, batch_sizes, measure_cost
-from engines.engine import Engine
+from engines.engine import NO_MAPS, Engine
 from engines.flags import File, Folder
 from engines.manifest import write_atomic
 from engines.open import Backend, open_engine
@@ -69,10 +69,10 @@ def bare_rate(engine: Engine, max_batch: int, seconds: float) -> float:
     shape = (max_batch, *engine.input_size, 3)
     frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     for _ in range(_WARM_UP_CALLS):
-        engine.score(frames[:1])
+        engine.score(frames[:1], NO_MAPS)
     began_s, calls = time.perf_counter(), 0
     while (took_s := time.perf_counter() - began_s) < seconds:
-        engine.score(frames)
+        engine.score(frames, NO_MAPS)
         calls += 1
     return calls * max_batch / took_s
 

@@ -32,6 +32,12 @@ def load_tensorrt(backend: PlanBackend) -> Any:  # noqa: ANN401  # a module with
         raise BackendError(f"{backend} does not import ({error}): {_INSTALL[backend]}") from error
 
 
+def check_installed(backend: PlanBackend) -> None:
+    """Raise BackendError where it is not installed, without the seconds that importing it takes."""
+    if importlib.util.find_spec(backend) is None:
+        raise BackendError(f"{backend} is not installed: {_INSTALL[backend]}")
+
+
 def kernel_path(plan: Path) -> Path:
     """Where the library of kernels of a plan lies: beside it, as its manifest does."""
     return plan.with_name(plan.name + ".so")

@@ -20,7 +20,13 @@ from engines.cuda_driver import find_gpu
 from engines.eight_bits import PICTURES, check_source, encoder_convolutions, read_calibration
 from engines.errors import BackendError, ManifestError
 from engines.manifest import Manifest, read_manifest, write_atomic, write_manifest
-from engines.plans.backend import SUFFIX, PlanBackend, kernel_path, loadable_libraries
+from engines.plans.backend import (
+    SUFFIX,
+    PlanBackend,
+    check_installed,
+    kernel_path,
+    loadable_libraries,
+)
 from engines.plans.build_process import THIS_GPU, Request
 from engines.plans.half import halved
 from engines.plans.summarised import summarised
@@ -74,6 +80,7 @@ def build_plan(
         )
     if plan.suffix != SUFFIX:
         raise BackendError(f"{plan.name}: a plan's name ends with {SUFFIX}, or no worker opens it")
+    check_installed(options.backend)
     architecture, device = _device(options)
     model = onnx.load_model_from_string(read_graph(source))
     plugins = check_nodes(model, source.name, manifest.model)

@@ -34,7 +34,7 @@ _OPSET = 19  # the first whose scales may be float16
 # The mean over all pictures of a picture's least and largest value. The extremes of all pictures
 # were tried, and are those of one strange picture: its range makes every other picture coarse.
 _RANGES = {"moving_average": True}
-_LEAST_SCALE = float(np.finfo(np.float16).tiny)  # a smaller one loses bits in float16
+_LEAST_SCALE = 2.0**-17  # float16 holds it to a part in 256, and smaller ones to less
 _RULES = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
@@ -75,7 +75,7 @@ def quantised(model: ModelProto, convolutions: list[str], frames: Pixels) -> Mod
         )
         quantiser.quantize_model()
         quantiser.model.topological_sort()  # it appends what it adds
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # theirs share no base class but Exception
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BackendError(f"it cannot be put into 8 bits: {first}") from error
     made: ModelProto = quantiser.model.model
@@ -111,7 +111,11 @@ def _measured(model: ModelProto, convolutions: list[str], frames: Pixels) -> Ten
             extra_options=_RANGES,
         )
         calibrator.collect_data(_Reader(frames))
-        return calibrator.compute_data()
+        ranges: TensorsData = calibrator.compute_data()
+    for name, found in ranges.items():
+        if not all(np.isfinite(end).all() for end in found.range_value):
+            raise ValueError(f"{name} passes all bounds on these pictures")
+    return ranges
 
 
 def _of_opset(model: ModelProto) -> ModelProto:
@@ -151,7 +155,7 @@ def _rounded_by_name(model: ModelProto) -> dict[str, str]:
 
 
 def _check(model: ModelProto, convolutions: list[str]) -> None:
-    """Raise BackendError where a convolution was left in float without a word."""
+    """Raise BackendError where a convolution was left in float, or anything else was not."""
     inputs = _rounded_by_name(model)
     stored = {each.name for each in model.graph.initializer}
     weights = {
@@ -167,5 +171,10 @@ def _check(model: ModelProto, convolutions: list[str]) -> None:
     if left:
         raise BackendError(
             f"ONNX Runtime left {len(left)} of {len(convolutions)} convolutions in float, the "
-            f"first: {left[0]}; their weights must be constants of the graph"
+            f"first: {left[0]}; its weights must be an initializer, its input of a known type"
         )
+    others = [node for node in model.graph.node if node.name not in convolutions]
+    read = {name for node in others for name in node.input}
+    read.update(each.name for each in model.graph.output)
+    if rounded := sorted(read & (inputs.keys() | weights)):
+        raise BackendError(f"{rounded[0]} would be rounded for others than the convolutions, too")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tensorrt_rtx as trt
 
+from engines.plans.build_process import Request, make_config
 from engines.plans.plugin import PlanPlugins
 
 _LAYER = re.compile(
@@ -37,10 +38,9 @@ def main() -> None:
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     assert parser.parse(Path(graph).read_bytes()), log.lines[-1]
-    config = builder.create_builder_config()
+    request = Request("", "", "tensorrt_rtx", "sm_89", (1, 4, 16), (0, 0, 3), plugins=1)
+    config = make_config(trt, builder, request, lambda **_: None)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
     profile = builder.create_optimization_profile()
     profile.set_shape("frames", *((batch, int(height), int(width), 3) for batch in (1, 4, 16)))
     config.add_optimization_profile(profile)

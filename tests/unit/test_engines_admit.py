@@ -153,6 +153,9 @@ class SummingEngine:
             source = (row + 1) % len(frames) if self._is("neighbour", maps_above) else row
             if not self._is("stale", maps_above):
                 self.maps[row] = maps[source]
+        if self._is("asked", maps_above):
+            for part in (score, summary.peak, summary.cells):
+                part.flat[-1] = self.by
         if self.wrong == "map" and len(frames) >= self.least:
             self.maps[0, 0, 0] += self.by
         return Scores(score, self.maps[: len(frames)], summary=summary)
@@ -177,12 +180,12 @@ def test_engine_that_sums_its_maps_up_rightly_drifts_nowhere() -> None:
     [
         ("peak", 2e-6, "1 highest values"),
         ("peak", -2e-6, "1 highest values"),
-        ("peak", np.nan, "1 highest values"),
+        ("peak", np.nan, "1 highest values|no number"),
         ("cells", 2e-3, "1 means of cells"),
         ("cells", -2e-3, "1 means of cells"),
-        ("cells", np.nan, "1 means of cells"),
-        ("score", np.nan, "a score is no number"),
-        ("map", np.nan, "a map is no number"),
+        ("cells", np.nan, "1 means of cells|no number"),
+        ("score", np.nan, "no number"),
+        ("map", np.nan, "no number"),
     ],
 )
 def test_engine_that_is_wrong_of_its_maps_or_gives_no_number_is_refused(
@@ -197,6 +200,20 @@ def test_engine_that_gives_another_frames_map_where_some_are_asked_for_drifts(wr
     score, maps = drift(SummingEngine(wrong), draw_frames((8, 8)))
     assert score == 0
     assert maps > 0.01
+
+
+def test_maps_that_reach_as_high_as_each_other_are_told_apart() -> None:
+    frames = np.zeros((4, 8, 8, 3), np.uint8)
+    for place in range(4):
+        frames[place, place, place] = 200
+    assert drift(SummingEngine("neighbour"), frames)[1] == pytest.approx(200 / 255)
+
+
+def test_engine_that_says_another_thing_where_some_maps_are_asked_for_drifts() -> None:
+    score, maps = drift(SummingEngine("asked", by=2.0), draw_frames((8, 8)))
+    assert min(score, maps) > 0.9
+    with pytest.raises(AdmissionError, match="asked for some maps only"):
+        drift(SummingEngine("asked", by=np.nan), draw_frames((8, 8)))
 
 
 def test_pictures_are_spread_over_the_names_and_resized(pictures: Path) -> None:

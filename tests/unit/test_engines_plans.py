@@ -391,6 +391,7 @@ def test_graph_that_a_plan_is_built_of_keeps_the_contract_of_plans(
         return "11.4"
 
     monkeypatch.setattr(build, "_run", built)
+    monkeypatch.setattr(build, "check_installed", lambda _: None)
     options = replace(RTX, backend=backend, precision=precision)
     plan = build_plan(tmp_path / "small.onnx", tmp_path / "small.plan", options)
     session = onnxruntime.InferenceSession(given[0])

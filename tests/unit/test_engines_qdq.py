@@ -15,18 +15,22 @@ from onnx.reference import ReferenceEvaluator
 from prn_engine import write_tiny_engine
 from prn_fakes import SIZE, normal_pictures
 
+from engines import cli
 from engines.cli import BuildSettings
 from engines.eight_bits import encoder_convolutions
 from engines.errors import BackendError, ManifestError, PictureError
-from engines.manifest import read_manifest
+from engines.manifest import Manifest, read_manifest
+from engines.plans import build
 from engines.plans.backend import loadable_libraries
 from engines.plans.build import PlanOptions, build_plan
+from engines.plans.build_process import Request
 from engines.plans.half import halved
 from engines.plans.qdq import quantised
 from engines.residual.function import residual_nodes
 
 LAYERS = Path(__file__).with_name("rtx_layers.py")
-LEAST_SCALE = 2**-14  # the least normal number of float16
+LEAST_SCALE = 2**-17
+FLOAT16 = TensorProto.FLOAT16
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +307,83 @@ def test_tensorrt_multiplies_in_eight_bits(
     assert [layer["kind"] for layer in layers].count("custom_layer") == 1
 
 
+def test_plan_of_eight_bits_is_built_of_a_graph_in_eight_bits(
+    tmp_path: Path, source: Path, options: PlanOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[onnx.ModelProto] = []
+
+    def built(request: Request, on_phase: object) -> str:
+        del on_phase
+        given.append(onnx.load(request.graph))
+        Path(request.plan).write_bytes(b"a plan")
+        return "1.7"
+
+    monkeypatch.setattr(build, "_run", built)
+    build_plan(source, tmp_path / "prn.plan", options)
+    nodes = given[0].graph.node
+    makers = {node.output[0]: node for node in nodes}
+    names = encoder_convolutions(onnx.load(source))
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
+    in_eight = [
+        node.name for node in convolutions if makers[node.input[0]].op_type == "DequantizeLinear"
+    ]
+    assert sorted(in_eight) == sorted(names)
+    halves = [each.name for each in given[0].graph.initializer if each.data_type == FLOAT16]
+    plain = [node for node in convolutions if node.name not in names]
+    assert plain
+    assert all(node.input[1] in halves for node in plain)
+
+
+def test_convolutions_that_share_their_input_round_it_each_for_itself() -> None:
+    nodes = [
+        helper.make_node("Conv", ["planes", "colours"], ["first"], name="first"),
+        helper.make_node("Conv", ["first", "kernel"], ["left"], name="left"),
+        helper.make_node("Conv", ["first", "kernel"], ["right"], name="right"),
+        helper.make_node("Add", ["left", "right"], ["map"]),
+    ]
+    weights = {"colours": np.ones((1, 3, 1, 1)), "kernel": np.ones((1, 1, 1, 1))}
+    frames = np.full((1, 4, 4, 3), 9, np.uint8)
+    eight = quantised(small(nodes, weights), ["left", "right"], frames)
+    inputs = {node.input[0] for node in eight.graph.node if node.name in ("left", "right")}
+    assert len(inputs) == 2  # TensorRT fuses no pair that two convolutions share
+
+
+@pytest.mark.parametrize(
+    ("reader", "words"),
+    [
+        (("Conv", ["planes", "colours"], ["score"]), "score would be rounded for others"),
+        (("Mul", ["map", "kernel"], ["product"]), "would be rounded for others"),
+    ],
+)
+def test_what_would_be_rounded_for_others_too_is_refused(
+    reader: tuple[str, list[str], list[str]], words: str
+) -> None:
+    kind, inputs, outputs = reader
+    first = "score" if kind == "Conv" else "first"
+    nodes = [helper.make_node("Conv", ["planes", "colours"], [first], name="first")]
+    nodes.append(helper.make_node("Conv", [first, "kernel"], ["map"], name="second"))
+    if kind != "Conv":
+        nodes.append(helper.make_node(kind, inputs, outputs))
+    weights = {"colours": np.ones((1, 3, 1, 1)), "kernel": np.ones((1, 1, 1, 1))}
+    model = small(nodes, weights)
+    if first == "score":
+        model.graph.output.append(
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N", 1, 4, 4])
+        )
+    with pytest.raises(BackendError, match=words):
+        quantised(model, ["second"], np.full((1, 4, 4, 3), 9, np.uint8))
+
+
+def test_network_that_overflows_on_good_pictures_is_refused() -> None:
+    nodes = [
+        helper.make_node("Conv", ["planes", "colours"], ["first"], name="first"),
+        helper.make_node("Conv", ["first", "kernel"], ["map"], name="second"),
+    ]
+    weights = {"colours": np.full((1, 3, 1, 1), 3e38), "kernel": np.ones((1, 1, 1, 1))}
+    with pytest.raises(BackendError, match="passes all bounds on these pictures"):
+        quantised(small(nodes, weights), ["second"], np.full((1, 4, 4, 3), 9, np.uint8))
+
+
 def test_what_has_no_pictures_or_is_not_float32_is_refused(
     tmp_path: Path, source: Path, options: PlanOptions
 ) -> None:
@@ -311,6 +392,10 @@ def test_what_has_no_pictures_or_is_not_float32_is_refused(
         build_plan(source, plan, replace(options, calibration=None))
     with pytest.raises(PictureError, match="no picture"):
         build_plan(source, plan, replace(options, calibration=tmp_path))
+    with pytest.raises(PictureError, match="gone is no folder"):
+        build_plan(source, plan, replace(options, calibration=tmp_path / "gone"))
+    with pytest.raises(PictureError, match=r"7 pictures in .* read, 8 good ones"):
+        build_plan(source, plan, replace(options, pictures=7))
     copy = tmp_path / "prn.onnx"
     copy.write_bytes(source.read_bytes())
     fields = json.loads(source.with_name("prn.onnx.json").read_text("utf-8"))
@@ -326,3 +411,26 @@ def test_every_backend_takes_eight_bits_with_pictures(backend: str) -> None:
     assert BuildSettings(**given, calibration="good").precision == "int8"
     with pytest.raises(ValueError, match="--calibration DIR go together"):
         BuildSettings(**given)
+
+
+def test_command_passes_pictures_on(
+    source: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[PlanOptions] = []
+
+    def built(source: Path, plan: Path, options: PlanOptions, on_phase: object) -> Manifest:
+        del plan, on_phase
+        asked.append(options)
+        return read_manifest(source)
+
+    monkeypatch.setattr(cli, "build_plan", built)
+    settings = BuildSettings(
+        source=source,
+        plan=tmp_path / "prn.plan",
+        backend="tensorrt_rtx",
+        precision="int8",
+        calibration=pictures,
+        max_images=12,
+    )
+    cli.run_build(settings)
+    assert (asked[0].precision, asked[0].calibration, asked[0].pictures) == ("int8", pictures, 12)

@@ -159,7 +159,7 @@ def test_what_cannot_be_quantised_is_refused(source: Path, pictures: Path, tmp_p
     target = tmp_path / f"a{SUFFIX}"
     with pytest.raises(BackendError, match=SUFFIX):
         quantise(source, tmp_path / "a.onnx", pictures)
-    with pytest.raises(PictureError, match="no picture"):
+    with pytest.raises(PictureError, match="is no folder"):
         quantise(source, target, tmp_path / "nothing")
     write_graph(source, small_graph(*SIZE), *SIZE)
     with pytest.raises(ManifestError, match="no convolution"):

@@ -4,6 +4,7 @@ import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from onnx_graphs import small_graph, write_graph
 from rich.console import Console
 
 from engines import admit as gate
-from engines import cost
+from engines import cli, cost
 from engines import rival as rival_module
 from engines.admit import admit
-from engines.cost import measure_gain
-from engines.engine import ALL_MAPS, Engine, Scores
+from engines.cost import WARM_UP_CALLS, measure_gain
+from engines.engine import ALL_MAPS, NO_MAPS, Engine, Scores
 from engines.errors import AdmissionError
 from engines.manifest import (
     Manifest,
@@ -41,7 +42,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def write_plan(source: Path, name: str, precision: str, **changes: str) -> tuple[Path, Manifest]:
+def write_plan(source: Path, name: str, precision: str, **changes: object) -> tuple[Path, Manifest]:
     """A file that no TensorRT reads, with the manifest of a plan."""
     path = source.with_name(name)
     path.write_bytes(name.encode())
@@ -58,6 +59,12 @@ def write_plan(source: Path, name: str, precision: str, **changes: str) -> tuple
     return path, manifest
 
 
+def test_rival_that_is_not_there_is_named(source: Path) -> None:
+    plan, _ = write_plan(source, "eight.plan", "int8")
+    with pytest.raises(AdmissionError, match=r"no plan .*gone\.plan: build one .* fp16"):
+        admit(plan, None, rival=source.with_name("gone.plan"))
+
+
 def test_plan_of_eight_bits_is_not_admitted_without_a_rival(source: Path) -> None:
     plan, _ = write_plan(source, "eight.plan", "int8")
     before = manifest_path(plan).read_bytes()
@@ -69,13 +76,17 @@ def test_plan_of_eight_bits_is_not_admitted_without_a_rival(source: Path) -> Non
 @pytest.mark.parametrize(
     ("precision", "changes", "words"),
     [
-        ("int8", {}, "is of 8 bits itself"),
+        ("int8", {}, "is in int8, not in fp16"),
+        ("fp32", {}, "is in fp32, not in fp16"),
         ("fp16", {"format": "tensorrt_rtx"}, "is tensorrt_rtx, not tensorrt"),
         ("fp16", {"built_from": "0" * 64}, "was built from another ONNX file"),
+        ("fp16", {"device": "a card, sm_86"}, "is for a card, sm_86, not a card, sm_89"),
+        ("fp16", {"format_version": "tensorrt 10"}, r"was built by tensorrt 10, not 1\S+"),
+        ("fp16", {"max_batch": 1}, "takes up to 1 frames, not 8"),
     ],
 )
 def test_rival_that_does_not_fit_is_refused(
-    source: Path, precision: str, changes: dict[str, str], words: str
+    source: Path, precision: str, changes: dict[str, Any], words: str
 ) -> None:
     plan, _ = write_plan(source, "eight.plan", "int8")
     other, _ = write_plan(source, "other.plan", precision, **changes)
@@ -90,7 +101,7 @@ def test_plan_is_to_outrun_one_of_more_bits_on_the_same_gpu(source: Path) -> Non
     assert rival is not None
     assert (rival.path, rival.runtime, rival.clock) == (half, ON_A_GPU, "wall")
     assert rival.least_gain == LEAST_PLAN_GAIN
-    assert rival.name == "half.plan in fp16, wall time"
+    assert rival.label == "half.plan in fp16, wall time"
 
 
 def test_engine_for_a_cpu_is_to_outrun_float32_on_the_same_cores(source: Path) -> None:
@@ -158,11 +169,13 @@ class PlanEngine:
         self.inner, self.clock, self.took_s = inner, clock, took_s
         self.max_batch, self.input_size = inner.max_batch, inner.input_size
         self.frames: list[int] = []
+        self.asked: list[float] = []  # for maps above this
+        self.slow: dict[int, float] = {}  # what a call takes, by its number
 
     def score(self, frames: np.ndarray, maps_above: float = ALL_MAPS) -> Scores:
-        del maps_above
+        self.asked.append(maps_above)
+        self.clock.wall += self.slow.get(len(self.frames), self.took_s)
         self.frames.append(len(frames))
-        self.clock.wall += self.took_s
         self.clock.processor += 0.001
         scores = self.inner.score(frames)
         return replace(scores, summary=summarise(scores.maps))
@@ -178,11 +191,13 @@ def opened(source: Path, clock: Clock, took_s: float) -> OpenedEngine:
 
 def test_gain_on_a_gpu_is_one_of_the_clock(source: Path, clock: Clock) -> None:
     with opened(source, clock, 0.5) as fast, opened(source, clock, 2.0) as slow:
+        fast.engine.slow = {WARM_UP_CALLS: 50.0, WARM_UP_CALLS + 1: 50.0}  # two of five
+        slow.engine.slow = {WARM_UP_CALLS + 4: 1000.0}
         assert measure_gain(fast.engine, slow.engine, 5, "wall") == pytest.approx(4)
         assert measure_gain(fast.engine, slow.engine, 5) == pytest.approx(1)
-        # calls in turn, of the same batch, after some that are not timed
-        assert fast.engine.frames == slow.engine.frames
-        assert set(fast.engine.frames) == {8}
+        for engine in (fast.engine, slow.engine):  # calls of the same batch, some not timed
+            assert engine.frames == [8] * 2 * (WARM_UP_CALLS + 5)
+            assert set(engine.asked) == {NO_MAPS}  # which a line hardly asks for
 
 
 @pytest.mark.parametrize(("gain", "admitted"), [(1.25, True), (1.125, False)])
@@ -211,3 +226,22 @@ def test_plan_of_eight_bits_is_admitted_where_it_outruns_its_rival(
             "1.2 times are asked (--least-gain)"
         )
         assert admission.reasons == [why]
+
+
+def test_command_passes_the_rival_on(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, _ = write_plan(source, "eight.plan", "int8")
+    half, _ = write_plan(source, "half.plan", "fp16")
+    admission = admit(source, None, repeats=1)
+    asked: list[object] = []
+
+    def admitted(*given: object) -> object:
+        asked.extend(given)
+        return admission
+
+    monkeypatch.setattr(cli, "admit_engine", admitted)
+    settings = cli.AdmitSettings(engine=plan, rival=half, least_gain=1.5)
+    assert cli.run_admit(settings) == 0
+    assert asked[-2:] == [1.5, half]
+    assert "admitted" in capsys.readouterr().out

@@ -1,11 +1,10 @@
 """The newcomer beside the incumbent: both score the same live frames, one verdict counts."""
 
-import math
 import threading
 from collections import deque
 from dataclasses import dataclass
 
-from engines.engine import Pixels
+from engines.engine import NO_MAPS, Pixels
 from pipeline.judge import Limits, Row, normalise
 from pipeline.worker.scorer import checked_summary
 from pipeline.worker.serving import Serving
@@ -96,7 +95,7 @@ class ShadowRun:
         except IndexError:
             self._ready.clear()
             return
-        scores = self._newcomer.lanes[0].score(sample.pixels[None], maps_above=math.inf)
+        scores = self._newcomer.lanes[0].score(sample.pixels[None], NO_MAPS)
         checked_summary(scores)
         self._count(sample, float(scores.score[0]), limits)
 

@@ -19,6 +19,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
     yield from _launches(figures.get("kernel", {}))
     yield from _forms([figures.get(name, {}) for name in ("composition", "compiled")])
     yield from _network(figures.get("network", {}))
+    yield from _plans(figures.get("serving", {}))
     if report.get("warning"):
         yield report["warning"]
 
@@ -96,3 +97,17 @@ def _network(found: Row) -> Iterator[str]:
 def _median(row: Row, name: str) -> str:
     found = row.get(name, {})
     return f"{found['median']:.1f}" if "median" in found else "-"
+
+
+def _plans(found: Row) -> Iterator[str]:
+    """What became of each plan, and what 8 bits give."""
+    rows = {name: row for name, row in found.items() if name.startswith("tensorrt")}
+    if rows:
+        yield "\nplans"
+    for name, row in rows.items():
+        said = ", ".join(
+            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in row.items()
+            if not isinstance(value, list)
+        )
+        yield f"{name}: {said}"[:240]
