@@ -23,8 +23,8 @@ _COLOURS = 3
 _ENCODER = "encoder."  # begins the names of its weights in the files that the trainer exports
 
 
-def check_source(name: str, manifest: Manifest, model: ModelProto) -> None:
-    """Check that 8 bits can be made from an engine file.
+def find_convolutions(name: str, manifest: Manifest, model: ModelProto) -> list[str]:
+    """Name what of an engine file is put into 8 bits: `encoder_convolutions`, one at least.
 
     Args:
         name: of the file, for messages.
@@ -39,8 +39,10 @@ def check_source(name: str, manifest: Manifest, model: ModelProto) -> None:
             f"{name} is {manifest.format} in {manifest.precision}: 8 bits are made from float32 "
             "ONNX"
         )
-    if not encoder_convolutions(model):
+    convolutions = encoder_convolutions(model)
+    if not convolutions:
         raise ManifestError(f"{name} has no convolution before its prototypes")
+    return convolutions
 
 
 def read_calibration(

@@ -87,9 +87,6 @@ class Admission(_Part):
     created: str
 
 
-PLAN_FORMATS = ("tensorrt", "tensorrt_rtx")
-
-
 class Manifest(_Part):
     """What an engine file was built from and for."""
 
@@ -123,7 +120,7 @@ class Manifest(_Part):
     @property
     def is_plan(self) -> bool:
         """Whether it is TensorRT's, of either kind."""
-        return self.format in PLAN_FORMATS
+        return self.format in ("tensorrt", "tensorrt_rtx")
 
 
 def manifest_path(engine_path: Path) -> Path:

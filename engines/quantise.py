@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 
 from engines.contract import FRAMES, read_graph
-from engines.eight_bits import PICTURES, check_source, encoder_convolutions, read_calibration
+from engines.eight_bits import PICTURES, find_convolutions, read_calibration
 from engines.engine import Pixels
 from engines.errors import BackendError
 from engines.manifest import Manifest, read_manifest, write_atomic, write_manifest
@@ -55,17 +55,16 @@ def quantise(
     Raises:
         ManifestError: `source` is no float32 ONNX engine, or has no convolution to quantise.
         BackendError: NNCF or OpenVINO is missing, or fails.
-        PictureError: there is no picture.
+        PictureError: there are too few pictures.
     """
     manifest = read_manifest(source)
     if target.suffix != SUFFIX:
         raise BackendError(f"{target.name}: such a file's name ends with {SUFFIX}")
     graph = read_graph(source)
-    model = onnx.load_model_from_string(graph)
-    check_source(source.name, manifest, model)
+    convolutions = find_convolutions(source.name, manifest, onnx.load_model_from_string(graph))
     frames = read_calibration(calibration, manifest, pictures, on_phase)
     toolkit = _load_toolkit()
-    content = _quantised(toolkit, graph, encoder_convolutions(model), frames)
+    content = _quantised(toolkit, graph, convolutions, frames)
     built = manifest.model_copy(
         update={
             "sha256": hashlib.sha256(content).hexdigest(),

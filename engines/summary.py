@@ -6,6 +6,8 @@ their maps. The means are watched for drift. Plans compute both on the GPU
 are summed up here.
 """
 
+from functools import cache
+
 import numpy as np
 
 from engines.engine import GRID, Floats, Scores, Summary
@@ -24,12 +26,15 @@ def summarise(maps: Floats) -> Summary:
     return Summary(np.asarray(maps.max(axis=(1, 2))), np.asarray(cells))
 
 
+@cache  # two a network
 def cell_weights(size: int) -> Floats:
     """Weigh the pixels of one side in each cell by the share of the cell that they cover.
 
-    Returns: float32 [GRID, size]; each row sums to 1.
+    Returns: float32 [GRID, size], read only; each row sums to 1.
     """
     edges = np.arange(GRID + 1) * (size / GRID)
     pixels = np.arange(size)
     covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return np.asarray(covered.clip(0) * (GRID / size), np.float32)
+    weights = np.asarray(covered.clip(0) * (GRID / size), np.float32)
+    weights.flags.writeable = False
+    return weights

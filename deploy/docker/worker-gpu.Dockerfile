@@ -12,7 +12,7 @@ WORKDIR /src
 RUN python3 -m venv /opt/prn-line
 # pycuda finds the toolkit by this file; curand and GL are not used
 RUN printf '%s\n' 'CUDA_ROOT = "/usr/local/cuda"' 'CUDA_ENABLE_CURAND = False' \
-    'CUDA_ENABLE_GL = False' >/root/.aksetup-defaults.py \
+    'CUDA_ENABLE_GL = False' >~/.aksetup-defaults.py \
     && /opt/prn-line/bin/pip install pycuda==2026.1 cuda-bindings==13.5.0
 ARG TENSORRT_INDEX=https://pypi.nvidia.com
 RUN /opt/prn-line/bin/pip install --extra-index-url "$TENSORRT_INDEX" "tensorrt>=11.4,<12"

@@ -17,7 +17,7 @@ from onnx import ModelProto
 
 from engines.contract import read_graph
 from engines.cuda_driver import find_gpu
-from engines.eight_bits import PICTURES, check_source, encoder_convolutions, read_calibration
+from engines.eight_bits import PICTURES, find_convolutions, read_calibration
 from engines.errors import BackendError, ManifestError
 from engines.manifest import Manifest, read_manifest, write_atomic, write_manifest
 from engines.plans.backend import (
@@ -71,7 +71,7 @@ def build_plan(
         ManifestError: `source` does not fit its manifest, holds another operator set than this
             program's, or nothing that can be put into 8 bits.
         BackendError: there is no such TensorRT, GPU or nvcc, or it refuses the graph.
-        PictureError: there is no picture to learn the ranges of 8 bits from.
+        PictureError: there are too few pictures to learn the ranges of 8 bits from.
     """
     manifest = read_manifest(source)
     if manifest.format != "onnx":
@@ -166,9 +166,9 @@ def _lowered(
 
         if options.calibration is None:
             raise BackendError("int8 needs pictures of good parts: name their folder")
-        check_source(name, manifest, model)
+        convolutions = find_convolutions(name, manifest, model)
         frames = read_calibration(options.calibration, manifest, options.pictures, on_phase)
-        model = quantised(model, encoder_convolutions(model), frames)
+        model = quantised(model, convolutions, frames)
     return model if options.precision == "fp32" else halved(model)
 
 

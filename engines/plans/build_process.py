@@ -79,11 +79,10 @@ def make_config(trt: Any, builder: Any, request: Request, say: Callable[..., Non
     Raises:
         BackendError: this TensorRT cannot build for the target.
     """
-    config = builder.create_builder_config()
+    config, flags = builder.create_builder_config(), trt.BuilderFlag
     # On by default, it multiplies float32 with float16's 10 bits of fraction. The graph says what
     # may have so few, in every precision; a plan in fp32 is the way out where they are too few.
-    config.clear_flag(trt.BuilderFlag.TF32)
-    flags = trt.BuilderFlag
+    config.clear_flag(flags.TF32)
     config.set_flag(flags.STRICT_NANS)  # what is no number must not be optimised away: it is told
     config.set_flag(flags.DISTRIBUTIVE_INDEPENDENCE)  # the same operations for all of a batch
     if "REQUIRE_USER_ALLOCATION" in flags.__members__:  # TensorRT-RTX would take memory as it runs

@@ -108,7 +108,6 @@ class FrameOffer:
         self,
         intake: Intake,
         link: Link,
-        camera: str,
         preparation: Preparation,
         codec: Codec,
         jpeg: JpegSetting,
@@ -117,7 +116,7 @@ class FrameOffer:
     ) -> None:
         self._intake = intake
         self._link = link
-        self._camera = camera
+        self._camera = intake.camera
         self._preparation = preparation
         self._codec = codec
         self._jpeg = jpeg

@@ -137,7 +137,6 @@ def run(settings: CameraSettings) -> int:
         offer = FrameOffer(
             intake,
             link,
-            settings.camera,
             preparation(settings),
             settings.codec,
             JpegSetting(settings.jpeg_quality, settings.jpeg_chroma),

@@ -10,11 +10,12 @@ from pipeline.camera.source import Shot
 from pipeline.errors import SettingsError
 from pipeline.product import DEFECTS, PartType, draw_part
 
+_PART = PartType.WASHER
 _DEFECT_SHARE = 0.2
 
 
 class SyntheticSource:
-    """Draws part after part of one type; one in five has a defect."""
+    """Draws washer after washer; one in five has a defect."""
 
     def __init__(
         self,
@@ -25,7 +26,6 @@ class SyntheticSource:
         count: int | None = None,
         live: bool = False,  # noqa: FBT001, FBT002  # a property of the source, not a choice of path
         variety: int | None = None,
-        part_type: PartType = PartType.WASHER,
     ) -> None:
         """Make a source.
 
@@ -37,7 +37,6 @@ class SyntheticSource:
             count: how many parts; None: without end.
             live: whether parts pass whether or not anyone looks.
             variety: draw only so many and show them in turn: drawing costs milliseconds.
-            part_type: what to draw.
         """
         self.live = live
         self._seed = seed
@@ -46,7 +45,6 @@ class SyntheticSource:
         self._size = size
         self._count = count
         self._variety = variety
-        self._part_type = part_type
         self._drawn: dict[int, NDArray[np.uint8]] = {}
 
     def shots(self, cursor: str) -> Iterator[Shot]:
@@ -75,10 +73,10 @@ class SyntheticSource:
 
     def _draw(self, index: int) -> NDArray[np.uint8]:
         rng = np.random.default_rng([self._seed, index])
-        defects = DEFECTS[self._part_type]
+        defects = DEFECTS[_PART]
         bad = rng.random() < _DEFECT_SHARE
         defect = defects[rng.integers(len(defects))] if bad else None
-        return draw_part(rng, self._part_type, defect, self._size)[0]
+        return draw_part(rng, _PART, defect, self._size)[0]
 
     def close(self) -> None:
         """Nothing is held."""

@@ -49,7 +49,7 @@ class Intake:
     def __init__(self, client: Client, line: str, camera: str, limits: Limits) -> None:
         self._client = client
         self._keys = Keys(line)
-        self._camera = camera
+        self.camera = camera
         self._limits = limits
         self._written = [
             self._keys.frames,
@@ -101,7 +101,7 @@ class Intake:
         status, entry_id, *answered = self._offer(
             self._written,
             [
-                self._camera,
+                self.camera,
                 seq,
                 head,
                 payload,
@@ -128,7 +128,7 @@ class Intake:
 
     def hold(self, token: str, lasts_ms: int) -> bool:
         """Hold the camera's name for the next `lasts_ms`; False where another process has it."""
-        key = self._keys.holder(self._camera)
+        key = self._keys.holder(self.camera)
         with translated():
             if self._client.set(key, token, nx=True, px=lasts_ms):
                 return True
@@ -138,7 +138,7 @@ class Intake:
 
     def let_go(self, token: str) -> None:
         """Leave the camera's name to whoever comes next."""
-        key = self._keys.holder(self._camera)
+        key = self._keys.holder(self.camera)
         with translated():
             if self._client.get(key) == token.encode():
                 self._client.delete(key)
@@ -146,7 +146,7 @@ class Intake:
     def position(self) -> tuple[int, str]:
         """Where this camera stands: its last seq (-1 at first) and its source's cursor."""
         with translated():
-            last, cursor = self._client.hmget(self._keys.camera(self._camera), "last", "cursor")
+            last, cursor = self._client.hmget(self._keys.camera(self.camera), "last", "cursor")
         return int(last) if last is not None else -1, cursor.decode(
             errors=_ANY_NAME
         ) if cursor else ""
@@ -154,7 +154,7 @@ class Intake:
     def forget_cursor(self) -> None:
         """Let the source begin anew next time: it ended by itself."""
         with translated():
-            self._client.hdel(self._keys.camera(self._camera), "cursor")
+            self._client.hdel(self._keys.camera(self.camera), "cursor")
 
     def still_open(self, entry_ids: list[str]) -> set[str]:
         """Which of these frames are not yet answered."""
@@ -172,6 +172,6 @@ class Intake:
         """Keep the camera's last event, `lost` or `back`, for whoever watches the line."""
         with translated():
             self._client.hset(
-                self._keys.camera(self._camera),
+                self._keys.camera(self.camera),
                 mapping={"event": event, "event_ms": time.time_ns() // 1_000_000},
             )

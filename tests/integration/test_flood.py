@@ -42,7 +42,7 @@ def test_flood_of_frames_without_a_picture_stays_within_the_byte_budget(
     intake.join()
     stop = threading.Event()
     stop.set()  # so that a full line ends the offer instead of waiting
-    offer = FrameOffer(intake, link, "cam", Preparation((8, 8)), Codec.RAW, 95, MINUTE_NS, stop)
+    offer = FrameOffer(intake, link, Preparation((8, 8)), Codec.RAW, 95, MINUTE_NS, stop)
     assert offer.offer(unreadable_shot(reason, time.time_ns()), 0, live=False)
     work.read(1, 0)  # scripts and buffers of the connection are there from now on
     before = used_bytes(link.client)

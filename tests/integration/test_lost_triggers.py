@@ -47,9 +47,7 @@ def offer_from(source: DeviceThatRestarts, url: str, line: str, state: Path) -> 
     with linked(Access(url), state) as link:
         plant = Plant(link.client, line)
         intake = plant.camera()
-        offer = FrameOffer(
-            intake, link, "cam", preparation(settings), Codec.RAW, 95, MINUTE_NS, stop
-        )
+        offer = FrameOffer(intake, link, preparation(settings), Codec.RAW, 95, MINUTE_NS, stop)
         assert offer_all(settings, source, offer, intake, link, stop) == 0
     return plant
 

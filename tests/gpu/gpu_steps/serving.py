@@ -6,7 +6,7 @@ Weights are random, so the errors of 8 bits say that a plan computes, not how we
 import importlib.util
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from engines.cost import measure_gain
 from engines.manifest import Snapshot, Thresholds
 from engines.open import open_engine
 from engines.pictures import read_picture
+from engines.plans.backend import PlanBackend
 from engines.plans.build import PlanOptions, build_plan
 from gpu_steps.job import Job, NotRunError, print_line
 from gpu_steps.network import SIZE, SMALL, drawn_prn
@@ -28,8 +29,9 @@ REPEATS = 30
 BENCH_S = 12.0
 LEAST_S = 25.0  # below that no plan is begun, nor compared
 CUDA = "CUDAExecutionProvider"
-BACKENDS: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ("tensorrt", "tensorrt_rtx")
-PRECISIONS: tuple[Literal["fp16", "int8"], ...] = ("fp16", "int8")
+Precision = Literal["fp16", "int8"]
+BACKENDS = get_args(PlanBackend)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def run(job: Job) -> None:
@@ -84,7 +86,7 @@ def rates(job: Job, engine: Path, device: str) -> list[dict[str, Any]]:
         return [{"backend": opened.backend} | row for row in rows]
 
 
-def plan(job: Job, engine: Path, backend: Any, precision: Any) -> dict[str, Any]:  # noqa: ANN401
+def plan(job: Job, engine: Path, backend: PlanBackend, precision: Precision) -> dict[str, Any]:
     """Build a plan for this GPU, on a CPU for another; `attempt` records a refusal's words."""
     check_time(job)
     options = PlanOptions(
