@@ -6,7 +6,7 @@ map       float32  [N, H, W]     out, 0..1
 nearest   int32    [N, S]        out, where the network has prototypes (S scales)
 distance  float32  [N, S]        out, together with nearest
 
-A plan sums its maps up on the GPU (engines.summary), so that they can stay there:
+A plan sums its maps up on the GPU (engines.engine), so that they can stay there:
 
 peak      float32  [N]           out, highest value of each map
 cells     float32  [N, 4, 4]     out, its means over a grid

@@ -1,7 +1,14 @@
-"""The Engine protocol: all that a worker knows of a network and the machine that runs it."""
+"""The Engine protocol: all that a worker knows of a network and the machine that runs it.
+
+A line needs two summaries of every map: its highest value and its means over a coarse grid. The
+highest value decides whether a frame has a mask at all. The means are watched for drift. Plans
+compute both on the GPU (engines.build.map_summary) and their maps stay there; other engines have
+their maps in the host's memory and summarise them here.
+"""
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -12,14 +19,13 @@ from engines.errors import ShapeError
 Pixels = NDArray[np.uint8]  # [N, H, W, 3], RGB
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int32]
-
 ALL_MAPS, NO_MAPS = -math.inf, math.inf  # below and above every value of a map
 GRID = 4  # cells on each side of a map
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of the maps of N frames; `engines.summary` says what it is for."""
+    """Of the maps of N frames; `engines.engine` says what it is for."""
 
     peak: Floats  # [N], highest value
     cells: Floats  # [N, GRID, GRID], means
@@ -83,3 +89,30 @@ def check_frames(frames: Pixels, input_size: tuple[int, int], max_batch: int) ->
         )
     if not 1 <= frames.shape[0] <= max_batch:
         raise ShapeError(f"engine takes {wanted}, got a batch of {frames.shape[0]}")
+
+
+def summary_of(scores: Scores) -> Summary:
+    """Give the engine's own summary where it made one, else sum its maps up."""
+    return scores.summary or summarise(scores.maps)
+
+
+def summarise(maps: Floats) -> Summary:
+    """Sum up maps, float32 [N, H, W]; what is no number spreads to both parts."""
+    height, width = maps.shape[1:]
+    with np.errstate(invalid="ignore"):  # 0 times infinity is no number, as it should be
+        cells = cell_weights(height) @ maps @ cell_weights(width).T
+    return Summary(np.asarray(maps.max(axis=(1, 2))), np.asarray(cells))
+
+
+@cache  # two a network
+def cell_weights(size: int) -> Floats:
+    """Weigh the pixels of one side in each cell by the share of the cell that they cover.
+
+    Returns: float32 [GRID, size], read only; each row sums to 1.
+    """
+    edges = np.arange(GRID + 1) * (size / GRID)
+    pixels = np.arange(size)
+    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    weights = np.asarray(covered.clip(0) * (GRID / size), np.float32)
+    weights.flags.writeable = False
+    return weights

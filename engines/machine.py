@@ -1,11 +1,18 @@
-"""What this machine calls itself, for reports."""
+"""Names and properties of this machine and its GPUs; needs nothing but the NVIDIA driver."""
 
+import ctypes
 import os
 import platform
 import resource
+from dataclasses import dataclass
 from pathlib import Path
 
+from engines.errors import BackendError
+
 _CPU_TABLE = Path("/proc/cpuinfo")
+_LIBRARY = "libcuda.so.1"
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
+_NAME_BYTES = 256
 
 
 def machine_name() -> str:
@@ -33,3 +40,58 @@ def _processor() -> str:
             if name.strip() == "model name":
                 return value.strip()
     return platform.processor() or "unknown processor"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU of this machine."""
+
+    name: str
+    capability: tuple[int, int]  # (major, minor)
+    driver: int  # CUDA version that the driver supports, 1000 * major + 10 * minor
+
+    @property
+    def target(self) -> str:
+        """Its architecture as nvcc names it: sm_89."""
+        return "sm_{}{}".format(*self.capability)
+
+
+def find_gpu(index: int = 0) -> Gpu:
+    """Ask the driver for GPU `index`.
+
+    Raises:
+        BackendError: no driver, a driver that does not start, or no such GPU.
+    """
+    try:
+        driver = ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        raise BackendError(
+            f"no NVIDIA driver on this machine ({_LIBRARY} is not found): install the driver, or "
+            "in a container start it with access to the GPU"
+        ) from error
+    _check(driver, driver.cuInit(0), "the NVIDIA driver does not start")
+    version, count, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    _check(driver, driver.cuDriverGetVersion(ctypes.byref(version)), "no driver version")
+    _check(driver, driver.cuDeviceGetCount(ctypes.byref(count)), "the GPUs cannot be counted")
+    if index >= count.value:
+        raise BackendError(f"GPU {index} is asked for, this machine shows {count.value}")
+    _check(driver, driver.cuDeviceGet(ctypes.byref(device), index), f"no GPU {index}")
+    name = ctypes.create_string_buffer(_NAME_BYTES)
+    _check(driver, driver.cuDeviceGetName(name, _NAME_BYTES, device), f"GPU {index} has no name")
+    major, minor = (_attribute(driver, each, device) for each in (_MAJOR, _MINOR))
+    return Gpu(name.value.decode("utf-8", "replace"), (major, minor), version.value)
+
+
+def _attribute(driver: ctypes.CDLL, attribute: int, device: ctypes.c_int) -> int:
+    value = ctypes.c_int()
+    status = driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+    _check(driver, status, f"the driver does not tell attribute {attribute}")
+    return value.value
+
+
+def _check(driver: ctypes.CDLL, status: int, what: str) -> None:
+    if status:
+        text = ctypes.c_char_p()
+        driver.cuGetErrorString(status, ctypes.byref(text))
+        reason = text.value.decode("utf-8", "replace") if text.value else f"CUDA error {status}"
+        raise BackendError(f"{what}: {reason}")

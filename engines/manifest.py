@@ -4,20 +4,17 @@
 when the manifest parses, has this schema version, and holds the file's SHA-256.
 """
 
-import hashlib
 import json
-import os
-import secrets
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import ManifestError
+from engines.files import file_sha256, write_atomic
 
 SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 4 << 20
-_CHUNK_BYTES = 1 << 20
 
 
 class _Part(BaseModel):
@@ -128,15 +125,6 @@ def manifest_path(engine_path: Path) -> Path:
     return engine_path.with_name(engine_path.name + ".json")
 
 
-def file_sha256(path: Path) -> str:
-    """Hash a file in chunks; hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def read_manifest(engine_path: Path) -> Manifest:
     """Read and verify the manifest of `engine_path`, its hash included.
 
@@ -192,18 +180,3 @@ def write_manifest(engine_path: Path, manifest: Manifest) -> Path:
     path = manifest_path(engine_path)
     write_atomic(path, (manifest.model_dump_json(indent=2) + "\n").encode())
     return path
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: temporary file in the same folder, fsync, rename."""
-    # not tempfile's, which no other user could read: a worker is seldom the user who trained
-    half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with half.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        half.replace(path)
-    except BaseException:
-        half.unlink(missing_ok=True)
-        raise

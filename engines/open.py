@@ -77,7 +77,7 @@ def open_engine(
         device: `auto` (the CPU; for a plan the first GPU), `cpu`, `cuda` or `cuda:1`. A GPU that
             does not work is an error: nothing falls back to the CPU.
         threads: CPU cores to use; 0 for all that this process may use.
-        prepared: from `engines.prepare`, for the same file, device and threads.
+        prepared: from `engines.precompile`, for the same file, device and threads.
 
     Raises:
         ManifestError: file and manifest do not fit each other or this program.
@@ -95,7 +95,7 @@ def open_engine(
 
 
 def compiles_here(path: Path, backend: Backend, device: str) -> bool:
-    """Whether opening this file compiles it for this CPU, as `engines.prepare` can do elsewhere.
+    """Whether opening this file compiles it for this CPU, as `engines.precompile` can do elsewhere.
 
     Raises:
         BackendError: no such device, or nothing here runs such a file.
@@ -152,10 +152,7 @@ def _open_openvino(
 ) -> OpenedEngine:
     del cuda_index
     try:
-        from engines.openvino_engine import (  # noqa: PLC0415  # only where it is used
-            OpenVinoEngine,
-            load_network,
-        )
+        from engines.backends.openvino import OpenVinoEngine, load_network  # noqa: PLC0415  # only where it is used
     except ImportError as error:
         raise _missing("openvino", error) from error
     network = load_network(path, manifest, threads, prepared)
@@ -167,7 +164,7 @@ def _open_onnxruntime(
     path: Path, manifest: Manifest, cuda_index: int | None, threads: int
 ) -> OpenedEngine:
     try:
-        from engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: PLC0415
+        from engines.backends.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415
     except ImportError as error:
         raise _missing("onnxruntime", error) from error
     engine = OnnxRuntimeEngine(path, manifest, cuda_index, threads)
@@ -191,9 +188,9 @@ def _open_plan(
     del threads
     if cuda_index is None:
         raise BackendError(f"{path.name} runs on a GPU only: take --device cuda")
-    from engines.tensorrt_runtime.device import find_device  # noqa: PLC0415
-    from engines.tensorrt_runtime.engine import open_lanes  # noqa: PLC0415
-    from engines.tensorrt_runtime.plan import Plan  # noqa: PLC0415
+    from engines.backends.tensorrt.device import find_device  # noqa: PLC0415
+    from engines.backends.tensorrt.engine import open_lanes  # noqa: PLC0415
+    from engines.backends.tensorrt.plan import Plan  # noqa: PLC0415
 
     first, *more = open_lanes(Plan(path, manifest, find_device(manifest, cuda_index)))
     return OpenedEngine(first, manifest, first.backend, tuple(more))
@@ -203,7 +200,7 @@ def _open_fixed(
     path: Path, manifest: Manifest, cuda_index: int | None, threads: int
 ) -> OpenedEngine:
     del cuda_index, threads
-    from engines.fixed_engine import FixedEngine  # noqa: PLC0415
+    from engines.backends.fixed import FixedEngine  # noqa: PLC0415
 
     engine = FixedEngine(path, manifest)
     return OpenedEngine(engine, manifest, engine.backend)

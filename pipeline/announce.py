@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.control import LOOK
 from pipeline.settings import given_access, given_state
+from pipeline.streams.connection import linked
 from pipeline.streams.control import Controls
-from pipeline.streams.link import linked
 from pipeline.wire import encode_control
 
 

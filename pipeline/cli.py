@@ -1,6 +1,6 @@
 """The commands of this room, one function each; what they do stands in the module they name."""
 
-from engines.command import run_command
+from engines.commandline.run import run_command
 from engines.errors import EngineError
 from pipeline.errors import PipelineError
 
@@ -24,70 +24,70 @@ def camera() -> None:
 
 def consume() -> None:
     """`pipeline-consume`: print verdicts."""
-    from pipeline.consume import ConsumeSettings, run  # noqa: PLC0415
+    from pipeline.commands.consume import ConsumeSettings, run  # noqa: PLC0415
 
     run_command("pipeline-consume", ConsumeSettings, run, _EXPECTED)
 
 
 def control() -> None:
     """`pipeline-control`: change thresholds on a running line."""
-    from pipeline.control import ControlSettings, run  # noqa: PLC0415
+    from pipeline.commands.control import ControlSettings, run  # noqa: PLC0415
 
     run_command("pipeline-control", ControlSettings, run, _EXPECTED)
 
 
 def label() -> None:
     """`pipeline-label`: say what frames truly showed."""
-    from pipeline.labelling import LabellingSettings, run  # noqa: PLC0415
+    from pipeline.commands.label import LabellingSettings, run  # noqa: PLC0415
 
     run_command("pipeline-label", LabellingSettings, run, _EXPECTED)
 
 
 def reconcile() -> None:
     """`pipeline-reconcile`: prove one verdict for every part."""
-    from pipeline.reconcile import ReconcileSettings, run  # noqa: PLC0415
+    from pipeline.commands.reconcile import ReconcileSettings, run  # noqa: PLC0415
 
     run_command("pipeline-reconcile", ReconcileSettings, run, _EXPECTED)
 
 
 def doctor() -> None:
     """`pipeline-doctor`: say what this machine lacks."""
-    from pipeline.doctor import DoctorSettings, run  # noqa: PLC0415
+    from pipeline.commands.doctor import DoctorSettings, run  # noqa: PLC0415
 
     run_command("pipeline-doctor", DoctorSettings, run, _EXPECTED)
 
 
 def bench() -> None:
     """`pipeline-bench`: measure what the line adds to the bare engine."""
-    from pipeline.bench import BenchSettings, run  # noqa: PLC0415
+    from pipeline.commands.bench import BenchSettings, run  # noqa: PLC0415
 
     run_command("pipeline-bench", BenchSettings, run, _EXPECTED)
 
 
 def drill() -> None:
     """`pipeline-drill`: kill processes on purpose and prove that no part is lost."""
-    from pipeline.drill import DrillSettings, run  # noqa: PLC0415
+    from pipeline.commands.drill import DrillSettings, run  # noqa: PLC0415
 
     run_command("pipeline-drill", DrillSettings, run, _EXPECTED)
 
 
 def demo() -> None:
     """`pipeline-demo`: the whole line on one machine."""
-    from pipeline.demo import DemoSettings, run  # noqa: PLC0415
+    from pipeline.demo.demo import DemoSettings, run  # noqa: PLC0415
 
     run_command("pipeline-demo", DemoSettings, run, _EXPECTED)
 
 
 def loop() -> None:
     """`pipeline-loop`: a line that learns, on one machine."""
-    from pipeline.loop import run  # noqa: PLC0415
-    from pipeline.loop_settings import LoopSettings  # noqa: PLC0415
+    from pipeline.demo.loop.loop import run  # noqa: PLC0415
+    from pipeline.demo.loop.settings import LoopSettings  # noqa: PLC0415
 
     run_command("pipeline-loop", LoopSettings, run, _EXPECTED)
 
 
 def redis() -> None:
     """`pipeline-redis`: run the embedded Redis by itself."""
-    from pipeline.redis_process import RedisSettings, run  # noqa: PLC0415
+    from pipeline.commands.redis import RedisSettings, run  # noqa: PLC0415
 
     run_command("pipeline-redis", RedisSettings, run, _EXPECTED)

@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConnectionLost, ForeignVerdict, LabelError, RedisFull
 from pipeline.frames import Label, LabelKind, Outline, Verdict
-from pipeline.label_queue import LabelQueue
-from pipeline.labels import check_against
+from pipeline.label_rules import check_against
+from pipeline.labels.queue import LabelQueue
 from pipeline.settings import given_access, given_state
+from pipeline.streams.connection import Link, linked
 from pipeline.streams.labels import LabelStream
-from pipeline.streams.link import Link, linked
-from pipeline.streams.outcome import Outcomes, Result
+from pipeline.streams.result_reader import Outcomes, Result
 from pipeline.verdicts import NamelessVerdict, VerdictGone, read_verdict
 
 READ_AHEAD = 256  # verdicts fetched before the program asks for them

@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from engines.command import CommandSettings
-from engines.flags import File, Folder, Metavar, Name
+from engines.commandline.flags import File, Folder, Metavar, Name
+from engines.commandline.run import CommandSettings
 from pipeline.errors import SettingsError
 from pipeline.streams.connect import Access
+from pipeline.streams.connection import Link, linked
 from pipeline.streams.keys import check_name
-from pipeline.streams.link import Link, linked
 
 PASSWORD_VARIABLE = "PRN_REDIS_PASSWORD"  # noqa: S105  # the name of a variable, not a password
 _URL_WITH_PASSWORD = re.compile(r"\w+://(?:[^/@\s]*:[^/@\s]+@|\S*[?&]password=)")

@@ -1,6 +1,6 @@
 """The commands of this room, one function each; what they do stands in the module they name."""
 
-from engines.command import run_command
+from engines.commandline.run import run_command
 from engines.errors import EngineError
 from pipeline.errors import PipelineError
 from trainer.errors import TrainerError

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.manifest import Snapshot, file_sha256
+from engines.files import file_sha256
+from engines.manifest import Snapshot
 from engines.pictures import read_mask, read_picture, resize_picture
 from trainer.errors import DatasetError
 

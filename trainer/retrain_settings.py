@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from engines.command import CommandSettings
-from engines.flags import File, Folder, Metavar, Name
+from engines.backends.tensorrt.api import PlanBackend
+from engines.commandline.flags import File, Folder, Metavar, Name
+from engines.commandline.run import CommandSettings
 from engines.open import Backend
-from engines.plans.backend import PlanBackend
 from trainer.choices import STRIDES, BackboneName
 
 _PASSWORD_VARIABLE = "PRN_REDIS_PASSWORD"  # noqa: S105  # the name of a variable, not a password

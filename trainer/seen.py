@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import PictureError
-from engines.manifest import file_sha256, write_atomic
+from engines.files import file_sha256, write_atomic
 from engines.pictures import read_mask, read_picture
 from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures, resize_mask
 from trainer.errors import DatasetError

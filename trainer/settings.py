@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import CliPositionalArg
 
-from engines.command import CommandSettings
-from engines.flags import File, Folder, Metavar, Name
+from engines.commandline.flags import File, Folder, Metavar, Name
+from engines.commandline.run import CommandSettings
 from engines.open import Backend
 from trainer.choices import (
     ODDNESS,

@@ -9,15 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from engines.errors import EngineError, ManifestError
+from engines.files import file_sha256
 from engines.machine import machine_name
-from engines.manifest import (
-    Manifest,
-    file_sha256,
-    manifest_path,
-    parse_manifest,
-    read_manifest,
-    write_manifest,
-)
+from engines.manifest import Manifest, manifest_path, parse_manifest, read_manifest, write_manifest
 from engines.registry.records import (
     MAX_RECORD_BYTES,
     VERSION,

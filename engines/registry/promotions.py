@@ -1,4 +1,8 @@
-"""`promoted.json`: which version is in force, read and replaced in one step."""
+"""Which version is in force, and which promotions a line refused.
+
+`promoted.json` is read and replaced in one step. `refusals/VERSION.json` is written by a worker
+whose line refused the promotion on live frames.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,14 +12,18 @@ from engines.registry.records import (
     HISTORY,
     MAX_RECORD_BYTES,
     PROMOTED,
+    REFUSALS,
     Pointer,
     PromotedRecord,
+    RefusalRecord,
+    is_version_name,
     parse_record,
     write_record,
 )
 from engines.registry.store import Store
 
 _BY_CHARACTERS = 200
+_WORDS_CHARACTERS = 400
 
 
 class Promotions:
@@ -69,3 +77,38 @@ class Promotions:
             self._store.write(PROMOTED, write_record(record))
         self._seen = True
         return pointer
+
+
+class Refusals:
+    """What stands under `refusals/`: the latest refusal of each version."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def put(self, name: str, promoted_at: str, why: str, by: str) -> None:
+        """Note that one promotion of a version was refused."""
+        record = RefusalRecord(
+            version=name,
+            promoted_at=promoted_at,
+            why=why[:_WORDS_CHARACTERS].encode(errors="replace").decode(),
+            by=by[:_WORDS_CHARACTERS],
+            at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        )
+        with self._store.locked("refuse"):
+            self._store.write(_path(name), write_record(record))
+
+    def hit(self, pointer: Pointer) -> bool:
+        """Whether this very promotion was refused; what cannot be read says nothing."""
+        if not is_version_name(pointer.promoted):
+            return False
+        content = self._store.read(_path(pointer.promoted), MAX_RECORD_BYTES)
+        if content is None:
+            return False
+        try:
+            return parse_record(RefusalRecord, content).promoted_at == pointer.at
+        except ValueError:
+            return False
+
+
+def _path(name: str) -> str:
+    return f"{REFUSALS}/{name}.json"

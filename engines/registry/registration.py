@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from engines.backends.tensorrt.api import kernel_path
 from engines.errors import ManifestError, RegistryError
-from engines.manifest import Manifest, file_sha256, read_manifest
-from engines.plans.backend import kernel_path
+from engines.files import file_sha256
+from engines.manifest import Manifest, read_manifest
 from engines.registry.records import (
     MAX_EXTRA_BYTES,
     VERSION,

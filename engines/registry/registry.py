@@ -12,9 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from engines.errors import BrokenVersion, Overtaken, RegistryAway, UnknownVersion
-from engines.manifest import Manifest, read_manifest, write_atomic
+from engines.files import file_locked, write_atomic
+from engines.manifest import Manifest, read_manifest
 from engines.registry.local_copy import take_admission, whole_copy
-from engines.registry.promotions import Promotions
+from engines.registry.promotions import Promotions, Refusals
 from engines.registry.records import (
     Pointer,
     PromotedRecord,
@@ -24,9 +25,8 @@ from engines.registry.records import (
     latest_promotions,
     version_name,
 )
-from engines.registry.refusals import Refusals
 from engines.registry.registration import prepare
-from engines.registry.store import Store, file_locked, open_store
+from engines.registry.store import Store, open_store
 from engines.registry.versions import Versions
 
 BESIDE = frozenset({"seen.json"})  # files of `extra` that a copy has too

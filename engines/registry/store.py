@@ -1,21 +1,16 @@
 """Where a registry keeps its files: a folder here, or what a URL names (remote_store)."""
 
 import errno
-import fcntl
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from engines.errors import RegistryAway, RegistryError
-from engines.manifest import file_sha256, write_atomic
-
-LOCK_WAIT_S = 30.0
-_LOCK_POLL_S = 0.02
+from engines.files import LOCK_WAIT_S, file_locked, file_sha256, write_atomic
 
 
 class Store(Protocol):
@@ -134,40 +129,6 @@ class FolderStore:
         target = self._root / path
         clear_halves(target)
         return target
-
-
-@contextmanager
-def file_locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
-    """Hold the lock on the file `path`, which is made and stays; a killed holder frees it.
-
-    Raises:
-        RegistryAway: another process holds it all the time.
-    """
-    deadline_s = time.monotonic() + wait_s
-    descriptor = _open_lock(path)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline_s:
-                    raise RegistryAway(
-                        f"another process has held {path} for {wait_s:.0f} s: try again, or see "
-                        f"with `fuser {path}` what it is"
-                    ) from error
-            time.sleep(_LOCK_POLL_S)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _open_lock(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except PermissionError:
-        # of another user in the same group; only locks over NFS need to write
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def clear_halves(target: Path) -> None:

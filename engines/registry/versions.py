@@ -5,13 +5,8 @@ import secrets
 from pathlib import Path
 
 from engines.errors import BrokenVersion, ManifestError, RegistryAway
-from engines.manifest import (
-    MAX_MANIFEST_BYTES,
-    Manifest,
-    file_sha256,
-    parse_manifest,
-    write_atomic,
-)
+from engines.files import file_sha256, write_atomic
+from engines.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from engines.registry.records import (
     MAX_EXTRA_BYTES,
     MAX_RECORD_BYTES,

@@ -17,15 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from engines.residual.operator import (
-    ATTRIBUTES,
-    DOMAIN,
-    INPUTS,
-    OPERATOR,
-    OUTPUTS,
-    SCALES,
-    VERSION,
-)
+from engines.residual.operator import ATTRIBUTES, DOMAIN, INPUTS, OPERATOR, OUTPUTS, SCALES, VERSION
 
 OPSET = 18  # of the standard operators in the body
 _SHARED = ("elements", "nothing")  # constants, the same for every scale

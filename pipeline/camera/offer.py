@@ -14,11 +14,10 @@ from pipeline.camera.source import Shot
 from pipeline.codecs import Codec, JpegSetting, encode_pixels
 from pipeline.errors import ConnectionLost, RedisFull, RefusedFrame, UnreadableFrame
 from pipeline.frames import FrameMeta
-from pipeline.ring import RingWriter, ring_name
-from pipeline.streams.charge import charge
-from pipeline.streams.intake import Intake, Offered, Status
+from pipeline.ring.ring import RingWriter, ring_name
+from pipeline.streams.connection import Link
+from pipeline.streams.frame_producer import Intake, Offered, Status, charge
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.link import Link
 from pipeline.wire import Head, RingPlace, decode_identity, encode_head
 
 FULL_WAIT_S = 0.002  # first wait of a patient camera when the line is full, then doubled

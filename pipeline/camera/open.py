@@ -7,15 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.camera.folder import FolderSource
-from pipeline.camera.genicam import GenicamSource, find_producers
-from pipeline.camera.opencv import OpenCvSource, public_address
 from pipeline.camera.pace import Pace, Wait
-from pipeline.camera.part_names import PartNames
-from pipeline.camera.source import Source
-from pipeline.camera.synthetic import SyntheticSource
-from pipeline.camera.video import VideoSource
-from pipeline.camera.watch import WatchedFolderSource
+from pipeline.camera.source import PartNames, Source
+from pipeline.camera.sources.folder import FolderSource
+from pipeline.camera.sources.genicam import GenicamSource, find_producers
+from pipeline.camera.sources.opencv import OpenCvSource, public_address
+from pipeline.camera.sources.synthetic import SyntheticSource
+from pipeline.camera.sources.video import VideoSource
+from pipeline.camera.sources.watched_folder import WatchedFolderSource
 from pipeline.errors import SettingsError
 
 SOURCES = """\

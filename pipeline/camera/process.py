@@ -12,11 +12,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from engines.flags import Metavar, Name
-from pipeline.camera.hold import name_held
+from engines.commandline.flags import Metavar, Name
+from pipeline.camera.background import kept_up, name_held
 from pipeline.camera.offer import FrameOffer, RingPost
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
-from pipeline.camera.overdue import kept_up
 from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.reconnect import BackOff, reconnecting
 from pipeline.camera.source import Source
@@ -26,11 +25,11 @@ from pipeline.logs import start_logs
 from pipeline.progress import progress
 from pipeline.settings import LineSettings
 from pipeline.signals import stopped_by_signals
-from pipeline.streams.clock import warn_if_apart
-from pipeline.streams.intake import Intake, Limits
+from pipeline.streams.connection import Link
+from pipeline.streams.frame_consumer import Work
+from pipeline.streams.frame_producer import Intake, Limits
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.link import Link
-from pipeline.streams.work import Work
+from pipeline.streams.server_checks import warn_if_apart
 
 _DEADLINE_MS = {True: 2_000.0, False: 600_000.0}  # live sources, files
 _log = logging.getLogger(__name__)

@@ -10,8 +10,9 @@ and, where the server wants a client's certificate, ssl_certfile and ssl_keyfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import redis
 from redis._parsers import Encoder
@@ -22,10 +23,8 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit, SettingsError
-from pipeline.streams.tls import check_files, hint
 
 Client = Any  # redis.Redis or RedisCluster: redis-py's types mix all modes of all its clients
-
 CONNECT_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S = 10.0  # above every BLOCK that this project uses
 _PACK_BYTES = 6000  # what redis-py joins into one packet; larger fields go as they are
@@ -39,6 +38,13 @@ _PASSING = (
 )
 _PASSING_CODES = ("UNBLOCKED ", "BUSY ", "NOREPLICAS ")  # failover, a slow script, replicas away
 _SCHEMES = "redis, rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster"
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_HINTS = {
+    "CERTIFICATE_VERIFY_FAILED": "name the authority that signed it: ?ssl_ca_certs=FILE",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "the file of ?ssl_ca_certs= holds no certificate",
+    "CERTIFICATE_REQUIRED": "it wants a client's: ?ssl_certfile=FILE&ssl_keyfile=FILE",
+    "handshake operation timed out": "a port without TLS? Then redis://, not rediss://",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,3 +244,26 @@ def _check_node(about: dict[str, Any], memory: dict[str, Any]) -> str:
             "frames: set maxmemory-policy noeviction"
         )
     return f"{name} {version}"
+
+
+def check_files(query: str) -> None:
+    """Look for the certificates and keys that a URL's query names.
+
+    Raises:
+        SettingsError: one is not there; redis-py would say that the server is not.
+    """
+    for option, names in parse_qs(query).items():
+        if option in _FILES and not Path(names[-1]).is_file():
+            raise SettingsError(f"{option}: no file {names[-1]}")
+
+
+def hint(error: BaseException) -> str:
+    """Give what to do about an error that TLS caused, with a colon before it; else nothing."""
+    said = " ".join(map(str, _chain(error)))
+    return next((f": {words}" for code, words in _HINTS.items() if code in said), "")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

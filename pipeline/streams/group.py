@@ -5,7 +5,7 @@ from typing import TypeAlias
 import redis
 
 from pipeline.streams.connect import Client, translated
-from pipeline.streams.lane import Lane
+from pipeline.streams.thread_connection import Lane
 
 Raw: TypeAlias = "tuple[bytes, dict[bytes, bytes]]"  # id and fields, as they come
 

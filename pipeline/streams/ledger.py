@@ -7,7 +7,7 @@ import redis
 
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.keys import Keys
-from pipeline.streams.outcome import Result, read_result
+from pipeline.streams.result_reader import Result, read_result
 
 _OPEN_PAGE = 64  # entries come with their pixels
 

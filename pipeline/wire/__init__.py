@@ -12,8 +12,8 @@ A promotion's trial:         v, version, promoted_at, standing, worker, why, tri
 A key that is not listed is ignored, so a field may be added; `v` rises when a meaning changes.
 """
 
-from pipeline.wire.fields import MAX_NAME_CHARS, WIRE_VERSION
-from pipeline.wire.head import (
+from pipeline.wire.fields import MAX_NAME_CHARS, WIRE_VERSION, pack_mask, unpack_mask
+from pipeline.wire.frame_header import (
     Head,
     Identity,
     RingPlace,
@@ -23,7 +23,6 @@ from pipeline.wire.head import (
 )
 from pipeline.wire.judgement import MAX_REGIONS, decode_judgement, encode_judgement
 from pipeline.wire.label import MAX_CORNERS, MAX_OUTLINES, decode_label, encode_label
-from pipeline.wire.mask import pack_mask, unpack_mask
 from pipeline.wire.message import (
     Standing,
     Trial,

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from pipeline.codecs import MAX_PIXELS
 from pipeline.errors import ForeignVerdict
 from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
-from pipeline.wire.fields import Fields, pack
-from pipeline.wire.mask import pack_mask, unpack_mask
+from pipeline.wire.fields import Fields, pack, pack_mask, unpack_mask
 
 MAX_JUDGEMENT_BYTES = 4 << 20
 MAX_REGIONS = 256

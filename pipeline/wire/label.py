@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ForeignVerdict, LabelError
 from pipeline.frames import Label, LabelKind, Outline
-from pipeline.wire.fields import Fields, pack
-from pipeline.wire.mask import pack_mask, unpack_mask
+from pipeline.wire.fields import Fields, pack, pack_mask, unpack_mask
 
 MAX_LABEL_BYTES = 1 << 20
 MAX_OUTLINES = 256

@@ -11,27 +11,26 @@ from engines.registry.registry import Registry
 from pipeline.archive import Archive
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
-from pipeline.ring import RingReader
+from pipeline.ring.ring import RingReader
 from pipeline.signals import stopped_by_signals
-from pipeline.streams.clock import warn_if_apart
+from pipeline.streams.connection import Link
 from pipeline.streams.control import Controls
-from pipeline.streams.intake import Limits
-from pipeline.streams.link import Link
-from pipeline.streams.swaps import Swaps
-from pipeline.streams.work import Work
+from pipeline.streams.frame_consumer import Work
+from pipeline.streams.frame_producer import Limits
+from pipeline.streams.server_checks import warn_if_apart
+from pipeline.streams.swap_coordinator import Swaps
 from pipeline.telemetry import Telemetry, served
-from pipeline.worker.archivist import Archivist
-from pipeline.worker.loop import Worker, worker_name
-from pipeline.worker.post import Post
-from pipeline.worker.serving import InForce
+from pipeline.worker.active_engine import InForce
+from pipeline.worker.archiver import Archivist
+from pipeline.worker.context import Post
+from pipeline.worker.decode import Rings
+from pipeline.worker.in_flight import Tray
 from pipeline.worker.settings import WorkerSettings
-from pipeline.worker.swap.around import Around
-from pipeline.worker.swap.load import open_serving
-from pipeline.worker.swap.registry import Source
-from pipeline.worker.swap.start import open_promoted
-from pipeline.worker.swap.swapper import Swapper
-from pipeline.worker.tray import Tray
-from pipeline.worker.unpack import Rings
+from pipeline.worker.swap.controller import Swapper
+from pipeline.worker.swap.engine_source import Source
+from pipeline.worker.swap.interfaces import Around
+from pipeline.worker.swap.loading import open_promoted, open_serving
+from pipeline.worker.worker import Worker, worker_name
 
 SWITCH_S = 0.0002  # threads hand frames on: 5 ms, the default, added 0.4 ms to each
 _log = logging.getLogger(__name__)

@@ -5,14 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from pipeline.batching import Waiting
 from pipeline.errors import ConnectionLost, RedisFull, UnreadableFrame
 from pipeline.frames import Reason
-from pipeline.streams.work import Entry
-from pipeline.worker.outbox import Refused
-from pipeline.worker.post import Post
-from pipeline.worker.tray import Held
-from pipeline.worker.unpack import unpack
+from pipeline.streams.frame_consumer import Entry
+from pipeline.worker.batching import Waiting
+from pipeline.worker.context import Post, Refused
+from pipeline.worker.decode import unpack
+from pipeline.worker.in_flight import Held
 
 READ_BLOCK_MS = 100
 _WAIT_S = 0.1

@@ -8,17 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from engines.cost import CostCurve
-from engines.engine import Floats, Pixels, Scores, Summary
+from engines.admission.timing import CostCurve
+from engines.engine import Floats, Pixels, Scores, Summary, summary_of
 from engines.errors import EngineError, ScoringError
-from engines.summary import summary_of
-from pipeline.batching import NS_PER_MS, Plan, Waiting, plan_batch
 from pipeline.frames import Reason
-from pipeline.judge import Limits, Row
-from pipeline.worker.outbox import Refused, Scored
-from pipeline.worker.post import Post
-from pipeline.worker.serving import InForce, Serving
-from pipeline.worker.tray import Held
+from pipeline.worker.active_engine import InForce, Serving
+from pipeline.worker.batching import NS_PER_MS, Plan, Waiting, plan_batch
+from pipeline.worker.context import Post, Refused, Scored
+from pipeline.worker.in_flight import Held
+from pipeline.worker.judge import Limits, Row
 from pipeline.worker.writer import Writer
 
 PACE_WEIGHT = 0.1  # of the newest batch in the running ratio of measured to expected time

@@ -5,14 +5,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from engines.flags import File, Folder, Metavar
+from engines.commandline.flags import File, Folder, Metavar
 from engines.open import Backend
 from pipeline.settings import LineSettings
-from pipeline.worker.archivist import Keeping
-from pipeline.worker.loop import Options
-from pipeline.worker.record import KEPT
-from pipeline.worker.swap.around import Pace
-from pipeline.worker.swap.load import Way
+from pipeline.worker.active_engine import KEPT
+from pipeline.worker.archiver import Keeping
+from pipeline.worker.swap.interfaces import Pace
+from pipeline.worker.swap.loading import Way
+from pipeline.worker.worker import Options
 
 FOLDER_LOOK_S = 0.2  # a rollback without a message is heeded in less than a second
 _DAY_S = 86_400.0

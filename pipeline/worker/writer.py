@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 from pipeline.errors import ConnectionLost, RedisFull
 from pipeline.frames import Judgement, Reason, Timings
-from pipeline.judge import Row, judge
-from pipeline.streams.work import Answer, Entry
+from pipeline.streams.frame_consumer import Answer, Entry
 from pipeline.wire import encode_judgement
-from pipeline.worker.outbox import Refused, Scored
-from pipeline.worker.post import Post
-from pipeline.worker.serving import InForce, Serving
-from pipeline.worker.tray import Held
+from pipeline.worker.active_engine import InForce, Serving
+from pipeline.worker.context import Post, Refused, Scored
+from pipeline.worker.in_flight import Held
+from pipeline.worker.judge import Row, judge
 
 _log = logging.getLogger(__name__)
 FIRST_PUBLISH_MS = 2.0  # a guess, until it is measured

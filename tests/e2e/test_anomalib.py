@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.admit import admit
+from engines.admission.admit import admit
+from engines.build.onnx_import import ImportOptions, import_model
 from engines.errors import ManifestError
-from engines.import_model import ImportOptions, import_model
 from engines.open import Backend, Runtime, open_engine
 
 PROGRAM = Path(__file__).with_name("anomalib_export.py")

@@ -1,8 +1,8 @@
 import json
 from pathlib import Path
 
-from engines.fixed_engine import FixedPlan, write_fixed_engine
-from pipeline.crew import Crew
+from engines.backends.fixed import FixedPlan, write_fixed_engine
+from pipeline.commands.subprocesses import Crew
 
 
 def test_bench_measures_a_line_beside_the_bare_loop(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from test_line_processes import WAIT_S, Plant, plan, plant_in
 
 from pipeline.archive import Archive
-from pipeline.crew import Member, wait_until
+from pipeline.commands.subprocesses import Member, wait_until
 from pipeline.labels import LabelBook, LabelKind
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli import label; label()"]

@@ -15,14 +15,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.fixed_engine import FixedPlan, write_fixed_engine
-from engines.manifest import Manifest, Thresholds, file_sha256, write_manifest
-from pipeline.crew import Crew, Member, MemberFailed, wait_until
-from pipeline.product import write_product
-from pipeline.reconcile import reconcile
+from engines.backends.fixed import FixedPlan, write_fixed_engine
+from engines.files import file_sha256
+from engines.manifest import Manifest, Thresholds, write_manifest
+from pipeline.commands.reconcile import reconcile
+from pipeline.commands.subprocesses import Crew, Member, MemberFailed, wait_until
+from pipeline.product.product import write_product
 from pipeline.streams.connect import Access
+from pipeline.streams.connection import Link, linked
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.link import Link, linked
 
 WAIT_S = 60.0
 SIZE = 64

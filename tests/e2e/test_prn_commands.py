@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from engines.manifest import read_manifest
 from engines.open import open_engine
-from trainer.training.supervised import CHECKPOINT_NAME
+from trainer.training.prn.training import CHECKPOINT_NAME
 
 SIDE = 64
 STEPS = 12

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.fixed_engine import FixedPlan, write_fixed_engine
+from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.manifest import read_manifest
 
 GATE = {
@@ -23,7 +23,7 @@ GATE = {
 def run(
     *arguments: str, folder: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    code = "from engines.registry.cli import registry; registry()"
+    code = "from engines.commands.registry import registry; registry()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,

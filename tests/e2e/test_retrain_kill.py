@@ -13,8 +13,7 @@ from retrain_fakes import fill_store, full_from, killed_at, run
 from engines.errors import RegistryError
 from engines.registry.registry import Registry
 from trainer.errors import RetrainBusyError, StageError
-from trainer.retrain.options import Point
-from trainer.retrain.run_folder import STAGES, only_one, past_runs
+from trainer.retrain.run import STAGES, Point, only_one, past_runs
 
 POINTS: list[tuple[str, Point]] = [(name, "worked") for name in STAGES] + [
     (name, "kept") for name in STAGES if name != "collect"

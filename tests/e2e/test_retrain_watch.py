@@ -12,7 +12,7 @@ from rich.console import Console
 from engines.registry.registry import Registry
 from trainer.progress import TerminalSteps
 from trainer.retrain.options import Seams
-from trainer.retrain.run_folder import only_one, past_runs
+from trainer.retrain.run import only_one, past_runs
 from trainer.retrain.watch import Enough, watch
 
 COMMAND = [sys.executable, "-c", "from trainer.cli import retrain; retrain()"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import RingStale
-from pipeline.ring import RING_DIRECTORY, RingReader, RingWriter, ring_name
+from pipeline.ring.ring import RING_DIRECTORY, RingReader, RingWriter, ring_name
 from pipeline.wire import RingPlace
 
 SIDE = 96

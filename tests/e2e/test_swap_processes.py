@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from engines.fixed_engine import FixedPlan, write_fixed_engine
+from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.registry.registry import Registry
-from pipeline.crew import Crew, Member, wait_until
-from pipeline.reconcile import reconcile
+from pipeline.commands.reconcile import reconcile
+from pipeline.commands.subprocesses import Crew, Member, wait_until
 from pipeline.streams.connect import Access
+from pipeline.streams.connection import Link, linked
 from pipeline.streams.control import Controls
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.link import Link, linked
 from pipeline.verdicts import read_verdict
 from pipeline.wire import decode_report
 
@@ -124,7 +124,7 @@ def test_rollback_is_one_command_and_the_old_engine_judges_within_a_second(line:
         WAIT_S,
         "the swap",
     )
-    command = [sys.executable, "-c", "from engines.registry.cli import registry; registry()"]
+    command = [sys.executable, "-c", "from engines.commands.registry import registry; registry()"]
     began_s = time.monotonic()
     done = subprocess.run(
         [*command, "rollback", "--registry", str(line.folder / "registry")],

@@ -7,9 +7,9 @@ import numpy as np
 from pipeline.codecs import Codec
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Reason, Region, Timings
 from pipeline.streams.connect import Client
-from pipeline.streams.intake import Intake, Limits, Offered
+from pipeline.streams.frame_consumer import Answer, Entry, Work
+from pipeline.streams.frame_producer import Intake, Limits, Offered
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.work import Answer, Entry, Work
 from pipeline.wire import Head, encode_head, encode_judgement
 
 SOON_NS = 60 * 10**9

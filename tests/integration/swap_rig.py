@@ -11,31 +11,30 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.errors import EngineError
-from engines.fixed_engine import FixedPlan, write_fixed_engine
 from engines.manifest import manifest_path, read_manifest
 from pipeline.codecs import Codec
+from pipeline.commands.reconcile import reconcile
 from pipeline.frames import FrameMeta, Verdict
-from pipeline.reconcile import reconcile
+from pipeline.streams.connection import Link
 from pipeline.streams.control import Controls
-from pipeline.streams.intake import Intake, Limits
+from pipeline.streams.frame_consumer import Work
+from pipeline.streams.frame_producer import Intake, Limits
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.link import Link
-from pipeline.streams.swaps import Swaps
-from pipeline.streams.work import Work
+from pipeline.streams.swap_coordinator import Swaps
 from pipeline.telemetry import Telemetry
 from pipeline.verdicts import read_verdict
 from pipeline.wire import Head, encode_head
-from pipeline.worker.loop import Options, Worker
-from pipeline.worker.post import Post
-from pipeline.worker.serving import InForce
-from pipeline.worker.swap.around import Around, Pace
-from pipeline.worker.swap.load import Way
-from pipeline.worker.swap.registry import Source
-from pipeline.worker.swap.start import open_promoted
-from pipeline.worker.swap.swapper import Swapper
-from pipeline.worker.tray import Tray
-from pipeline.worker.unpack import Rings
+from pipeline.worker.active_engine import InForce
+from pipeline.worker.context import Post
+from pipeline.worker.decode import Rings
+from pipeline.worker.in_flight import Tray
+from pipeline.worker.swap.controller import Swapper
+from pipeline.worker.swap.engine_source import Source
+from pipeline.worker.swap.interfaces import Around, Pace
+from pipeline.worker.swap.loading import Way, open_promoted
+from pipeline.worker.worker import Options, Worker
 
 SIDE = 16
 GREEN = 100  # of every frame: its score is 0.392

@@ -1,7 +1,7 @@
 import pytest
 from line import Plant
 
-from pipeline.camera.hold import name_held
+from pipeline.camera.background import name_held
 from pipeline.errors import SettingsError
 from pipeline.streams.connect import Client
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.camera.genicam import GenicamSource
 from pipeline.camera.open import SourceOptions, open_source
+from pipeline.camera.sources.genicam import GenicamSource
 from pipeline.errors import CameraLost
 
 STREAMED = 40

@@ -8,7 +8,7 @@ from servers import SERVERS
 from topology import Server, prove_line
 
 from pipeline.streams.connect import Access, Client, check_server, open_client
-from pipeline.streams.intake import Limits
+from pipeline.streams.frame_producer import Limits
 from pipeline.streams.keys import GROUP, Keys
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from engines.manifest import Admission, Manifest, Thresholds, file_sha256, write_manifest
+from engines.files import file_sha256
+from engines.manifest import Admission, Manifest, Thresholds, write_manifest
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli import doctor; doctor()"]
 

@@ -10,9 +10,9 @@ from servers import SERVERS
 
 from pipeline.errors import ConnectionLost
 from pipeline.streams.connect import Access, Client, open_client
+from pipeline.streams.connection import Link, linked
 from pipeline.streams.embedded import embedded_url
-from pipeline.streams.fitness import EVERY_S, Fitness
-from pipeline.streams.link import Link, linked
+from pipeline.streams.server_checks import EVERY_S, Fitness
 
 
 @pytest.fixture

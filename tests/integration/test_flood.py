@@ -14,9 +14,9 @@ from pipeline.camera.prepare import Preparation
 from pipeline.camera.source import unreadable_shot
 from pipeline.codecs import Codec
 from pipeline.streams.connect import Access, Client
-from pipeline.streams.intake import Intake, Limits
-from pipeline.streams.link import Link, linked
-from pipeline.streams.work import Work
+from pipeline.streams.connection import Link, linked
+from pipeline.streams.frame_consumer import Work
+from pipeline.streams.frame_producer import Intake, Limits
 
 BUDGET_BYTES = 2 << 20
 MINUTE_NS = 60 * 10**9

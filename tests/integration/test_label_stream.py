@@ -14,7 +14,8 @@ from pipeline.archive import Archive, ArchivedFrame
 from pipeline.consumer import Consumer
 from pipeline.errors import ConnectionLost, LabelError
 from pipeline.frames import Decision, FrameMeta, Reason, Verdict
-from pipeline.labels import FROM_THE_FIRST, Label, LabelBook, LabelKind, box
+from pipeline.label_rules import box
+from pipeline.labels import FROM_THE_FIRST, Label, LabelBook, LabelKind
 from pipeline.streams.connect import Access, Client, open_client
 from pipeline.streams.embedded import embedded_url, find_server, revive, stop
 from pipeline.streams.keys import Keys

@@ -15,10 +15,10 @@ from pipeline.camera.offer import FrameOffer
 from pipeline.camera.process import CameraSettings, offer_all, preparation
 from pipeline.camera.source import Shot
 from pipeline.codecs import Codec
+from pipeline.commands.reconcile import reconcile
 from pipeline.errors import CameraLost
-from pipeline.reconcile import reconcile
 from pipeline.streams.connect import Access
-from pipeline.streams.link import linked
+from pipeline.streams.connection import linked
 
 MINUTE_NS = 60 * 10**9
 

@@ -7,13 +7,13 @@ import time
 import pytest
 from line import Plant, head_of
 
+from pipeline.commands.proof import Report, Span
+from pipeline.commands.reconcile import reconcile, report_fields
 from pipeline.frames import Decision, Reason
-from pipeline.proof import Report, Span
-from pipeline.reconcile import reconcile, report_fields
 from pipeline.streams.connect import Client
-from pipeline.streams.intake import Limits
+from pipeline.streams.frame_consumer import Answer
+from pipeline.streams.frame_producer import Limits
 from pipeline.streams.keys import Keys
-from pipeline.streams.work import Answer
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli import reconcile; reconcile()"]
 

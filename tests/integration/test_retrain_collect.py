@@ -8,7 +8,8 @@ from rich.console import Console
 
 from pipeline.archive import Archive, ArchivedFrame
 from pipeline.errors import ConnectionLost
-from pipeline.labels import Label, LabelBook, LabelKind, box
+from pipeline.label_rules import box
+from pipeline.labels import Label, LabelBook, LabelKind
 from trainer.errors import DatasetError
 from trainer.progress import TerminalSteps
 from trainer.retrain.collect import Collected, collect

@@ -6,10 +6,10 @@ from line import Plant
 from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client
-from pipeline.streams.intake import Intake, Limits, Offered, Status
+from pipeline.streams.frame_consumer import Answer, Entry
+from pipeline.streams.frame_producer import Intake, Limits, Offered, Status
 from pipeline.streams.keys import Keys
-from pipeline.streams.outcome import Outcomes
-from pipeline.streams.work import Answer, Entry
+from pipeline.streams.result_reader import Outcomes
 
 SOON_NS = 60 * 10**9
 

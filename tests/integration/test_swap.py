@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from swap_rig import BRISK, SIDE, SwapRig, spoil, until
 
-from engines.fixed_engine import FixedPlan
+from engines.backends.fixed import FixedPlan
 from pipeline.announce import announce
 from pipeline.frames import Decision
 from pipeline.streams.connect import Access
+from pipeline.streams.connection import linked
 from pipeline.streams.keys import Keys
-from pipeline.streams.link import linked
-from pipeline.streams.swaps import Swaps
+from pipeline.streams.swap_coordinator import Swaps
 from pipeline.wire import Standing, decode_trial, encode_control
-from pipeline.worker.swap.registry import Promotion
-from pipeline.worker.swap.trials import Trials
+from pipeline.worker.swap.engine_source import Promotion
+from pipeline.worker.swap.history import Trials
 
 
 def plan(cost_ms: float = 1.0, fail_every: int | None = None) -> FixedPlan:

@@ -2,7 +2,7 @@ from typing import Any
 
 from pipeline.streams.connect import Client
 from pipeline.streams.keys import Keys
-from pipeline.streams.swaps import Swaps
+from pipeline.streams.swap_coordinator import Swaps
 
 
 class Slow:

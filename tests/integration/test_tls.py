@@ -11,7 +11,7 @@ from topology import Server, free_port, prove_line, raw_info, wait_until
 
 from pipeline.errors import ConnectionLost, RedisUnfit, SettingsError
 from pipeline.streams.connect import Access
-from pipeline.streams.link import linked
+from pipeline.streams.connection import linked
 
 
 @pytest.fixture

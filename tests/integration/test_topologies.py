@@ -10,15 +10,15 @@ import redis
 from line import SOON_NS, Plant, head_of, say
 from topology import Server, free_port, prove_line, raw_info, wait_until
 
+from pipeline.commands.reconcile import reconcile
 from pipeline.consumer import Consumer
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit, SettingsError
 from pipeline.frames import Decision
-from pipeline.reconcile import reconcile
 from pipeline.settings import PASSWORD_VARIABLE, LineSettings
 from pipeline.streams.connect import Access, check_server, open_client
+from pipeline.streams.connection import linked
 from pipeline.streams.embedded import embedded_url
-from pipeline.streams.intake import Limits, Status
-from pipeline.streams.link import linked
+from pipeline.streams.frame_producer import Limits, Status
 
 
 def test_line_runs_on_a_cluster(server: Server, tmp_path: Path) -> None:

@@ -7,22 +7,21 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from engines.cost import CostCurve
-from engines.engine import ALL_MAPS, Pixels, Scores, check_frames
+from engines.admission.timing import CostCurve
+from engines.engine import ALL_MAPS, Pixels, Scores, check_frames, summarise
 from engines.errors import ScoringError
 from engines.manifest import CostPoint, Manifest, Thresholds
-from engines.summary import summarise
 from pipeline.codecs import Codec, encode_pixels
-from pipeline.drift import LEARN_FRAMES
+from pipeline.drift.detector import LEARN_FRAMES
 from pipeline.frames import Decision, EngineName, FrameMeta, Reason, Verdict
-from pipeline.ring import RingReader, RingWriter
+from pipeline.ring.ring import RingReader, RingWriter
 from pipeline.streams.connect import Access
+from pipeline.streams.connection import Link, linked
 from pipeline.streams.control import Controls
-from pipeline.streams.intake import Intake, Limits, Status
+from pipeline.streams.frame_consumer import Answer, Work
+from pipeline.streams.frame_producer import Intake, Limits, Status
 from pipeline.streams.keys import Keys
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.link import Link, linked
-from pipeline.streams.work import Answer, Work
 from pipeline.telemetry import Telemetry
 from pipeline.verdicts import read_verdict
 from pipeline.wire import (
@@ -33,12 +32,12 @@ from pipeline.wire import (
     encode_head,
     encode_report,
 )
-from pipeline.worker.archivist import Archivist
-from pipeline.worker.loop import Options, Worker
-from pipeline.worker.post import Post
-from pipeline.worker.serving import InForce, Serving
-from pipeline.worker.tray import Tray
-from pipeline.worker.unpack import Rings
+from pipeline.worker.active_engine import InForce, Serving
+from pipeline.worker.archiver import Archivist
+from pipeline.worker.context import Post
+from pipeline.worker.decode import Rings
+from pipeline.worker.in_flight import Tray
+from pipeline.worker.worker import Options, Worker
 
 SIDE = 16
 CURSED = 13  # a red value that this engine fails on

@@ -10,14 +10,14 @@ from test_worker import CURSED, SIDE, WAIT_S, Bench, until
 from pipeline.archive import Archive, ArchivedFrame
 from pipeline.codecs import Codec
 from pipeline.frames import FrameMeta, Reason
-from pipeline.ring import RingWriter
+from pipeline.ring.ring import RingWriter
 from pipeline.streams.connect import Access
-from pipeline.streams.intake import Limits
-from pipeline.streams.link import linked
-from pipeline.streams.work import Answer, Work
+from pipeline.streams.connection import linked
+from pipeline.streams.frame_consumer import Answer, Work
+from pipeline.streams.frame_producer import Limits
 from pipeline.telemetry import Telemetry
 from pipeline.wire import Head, encode_head
-from pipeline.worker.archivist import Archivist, Keeping
+from pipeline.worker.archiver import Archivist, Keeping
 
 NEAR_ONLY = Keeping(share=0.0, near=0.05, most_bytes=1 << 30, most_age_s=1e9)
 ALL = Keeping(share=1.0, near=0.0, most_bytes=1 << 30, most_age_s=1e9)

@@ -9,17 +9,16 @@ import pytest
 import redis
 from line import Plant, say
 
+from pipeline.commands.proof import Report
+from pipeline.commands.reconcile import reconcile
 from pipeline.consumer import Consumer
 from pipeline.control import FROM_THE_FIRST, Standing, heed
 from pipeline.frames import Decision
-from pipeline.proof import Report
-from pipeline.reconcile import reconcile
-from pipeline.streams.clock import server_ahead_ms
 from pipeline.streams.connect import Access
+from pipeline.streams.connection import linked
 from pipeline.streams.control import Controls
-from pipeline.streams.intake import Limits
-from pipeline.streams.link import linked
-from pipeline.streams.probe import probe
+from pipeline.streams.frame_producer import Limits
+from pipeline.streams.server_checks import probe, server_ahead_ms
 from pipeline.wire import encode_control, encode_report
 
 WAIT_S = 20.0

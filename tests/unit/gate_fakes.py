@@ -7,7 +7,7 @@ import numpy as np
 
 from trainer.dataset import GOOD, Pictures, Sample
 from trainer.results.evaluation import Judged
-from trainer.retrain.weigh import Answers
+from trainer.retrain.comparison import Answers
 
 SIDE = 16
 

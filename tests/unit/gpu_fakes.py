@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from engines.backends.fixed import fixed_scores
 from engines.contract import CELLS, DISTANCE, FRAMES, MAP, NEAREST, PEAK, SCORE
-from engines.engine import GRID
-from engines.fixed_engine import fixed_scores
-from engines.summary import summarise
+from engines.engine import GRID, summarise
 
 SCALES = 3
 CONTEXT_BYTES = 1000  # that TensorRT takes for an execution context

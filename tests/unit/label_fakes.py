@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.archive import Archive, ArchivedFrame
-from pipeline.archive_files import age_key
+from pipeline.archive.files import age_key
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Timings, Verdict
 from pipeline.labels import Label
 from pipeline.streams.labels import LabelStream

@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.manifest import Manifest, Thresholds, file_sha256, write_manifest
+from engines.files import file_sha256
+from engines.manifest import Manifest, Thresholds, write_manifest
 
 SCALES = 2
 _PROTOTYPES = 5

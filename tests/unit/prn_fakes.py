@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from trainer.networks.backbones import Backbone, Features
 from trainer.networks.prn import PLANS, Plan, Switches
-from trainer.training.untrained import Untrained, make_prn
+from trainer.training.prn.initial import Untrained, make_prn
 
 SIZE = 32
 TINY: Plan = Plan(

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from fsspec.implementations.memory import MemoryFileSystem
 
-from engines.fixed_engine import FixedPlan, write_fixed_engine
+from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.manifest import Admission, read_manifest, write_manifest
 from engines.registry.registry import Registry
 

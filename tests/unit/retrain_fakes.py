@@ -16,10 +16,11 @@ from engines.manifest import Snapshot, Thresholds
 from engines.registry.registry import Registry
 from trainer.export.engine_file import write_engine
 from trainer.progress import TerminalSteps
-from trainer.retrain.engine_prototypes import Prototypes
 from trainer.retrain.learner import Facts, Learner, Task
-from trainer.retrain.options import Ending, Options, Point, Recipe, Seams
+from trainer.retrain.options import Ending, Options, Recipe, Seams
+from trainer.retrain.prototype_diff import Prototypes
 from trainer.retrain.retrain import retrain
+from trainer.retrain.run import Point
 from trainer.samples.records import Place, Source
 from trainer.samples.store import SampleStore
 

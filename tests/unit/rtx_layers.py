@@ -11,8 +11,8 @@ from pathlib import Path
 
 import tensorrt_rtx as trt
 
-from engines.plans.build_process import Request, make_config
-from engines.plans.plugin import PlanPlugins
+from engines.backends.tensorrt.plugin import PlanPlugins
+from engines.build.tensorrt_process import Request, make_config
 
 _LAYER = re.compile(
     r"Name: (?P<name>\S+), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\],? C"

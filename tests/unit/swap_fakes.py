@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.cost import CostCurve
+from engines.admission.timing import CostCurve
 from engines.engine import ALL_MAPS, Pixels, Scores
 from engines.errors import EngineError, ScoringError
 from engines.manifest import CostPoint, Thresholds
 from pipeline.errors import ConnectionLost
 from pipeline.frames import EngineName
-from pipeline.judge import Limits
 from pipeline.telemetry import Telemetry
 from pipeline.wire import Trial, decode_trial, encode_trial
-from pipeline.worker.serving import Serving
-from pipeline.worker.swap.around import Around
+from pipeline.worker.active_engine import Serving
+from pipeline.worker.judge import Limits
+from pipeline.worker.swap.interfaces import Around
 
 CURVE = CostCurve.through([CostPoint(batch=1, median_ms=1, p99_ms=1)])
 THRESHOLDS = Thresholds(image=0.5, pixel=0.5, method="chosen", normals=0)

@@ -9,7 +9,7 @@ import pytest
 from label_fakes import FIRST_MS, archived, entry, names, store
 
 from pipeline.archive import Archive
-from pipeline.archive_files import locked
+from pipeline.archive.files import locked
 from pipeline.errors import SettingsError
 
 AGE_S = 1e9

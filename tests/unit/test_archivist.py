@@ -9,16 +9,16 @@ import pytest
 from label_fakes import archived, entry, judgement
 
 from pipeline.archive import Archive, ArchivedFrame
-from pipeline.batching import Waiting
 from pipeline.codecs import Codec
 from pipeline.errors import SettingsError
 from pipeline.frames import Decision, FrameMeta, Reason
-from pipeline.streams.work import Entry
+from pipeline.streams.frame_consumer import Entry
 from pipeline.telemetry import Telemetry
 from pipeline.wire import Head
-from pipeline.worker.archivist import QUEUE_BYTES, Archivist, Keeping, Kept, drawn
+from pipeline.worker.archiver import QUEUE_BYTES, Archivist, Keeping, Kept, drawn
+from pipeline.worker.batching import Waiting
+from pipeline.worker.in_flight import Held
 from pipeline.worker.process import WorkerSettings, open_archivist
-from pipeline.worker.tray import Held
 
 KEEPING = Keeping(share=0.0, near=0.05, most_bytes=1 << 30, most_age_s=1e12)
 OK, NG = judgement(Decision.OK, 0.2), judgement(Decision.NG)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.batching import NS_PER_MS, Waiting, plan_batch
+from pipeline.worker.batching import NS_PER_MS, Waiting, plan_batch
 
 MS = NS_PER_MS
 NOW = 10**18

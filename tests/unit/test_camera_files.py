@@ -11,16 +11,16 @@ from camera_fakes import FakeTime, flat, write_flat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.camera.folder import FolderSource
-from pipeline.camera.genicam import GenicamSource
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
-from pipeline.camera.opencv import OpenCvSource
 from pipeline.camera.pace import Pace
 from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.source import Source, unreadable_shot
-from pipeline.camera.synthetic import SyntheticSource
-from pipeline.camera.video import VideoSource
-from pipeline.camera.watch import WatchedFolderSource
+from pipeline.camera.sources.folder import FolderSource
+from pipeline.camera.sources.genicam import GenicamSource
+from pipeline.camera.sources.opencv import OpenCvSource
+from pipeline.camera.sources.synthetic import SyntheticSource
+from pipeline.camera.sources.video import VideoSource
+from pipeline.camera.sources.watched_folder import WatchedFolderSource
 from pipeline.errors import SettingsError, UnreadableFrame
 
 FRAMES = 30

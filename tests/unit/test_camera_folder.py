@@ -14,9 +14,9 @@ from camera_fakes import FakeTime, flat, values, write_flat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.camera.folder import FolderSource, list_pictures, natural_key
 from pipeline.camera.pace import Pace
-from pipeline.camera.part_names import PartNames
+from pipeline.camera.source import PartNames
+from pipeline.camera.sources.folder import FolderSource, list_pictures, natural_key
 from pipeline.errors import CameraLost, SettingsError
 
 

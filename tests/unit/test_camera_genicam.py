@@ -11,7 +11,12 @@ import pytest
 from camera_fakes import FakeTime
 from numpy.typing import NDArray
 
-from pipeline.camera.genicam import GenicamLibrary, GenicamSource, find_producers, load_genicam
+from pipeline.camera.sources.genicam import (
+    GenicamLibrary,
+    GenicamSource,
+    find_producers,
+    load_genicam,
+)
 from pipeline.errors import CameraLost, SettingsError
 
 

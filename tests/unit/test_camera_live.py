@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.camera.backlog import Backlog, Taken
-from pipeline.camera.colours import PIXEL_FORMATS, rgb_from_camera, rgb_from_opencv
-from pipeline.camera.opencv import OpenCvSource, public_address
 from pipeline.camera.source import Shot
+from pipeline.camera.sources.opencv import OpenCvSource, public_address
+from pipeline.camera.sources.pixel_formats import PIXEL_FORMATS, rgb_from_camera, rgb_from_opencv
 from pipeline.errors import CameraLost, UnreadableFrame
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.camera.triggers import Stamp, Triggers, triggers_between
+from pipeline.camera.sources.genicam import Stamp, Triggers, triggers_between
 
 NUMBERED_OR_NOT = st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=60)
 

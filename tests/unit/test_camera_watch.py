@@ -8,9 +8,8 @@ import pytest
 from camera_fakes import FakeTime, values, write_flat
 
 from pipeline.camera.pace import Pace
-from pipeline.camera.part_names import PartNames
-from pipeline.camera.source import Shot
-from pipeline.camera.watch import WatchedFolderSource
+from pipeline.camera.source import PartNames, Shot
+from pipeline.camera.sources.watched_folder import WatchedFolderSource
 from pipeline.errors import CameraLost, SettingsError
 
 

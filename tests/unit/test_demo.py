@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from engines.fixed_engine import FixedPlan, write_fixed_engine
+from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.manifest import Snapshot, write_manifest
-from pipeline.camera.folder import list_pictures
-from pipeline.comparison import Measured, measured, show_comparison
-from pipeline.demo import DemoSettings
+from pipeline.camera.sources.folder import list_pictures
+from pipeline.demo.demo import DemoSettings
+from pipeline.demo.report import write_report
+from pipeline.demo.summary import conclude
+from pipeline.demo.training import Lesson, Measured, learn, leave_out, measured, show_comparison
 from pipeline.errors import SettingsError
-from pipeline.lesson import Lesson, learn, leave_out
-from pipeline.outcome import conclude
-from pipeline.report import write_report
 from trainer.layouts import find_samples
 
 SEEN = frozenset({"test/dent/1.png", "test/chip/0.png"})

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 import pytest
 from deploy_files import ROOT, CommandLine, command_lines
 
-from engines import command as commands
-from engines.command import CommandSettings
+from engines.commandline import run as commands
+from engines.commandline.run import CommandSettings
 from pipeline.settings import PASSWORD_VARIABLE
 
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]

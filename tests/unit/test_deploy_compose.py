@@ -7,7 +7,7 @@ import pytest
 from deploy_files import DEPLOY, SECRETS, compose_config, services
 
 from pipeline.camera.process import CameraSettings
-from pipeline.ring import RING_DIRECTORY
+from pipeline.ring.ring import RING_DIRECTORY
 
 
 def test_docker_compose_accepts_the_file() -> None:

@@ -12,7 +12,7 @@ import pytest
 from cloudcoil.models.keda import v1alpha1 as keda
 from deploy_files import DEPLOY, Document, containers_of, documents, manifests, pod_of
 
-from pipeline.ring import RING_DIRECTORY
+from pipeline.ring.ring import RING_DIRECTORY
 from pipeline.streams.keys import Keys
 
 RELEASE = "1.37"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.drift import (
+from pipeline.drift.detector import (
     DECIDE_FRAMES,
     LEARN_FRAMES,
     SLACK,

@@ -4,8 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.drift import LEARN_FRAMES, State
-from pipeline.drift_history import drift_history
+from pipeline.drift.detector import LEARN_FRAMES, State
+from pipeline.drift.history import drift_history
 
 HOUR_NS = 3_600 * 10**9
 

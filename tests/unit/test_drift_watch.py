@@ -6,12 +6,12 @@ import pytest
 from prometheus_client import generate_latest
 from rich.console import Console
 
-from pipeline.control import _drift_table
-from pipeline.drift import LEARN_FRAMES, Standing, State
+from pipeline.commands.control import _drift_table
+from pipeline.drift.detector import LEARN_FRAMES, Standing, State
+from pipeline.drift.monitor import MOST_CAMERAS, DriftWatch
 from pipeline.frames import Decision, EngineName, Judgement, Timings
 from pipeline.telemetry import Telemetry
 from pipeline.wire import decode_report, encode_report
-from pipeline.worker.drift_watch import MOST_CAMERAS, DriftWatch
 
 JUDGEMENT = Judgement(
     judged=Decision.OK,

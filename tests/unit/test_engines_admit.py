@@ -9,17 +9,17 @@ import pytest
 from onnx import numpy_helper
 from onnx_graphs import neighbour_graph, small_graph, write_graph
 
-from engines import admit as gate
-from engines.admit import TOLERANCES, admit, flipped
-from engines.cli import AdmitSettings, BenchSettings, run_admit, run_bench
-from engines.command import run_command
-from engines.engine import ALL_MAPS, Scores
+from engines.admission import admit as gate
+from engines.admission.admit import TOLERANCES, admit, flipped
+from engines.backends.fixed import FixedPlan, write_fixed_engine
+from engines.commandline.run import run_command
+from engines.commands.admit import AdmitSettings, run_admit
+from engines.commands.bench import BenchSettings, run_bench
+from engines.engine import ALL_MAPS, Scores, summarise
 from engines.errors import AdmissionError, EngineError, PictureError
-from engines.fixed_engine import FixedPlan, write_fixed_engine
-from engines.frames import draw_frames, read_frames
 from engines.manifest import Thresholds, read_manifest
 from engines.open import Runtime, open_engine
-from engines.summary import summarise
+from engines.trial_frames import draw_frames, read_frames
 
 SIZE = (31, 33)
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.bench import bench_engine
-from engines.cost import CostCurve, batch_sizes, measure_cost, time_calls
+from engines.admission.timing import CostCurve, batch_sizes, bench_engine, measure_cost, time_calls
+from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.engine import ALL_MAPS, NO_MAPS, Pixels, Scores
-from engines.fixed_engine import FixedPlan, write_fixed_engine
 from engines.manifest import CostPoint
 from engines.open import open_engine
 

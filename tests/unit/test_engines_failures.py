@@ -4,8 +4,8 @@ import numpy as np
 import openvino
 import pytest
 
-from engines.onnxruntime_engine import _explain
-from engines.openvino_engine import _infer
+from engines.backends.onnxruntime import _explain
+from engines.backends.openvino import _infer
 
 
 class Request:

@@ -13,12 +13,12 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-import engines.import_model
+import engines.build.onnx_import
+from engines.build.map_summary import summarised
+from engines.build.onnx_import import MAX_BYTES, ImportOptions, import_model
 from engines.errors import ManifestError
-from engines.import_model import MAX_BYTES, ImportOptions, import_model
 from engines.manifest import read_manifest
 from engines.open import open_engine
-from engines.plans.summarised import summarised
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = (48, 64)

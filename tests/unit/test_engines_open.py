@@ -12,10 +12,11 @@ import onnxruntime
 import pytest
 from onnx_graphs import SCALES, neighbour_graph, small_graph, write_graph
 
+from engines.backends.fixed import FixedPlan, fixed_scores, write_fixed_engine
 from engines.engine import Pixels, Scores
 from engines.errors import BackendError, ManifestError, ScoringError, ShapeError
-from engines.fixed_engine import FixedPlan, fixed_scores, write_fixed_engine
-from engines.manifest import file_sha256, manifest_path, write_manifest
+from engines.files import file_sha256
+from engines.manifest import manifest_path, write_manifest
 from engines.open import Backend, open_engine
 
 SIZE = (31, 33)

@@ -17,24 +17,25 @@ from onnx_graphs import small_graph, write_graph
 from prn_engine import write_tiny_engine
 from prn_fakes import SIZE, Squares, normal_pictures
 
-from engines import onnxruntime_engine
-from engines.admit import find_reference
+from engines.admission.admit import find_reference
+from engines.backends import onnxruntime as onnxruntime_engine
+from engines.backends.tensorrt.api import PlanBackend, kernel_path
+from engines.backends.tensorrt.device import check_fits
+from engines.backends.tensorrt.plan import load_kernel
+from engines.backends.tensorrt.plugin import workspace_bytes
+from engines.build import tensorrt as build_tensorrt
+from engines.build.half_precision import halved
+from engines.build.tensorrt import PlanOptions, build_plan, check_nodes
+from engines.build.tensorrt_process import THIS_GPU, Request, make_config
 from engines.contract import CELLS, FRAMES, MAP, PEAK, check_contract
-from engines.cuda_driver import Gpu
+from engines.engine import summarise
 from engines.errors import AdmissionError, BackendError, ManifestError
-from engines.manifest import file_sha256, read_manifest
+from engines.files import file_sha256
+from engines.machine import Gpu
+from engines.manifest import read_manifest
 from engines.open import open_engine
-from engines.plans import build
-from engines.plans.backend import PlanBackend, kernel_path
-from engines.plans.build import PlanOptions, build_plan, check_nodes
-from engines.plans.build_process import THIS_GPU, Request, make_config
-from engines.plans.half import halved
-from engines.plans.plugin import workspace_bytes
 from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN
-from engines.summary import summarise
-from engines.tensorrt_runtime.device import check_fits
-from engines.tensorrt_runtime.plan import load_kernel
 from trainer.export.engine_file import write_engine
 
 RTX = PlanOptions(backend="tensorrt_rtx", target="sm_89", usual_batch=4)
@@ -390,8 +391,8 @@ def test_graph_that_a_plan_is_built_of_keeps_the_contract_of_plans(
         Path(request.plan).write_bytes(b"a plan")
         return "11.4"
 
-    monkeypatch.setattr(build, "_run", built)
-    monkeypatch.setattr(build, "check_installed", lambda _: None)
+    monkeypatch.setattr(build_tensorrt, "_run", built)
+    monkeypatch.setattr(build_tensorrt, "check_installed", lambda _: None)
     options = replace(RTX, backend=backend, precision=precision)
     plan = build_plan(tmp_path / "small.onnx", tmp_path / "small.plan", options)
     session = onnxruntime.InferenceSession(given[0])

@@ -10,7 +10,7 @@ from onnx_graphs import small_graph, write_graph
 
 from engines.errors import BackendError
 from engines.open import open_engine
-from engines.prepare import prepare
+from engines.precompile import prepare
 
 
 def test_engine_that_was_compiled_elsewhere_scores_the_same(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_engine_that_cannot_be_compiled_is_left_to_whoever_asked(
 
 
 def test_other_process_does_not_outlive_the_one_that_asked() -> None:
-    code = "import time; from engines.prepare import end_with_parent as e; e(); time.sleep(60)"
+    code = "import time; from engines.precompile import end_with_parent as e; e(); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.close()

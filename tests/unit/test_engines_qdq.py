@@ -16,16 +16,16 @@ from prn_engine import write_tiny_engine
 from prn_fakes import SIZE, normal_pictures
 
 from engines import cli
-from engines.cli import BuildSettings
-from engines.eight_bits import encoder_convolutions
+from engines.backends.tensorrt.api import loadable_libraries
+from engines.build import tensorrt as build_tensorrt
+from engines.build.half_precision import halved
+from engines.build.int8 import encoder_convolutions
+from engines.build.quantize_graph import quantised
+from engines.build.tensorrt import PlanOptions, build_plan
+from engines.build.tensorrt_process import Request
+from engines.commands.build import BuildSettings
 from engines.errors import BackendError, ManifestError, PictureError
 from engines.manifest import Manifest, read_manifest
-from engines.plans import build
-from engines.plans.backend import loadable_libraries
-from engines.plans.build import PlanOptions, build_plan
-from engines.plans.build_process import Request
-from engines.plans.half import halved
-from engines.plans.qdq import quantised
 from engines.residual.function import residual_nodes
 
 LAYERS = Path(__file__).with_name("rtx_layers.py")
@@ -318,7 +318,7 @@ def test_plan_of_eight_bits_is_built_of_a_graph_in_eight_bits(
         Path(request.plan).write_bytes(b"a plan")
         return "1.7"
 
-    monkeypatch.setattr(build, "_run", built)
+    monkeypatch.setattr(build_tensorrt, "_run", built)
     build_plan(source, tmp_path / "prn.plan", options)
     nodes = given[0].graph.node
     makers = {node.output[0]: node for node in nodes}

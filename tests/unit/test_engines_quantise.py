@@ -11,16 +11,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import small_graph, write_graph
 
-from engines.admit import admit, gain_suffices
-from engines.cli import BuildSettings
-from engines.eight_bits import encoder_convolutions
+from engines.admission.admit import admit, gain_suffices
+from engines.backends.openvino_file import SUFFIX, pack_network, unpack_network
+from engines.build.int8 import encoder_convolutions
+from engines.build.openvino_int8 import quantise
+from engines.commands.build import BuildSettings
 from engines.errors import BackendError, ManifestError, PictureError
-from engines.frames import draw_frames
-from engines.manifest import file_sha256, manifest_path, read_manifest
+from engines.files import file_sha256
+from engines.manifest import manifest_path, read_manifest
 from engines.open import open_engine
-from engines.openvino_file import SUFFIX, pack_network, unpack_network
-from engines.quantise import quantise
 from engines.residual.operator import DOMAIN, INPUTS, OPERATOR, OUTPUTS
+from engines.trial_frames import draw_frames
 
 SIZE = (32, 48)
 

@@ -11,25 +11,19 @@ import pytest
 from onnx_graphs import small_graph, write_graph
 from rich.console import Console
 
-from engines import admit as gate
-from engines import cli, cost
-from engines import rival as rival_module
-from engines.admit import admit
-from engines.cost import WARM_UP_CALLS, measure_gain
-from engines.engine import ALL_MAPS, NO_MAPS, Engine, Scores
+from engines import cli
+from engines.admission import admit as gate
+from engines.admission import speed_baseline as rival_module
+from engines.admission import timing
+from engines.admission.admit import admit
+from engines.admission.speed_baseline import LEAST_GAIN, LEAST_PLAN_GAIN, find_rival
+from engines.admission.timing import WARM_UP_CALLS, measure_gain
+from engines.commands.tables import admission_report
+from engines.engine import ALL_MAPS, NO_MAPS, Engine, Scores, summarise
 from engines.errors import AdmissionError
-from engines.manifest import (
-    Manifest,
-    file_sha256,
-    manifest_path,
-    parse_manifest,
-    read_manifest,
-    write_manifest,
-)
+from engines.files import file_sha256
+from engines.manifest import Manifest, manifest_path, parse_manifest, read_manifest, write_manifest
 from engines.open import Backend, OpenedEngine, Runtime, open_engine
-from engines.rival import LEAST_GAIN, LEAST_PLAN_GAIN, find_rival
-from engines.summary import summarise
-from engines.tables import admission_report
 
 SIZE = (31, 33)
 ON_A_GPU = Runtime("tensorrt", "cuda:1", 3)
@@ -143,7 +137,7 @@ def test_manifest_of_before_is_still_read(source: Path) -> None:
 
 @dataclass
 class Clock:
-    """What engines.cost reads time from; stands still but for what engines take, in seconds."""
+    """What timing reads time from; stands still but for what engines take, in seconds."""
 
     wall: float = 0.0
     processor: float = 0.0
@@ -158,7 +152,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     stopped = Clock()
-    monkeypatch.setattr(cost, "time", stopped)
+    monkeypatch.setattr(timing, "time", stopped)
     return stopped
 
 

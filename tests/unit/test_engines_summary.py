@@ -8,11 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import small_graph
 
+from engines.build.half_precision import halved
+from engines.build.map_summary import summarised
 from engines.contract import CELLS, FRAMES, MAP, PEAK, SCORE
-from engines.engine import Floats, Scores
-from engines.plans.half import halved
-from engines.plans.summarised import summarised
-from engines.summary import GRID, cell_weights, summarise, summary_of
+from engines.engine import GRID, Floats, Scores, cell_weights, summarise, summary_of
 
 SIZES = [(8, 8), (30, 42), (31, 33), (3, 5)]
 

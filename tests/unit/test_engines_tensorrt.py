@@ -17,16 +17,16 @@ from gpu_fakes import (
     answers,
 )
 
+from engines.backends.tensorrt import plan as plan_module
+from engines.backends.tensorrt.device import PlanDevice
+from engines.backends.tensorrt.engine import LANES, MOST_GRAPHED, TensorRtEngine, open_lanes
+from engines.backends.tensorrt.plan import Plan
+from engines.backends.tensorrt.plugin import PlanPlugins
 from engines.contract import CELLS, DISTANCE, MAP, NEAREST, PEAK, SCORE
-from engines.cuda_driver import Gpu
 from engines.engine import GRID, Scores
 from engines.errors import BackendError, ManifestError, ScoringError, ShapeError
+from engines.machine import Gpu
 from engines.manifest import Manifest, Thresholds
-from engines.plans.plugin import PlanPlugins
-from engines.tensorrt_runtime import plan as plan_module
-from engines.tensorrt_runtime.device import PlanDevice
-from engines.tensorrt_runtime.engine import LANES, MOST_GRAPHED, TensorRtEngine, open_lanes
-from engines.tensorrt_runtime.plan import Plan
 
 SIZE = (4, 6)
 MOST = 5

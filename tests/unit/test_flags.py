@@ -11,8 +11,8 @@ import pytest
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from engines.command import CommandSettings, run_command
-from engines.flags import File, Metavar
+from engines.commandline.flags import File, Metavar
+from engines.commandline.run import CommandSettings, run_command
 from pipeline.camera.process import CameraSettings
 from pipeline.codecs import Codec
 

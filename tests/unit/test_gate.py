@@ -5,12 +5,12 @@ import pytest
 from gate_fakes import SIDE, golden_folder
 from rich.console import Console
 
-from engines.fixed_engine import FixedPlan, write_fixed_engine
+from engines.backends.fixed import FixedPlan, write_fixed_engine
 from trainer.errors import DatasetError
 from trainer.progress import TerminalSteps
+from trainer.retrain.comparison import Rules
 from trainer.retrain.gate import Conditions, pass_gate
 from trainer.retrain.gate_report import GateReport
-from trainer.retrain.weigh import Rules
 
 RULES = Rules(draws=300, slack=1e9)  # a busy machine must not decide a test
 GOOD_THRESHOLD = 120 / 255

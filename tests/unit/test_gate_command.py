@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from gate_fakes import SIDE
 
-from engines.fixed_engine import FixedPlan, write_fixed_engine
+from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.pictures import read_picture
 from trainer.commands.gate import gate
 from trainer.dataset import GOOD, content_sha

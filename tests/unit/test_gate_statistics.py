@@ -4,9 +4,9 @@ from gate_fakes import answers, judged
 
 from trainer.results.metrics import auroc, pixel_figures
 from trainer.retrain.bootstrap import aurocs, average_precisions, draw, interval, map_histograms
+from trainer.retrain.comparison import MARGIN, Answers, Rules, same_answers, sane, verdict, weigh
 from trainer.retrain.gate_report import Weighed
 from trainer.retrain.latency import Turns, pace, time_turns
-from trainer.retrain.weigh import MARGIN, Answers, Rules, same_answers, sane, verdict, weigh
 
 RULES = Rules(draws=500)
 

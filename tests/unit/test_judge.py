@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.frames import Decision, EngineName, Timings
-from pipeline.judge import Limits, Row, find_regions, judge, normalise
 from pipeline.wire import MAX_REGIONS
+from pipeline.worker.judge import Limits, Row, find_regions, judge, normalise
 
 ENGINE = EngineName("protoad", "1", "0" * 64)
 TIMINGS = Timings(1.0, 2.0, 3.0, 4)

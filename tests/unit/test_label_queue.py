@@ -4,8 +4,8 @@ import pytest
 from label_fakes import FakeStream, entry
 
 from pipeline.errors import ConnectionLost, LabelError, RedisFull, RedisUnfit
-from pipeline.label_queue import MOST_UNSENT, TRY_AGAIN_S, LabelQueue
 from pipeline.labels import Label, LabelKind
+from pipeline.labels.queue import MOST_UNSENT, TRY_AGAIN_S, LabelQueue
 
 
 class Clock:

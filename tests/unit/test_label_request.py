@@ -6,8 +6,8 @@ import pytest
 from label_fakes import SIZE, entry, store
 
 from pipeline.archive import Archive
-from pipeline.errors import LabelError
-from pipeline.label_request import (
+from pipeline.commands.label import LabellingSettings
+from pipeline.commands.label_requests import (
     MAX_LINE_CHARS,
     find_entry,
     find_frame,
@@ -15,8 +15,9 @@ from pipeline.label_request import (
     marked_px,
     read_request,
 )
-from pipeline.labelling import LabellingSettings
-from pipeline.labels import LabelKind, box
+from pipeline.errors import LabelError
+from pipeline.label_rules import box
+from pipeline.labels import LabelKind
 
 
 @pytest.fixture

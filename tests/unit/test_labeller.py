@@ -7,11 +7,10 @@ import pytest
 from label_fakes import FakeStream, entry, store
 
 from pipeline.archive import Archive
+from pipeline.commands.label import print_waiting
+from pipeline.commands.label_requests import Labeller, read_request
 from pipeline.errors import ConnectionLost, LabelError, RedisUnfit
 from pipeline.frames import Label, LabelKind
-from pipeline.label_request import read_request
-from pipeline.labeller import Labeller
-from pipeline.waiting_frames import print_waiting
 from pipeline.wire import encode_label
 
 NORMAL = read_request(f'{{"entry": "{entry()}", "as": "normal"}}')

@@ -11,8 +11,9 @@ from hypothesis.extra.numpy import arrays
 from label_fakes import SIZE, archived, entry
 
 from pipeline.errors import ForeignVerdict, LabelError
-from pipeline.labels import Label, LabelKind, box, check_label, label_mask
-from pipeline.verdicts import mask_of_runs, run_lengths
+from pipeline.label_rules import box, check_label, label_mask
+from pipeline.labels import Label, LabelKind
+from pipeline.masks import mask_of_runs, run_lengths
 from pipeline.wire import decode_label, encode_label
 
 ENTRY = entry()

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import redis
 
-from pipeline.streams import lane
-from pipeline.streams.lane import Lane
+from pipeline.streams import thread_connection
+from pipeline.streams.thread_connection import Lane
 
 
 class FakeConnection:
@@ -105,7 +105,9 @@ def test_idle_connection_with_something_to_read_is_replaced(
     client = FakeClient()
     call = Lane(client)
     call("PING")
-    monkeypatch.setattr(lane, "LOOK_AFTER_S", -1.0)  # every call comes after a long pause
+    monkeypatch.setattr(
+        thread_connection, "LOOK_AFTER_S", -1.0
+    )  # every call comes after a long pause
     call("PING")
     assert len(client.connection_pool.given) == 1
     client.connection_pool.given[0].holds_an_answer = True

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from pipeline.loop_figures import (
+from pipeline.demo.loop.report import (
     KindCount,
     count_kinds,
     engine_runs,

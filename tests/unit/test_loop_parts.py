@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.demo.loop.data import divide, kind_of, lay_out, mask_of, pictures_of
 from pipeline.errors import SettingsError
-from pipeline.loop_parts import divide, kind_of, lay_out, mask_of, pictures_of
 
 NAMES = [
     *(f"train/good/{number:03}.png" for number in range(20)),

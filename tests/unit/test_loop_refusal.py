@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline.crew import MemberFailed
+from pipeline.commands.subprocesses import MemberFailed
+from pipeline.demo.loop.loop import REFUSED_BY_GATE, _Show
+from pipeline.demo.loop.settings import LoopSettings, Places
 from pipeline.errors import BrokenPromise
-from pipeline.loop import REFUSED_BY_GATE, _Show
-from pipeline.loop_settings import LoopSettings, Places
 
 
 def show_whose_retraining_ends_with(status: int, folder: Path) -> _Show:

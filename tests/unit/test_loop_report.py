@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.loop_report import Course, Rollback, summarise
+from pipeline.demo.loop.report import Course, Rollback, summarise
 
 START_MS = 1_000_000
 NAMES = {"0000": "test/good/0.png", "0001": "test/stain/0.png"}

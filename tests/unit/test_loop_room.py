@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.demo.loop.settings import make_room
 from pipeline.errors import SettingsError
-from pipeline.loop_settings import make_room
 
 
 def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from pipeline.commands.overlay import BAR_HEIGHT, blank, draw_overlay, overlay_name
 from pipeline.frames import (
     Decision,
     EngineName,
@@ -16,9 +17,7 @@ from pipeline.frames import (
     Timings,
     Verdict,
 )
-from pipeline.overlay import BAR_HEIGHT, blank, draw_overlay
-from pipeline.overlay_files import overlay_name
-from pipeline.verdicts import run_lengths
+from pipeline.masks import run_lengths
 
 META = FrameMeta("cam", 7, "part-7", 1, 2)
 

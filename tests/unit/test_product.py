@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import SettingsError
-from pipeline.product import DEFECTS, Defect, PartType, draw_part, write_product
-from pipeline.product_defects import Scene, apply_on_top, apply_to_part
-from pipeline.product_shapes import Pose, draw_shape, shape_of
-from pipeline.product_surface import Light
+from pipeline.product.defects import Scene, apply_on_top, apply_to_part
+from pipeline.product.product import DEFECTS, Defect, PartType, draw_part, write_product
+from pipeline.product.shapes import Pose, draw_shape, shape_of
+from pipeline.product.surface import Light
 
 EVERY = [(part_type, defect) for part_type in PartType for defect in DEFECTS[part_type]]
 

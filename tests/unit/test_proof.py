@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.codecs import Codec
+from pipeline.commands.proof import Report, Span
+from pipeline.commands.reconcile import reconcile
 from pipeline.frames import FrameMeta
-from pipeline.proof import Report, Span
-from pipeline.reconcile import reconcile
 from pipeline.streams.ledger import Books, CameraBook, Kept
-from pipeline.streams.outcome import Result
+from pipeline.streams.result_reader import Result
 from pipeline.wire import Head, encode_head
 
 START_MS = 1_700_000_000_000

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from kernel_runs import BACKWARDS, FORWARDS, SHUFFLED, KernelOnCpu, Maps, Run, compile_for_cpu
 
+from engines.backends.tensorrt.plugin import workspace_bytes
 from engines.errors import BackendError, ScoringError, ShapeError
-from engines.plans.plugin import workspace_bytes
 from engines.residual.launcher import Answers, ResidualKernel, Scale
 from engines.residual.reference import prototype_residual
 

@@ -15,10 +15,9 @@ from registry_fakes import make_engine
 from engines.registry.registry import Registry
 from engines.residual.operator import DOMAIN, OPERATOR
 from trainer.errors import BudgetError, CheckpointError
-from trainer.retrain.budget import AFTER_FIT, fit_seconds
-from trainer.retrain.engine_prototypes import read_prototypes
+from trainer.retrain.candidate import AFTER_FIT, fit_seconds
 from trainer.retrain.incumbent import fetch_incumbent
-from trainer.retrain.prototype_diff import compare, draw_moves, say
+from trainer.retrain.prototype_diff import compare, draw_moves, read_prototypes, say
 from trainer.retrain.weights import (
     begin_from,
     learned_tensors,
@@ -27,11 +26,7 @@ from trainer.retrain.weights import (
     write_head,
     write_tensors,
 )
-from trainer.training.held_out import (
-    Division,
-    divide_normals_by_content,
-    divide_seen_by_content,
-)
+from trainer.training.validation import Division, divide_normals_by_content, divide_seen_by_content
 
 
 def apart(count: int, seed: int = 1) -> np.ndarray:

@@ -17,13 +17,13 @@ from trainer.errors import StageError
 from trainer.progress import TerminalSteps
 from trainer.retrain.gate_report import GateReport
 from trainer.retrain.learner import Facts
-from trainer.retrain.options import Point, Recipe, Seams
-from trainer.retrain.run_folder import RunFolder, past_runs
+from trainer.retrain.options import Recipe, Seams
+from trainer.retrain.run import Point, RunFolder, past_runs
 from trainer.retrain.watch import Enough, watch
 from trainer.samples.records import Place, Source
 from trainer.samples.store import SampleStore
 from trainer.seen import SEEN_NAME, seen_record, write_seen
-from trainer.training.supervised import CHECKPOINT_NAME
+from trainer.training.prn.training import CHECKPOINT_NAME
 
 
 class Cut(BaseException):

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import RingStale, SettingsError, UnreadableFrame
-from pipeline.ring import RingReader, RingWriter, ring_name
-from pipeline.ring_segment import GENERATION, ring_bytes
+from pipeline.ring.ring import RingReader, RingWriter, ring_name
+from pipeline.ring.segment import GENERATION, ring_bytes
 from pipeline.wire import RingPlace
 
 NAME = "prn-test"

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.checkup import State
-from pipeline.doctor import check_rings
+from pipeline.commands.doctor import check_rings
+from pipeline.commands.machine_checks import State
 from pipeline.errors import RingStale
-from pipeline.ring import RingReader, RingWriter
-from pipeline.ring_files import find_rings, remove_left_rings
-from pipeline.ring_segment import ring_bytes
+from pipeline.ring.files import find_rings, remove_left_rings
+from pipeline.ring.ring import RingReader, RingWriter
+from pipeline.ring.segment import ring_bytes
 
 BLACK = np.zeros((4, 4, 3), np.uint8)
 

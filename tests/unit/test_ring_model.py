@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 from numpy.typing import NDArray
 
 from pipeline.errors import RingStale
-from pipeline.ring import RingReader, RingWriter
-from pipeline.ring_segment import GENERATION
+from pipeline.ring.ring import RingReader, RingWriter
+from pipeline.ring.segment import GENERATION
 from pipeline.wire import RingPlace
 
 NAME = "prn-model"

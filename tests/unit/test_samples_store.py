@@ -11,17 +11,17 @@ import pytest
 from engines.pictures import read_picture
 from pipeline.archive import ArchivedFrame
 from pipeline.frames import Label, LabelKind
-from pipeline.labels import box
-from pipeline.verdicts import run_lengths
+from pipeline.label_rules import box
+from pipeline.masks import run_lengths
 from trainer.dataset import GOOD, Dataset, content_sha, load_mask
 from trainer.errors import SampleError, StoreBusy, StoreError
 from trainer.layouts import find_samples
 from trainer.results.sheets import save_picture
 from trainer.samples.files import find_pictures
-from trainer.samples.golden import Side, side
 from trainer.samples.index import INDEX_NAME
 from trainer.samples.records import Added, Picture, Place, Source
 from trainer.samples.snapshots import record_of
+from trainer.samples.split import Side, side
 from trainer.samples.store import SampleStore
 
 SIDE = 24

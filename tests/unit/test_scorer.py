@@ -9,20 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.cost import CostCurve
-from engines.engine import ALL_MAPS, GRID, Pixels, Scores
+from engines.admission.timing import CostCurve
+from engines.engine import ALL_MAPS, GRID, Pixels, Scores, summarise
 from engines.errors import ScoringError
 from engines.manifest import CostPoint, Thresholds
-from engines.summary import summarise
-from pipeline.batching import Waiting
 from pipeline.frames import EngineName
-from pipeline.judge import Limits
-from pipeline.streams.work import Entry
-from pipeline.worker.halt import Halt
-from pipeline.worker.outbox import Outbox, Refused, Scored
+from pipeline.streams.frame_consumer import Entry
+from pipeline.worker.active_engine import InForce, Serving
+from pipeline.worker.batching import Waiting
+from pipeline.worker.context import Halt, Outbox, Refused, Scored
+from pipeline.worker.in_flight import Held, Tray
+from pipeline.worker.judge import Limits
 from pipeline.worker.scorer import FAILURES_TO_STOP, Scorer, checked_summary
-from pipeline.worker.serving import InForce, Serving
-from pipeline.worker.tray import Held, Tray
 
 WAIT_S = 10.0
 

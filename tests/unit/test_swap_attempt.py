@@ -15,10 +15,10 @@ from swap_fakes import FlatEngine, Surroundings, serving
 from engines.errors import AdmissionError, EngineError
 from pipeline.errors import CannotServe, DoesNotHold
 from pipeline.frames import Decision, Reason
-from pipeline.judge import Limits, Row
-from pipeline.worker.serving import InForce, Serving
-from pipeline.worker.swap.around import Pace
-from pipeline.worker.swap.attempt import Attempt, Ending
+from pipeline.worker.active_engine import InForce, Serving
+from pipeline.worker.judge import Limits, Row
+from pipeline.worker.swap.interfaces import Pace
+from pipeline.worker.swap.rollout import Attempt, Ending
 from pipeline.worker.swap.shadow import ShadowRun
 
 AT_ONCE = Pace(shadow_frames=0, watch_frames=20, watch_s=5.0)

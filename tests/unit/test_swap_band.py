@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.worker.record import Figures
-from pipeline.worker.swap.band import (
+from pipeline.worker.active_engine import Figures
+from pipeline.worker.swap.acceptance import (
     ALPHA,
     LEAST_PACES,
     LOOK_EVERY,

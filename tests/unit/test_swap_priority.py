@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.worker.swap.priority import LOWEST, EngineThreads, may_raise
+from pipeline.worker.swap.thread_priority import LOWEST, EngineThreads, may_raise
 
 
 @pytest.fixture

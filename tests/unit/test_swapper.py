@@ -11,18 +11,17 @@ from typing import Any
 import pytest
 from swap_fakes import At, FlatEngine, Line, Shelf, Surroundings, serving
 
+from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.errors import EngineError
-from engines.fixed_engine import FixedPlan, write_fixed_engine
 from pipeline.errors import ConnectionLost, SettingsError
 from pipeline.frames import Decision
 from pipeline.wire import Standing, Trial, decode_trial
-from pipeline.worker.serving import InForce
-from pipeline.worker.swap.around import Pace
-from pipeline.worker.swap.load import Way
-from pipeline.worker.swap.registry import COPIES_KEPT, Promotion, Source
-from pipeline.worker.swap.start import open_promoted
-from pipeline.worker.swap.swapper import FIRST_RETRY_S, Swapper
-from pipeline.worker.swap.trials import KEPT, Trials
+from pipeline.worker.active_engine import InForce
+from pipeline.worker.swap.controller import FIRST_RETRY_S, Swapper
+from pipeline.worker.swap.engine_source import COPIES_KEPT, Promotion, Source
+from pipeline.worker.swap.history import KEPT, Trials
+from pipeline.worker.swap.interfaces import Pace
+from pipeline.worker.swap.loading import Way, open_promoted
 
 WAY = Way("auto", "auto", 0, 0, skip_admission=False)
 WAIT_S = 10.0
@@ -338,7 +337,7 @@ def test_refusal_reaches_the_registry_where_it_can_be_written(
 def test_worker_that_lost_its_lease_does_not_begin_to_judge(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.worker.swap.swapper.HOLD_EVERY_S", 0.0)
+    monkeypatch.setattr("pipeline.worker.swap.controller.HOLD_EVERY_S", 0.0)
     rig.write("new")
     rig.shelf.promote("new")
 
@@ -365,7 +364,7 @@ def test_lease_that_redis_could_not_renew_in_time_is_lost(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HOLD_EVERY_S", "LEASE_MS"):
-        monkeypatch.setattr(f"pipeline.worker.swap.swapper.{name}", 0.0001)
+        monkeypatch.setattr(f"pipeline.worker.swap.controller.{name}", 0.0001)
     assert not rig.swapper._lost_lease
     rig.line.away = True
     assert not rig.swapper._keep_lease(time.monotonic())

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from trainer.anomalies.augment import augment_source, bend, place, retone, shuffle_grid, to_grey
 from trainer.anomalies.blend import changed_pixels, move_mask, paste, standing_out
 from trainer.anomalies.foreground import find_foregrounds
-from trainer.anomalies.perlin import draw_noise_mask, make_noise_bank, perlin_noise
+from trainer.anomalies.noise import draw_noise_mask, make_noise_bank, perlin_noise
 from trainer.anomalies.pose import find_likeness
 from trainer.anomalies.regions import find_regions
 from trainer.anomalies.shapes import draw_band, draw_blobs, draw_spots, draw_strokes
-from trainer.anomalies.texture_fields import KINDS
-from trainer.anomalies.textures import FolderTextures, ProceduralTextures
+from trainer.anomalies.textures import KINDS, FolderTextures, ProceduralTextures
 from trainer.errors import DatasetError
-from trainer.results.anomaly_sheet import draw_anomalies
+from trainer.results.sheets import draw_anomalies
 from trainer.seen import SeenPictures
 
 seeds = st.integers(0, 2**32)

@@ -10,8 +10,15 @@ from engines.engine import Engine
 from engines.errors import ShapeError
 from trainer.networks.backbones import Backbone, Features
 from trainer.results import patchcore
-from trainer.results.baselines import ResidualMap, encode, nearest_residual
-from trainer.results.patchcore import PatchCore, coreset, learn_bank, patches_of
+from trainer.results.patchcore import (
+    PatchCore,
+    ResidualMap,
+    coreset,
+    encode,
+    learn_bank,
+    nearest_residual,
+    patches_of,
+)
 
 SIZE = (32, 48)
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from trainer.prototypes.clustering import farthest_points, finch, first_neighbours
+from trainer.prototypes.patch_clustering import farthest_points, finch, first_neighbours
 
 
 def unit(rng: np.random.Generator, count: int, channels: int = 6) -> torch.Tensor:

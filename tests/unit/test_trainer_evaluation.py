@@ -9,13 +9,7 @@ from rich.console import Console
 from trainer.dataset import GOOD, Pictures, Sample
 from trainer.errors import DatasetError
 from trainer.export.calibrate import Costs
-from trainer.results.evaluation import (
-    Judged,
-    evaluate,
-    evaluation_json,
-    overlaps,
-    weigh_thresholds,
-)
+from trainer.results.evaluation import Judged, evaluate, evaluation_json, overlaps, weigh_thresholds
 from trainer.results.metrics import pixel_figures
 from trainer.results.plant_figures import plant_figures
 from trainer.results.report import cost_lines, evaluation_tables, plant_lines

@@ -15,9 +15,11 @@ from trainer.networks.prn import Plan
 from trainer.prototypes.normals import residuals_of
 from trainer.training.batches import Batch, made_ahead
 from trainer.training.checkpoint import Check, Progress, read_checkpoint, write_checkpoint
-from trainer.training.ema import Average
+from trainer.training.device import PRECISION_NAME, Precision, faster_precision, kept_precision
 from trainer.training.fit import Course, Fitted, Keep, Rhythm, Step, fit
-from trainer.training.held_out import (
+from trainer.training.schedule import Budget, Schedule, time_steps
+from trainer.training.training_step import Average, Method, Trainee, encode_batch, map_loss
+from trainer.training.validation import (
     HeldOut,
     divide_normals,
     divide_seen,
@@ -25,15 +27,6 @@ from trainer.training.held_out import (
     hold_out,
     says_stop,
 )
-from trainer.training.loss import map_loss
-from trainer.training.precision import (
-    PRECISION_NAME,
-    Precision,
-    faster_precision,
-    kept_precision,
-)
-from trainer.training.schedule import Budget, Schedule, time_steps
-from trainer.training.trainee import Method, Trainee, encode_batch
 
 CONFIGURATION = {"seed": 1, "plan": "tiny"}
 COURSE = Course(Method(), Budget(9, "steps"), Rhythm(save_every=2, check_every=3))

@@ -21,11 +21,11 @@ from trainer.networks.backbones import Backbone
 from trainer.networks.prn import Switches as Parts
 from trainer.progress import TerminalSteps
 from trainer.training.fit import Fitted
-from trainer.training.learning import Recipe, learn_protoad, read_normals
-from trainer.training.material import Gathered, SupervisedRecipe, gather
+from trainer.training.prn.data import Gathered, SupervisedRecipe, gather
+from trainer.training.prn.training import fit_prn, make_untrained
+from trainer.training.protoad import Recipe, learn_protoad, read_normals
 from trainer.training.schedule import Budget
-from trainer.training.supervised import fit_prn, make_untrained
-from trainer.training.trainee import Method
+from trainer.training.training_step import Method
 
 NORMALS, DEFECTS = 12, 24
 RECIPE = SupervisedRecipe(

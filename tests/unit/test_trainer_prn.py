@@ -17,18 +17,9 @@ from trainer.export.engine_file import export_onnx, run_torch, write_engine
 from trainer.networks.attention import MultiSizeAttention, _patches, _unpatched, fitting_grid
 from trainer.networks.backbones import EfficientNetLite0, ResNet18, residual_stage
 from trainer.networks.fusion import Fusion
-from trainer.networks.prn import (
-    PLANS,
-    PRN,
-    RESIDUAL_WEIGHT,
-    Encoder,
-    Head,
-    Plan,
-    Switches,
-    Usual,
-)
-from trainer.training.trainee import Method, Trainee
-from trainer.training.untrained import load_layer4, make_prn
+from trainer.networks.prn import PLANS, PRN, RESIDUAL_WEIGHT, Encoder, Head, Plan, Switches, Usual
+from trainer.training.prn.initial import load_layer4, make_prn
+from trainer.training.training_step import Method, Trainee
 
 PLAN_NAMES = ["tiny", "paper"]
 TINY_PLANS = {"tiny": TINY, "paper": TINY_PAPER}

@@ -16,9 +16,9 @@ from trainer.reproduce.rows import TABLES, Four
 from trainer.reproduce.tables import comparison
 from trainer.reproduce.trial import RESULT_NAME, Result, read_result
 from trainer.training.device import find_device
-from trainer.training.material import SupervisedRecipe
+from trainer.training.prn.data import SupervisedRecipe
 from trainer.training.schedule import Budget
-from trainer.training.trainee import Method
+from trainer.training.training_step import Method
 
 BASE = SupervisedRecipe(
     plan="prn-s",

@@ -12,7 +12,7 @@ from trainer.training.shards import (
     split_batch,
     twins,
 )
-from trainer.training.trainee import Method, Trainee
+from trainer.training.training_step import Method, Trainee
 
 
 def statistics(head: torch.nn.Module) -> list[torch.Tensor]:

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 from swap_fakes import serving
 
-from pipeline.streams.work import Entry
-from pipeline.worker.serving import InForce
-from pipeline.worker.tray import Tray
+from pipeline.streams.frame_consumer import Entry
+from pipeline.worker.active_engine import InForce
+from pipeline.worker.in_flight import Tray
 
 
 def entries(*ids: str) -> list[Entry]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.codecs import Codec
 from pipeline.errors import ForeignVerdict
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Reason, Region, Timings
-from pipeline.streams.outcome import Result
+from pipeline.streams.result_reader import Result
 from pipeline.verdicts import NamelessVerdict, VerdictGone, read_verdict, verdict_fields
 from pipeline.wire import Head, encode_head, encode_judgement
 

@@ -1,4 +1,4 @@
-from pipeline.worker.halt import Halt
+from pipeline.worker.context import Halt
 
 
 def test_worker_stops_and_says_why_when_a_thread_of_it_fails() -> None:

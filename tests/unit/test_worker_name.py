@@ -1,4 +1,4 @@
-from pipeline.worker.loop import worker_name
+from pipeline.worker.worker import worker_name
 
 
 def test_each_life_of_a_worker_has_a_name_of_its_own() -> None:

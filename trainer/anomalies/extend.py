@@ -1,4 +1,7 @@
-"""Extended anomalies (EA): seen ones cut out, varied and pasted into normal pictures."""
+"""Extended anomalies (EA): seen ones cut out, varied and pasted into normal pictures.
+
+Some are shown raw: varied so little that picture and mask stay true.
+"""
 
 from dataclasses import dataclass
 
@@ -6,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.anomalies.augment import Matrix, apply_tones, bend_field, place
+from trainer.anomalies.augment import Matrix, apply_tones, bend_field, place, warp
 from trainer.anomalies.blend import Anomaly, Box, Mask, Pixels, changed_pixels, paste, shown_enough
 from trainer.anomalies.regions import LEAST_PIXELS, Region, middle, tone_around
 
@@ -23,6 +26,11 @@ _MOST_SHIFT = 40.0  # grey levels of this matching
 _KEPT_LEVEL = 90  # of a warped mask in 0..255: below one half, so that thin lines stay whole
 _PADDING = 4  # pixels around the box of a region
 _HOLES = 15  # pixels: unchanged gaps of a region up to so wide are part of it
+_SHIFT = 0.01  # of the side
+_TURN_DEG = 2.0
+_ZOOM = 0.02
+_LEVELS = np.arange(256, dtype=np.float64)[:, None]
+_HALF = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +184,23 @@ def _recoloured(
     average = np.array(cv2.mean(source, inner)[:3])
     table: NDArray[np.float64] = average + (levels - average) * rng.uniform(0.85, 1.15) + shift
     return apply_tones(source, table)
+
+
+def vary_seen(rng: np.random.Generator, picture: Pixels, mask: Mask) -> Anomaly:
+    """Shift, turn, scale and brighten a seen anomaly slightly.
+
+    Args:
+        rng: draws everything.
+        picture: uint8 [H, W, 3].
+        mask: bool [H, W].
+    """
+    height, width = mask.shape
+    turn = rng.uniform(-_TURN_DEG, _TURN_DEG)
+    matrix: Matrix = np.asarray(
+        cv2.getRotationMatrix2D((width / 2, height / 2), turn, rng.uniform(1 - _ZOOM, 1 + _ZOOM))
+    )
+    matrix[:, 2] += rng.uniform(-_SHIFT, _SHIFT, 2) * (width, height)
+    moved = warp(255 * mask.astype(np.uint8), matrix, cv2.BORDER_CONSTANT)
+    tones = np.repeat(_LEVELS * rng.uniform(0.95, 1.05) + rng.uniform(-4, 4), 3, axis=1)
+    frame = apply_tones(warp(picture, matrix, cv2.BORDER_REFLECT_101), tones)
+    return Anomaly(frame, np.asarray(moved > _HALF, np.bool_))

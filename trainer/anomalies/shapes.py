@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.anomalies.perlin import NoiseBank, draw_noise_mask
+from trainer.anomalies.noise import NoiseBank, draw_noise_mask
 
 Mask = NDArray[np.bool_]
 

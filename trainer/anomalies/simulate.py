@@ -26,7 +26,7 @@ from trainer.anomalies.blend import (
     shown_enough,
     standing_out,
 )
-from trainer.anomalies.perlin import NoiseBank
+from trainer.anomalies.noise import NoiseBank
 from trainer.anomalies.pose import Likeness
 from trainer.anomalies.shapes import draw_shape
 from trainer.anomalies.textures import Textures

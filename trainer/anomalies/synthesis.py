@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.anomalies.blend import Anomaly
-from trainer.anomalies.extend import Freedom, extend
+from trainer.anomalies.extend import Freedom, extend, vary_seen
 from trainer.anomalies.foreground import find_foregrounds
-from trainer.anomalies.perlin import make_noise_bank
+from trainer.anomalies.noise import make_noise_bank
 from trainer.anomalies.pose import find_likeness
-from trainer.anomalies.raw_seen import vary_seen
 from trainer.anomalies.regions import find_regions
 from trainer.anomalies.simulate import MOST_BETA, Normals, simulate
 from trainer.anomalies.textures import Textures

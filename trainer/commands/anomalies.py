@@ -6,11 +6,10 @@ from trainer.anomalies.textures import open_textures
 from trainer.dataset import load_pictures
 from trainer.layouts import find_samples
 from trainer.progress import TerminalSteps
-from trainer.results.anomaly_sheet import draw_anomalies
-from trainer.results.sheets import save_picture
+from trainer.results.sheets import draw_anomalies, save_picture
 from trainer.seen import draw_seen, load_seen
 from trainer.settings import AnomaliesSettings
-from trainer.training.learning import drawn
+from trainer.training.protoad import drawn
 
 
 def draw_sheet(settings: AnomaliesSettings) -> None:

@@ -9,10 +9,10 @@ from rich.table import Table
 from trainer.dataset import Sample
 from trainer.layouts import find_samples
 from trainer.progress import TerminalSteps
+from trainer.retrain.comparison import Rules
 from trainer.retrain.disagreements import PAGE_NAME, figure_cells
 from trainer.retrain.gate import Conditions, pass_gate
 from trainer.retrain.gate_report import GateReport
-from trainer.retrain.weigh import Rules
 from trainer.retrain_settings import GateSettings
 from trainer.samples.store import SampleStore
 from trainer.seen import unseen

@@ -9,7 +9,7 @@ import cv2
 import torch
 from rich.console import Console
 
-from engines.manifest import write_atomic
+from engines.files import write_atomic
 from trainer.commands.train_prn import prn_recipe
 from trainer.dataset import Dataset
 from trainer.layouts import find_datasets
@@ -20,7 +20,7 @@ from trainer.reproduce.tables import comparison, results_json
 from trainer.reproduce.trial import BASELINES, Result, run_baseline, run_trial
 from trainer.settings import ReproduceSettings
 from trainer.training.device import find_device
-from trainer.training.material import SupervisedRecipe
+from trainer.training.prn.data import SupervisedRecipe
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 

@@ -16,24 +16,23 @@ from trainer.networks.backbones import load_backbone
 from trainer.networks.prn import Switches as Parts
 from trainer.progress import TerminalSteps
 from trainer.prototypes.whole_maps import CPU
-from trainer.results.curves import Losses, draw_curves
-from trainer.results.examples import SHEET_NAME, write_examples
 from trainer.results.report import common_lines, seconds_line
-from trainer.results.sheets import save_picture, score_histogram
-from trainer.settings import LearnSettings, TrainSettings
-from trainer.training.device import find_device
-from trainer.training.fit import Step
-from trainer.training.learning import set_determinism
-from trainer.training.material import SupervisedRecipe
-from trainer.training.precision import Precision, kept_precision
-from trainer.training.schedule import Budget
-from trainer.training.supervised import (
-    LearnedPrn,
-    engine_path,
-    learn_prn,
-    write_prn,
+from trainer.results.sheets import (
+    SHEET_NAME,
+    Losses,
+    draw_curves,
+    save_picture,
+    score_histogram,
+    write_examples,
 )
-from trainer.training.trainee import Method
+from trainer.settings import LearnSettings, TrainSettings
+from trainer.training.device import Precision, find_device, kept_precision
+from trainer.training.fit import Step
+from trainer.training.prn.data import SupervisedRecipe
+from trainer.training.prn.training import LearnedPrn, engine_path, learn_prn, write_prn
+from trainer.training.protoad import set_determinism
+from trainer.training.schedule import Budget
+from trainer.training.training_step import Method
 
 
 def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:

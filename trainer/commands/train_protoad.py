@@ -9,11 +9,10 @@ from trainer.dataset import Dataset
 from trainer.layouts import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.progress import TerminalSteps
-from trainer.results.examples import write_examples
 from trainer.results.report import common_lines, seconds_line
-from trainer.results.sheets import save_picture, score_histogram
+from trainer.results.sheets import save_picture, score_histogram, write_examples
 from trainer.settings import TrainSettings
-from trainer.training.learning import (
+from trainer.training.protoad import (
     ENGINE_NAME,
     Learned,
     Recipe,

@@ -20,14 +20,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from engines.engine import Scores
-from engines.manifest import (
-    Manifest,
-    Snapshot,
-    Thresholds,
-    file_sha256,
-    write_atomic,
-    write_manifest,
-)
+from engines.files import file_sha256, write_atomic
+from engines.manifest import Manifest, Snapshot, Thresholds, write_manifest
 from engines.residual.function import residual_nodes, with_function
 from trainer.errors import ExportError
 

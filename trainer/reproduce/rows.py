@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.choices import SIMULATED_CERTAINTY, TableName
-from trainer.training.material import SupervisedRecipe
+from trainer.training.prn.data import SupervisedRecipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.engine import Engine
-from engines.manifest import write_atomic
+from engines.files import write_atomic
 from engines.open import open_engine
 from trainer.dataset import Dataset, Sample, load_pictures
 from trainer.errors import CheckpointError
@@ -17,11 +17,13 @@ from trainer.progress import TerminalSteps
 from trainer.prototypes.normals import learn_normals
 from trainer.prototypes.whole_maps import CPU
 from trainer.reproduce.rows import Four
-from trainer.results.baselines import ResidualMap
 from trainer.results.evaluation import Evaluation, evaluate, judge
 from trainer.results.metrics import PixelFigures
+from trainer.results.patchcore import ResidualMap
 from trainer.seen import draw_seen, load_seen
-from trainer.training.learning import (
+from trainer.training.prn.data import SupervisedRecipe
+from trainer.training.prn.training import engine_path, learn_prn, write_prn
+from trainer.training.protoad import (
     ENGINE_NAME,
     Recipe,
     drawn,
@@ -29,8 +31,6 @@ from trainer.training.learning import (
     set_determinism,
     write_learned,
 )
-from trainer.training.material import SupervisedRecipe
-from trainer.training.supervised import engine_path, learn_prn, write_prn
 
 RESULT_NAME = "result.json"
 MAX_RESULT_BYTES = 1 << 20

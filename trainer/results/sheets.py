@@ -1,5 +1,6 @@
-"""Pictures for people: contact sheets of judged parts, and the histogram behind a threshold."""
+"""Pictures for people: sheets of judged parts, of training anomalies, curves, histograms."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.manifest import write_atomic
-from trainer.results.evaluation import Judged
+from engines.files import write_atomic
+from engines.open import open_engine
+from trainer.anomalies.synthesis import Batch, Switches, Synthesis
+from trainer.anomalies.textures import Textures
+from trainer.dataset import Dataset, load_pictures
+from trainer.progress import Steps
+from trainer.results.evaluation import Judged, judge
+from trainer.seen import SeenPictures
+from trainer.training.checkpoint import Check
+from trainer.training.fit import Step
 
 CAPTION = 20  # height of the line under a row, pixels
 TRUTH = (60, 220, 60)
@@ -18,6 +27,18 @@ _INK = (30, 30, 30)
 _BARS = 40
 _PLOT = (240, 480)  # height, width in pixels
 _MARGIN = 30
+Pixels = NDArray[np.uint8]
+_KINDS = {
+    "EA, extended": Switches(heterologous=False, homologous=False),
+    "HEA, foreign texture": Switches(extended=False, homologous=False),
+    "HOA, own texture": Switches(extended=False, heterologous=False),
+}
+_CURVE_HEIGHT, _CURVE_WIDTH, _CURVE_MARGIN = 300, 640, 40  # pixels
+_TRAINING, _HELD = (150, 170, 200), (220, 60, 40)
+_SMOOTHING = 0.95  # of the running mean, from step to step
+Curve = list[tuple[int, float]]  # step, loss above 0
+SHEET_NAME = "examples.jpg"
+_SHOWN_OF_KIND = 3
 
 
 def contact_sheet(
@@ -98,3 +119,110 @@ def outline(
 def write_text(picture: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
     """Write dark letters onto a picture, in place; `place` is the lower left (x, y)."""
     cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA)
+
+
+def draw_anomalies(
+    normals: Pixels, seen: SeenPictures, textures: Textures, rows: int, seed: int
+) -> Pixels:
+    """Draw `rows` normal pictures and as many anomalies of each kind, plain and outlined.
+
+    Args:
+        normals: uint8 [N, H, W, 3].
+        seen: defects to extend; without any there is no column for them.
+        textures: source of foreign textures.
+        rows: examples of each kind.
+        seed: of every random choice.
+
+    Returns: uint8 [H, W, 3] RGB.
+    """
+    columns: list[Pixels] = []
+    for name, switches in _KINDS.items():
+        if switches.extended and not seen.masks.any():
+            continue
+        size = 4 * -(-rows // 2)
+        synthesis = Synthesis(normals, seen, textures, switches, size, seed)
+        batch = synthesis.batch(0)
+        if not columns:
+            columns.append(_column("normal", batch.frames[:rows]))
+        columns += _anomalies(name, batch, rows)
+    return np.concatenate(columns, axis=1)
+
+
+def _anomalies(name: str, batch: Batch, rows: int) -> list[Pixels]:
+    first = len(batch.frames) // 2
+    shown = slice(first, first + rows)
+    outlined = batch.frames[shown].copy()
+    for picture, mask in zip(outlined, batch.masks[shown], strict=True):
+        outline(picture, mask > 0, TRUTH)
+    return [_column(name, batch.frames[shown]), _column("what changed", outlined)]
+
+
+def _column(name: str, pictures: Pixels) -> Pixels:
+    heading = np.full((CAPTION, pictures.shape[2], 3), 255, np.uint8)
+    write_text(heading, name, (4, 14))
+    return np.concatenate([heading, *pictures])
+
+
+class Losses:
+    """The training loss of every step, smoothed."""
+
+    def __init__(self) -> None:
+        self.curve: Curve = []
+
+    def add(self, step: Step) -> None:
+        """Note a step."""
+        before = self.curve[-1][1] if self.curve else step.loss
+        self.curve.append((step.done, _SMOOTHING * before + (1 - _SMOOTHING) * step.loss))
+
+
+def draw_curves(training: Curve, checks: Sequence[Check]) -> NDArray[np.uint8]:
+    """Draw both curves on one logarithmic axis; uint8 [H, W, 3] RGB."""
+    held = [(check.step, check.loss) for check in checks]
+    sheet = np.full(
+        (_CURVE_HEIGHT + 2 * _CURVE_MARGIN, _CURVE_WIDTH + 2 * _CURVE_MARGIN, 3), 255, np.uint8
+    )
+    both = [*training, *held]
+    if not both:
+        write_text(
+            sheet, "no step was done since this process began", (_CURVE_MARGIN, _CURVE_MARGIN)
+        )
+        return sheet
+    logs = [_log(loss) for _, loss in both]
+    low = min(logs)
+    high = max(*logs, low + 1e-6)
+    last = max(step for step, _ in both)
+    for curve, colour in ((training, _TRAINING), (held, _HELD)):
+        points = [
+            (
+                _CURVE_MARGIN + round(_CURVE_WIDTH * step / last),
+                _CURVE_MARGIN + round(_CURVE_HEIGHT * (high - _log(loss)) / (high - low)),
+            )
+            for step, loss in curve
+        ]
+        cv2.polylines(
+            sheet, [np.array(points, np.int32)], isClosed=False, color=colour, thickness=2
+        )
+    span = f"loss {10**high:.2g} to {10**low:.2g}, {last} steps"
+    text = f"{span}; blue: training, smoothed; red: held out"
+    write_text(sheet, text, (_CURVE_MARGIN, _CURVE_MARGIN + _CURVE_HEIGHT + 25))
+    return sheet
+
+
+def _log(loss: float) -> float:
+    return math.log10(max(loss, 1e-12))
+
+
+def write_examples(engine: Path, dataset: Dataset, steps: Steps) -> None:
+    """Show the first test pictures of each kind, judged by an engine file, beside that file."""
+    shown: dict[str, int] = {}
+    samples = []
+    for sample in dataset.test:
+        shown[sample.kind] = shown.get(sample.kind, 0) + 1
+        if shown[sample.kind] <= _SHOWN_OF_KIND:
+            samples.append(sample)
+    with open_engine(engine) as opened, steps.step("drawing examples", len(samples)) as advance:
+        thresholds = opened.manifest.thresholds
+        judged = judge(opened.engine, load_pictures(samples, opened.engine.input_size), advance)
+    which = range(len(judged.scores))
+    sheet = contact_sheet(judged, which, thresholds.image, thresholds.pixel)
+    save_picture(engine.with_name(SHEET_NAME), sheet)

@@ -7,33 +7,35 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
-from engines.admit import admit
-from engines.manifest import Thresholds, write_atomic
+from engines.admission.admit import admit
+from engines.build.tensorrt import PlanOptions, build_plan
+from engines.files import write_atomic
+from engines.manifest import Thresholds
 from engines.pictures import PICTURE_SUFFIXES
-from engines.plans.build import PlanOptions, build_plan
 from engines.registry.registry import Registry
 from trainer.dataset import Dataset
-from trainer.results.examples import write_examples
-from trainer.results.sheets import save_picture
-from trainer.retrain.budget import fit_seconds
-from trainer.retrain.engine_prototypes import read_prototypes
+from trainer.errors import BudgetError
+from trainer.results.sheets import save_picture, write_examples
 from trainer.retrain.incumbent import Incumbent, find_start
 from trainer.retrain.learner import Learner, Task
 from trainer.retrain.options import Options, Seams
 from trainer.retrain.prn_learner import PrnLearner
 from trainer.retrain.protoad_learner import ProtoAdLearner
-from trainer.retrain.prototype_diff import compare, draw_moves
+from trainer.retrain.prototype_diff import compare, draw_moves, read_prototypes
 from trainer.retrain.prototype_diff import say as diff_said
-from trainer.retrain.run_folder import STAGES, RunFolder, past_runs
-from trainer.retrain.stages import Outcome, Stages
+from trainer.retrain.run import STAGES, Outcome, RunFolder, Stages, past_runs
 from trainer.retrain.weights import Start, read_start
 from trainer.samples.store import SampleStore
 from trainer.training.device import find_device
-from trainer.training.supervised import CHECKPOINT_NAME
+from trainer.training.prn.training import CHECKPOINT_NAME
 
 DIFF_NAME = "prototypes.json"
 _START_NAME = "start.safetensors"
 _ADMITTED_ON = 32  # golden pictures
+LEAST_FIT_S = 20.0
+# what stages after the training take, seconds, until a run has measured it
+_GUESSED_S = {"calibrate": 10.0, "export": 45.0, "build": 1.0, "admit": 45.0, "gate": 20.0}
+AFTER_FIT = ("calibrate", "export", "build", "admit", "gate", "register", "promote", "announce")
 
 
 def is_training_begun(run: RunFolder) -> bool:
@@ -214,3 +216,28 @@ class Candidate:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()
+
+
+def fit_seconds(
+    minutes: float, worked_s: float, measured: Mapping[str, float], *, begun: bool = False
+) -> float:
+    """Seconds to train: what is left of `minutes` but for the stages that come after.
+
+    Args:
+        minutes: of the whole run.
+        worked_s: seconds spent so far.
+        measured: seconds of stages in an earlier run, by name.
+        begun: whether a training is there to go on with: in no time it cools down and ends.
+
+    Raises:
+        BudgetError: too little is left to begin.
+    """
+    after = sum(measured.get(name, _GUESSED_S.get(name, 5.0)) for name in AFTER_FIT)
+    left = max(0.0, 60 * minutes - worked_s - after)
+    if left < LEAST_FIT_S and not begun:
+        raise BudgetError(
+            f"--minutes {minutes:g} leaves {left:.0f} s to train: {worked_s:.0f} s are "
+            f"spent and {after:.0f} s are needed afterwards; give more minutes, or "
+            "--prototypes-only, which trains nothing"
+        )
+    return left

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.manifest import write_atomic
+from engines.files import write_atomic
 from trainer.results.sheets import contact_sheet
+from trainer.retrain.comparison import Answers
 from trainer.retrain.gate_report import GateReport, Weighed
-from trainer.retrain.weigh import Answers
 
 PAGE_NAME = "gate.html"
 _SHOWN = 12

@@ -6,16 +6,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from engines.manifest import read_manifest, write_atomic
+from engines.files import write_atomic
+from engines.manifest import read_manifest
 from engines.open import Backend, OpenedEngine, open_engine
 from trainer.dataset import Sample, load_pictures
 from trainer.errors import DatasetError
 from trainer.progress import Steps
 from trainer.results.evaluation import judge
-from trainer.retrain.disagreements import write_page
-from trainer.retrain.gate_report import REPORT_NAME, Contender, Decision, GateReport, Weighed
-from trainer.retrain.latency import Turns, time_turns
-from trainer.retrain.weigh import (
+from trainer.retrain.comparison import (
     LEAST_DEFECTS,
     LEAST_NORMALS,
     Answers,
@@ -25,6 +23,9 @@ from trainer.retrain.weigh import (
     verdict,
     weigh,
 )
+from trainer.retrain.disagreements import write_page
+from trainer.retrain.gate_report import REPORT_NAME, Contender, Decision, GateReport, Weighed
+from trainer.retrain.latency import Turns, time_turns
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 12  # characters of it

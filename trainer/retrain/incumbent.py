@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import UnknownVersion
-from engines.manifest import Manifest, read_manifest, write_atomic
+from engines.files import write_atomic
+from engines.manifest import Manifest, read_manifest
 from engines.registry.registry import Registry
 from trainer.retrain.options import Recipe
-from trainer.retrain.run_folder import past_runs
+from trainer.retrain.run import past_runs
 from trainer.retrain.weights import HEAD_NAME
 
 _FOLDER = "incumbents"  # in the runs' folder

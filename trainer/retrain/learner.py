@@ -13,7 +13,7 @@ from engines.manifest import Thresholds
 from trainer.choices import BackboneName
 from trainer.dataset import Dataset
 from trainer.progress import TerminalSteps
-from trainer.retrain.engine_prototypes import Prototypes
+from trainer.retrain.prototype_diff import Prototypes
 from trainer.retrain.weights import Start
 
 Facts = dict[str, str | int | float | bool | None]  # what a stage tells, as JSON

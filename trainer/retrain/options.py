@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from engines.plans.backend import PlanBackend
+from engines.backends.tensorrt.api import PlanBackend
 from trainer.choices import BackboneName
 from trainer.progress import TerminalSteps
 from trainer.retrain.learner import Learner, Task
-from trainer.retrain.run_folder import Value
+from trainer.retrain.run import Point, Value
 
-# of a stage: its work is done, or what it found is kept as well
-Point = Literal["worked", "kept"]
 ModelName = Literal["protoad", "prn", "prn-s"]
 
 

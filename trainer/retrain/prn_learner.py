@@ -11,17 +11,17 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from engines.manifest import Thresholds, write_atomic
+from engines.files import write_atomic
+from engines.manifest import Thresholds
 from trainer.anomalies.synthesis import Switches
 from trainer.choices import BATCH_SIZES, LEARNING_RATES, SIMULATED_CERTAINTY, PlanName
 from trainer.errors import CheckpointError
 from trainer.networks.backbones import load_backbone, read_tensors
 from trainer.networks.prn import PLANS, PRN, Encoder, Head, Usual
 from trainer.networks.prn import Switches as Parts
-from trainer.results.curves import Losses, draw_curves
-from trainer.results.sheets import save_picture, score_histogram
-from trainer.retrain.engine_prototypes import Prototypes
+from trainer.results.sheets import Losses, draw_curves, save_picture, score_histogram
 from trainer.retrain.learner import Facts, Task
+from trainer.retrain.prototype_diff import Prototypes
 from trainer.retrain.weights import (
     HEAD_NAME,
     NETWORK_NAME,
@@ -32,12 +32,11 @@ from trainer.retrain.weights import (
     write_tensors,
 )
 from trainer.seen import SEEN_NAME
+from trainer.training.device import Precision, faster_precision
 from trainer.training.fit import Fitted, Step
-from trainer.training.learning import set_determinism
-from trainer.training.material import Gathered, SupervisedRecipe, gather
-from trainer.training.precision import Precision, faster_precision
-from trainer.training.schedule import Budget
-from trainer.training.supervised import (
+from trainer.training.prn.data import Gathered, SupervisedRecipe, gather
+from trainer.training.prn.initial import Untrained
+from trainer.training.prn.training import (
     LearnedPrn,
     begin_bottom,
     calibrate_prn,
@@ -46,8 +45,9 @@ from trainer.training.supervised import (
     make_untrained,
     write_prn,
 )
-from trainer.training.trainee import Method
-from trainer.training.untrained import Untrained
+from trainer.training.protoad import set_determinism
+from trainer.training.schedule import Budget
+from trainer.training.training_step import Method
 
 FINE_TUNE_RATE = 0.3  # of the learning rate, for a head that knows the part already
 _NOTE_EVERY_S = 10.0

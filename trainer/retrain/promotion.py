@@ -17,7 +17,7 @@ from trainer.retrain.gate import Conditions, pass_gate
 from trainer.retrain.gate_report import REPORT_NAME, GateReport
 from trainer.retrain.incumbent import Incumbent
 from trainer.retrain.options import Options, Seams
-from trainer.retrain.stages import Outcome, Stages
+from trainer.retrain.run import Outcome, Stages
 from trainer.samples.store import SampleStore
 from trainer.seen import unseen
 

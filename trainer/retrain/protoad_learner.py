@@ -9,11 +9,11 @@ from engines.manifest import Thresholds
 from trainer.networks.backbones import load_backbone, read_tensors
 from trainer.networks.proto_ad import PatchEncoder, ProtoAD
 from trainer.results.sheets import save_picture, score_histogram
-from trainer.retrain.engine_prototypes import Prototypes
 from trainer.retrain.learner import Facts, Task
+from trainer.retrain.prototype_diff import Prototypes
 from trainer.retrain.weights import NETWORK_NAME, write_tensors
 from trainer.seen import SEEN_NAME
-from trainer.training.learning import (
+from trainer.training.protoad import (
     ENGINE_NAME,
     Learned,
     NormalParts,

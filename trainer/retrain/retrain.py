@@ -10,8 +10,7 @@ from trainer.retrain.collect import Collected, collect
 from trainer.retrain.incumbent import Incumbent, fetch_incumbent
 from trainer.retrain.options import Ending, Options, Seams
 from trainer.retrain.promotion import Promotion, is_outdated
-from trainer.retrain.run_folder import About, Finished, RunFolder, only_one, past_runs
-from trainer.retrain.stages import Stages
+from trainer.retrain.run import About, Finished, RunFolder, Stages, only_one, past_runs
 from trainer.samples.snapshots import SnapshotRecord
 from trainer.samples.store import SampleStore
 

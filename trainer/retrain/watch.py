@@ -11,7 +11,7 @@ from trainer.errors import RetrainBusyError, TrainerError
 from trainer.retrain.collect import collect
 from trainer.retrain.options import Ending, Options, Seams
 from trainer.retrain.retrain import is_done, left_behind, retrain
-from trainer.retrain.run_folder import RunFolder, only_one, past_runs
+from trainer.retrain.run import RunFolder, only_one, past_runs
 from trainer.samples.records import Place
 from trainer.samples.snapshots import read_snapshot
 from trainer.samples.store import SampleStore

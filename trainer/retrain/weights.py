@@ -12,7 +12,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor, nn
 
-from engines.manifest import file_sha256, write_atomic
+from engines.files import file_sha256, write_atomic
 from trainer.errors import CheckpointError
 from trainer.networks.backbones import read_tensors
 from trainer.networks.prn import PRN, Head

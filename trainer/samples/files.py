@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.manifest import write_atomic
+from engines.files import write_atomic
 from trainer.errors import SampleError, StoreError
 from trainer.samples.records import Picture, Place
 

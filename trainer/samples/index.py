@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import StoreError
-from trainer.samples.likeness import Fingerprint
+from trainer.samples.fingerprints import Fingerprint
 from trainer.samples.records import Picture, Place, Source, Statement
 
 INDEX_NAME = "index.sqlite"

@@ -1,30 +1,35 @@
-"""How pictures get into a store and move within it: file first, whole, then the row."""
+"""How pictures get into a store and move within it: file first, whole, then the row.
 
-from dataclasses import replace
+They come from folders, and from labels of a line with their archived frames.
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.pictures import MAX_PIXELS
+from pipeline.archive import ArchivedFrame
+from pipeline.errors import LabelError
+from pipeline.label_rules import label_mask
+from pipeline.labels import Label, LabelKind
 from trainer.dataset import GOOD, content_sha
 from trainer.errors import SampleError
-from trainer.samples.files import (
-    check_kind,
-    mask_path,
-    move,
-    picture_path,
-    write_png,
-)
-from trainer.samples.golden import Side, side
+from trainer.layouts import DEFECT
+from trainer.samples.files import check_kind, mask_path, move, picture_path, write_png
+from trainer.samples.fingerprints import Likes, fingerprint
 from trainer.samples.index import Change, Index
-from trainer.samples.likeness import Likes, fingerprint
 from trainer.samples.records import Added, Picture, Place, Source, Statement
+from trainer.samples.split import Side, side
 
 Pixels = NDArray[np.uint8]  # [H, W, 3], RGB
 Mask = NDArray[np.bool_]  # [H, W]
 ReadTo = tuple[str, str] | None  # (line, label id)
 _SETTLED = frozenset({Place.ASIDE, Place.REJECTED})
+UNSURE = "unsure"
+EXPIRED = "expired"
+PREDICTED = "predicted"
 
 
 class Intake:
@@ -140,3 +145,39 @@ def _check(pixels: Pixels, kind: str, mask: Mask | None) -> None:
         raise SampleError(
             "a good part with a marked defect: leave the mask out, or name the defect"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a label says of its frame."""
+
+    kind: str  # GOOD, or which defect; "": unsure
+    mask: NDArray[np.bool_] | None
+    note: str = ""  # why its mask is of no use, or that an engine drew it
+
+
+def told_by(label: Label, frame: ArchivedFrame | None) -> Told:
+    """Read a label; a mask that does not fit costs the mask, not the label."""
+    if label.kind is LabelKind.UNSURE:
+        return Told("", None, UNSURE)
+    kind = GOOD if label.kind is LabelKind.NORMAL else label.defect or DEFECT
+    if frame is None:
+        return Told(kind, None, EXPIRED)
+    try:
+        mask = label_mask(label, frame)
+        return Told(kind, mask, PREDICTED if label.predicted and mask is not None else "")
+    except LabelError as error:
+        return Told(kind, None, str(error))
+
+
+def source_of(line: str, label_id: str, label: Label, frame: ArchivedFrame | None) -> Source:
+    """Say where a label came from."""
+    captured = frame.verdict.get("captured_ns") if frame else None
+    return Source(
+        origin=label.entry_id,
+        line=line,
+        label_id=label_id,
+        by=label.by,
+        at_ns=label.at_ns,
+        captured_ns=captured if isinstance(captured, int) else 0,
+    )

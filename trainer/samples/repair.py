@@ -11,18 +11,11 @@ from pathlib import Path
 from engines.errors import PictureError
 from engines.pictures import read_mask, read_picture
 from trainer.dataset import GOOD, content_sha
-from trainer.samples.files import (
-    Found,
-    find_halves,
-    find_masks,
-    find_pictures,
-    move,
-    picture_path,
-)
-from trainer.samples.golden import Side, side
+from trainer.samples.files import Found, find_halves, find_masks, find_pictures, move, picture_path
+from trainer.samples.fingerprints import Likes, fingerprint
 from trainer.samples.index import Change, Index
-from trainer.samples.likeness import Likes, fingerprint
 from trainer.samples.records import Picture, Place
+from trainer.samples.split import Side, side
 
 
 @dataclass(frozen=True, slots=True)

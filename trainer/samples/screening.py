@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 from trainer.networks.backbones import Backbone
 from trainer.networks.proto_ad import PatchEncoder
 from trainer.progress import Steps
-from trainer.samples.places import find_nearest
-from trainer.samples.quarantine import (
-    LEAST_REFERENCES,
-    Limits,
-    dominating,
-    flooding,
-    judge_oddness,
-)
+from trainer.samples.patch_distances import find_nearest
+from trainer.samples.quarantine import LEAST_REFERENCES, Limits, dominating, flooding, judge_oddness
 from trainer.samples.records import Picture, Place, Source
 from trainer.samples.store import SampleStore
 

@@ -27,18 +27,16 @@ from trainer.dataset import Dataset
 from trainer.errors import SampleError, StoreBusy
 from trainer.lock import folder_locked
 from trainer.progress import Steps
-from trainer.samples.export import export_samples
+from trainer.samples.datasets import counts_of, golden_of, sample_of, training_of
 from trainer.samples.files import cannot_write, check_kind, picture_path
-from trainer.samples.golden import Side, side
-from trainer.samples.import_folder import import_samples
+from trainer.samples.fingerprints import Likes
+from trainer.samples.import_export import export_samples, import_samples
 from trainer.samples.index import Change, Index, index_opened
-from trainer.samples.intake import Intake, Mask, Pixels
-from trainer.samples.likeness import Likes
+from trainer.samples.intake import Intake, Mask, Pixels, source_of, told_by
 from trainer.samples.records import Added, Counts, ImportReport, Picture, Place, Source, Statement
 from trainer.samples.repair import Repair, repair
 from trainer.samples.snapshots import SnapshotRecord, freeze, read_snapshot, record_of
-from trainer.samples.take_label import source_of, told_by
-from trainer.samples.views import counts_of, golden_of, sample_of, training_of
+from trainer.samples.split import Side, side
 
 _WAITING = frozenset({Place.INCOMING, Place.QUARANTINE, Place.REJECTED})
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import safetensors.torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from engines.manifest import write_atomic
+from engines.files import write_atomic
 from trainer.errors import CheckpointError
 
 Value = str | int | float | bool | None

@@ -21,10 +21,9 @@ from trainer.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from trainer.training.held_out import HeldOut, held_out_loss, says_stop
-from trainer.training.loss import Losses
 from trainer.training.schedule import Budget, Schedule, time_steps
-from trainer.training.trainee import Method, Trainee
+from trainer.training.training_step import Losses, Method, Trainee
+from trainer.training.validation import HeldOut, held_out_loss, says_stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from collections import deque
 from dataclasses import dataclass
 
 from engines.engine import NO_MAPS, Pixels
-from pipeline.judge import Limits, Row, normalise
+from pipeline.worker.active_engine import Serving
+from pipeline.worker.in_flight import Held
+from pipeline.worker.judge import Limits, Row, normalise
 from pipeline.worker.scorer import checked_summary
-from pipeline.worker.serving import Serving
-from pipeline.worker.tray import Held
 
 WAITING = 4  # frames kept for the newcomer: newer ones push older ones out
 NG_WAITING = 16  # the same of those that the incumbent calls NG

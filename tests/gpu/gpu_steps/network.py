@@ -29,8 +29,8 @@ from trainer.networks.backbones import Backbone, ResNet18, load_weights
 from trainer.networks.image_score import image_score
 from trainer.networks.prn import PLANS, PRN, Switches
 from trainer.networks.residual import compare_scales
-from trainer.training.trainee import Method, Trainee
-from trainer.training.untrained import Untrained, make_prn
+from trainer.training.prn.initial import Untrained, make_prn
+from trainer.training.training_step import Method, Trainee
 
 SIZE, SMALL = 256, 32  # a side, in pixels
 NORMALS, PROTOTYPES = 100, 20

@@ -13,13 +13,12 @@ import numpy as np
 import onnxruntime
 from prn_fakes import normal_pictures
 
-from engines.bench import bench_engine
-from engines.cost import measure_gain
+from engines.admission.timing import bench_engine, measure_gain
+from engines.backends.tensorrt.api import PlanBackend
+from engines.build.tensorrt import PlanOptions, build_plan
 from engines.manifest import Snapshot, Thresholds
 from engines.open import open_engine
 from engines.pictures import read_picture
-from engines.plans.backend import PlanBackend
-from engines.plans.build import PlanOptions, build_plan
 from gpu_steps.job import Job, NotRunError, print_line
 from gpu_steps.network import SIZE, SMALL, drawn_prn
 from trainer.export.engine_file import export_onnx, write_engine

@@ -1,0 +1,344 @@
+"""The admission gate: an engine proves on this machine that it may judge.
+
+The same frames go through the candidate and through the reference, which is ONNX Runtime on the CPU
+with the same file, or with the float32 file that the candidate was built from. The candidate must
+stay within the tolerance of its precision, decide like the reference (a small share of the frames,
+near the threshold, may differ), answer a frame alike in every slot of every batch, and answer it
+alike twice. One of 8 bits, which were taken for the sake of its rate, must also have that rate on
+this machine: a plan against its rival in fp16, any other against float32 on the same cores. The
+report goes into the manifest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from engines.admission.speed_baseline import Rival, find_rival, measure_against
+from engines.admission.timing import batch_sizes, measure_cost
+from engines.engine import Engine, Floats, Pixels, Scores, summarise, summary_of
+from engines.errors import AdmissionError
+from engines.files import file_sha256
+from engines.machine import machine_name, peak_memory_mb
+from engines.manifest import Admission, CostPoint, Manifest, read_manifest, write_manifest
+from engines.open import Runtime, open_engine
+from engines.trial_frames import draw_frames, read_frames
+
+COST_BUDGET_S = 20.0
+# A highest value is one of the map's own. Means are sums in another order; drift looks at shares of
+# them, above 1e-4.
+PEAK_TOLERANCE, CELL_TOLERANCE, CELL_LEAST = 1e-6, 1e-3, 1e-5
+CLEAR_GAP = 0.01  # between highest values that no engine mistakes for each other
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far a candidate may be from the reference, and why."""
+
+    score: float  # share of the largest |reference score| or |threshold|
+    map: float  # of the map's range, 0..1
+    same: float  # the same engine, another slot or run: share as for score, and of the map's range
+    reason: str
+    # of all frames, however near to the threshold: so many may be decided unlike the reference, but
+    # always one, which may lie on the threshold
+    unlike: float = 0.02
+
+
+TOLERANCES = {
+    "fp32": Tolerance(
+        1e-4, 1e-3, 2e-5, "float32 sums in another order, carried through tens of layers"
+    ),
+    "fp16": Tolerance(1e-2, 5e-2, 1e-3, "10 bits of fraction: 1e-3 a step, carried through layers"),
+    "bf16": Tolerance(5e-2, 2e-1, 5e-3, "7 bits of fraction: 8e-3 a step, carried through layers"),
+    "int8": Tolerance(1e-1, 3e-1, 1e-3, "256 steps for each tensor's range"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What an engine says of every frame, one at a time."""
+
+    score: Floats  # [frames]
+    maps: Floats  # [frames, H, W]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What the candidate showed."""
+
+    backend: str
+    answers: _Answers
+    drift_repeat: tuple[float, float]  # largest difference of score and of map
+    drift_slot: tuple[float, float]
+    cost: list[CostPoint]
+    peak_memory_mb: float
+    gain: float | None  # times as fast as its rival; None where nothing is asked
+
+
+def admit(
+    engine_path: Path,
+    images: Path | None,
+    runtime: Runtime = Runtime(),
+    max_images: int = 64,
+    repeats: int = 20,
+    reference: Path | None = None,
+    least_gain: float | None = None,
+    rival: Path | None = None,
+) -> Admission:
+    """Try the engine against the reference and write the report into its manifest.
+
+    Args:
+        engine_path: the file; an earlier report in its manifest is dropped before the trial.
+        images: a folder of pictures, searched with its subfolders; None for drawn frames.
+        runtime: what runs the candidate.
+        max_images: so many are taken, evenly spread over the sorted names.
+        repeats: calls of each batch size for the cost curve.
+        reference: as for `find_reference`.
+        least_gain: times that an engine of 8 bits must be as fast as its rival; None for
+            that of the rival. Nothing is asked of other precisions.
+        rival: as for `find_rival`.
+
+    Raises:
+        AdmissionError: there is nothing to compare with, or the answers are no numbers.
+        PictureError: none of the pictures reads.
+        EngineError: the engine does not open, or fails on the frames.
+    """
+    manifest = read_manifest(engine_path)
+    source = find_reference(engine_path, manifest, reference)
+    outrun = find_rival(engine_path, manifest, rival, source, runtime)
+    if outrun is not None and least_gain is not None:
+        outrun = replace(outrun, least_gain=least_gain)
+    manifest = manifest.model_copy(update={"admission": None})
+    write_manifest(engine_path, manifest)
+    size = (manifest.height, manifest.width)
+    frames, unreadable = (
+        read_frames(images, size, max_images) if images else (draw_frames(size), [])
+    )
+    with open_engine(engine_path, runtime.backend, runtime.device, runtime.threads) as opened:
+        trial = _try(opened.engine, opened.backend, frames, repeats)
+        if outrun is not None:
+            trial = replace(trial, gain=measure_against(outrun, opened.engine, repeats))
+    with open_engine(source, "onnxruntime", "cpu", runtime.threads) as opened:
+        expected = _answer(opened.engine, frames)
+    admission = _weigh(manifest, trial, expected, _source(images, unreadable), outrun)
+    write_manifest(engine_path, manifest.model_copy(update={"admission": admission}))
+    return admission
+
+
+def find_reference(engine_path: Path, manifest: Manifest, given: Path | None = None) -> Path:
+    """Find the float32 ONNX file that an engine is compared with.
+
+    Args:
+        engine_path: the candidate.
+        manifest: its own.
+        given: the file that the candidate was built from; None: look beside the candidate.
+
+    Raises:
+        AdmissionError: there is none, or `given` is another one.
+    """
+    if manifest.format == "onnx" and manifest.precision == "fp32":
+        return engine_path
+    if not manifest.built_from:
+        raise AdmissionError(
+            f"{engine_path.name} has no reference to be compared with: only .onnx files and what "
+            "is built from them have one"
+        )
+    candidates = [given] if given else sorted(engine_path.parent.glob("*.onnx"))
+    for candidate in candidates:
+        if candidate.is_file() and file_sha256(candidate) == manifest.built_from:
+            return candidate
+    wanted = f"the one that {engine_path.name} was built from, sha256 {manifest.built_from[:12]}..."
+    found = f"{given} is not" if given else f"among the .onnx files in {engine_path.parent} is not"
+    raise AdmissionError(f"{found} {wanted}: name it with --reference")
+
+
+def _source(images: Path | None, unreadable: Sequence[str]) -> str:
+    if images is None:
+        return "SYNTHETIC frames, no real picture: admit again with --images"
+    source = f"pictures of {'/'.join(images.resolve().parts[-2:])}"
+    if not unreadable:
+        return source
+    return f"{source}, without {len(unreadable)} that do not read, the first: {unreadable[0]}"
+
+
+def _try(engine: Engine, backend: str, frames: Pixels, repeats: int) -> _Trial:
+    answers = _answer(engine, frames)
+    return _Trial(
+        backend=backend,
+        answers=answers,
+        drift_repeat=_difference(_answer(engine, frames), answers),
+        drift_slot=_slot_drift(engine, frames, answers),
+        cost=measure_cost(engine, batch_sizes(engine.max_batch), repeats, COST_BUDGET_S),
+        peak_memory_mb=peak_memory_mb(),
+        gain=None,
+    )
+
+
+def _answer(engine: Engine, frames: Pixels) -> _Answers:
+    """Score every frame by itself."""
+    answers = _Answers(
+        np.empty(len(frames), np.float32), np.empty((len(frames), *engine.input_size), np.float32)
+    )
+    for place in range(len(frames)):
+        scores = engine.score(frames[place : place + 1])
+        _check(scores)
+        answers.score[place] = scores.score[0]
+        answers.maps[place] = scores.maps[0]
+    return answers
+
+
+def _check(scores: Scores) -> None:
+    """Raise AdmissionError where what is said of a batch is no number, or not so of its maps."""
+    for name, values in (("score", scores.score), ("map", scores.maps)):
+        if not np.isfinite(values).all():
+            raise AdmissionError(
+                f"a {name} is no number: the network overflows; build a plan with --precision "
+                "fp32, train any other engine again"
+            )
+    if scores.summary is None:
+        return
+    own, ours = scores.summary, summarise(scores.maps)
+    peaks = np.abs(own.peak - ours.peak) <= PEAK_TOLERANCE  # never where one is no number
+    cells = np.abs(own.cells - ours.cells) <= CELL_TOLERANCE * ours.cells + CELL_LEAST
+    for name, right in (("highest values", peaks), ("means of cells", cells)):
+        if not right.all():
+            raise AdmissionError(
+                f"in {len(right)} maps {np.count_nonzero(~right)} {name} that the plan computes "
+                "are not those of the map: build it again with this release"
+            )
+
+
+def _slot_drift(engine: Engine, frames: Pixels, alone: _Answers) -> tuple[float, float]:
+    """Find how far a frame's answer moves with its slot, its neighbours and the batch size."""
+    most = engine.max_batch
+    drifts, sums = [(0.0, 0.0)], engine.score(frames[:1]).summary is not None
+    for count in sorted({2, 3, most // 2, most - 1, most} & set(range(1, most + 1))):
+        for shift in (0, 1):
+            order = (np.arange(count) + shift) % len(frames)
+            batch, expected = frames[order], _Answers(alone.score[order], alone.maps[order])
+            if sums:
+                drifts.append(_drift_of_some_maps(engine, batch, expected))
+            scores = engine.score(batch)
+            _check(scores)
+            drifts.append(_difference(_Answers(scores.score, scores.maps), expected))
+    return max(score for score, _ in drifts), max(maps for _, maps in drifts)
+
+
+def _drift_of_some_maps(engine: Engine, batch: Pixels, expected: _Answers) -> tuple[float, float]:
+    """Find how far answers move where some maps are asked for only, as the line asks.
+
+    Called while the engine's arrays hold the maps of other frames.
+    """
+    peaks = expected.maps.max(axis=(1, 2))
+    above = _below_widest_gap(peaks)
+    scores, wanted = engine.score(batch, maps_above=above), peaks > above
+    own, ours = summary_of(scores), summarise(expected.maps)
+    moved = [
+        scores.maps[wanted] - expected.maps[wanted],
+        own.peak - ours.peak,
+        own.cells - ours.cells,
+    ]
+    apart = [float(np.abs(each).max()) for each in (scores.score - expected.score, *moved)]
+    if not np.isfinite(apart).all():
+        raise AdmissionError(
+            "asked for some maps only, the engine gives what is no number: build the plan again "
+            "with this release"
+        )
+    return apart[0], max(apart[1:])
+
+
+def _below_widest_gap(peaks: Floats) -> float:
+    """Give a threshold that some of these are clearly above; all, where they hardly differ."""
+    ordered = np.sort(peaks)
+    gaps = np.diff(ordered, prepend=ordered[0] - CLEAR_GAP)
+    widest = int(gaps.argmax())
+    return float(ordered[widest - 1]) if widest else -1.0
+
+
+def _difference(one: _Answers, other: _Answers) -> tuple[float, float]:
+    return (
+        float(np.abs(one.score - other.score).max()),
+        float(np.abs(one.maps - other.maps).max()),
+    )
+
+
+def _weigh(
+    manifest: Manifest, trial: _Trial, expected: _Answers, source: str, rival: Rival | None
+) -> Admission:
+    tolerance = TOLERANCES[manifest.precision]
+    threshold = manifest.thresholds.image
+    scale = max(float(np.abs(expected.score).max()), abs(threshold))
+    score_error, map_error = _difference(trial.answers, expected)
+    same = (tolerance.same * scale, tolerance.same)
+    admission = Admission(
+        admitted=False,
+        machine=machine_name(),
+        backend=trial.backend,
+        source=source,
+        images=len(expected.score),
+        score_error=score_error,
+        map_error=map_error,
+        score_tolerance=tolerance.score * scale,
+        map_tolerance=tolerance.map,
+        tolerance_reason=f"{manifest.precision}: {tolerance.reason}",
+        batch_invariant=_within(trial.drift_slot, same),
+        repeatable=_within(trial.drift_repeat, same),
+        rank_flips=flipped(trial.answers.score, expected.score, threshold, tolerance.score * scale),
+        unlike=flipped(trial.answers.score, expected.score, threshold, 0),
+        unlike_tolerance=max(1, int(tolerance.unlike * len(expected.score))),
+        cost=trial.cost,
+        peak_memory_mb=trial.peak_memory_mb,
+        gain=trial.gain,
+        gain_over=rival.label if rival else None,
+        least_gain=rival.least_gain if rival else None,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    reasons = _reasons(admission, trial)
+    return admission.model_copy(update={"admitted": not reasons, "reasons": reasons})
+
+
+def _within(found: tuple[float, float], limits: tuple[float, float]) -> bool:
+    return found[0] <= limits[0] and found[1] <= limits[1]
+
+
+def flipped(score: Floats, expected: Floats, threshold: float, tolerance: float) -> int:
+    """Count decisions that differ where the reference is so far from the threshold, or farther."""
+    differs = (score > threshold) != (expected > threshold)
+    clear = np.abs(expected - threshold) >= tolerance
+    return int(np.count_nonzero(differs & clear))
+
+
+def gain_suffices(gain: float | None, least: float | None) -> bool:
+    """Say whether an engine is as many times as fast as is asked; none asked, none measured."""
+    return least is None or (gain is not None and gain >= least)
+
+
+def _reasons(admission: Admission, trial: _Trial) -> list[str]:
+    """Say in sentences why the engine may not judge; none where it may."""
+    found = admission
+    maps = trial.answers.maps
+    checks = {
+        f"a score is {found.score_error:.3g} from the reference, "
+        f"{found.score_tolerance:.3g} is allowed": found.score_error <= found.score_tolerance,
+        f"a map value is {found.map_error:.3g} from the reference, "
+        f"{found.map_tolerance:.3g} is allowed": found.map_error <= found.map_tolerance,
+        f"{found.rank_flips} frames clear of the threshold are decided unlike the reference": (
+            found.rank_flips == 0
+        ),
+        f"{found.unlike} of {found.images} frames are decided unlike the reference, "
+        f"{found.unlike_tolerance} may be": found.unlike <= found.unlike_tolerance,
+        "a frame's answer depends on its place in the batch or its neighbours: score moves by "
+        f"{trial.drift_slot[0]:.3g}, map by {trial.drift_slot[1]:.3g}": found.batch_invariant,
+        "the same frames gave two answers: score moves by "
+        f"{trial.drift_repeat[0]:.3g}, map by {trial.drift_repeat[1]:.3g}": found.repeatable,
+        f"map values of {maps.min():.3g}..{maps.max():.3g} lie outside 0..1": bool(
+            maps.min() >= 0 and maps.max() <= 1
+        ),
+        f"it is {found.gain or 0:.2f} times as fast as {found.gain_over}, for the risk of fewer "
+        f"bits {found.least_gain or 0:g} times are asked (--least-gain)": gain_suffices(
+            found.gain, found.least_gain
+        ),
+    }
+    return [reason for reason, holds in checks.items() if not holds]

@@ -1,0 +1,111 @@
+"""What an engine of 8 bits must outrun: fewer bits are a risk, taken for the sake of the rate.
+
+A plan is compared with the plan in fp16 on the same GPU, any other engine with the float32 file
+that it was made from, on the same cores.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.admission.timing import Clock, measure_gain
+from engines.engine import Engine
+from engines.errors import AdmissionError
+from engines.manifest import Manifest, read_manifest
+from engines.open import Runtime, open_engine
+
+# So many times as fast as its rival must an engine of 8 bits be, or its risk is not worth taking.
+LEAST_GAIN = 2.5  # of float32 on the same cores
+# Of the plan in fp16: 64 % of prn-s's products are in 8 bits, which Tensor Cores make at twice
+# float16's rate, so 1.47 is the most there can be. Chosen so; no plan has run on a GPU yet.
+LEAST_PLAN_GAIN = 1.2
+
+LEAST_ROUNDS = 20  # calls of each: the clock is also that of whatever runs beside
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """An engine of more bits, and how many times as fast one of 8 must be."""
+
+    path: Path
+    runtime: Runtime
+    clock: Clock
+    least_gain: float
+    label: str  # in reports, with the clock
+
+
+def find_rival(
+    engine_path: Path, manifest: Manifest, given: Path | None, source: Path, runtime: Runtime
+) -> Rival | None:
+    """Find the rival of an engine of 8 bits; None for any other engine.
+
+    Args:
+        engine_path: the candidate.
+        manifest: its own.
+        given: the plan in fp16, where the candidate is a plan.
+        source: the float32 ONNX file that the candidate was built from.
+        runtime: what runs the candidate.
+
+    Raises:
+        AdmissionError: a plan of 8 bits comes without a rival or with one that does not fit, or
+            another engine comes with one.
+    """
+    eight = manifest.precision == "int8"
+    if given is not None and not (eight and manifest.is_plan):
+        raise AdmissionError(
+            f"{engine_path.name} is {manifest.format} in {manifest.precision}: --rival is for "
+            "plans of 8 bits"
+        )
+    if not eight:
+        return None
+    if not manifest.is_plan:
+        on_cpu = Runtime("openvino", "cpu", runtime.threads)
+        label = "the float32 engine, processor time"
+        return Rival(source, on_cpu, "processor", LEAST_GAIN, label)
+    if given is None:
+        raise AdmissionError(
+            f"{engine_path.name} is a plan of 8 bits, and nothing shows yet that they are faster "
+            "on this GPU: build one of the same ONNX file with --precision fp16, and name it with "
+            "--rival"
+        )
+    if not given.is_file():
+        raise AdmissionError(f"no plan {given}: build one with engine-build --precision fp16")
+    other = read_manifest(given)
+    _check_fits(given.name, other, engine_path.name, manifest)
+    label = f"{given.name} in {other.precision}, wall time"
+    return Rival(given, runtime, "wall", LEAST_PLAN_GAIN, label)
+
+
+def measure_against(rival: Rival, engine: Engine, repeats: int) -> float:
+    """Measure how many times as fast as its rival an engine is; see `measure_gain`.
+
+    Raises:
+        EngineError: the rival does not open, or fails on the frames.
+    """
+    how = rival.runtime
+    with open_engine(rival.path, how.backend, how.device, how.threads) as opened:
+        rounds = max(repeats, LEAST_ROUNDS)
+        return measure_gain(engine, opened.engine, rounds, rival.clock)
+
+
+def _check_fits(rival: str, other: Manifest, name: str, manifest: Manifest) -> None:
+    """Raise AdmissionError where a plan is no rival of another; both are named."""
+    wrong = {
+        f"is {other.format}, not {manifest.format}": other.format != manifest.format,
+        # one in fp32 is slow: even a plan of 8 bits that is slower than in fp16 would outrun it
+        f"is in {other.precision}, not in fp16": other.precision != "fp16",
+        "was built from another ONNX file": other.built_from != manifest.built_from,
+        f"is for {other.device}, not {manifest.device}": other.device != manifest.device,
+        f"was built by {other.format_version}, not {manifest.format_version}": (
+            other.format_version != manifest.format_version
+        ),
+        f"takes up to {other.max_batch} frames, not {manifest.max_batch}": (
+            other.max_batch != manifest.max_batch
+        ),
+    }
+    for reason, holds in wrong.items():
+        if holds:
+            raise AdmissionError(
+                f"{rival} {reason}, so it is no rival of {name}: build one with engine-build "
+                f"--backend {manifest.format} --precision fp16 from the ONNX file that {name} was "
+                "built from"
+            )

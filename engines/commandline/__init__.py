@@ -1,0 +1,1 @@
+"""How every command of this project declares its flags, starts and ends."""

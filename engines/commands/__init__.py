@@ -1,0 +1,1 @@
+"""The `engine-...` commands: settings, help and body of each in one module."""

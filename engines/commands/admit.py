@@ -1,0 +1,63 @@
+"""`engine-admit`: prove an engine on this machine."""
+
+import sys
+
+from pydantic import Field
+from rich.console import Console
+
+from engines.admission.admit import admit as admit_engine
+from engines.admission.speed_baseline import LEAST_GAIN, LEAST_PLAN_GAIN
+from engines.commandline.flags import File, Folder
+from engines.commands.engine_settings import EngineSettings
+from engines.commands.tables import admission_report
+from engines.manifest import read_manifest
+from engines.open import Runtime
+
+REFUSED_STATUS = 1
+
+
+class AdmitSettings(EngineSettings):
+    """Prove that an engine answers like the reference on this machine; its manifest keeps it."""
+
+    images: Folder | None = Field(
+        default=None, description="folder of pictures to compare on; without it frames are drawn"
+    )
+    max_images: int = Field(
+        default=64, ge=1, le=4096, description="pictures taken, evenly spread over the names"
+    )
+    repeats: int = Field(default=20, ge=1, le=10_000, description="timed calls for each batch size")
+    reference: File | None = Field(
+        default=None,
+        description="ONNX file that a plan was built from; without it looked for beside the plan",
+    )
+    rival: File | None = Field(
+        default=None,
+        description="plan in fp16, of the same ONNX file, that an 8-bit plan must outrun",
+    )
+    least_gain: float | None = Field(
+        default=None,
+        ge=0,
+        description="times that an 8-bit engine must be as fast as in float32 (a plan: as its "
+        f"rival) to be worth its risk; default: {LEAST_GAIN} (a plan: {LEAST_PLAN_GAIN})",
+    )
+
+
+def run_admit(settings: AdmitSettings) -> int:
+    """Admit as the settings say, print the report, give the exit status."""
+    if settings.images is not None and not settings.images.is_dir():
+        raise NotADirectoryError(f"--images {settings.images} is no folder")
+    admission = admit_engine(
+        settings.engine,
+        settings.images,
+        Runtime(settings.backend, settings.device, settings.threads),
+        settings.max_images,
+        settings.repeats,
+        settings.reference,
+        settings.least_gain,
+        settings.rival,
+    )
+    if settings.as_json:
+        sys.stdout.write(admission.model_dump_json(indent=2) + "\n")
+    else:
+        Console().print(admission_report(read_manifest(settings.engine), admission))
+    return 0 if admission.admitted else REFUSED_STATUS

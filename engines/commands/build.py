@@ -1,0 +1,109 @@
+"""`engine-build`: build a TensorRT plan or an 8-bit engine from an ONNX engine file."""
+
+import time
+from collections.abc import Callable
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import CliPositionalArg
+from rich.console import Console
+from rich.progress import Progress as RichProgress
+from rich.progress import TextColumn, TimeElapsedColumn
+
+from engines.build.int8 import LEAST_PICTURES, PICTURES
+from engines.build.openvino_int8 import quantise
+from engines.build.tensorrt import PlanOptions, build_plan
+from engines.build.tensorrt_process import THIS_GPU
+from engines.commandline.flags import File, Folder
+from engines.commandline.run import CommandSettings
+from engines.manifest import Manifest
+
+
+class BuildSettings(CommandSettings):
+    """Build a TensorRT plan, or an 8-bit engine for CPUs, from an ONNX engine file."""
+
+    source: CliPositionalArg[File] = Field(description="engine file, .onnx, with its manifest")
+    plan: CliPositionalArg[File] = Field(
+        description="file to write, .plan, or .openvino; its manifest is written beside it"
+    )
+    backend: Literal["tensorrt", "tensorrt_rtx", "openvino"] = Field(
+        default="tensorrt",
+        description="tensorrt: the vendor's full one; tensorrt_rtx: from PyPI, for GPUs of RTX "
+        "class, and it builds where no GPU is; openvino: a CPU, with --precision int8",
+    )
+    calibration: Folder | None = Field(
+        default=None, description="folder of good pictures from which int8 learns its ranges"
+    )
+    max_images: int = Field(
+        default=PICTURES,
+        ge=LEAST_PICTURES,
+        le=4096,
+        description="pictures taken from it, evenly spread",
+    )
+    target: str = Field(
+        default=THIS_GPU,
+        pattern=r"^(this-gpu|sm_\d{2,3})$",
+        description="this-gpu, or an architecture as nvcc names it, such as sm_89, where the "
+        "backend can build for absent GPUs",
+    )
+    opt_batch: int = Field(default=8, ge=1, le=4096, description="usual frames, tuned for")
+    max_batch: int = Field(default=16, ge=1, le=4096, description="most frames in a batch")
+    precision: Literal["fp16", "fp32", "int8"] = Field(
+        default="fp16",
+        description="of convolutions; sums and scores stay fp32. Where the gate refuses fp16: "
+        "fp32; int8: the encoder's, the rest of a plan as in fp16, of an openvino file in fp32",
+    )
+    timing_cache: File | None = Field(
+        default=None, description="what was timed before: read, and written again"
+    )
+
+    @model_validator(mode="after")
+    def _batches_rise(self) -> Self:
+        if self.opt_batch > self.max_batch:
+            raise ValueError("--opt-batch is more than --max-batch")
+        return self
+
+    @model_validator(mode="after")
+    def _int8_goes_with_pictures(self) -> Self:
+        if self.backend == "openvino" and self.precision != "int8":
+            raise ValueError("--backend openvino and --precision int8 go together")
+        if (self.precision == "int8") != (self.calibration is not None):
+            raise ValueError("--precision int8 and --calibration DIR go together")
+        return self
+
+
+def run_build(settings: BuildSettings) -> None:
+    """Build as the settings say, showing the phases."""
+    console = Console(highlight=False)
+    started = time.monotonic()
+    bars = RichProgress(TextColumn("{task.description:<40}"), TimeElapsedColumn(), console=console)
+    with bars:
+        task = bars.add_task("reading the graph", total=None)
+        manifest = _built(settings, lambda phase: bars.update(task, description=phase.lower()))
+        bars.update(task, description="built", total=1, completed=1)
+    console.print(
+        f"wrote {settings.plan} for {manifest.device}, {manifest.format_version}, "
+        f"{manifest.precision}, up to {manifest.max_batch} frames, in "
+        f"{time.monotonic() - started:.1f} s; prove it with engine-admit where it will serve",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _built(settings: BuildSettings, on_phase: Callable[[str], None]) -> Manifest:
+    if settings.backend == "openvino":
+        assert settings.calibration is not None  # noqa: S101  # the settings go together
+        return quantise(
+            settings.source, settings.plan, settings.calibration, settings.max_images, on_phase
+        )
+    options = PlanOptions(
+        settings.backend,
+        settings.target,
+        settings.opt_batch,
+        settings.max_batch,
+        settings.precision,
+        settings.timing_cache,
+        calibration=settings.calibration,
+        pictures=settings.max_images,
+    )
+    return build_plan(settings.source, settings.plan, options, on_phase)

@@ -1,1 +1,0 @@
-"""TensorRT plans at work on a GPU; engines.plans builds them."""

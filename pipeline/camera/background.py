@@ -1,0 +1,72 @@
+"""What a camera does beside offering frames.
+
+It holds its name, which belongs to one process at a time, answers overdue frames where no worker
+is alive, and checks that Redis is still fit.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from pipeline.errors import ConnectionLost, PipelineError, RedisFull, SettingsError
+from pipeline.streams.frame_producer import Intake
+
+LASTS_MS = 2000  # after a kill the successor waits so long
+WAIT_S = 5.0
+_POLL_S = 0.1
+LOOK_S = 0.25
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def name_held(
+    intake: Intake, camera: str, stopped: Callable[[], bool]
+) -> Iterator[Callable[[], object]]:
+    """Hold the name while the context lasts; yields what must be called now and then to keep it.
+
+    Raises:
+        SettingsError: another process holds it.
+    """
+    token = secrets.token_hex(8)
+    deadline_s = time.monotonic() + WAIT_S
+    while not intake.hold(token, LASTS_MS):
+        if time.monotonic() > deadline_s or stopped():
+            raise SettingsError(
+                f"another pipeline-camera is {camera!r} already: give this one its own --camera"
+            )
+        time.sleep(_POLL_S)
+    try:
+        yield lambda: intake.hold(token, LASTS_MS)
+    finally:
+        with suppress(ConnectionLost, RedisFull):
+            intake.let_go(token)
+
+
+@contextmanager
+def kept_up(expire: Callable[[], int], *keep: Callable[[], object]) -> Iterator[None]:
+    """Call all now and then while the context lasts; workers expire too, and sooner."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(LOOK_S):
+            try:
+                for duty in keep:
+                    duty()
+                if answered := expire():
+                    _log.warning("frames.overdue", extra={"frames": answered})
+            except (ConnectionLost, RedisFull):
+                continue  # whoever offers frames says so
+            except PipelineError as error:
+                _log.error("overdue.ended", extra={"why": str(error)})  # no bug: a server's refusal
+                return
+
+    thread = threading.Thread(target=look, name="overdue", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

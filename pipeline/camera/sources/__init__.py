@@ -1,0 +1,1 @@
+"""One module for each kind of camera or file that pictures come from."""

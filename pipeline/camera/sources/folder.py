@@ -1,0 +1,120 @@
+"""Pictures of a folder, once or again and again. A cursor is `PASS/RELATIVE-NAME`."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from engines.errors import PictureError
+from engines.pictures import PICTURE_SUFFIXES, read_picture
+from pipeline.camera.pace import Pace
+from pipeline.camera.source import PartNames, Shot, unreadable_shot
+from pipeline.errors import CameraLost, SettingsError
+
+_NaturalKey = tuple[list[tuple[int, str]], str]
+
+
+def natural_key(name: str) -> _NaturalKey:
+    """Order names as people do: `part 2` before `part 10`."""
+    pieces = re.split(r"([0-9]+)", name)  # text and digits in turn
+    return [(int(piece), "") if at % 2 else (-1, piece) for at, piece in enumerate(pieces)], name
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name is meant as a picture; hidden ones are half written."""
+    return not name.startswith(".") and Path(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def list_pictures(folder: Path) -> list[str]:
+    """List the relative names of the pictures in and below `folder`, in natural order."""
+    names = [
+        (Path(where) / name).relative_to(folder).as_posix()
+        for where, _, files in os.walk(folder)
+        for name in files
+        if is_picture_name(name)
+    ]
+    return sorted(names, key=natural_key)
+
+
+class FolderSource:
+    """Gives the pictures of a folder in natural order, `passes` times."""
+
+    live = False
+
+    def __init__(
+        self,
+        folder: Path,
+        pace: Pace,
+        clock_ns: Callable[[], int],
+        passes: int | None = 1,
+        part_names: PartNames | None = None,
+    ) -> None:
+        """Take a folder.
+
+        Args:
+            folder: searched with its subfolders, anew for each pass.
+            pace: when the next shot is due.
+            clock_ns: UTC; a shot is captured when it is due, whatever the file's date.
+            passes: None: without end.
+            part_names: finds the part id in the relative name.
+
+        Raises:
+            SettingsError: no such folder.
+        """
+        if not folder.is_dir():
+            raise SettingsError(f"no folder {folder}")
+        self._folder = folder
+        self._pace = pace
+        self._clock_ns = clock_ns
+        self._passes = passes
+        self._part_names = part_names or PartNames(None)
+
+    def shots(self, cursor: str) -> Iterator[Shot]:
+        """Give every picture after `cursor`; a file that is none becomes an unreadable shot.
+
+        Raises:
+            SettingsError: no pictures in the folder, or the cursor is not of a folder.
+            CameraLost: the folder is gone.
+        """
+        number, after = _parse_cursor(cursor)
+        while self._passes is None or number < self._passes:
+            names = list_pictures(self._folder)
+            self._check(names)
+            for name in names:
+                if after and natural_key(name) <= natural_key(after):
+                    continue
+                if self._pace.stopped():
+                    return
+                yield self._shot(name, f"{number}/{name}")
+            number, after = number + 1, ""
+
+    def _check(self, names: list[str]) -> None:
+        if not self._folder.is_dir():
+            raise CameraLost(f"folder {self._folder} is gone")
+        if not names:
+            kinds = ", ".join(sorted(PICTURE_SUFFIXES))
+            raise SettingsError(f"no pictures ({kinds}) in {self._folder}")
+
+    def _shot(self, name: str, cursor: str) -> Shot:
+        captured_ns = self._clock_ns()
+        part_id = self._part_names.find(name)
+        try:
+            pixels = read_picture(self._folder / name)
+        except PictureError as error:
+            if not self._folder.is_dir():
+                raise CameraLost(f"folder {self._folder} is gone") from error
+            return unreadable_shot(str(error), captured_ns, part_id, cursor)
+        return Shot(pixels, captured_ns, part_id, cursor)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _parse_cursor(cursor: str) -> tuple[int, str]:
+    """Give (pass, name after which to go on)."""
+    if not cursor:
+        return 0, ""
+    number, slash, name = cursor.partition("/")
+    if not slash or not number.isdecimal():
+        raise SettingsError(f"cursor {cursor!r:.80} is not of a folder: give the camera a new name")
+    return int(number), name

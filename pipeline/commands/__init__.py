@@ -1,0 +1,1 @@
+"""Commands around a line: read, prove, label, control, measure, drill."""

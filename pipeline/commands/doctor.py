@@ -1,0 +1,171 @@
+"""`pipeline-doctor`: what this machine lacks to run a line, and how to mend it."""
+
+import json
+import logging
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from engines.commandline.flags import File
+from engines.errors import ManifestError
+from engines.manifest import read_manifest
+from pipeline.commands.machine_checks import Check, State, check_machine
+from pipeline.errors import ConnectionLost, PipelineError
+from pipeline.logs import start_logs
+from pipeline.ring.files import RingFile, find_rings, remove_left_rings
+from pipeline.settings import LineSettings
+from pipeline.streams.embedded import find_server
+from pipeline.streams.server_checks import WARNING_MS, ServerReport, probe
+
+FAILURE_STATUS = 1
+ROUND_TRIP_WARNING_MS = 2.0
+_COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILURE: "bold red"}
+
+
+class DoctorSettings(LineSettings):
+    """Say what this machine lacks to run a line, and how to mend it; exit status 1 on a failure."""
+
+    engine: File | None = Field(default=None, description="engine file to check as well")
+    remove_rings: bool = Field(
+        default=False,
+        description="first remove the frame rings that no camera holds; "
+        "frames that still wait in one are then UNREADABLE",
+    )
+    as_json: bool = Field(default=False, description="print one JSON object")
+
+
+def run(settings: DoctorSettings) -> int:
+    """Check the machine, the Redis and the engine; 1 where something must be mended."""
+    start_logs(settings.log_level, settings.log_format)
+    logging.getLogger("pipeline.streams").setLevel(logging.ERROR)  # we say it ourselves
+    removed = remove_left_rings() if settings.remove_rings else []
+    checks = [*check_machine(settings.state_dir), *check_rings(removed, find_rings(), time.time())]
+    checks += check_redis(settings)
+    if settings.engine is not None:
+        checks.append(check_engine(settings.engine))
+    failed = any(check.state is State.FAILURE for check in checks)
+    if settings.as_json:
+        fields = {"healthy": not failed, "checks": [asdict(check) for check in checks]}
+        sys.stdout.write(json.dumps(fields) + "\n")
+    else:
+        _print(Console(highlight=False), checks)
+    return FAILURE_STATUS if failed else 0
+
+
+def check_rings(removed: list[RingFile], found: list[RingFile], now_s: float) -> list[Check]:
+    """Name every ring in shared memory, and what to do about those without a camera.
+
+    Args:
+        removed: those just removed.
+        found: those that are there.
+        now_s: since the epoch.
+    """
+    mend = "its camera goes on in it; if it never starts again: pipeline-doctor --remove-rings"
+    return [
+        *(Check("frame ring", State.OK, f"{_ring(ring, now_s)}: removed") for ring in removed),
+        *(
+            Check("frame ring", State.OK, f"{_ring(ring, now_s)}: in use")
+            if ring.alive
+            else Check("frame ring", State.WARNING, f"{_ring(ring, now_s)}, no camera: {mend}")
+            for ring in found
+        ),
+    ]
+
+
+def _ring(ring: RingFile, now_s: float) -> str:
+    hours = (now_s - ring.made_s) / 3600
+    size = f"{ring.size_bytes / (1 << 20):.1f} MB"
+    return f"{ring.name}, {size}, {hours:.1f} h old, {ring.waiting} frames wait in it"
+
+
+def check_redis(settings: LineSettings) -> list[Check]:
+    """Connect as a worker would, and see whether the server is fit for a line."""
+    checks = []
+    if not settings.redis_url:
+        try:
+            checks.append(Check("embedded Redis", State.OK, f"{find_server()}"))
+        except PipelineError as error:
+            return [Check("embedded Redis", State.FAILURE, str(error))]
+    try:
+        access = settings.access()
+        with settings.link() as link:
+            report, server = probe(link.client), link.server
+    except ConnectionLost as error:
+        mend = "start it, or leave --redis-url empty for the embedded server"
+        return [*checks, Check("Redis", State.FAILURE, f"{error} {mend}")]
+    except (PipelineError, OSError) as error:
+        return [*checks, Check("Redis", State.FAILURE, str(error))]
+    where = access.shown if access.url else f"embedded in {settings.state_dir}"
+    return [*checks, Check("Redis", State.OK, f"{server}, {where}"), *_server_checks(report)]
+
+
+def _server_checks(report: ServerReport) -> list[Check]:
+    return [
+        Check("Redis persistence", State.OK, "AOF is on")
+        if report.append_only
+        else Check(
+            "Redis persistence",
+            State.WARNING,
+            "AOF is off: verdicts are lost when the server crashes; set appendonly yes",
+        ),
+        Check("Redis memory", *_memory(report)),
+        Check("Redis clock", *_clock(report.ahead_ms)),
+        Check("Redis round trip", *_round_trip(report.round_trip_ms)),
+    ]
+
+
+def _memory(report: ServerReport) -> tuple[State, str]:
+    used = f"{report.used_memory_mb:.0f} MB in use"
+    if not report.max_memory_mb:
+        return State.WARNING, f"{used}, no limit: set maxmemory below the machine's memory"
+    sentence = f"{used} of {report.max_memory_mb:.0f} MB"
+    if report.used_memory_mb > 0.8 * report.max_memory_mb:
+        return State.WARNING, f"{sentence}: nearly full, raise maxmemory"
+    return State.OK, sentence
+
+
+def _clock(ahead_ms: float) -> tuple[State, str]:
+    sentence = f"{ahead_ms:+.1f} ms against ours"
+    if abs(ahead_ms) > WARNING_MS:
+        return State.WARNING, f"{sentence}: deadlines shift by as much; synchronise both (NTP, PTP)"
+    return State.OK, sentence
+
+
+def _round_trip(median_ms: float) -> tuple[State, str]:
+    sentence = f"p50 {median_ms:.2f} ms"
+    if median_ms > ROUND_TRIP_WARNING_MS:
+        return State.WARNING, f"{sentence}: run Redis nearer to the cameras and workers"
+    return State.OK, sentence
+
+
+def check_engine(path: Path) -> Check:
+    """Read the engine's manifest as a worker does before it loads the file."""
+    try:
+        manifest = read_manifest(path)
+    except ManifestError as error:
+        return Check("engine", State.FAILURE, str(error))
+    name = f"{manifest.model} {manifest.version} ({manifest.format}, {manifest.device})"
+    admission = manifest.admission
+    if admission is None:
+        return Check("engine", State.WARNING, f"{name}: not admitted yet; run engine-admit {path}")
+    if not admission.admitted:
+        why = "; ".join(admission.reasons)
+        return Check("engine", State.FAILURE, f"{name}: refused on {admission.machine}: {why}")
+    return Check("engine", State.OK, f"{name}, admitted on {admission.machine}")
+
+
+def _print(console: Console, checks: list[Check]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for check in checks:
+        colour = _COLOURS[check.state]
+        table.add_row(f"[{colour}]{check.state.value}[/]", check.what, check.found)
+    console.print(table)
+    wrong = [check for check in checks if check.state is not State.OK]
+    console.print(f"{len(wrong)} of {len(checks)} want a look" if wrong else "nothing is missing")

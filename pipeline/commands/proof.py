@@ -1,0 +1,255 @@
+"""The proof that every frame of a line got exactly one verdict: pure, over the line's books.
+
+Two equations hold for a whole line, however many old verdicts are no longer kept:
+
+    offered == published + open            what came in was answered or waits
+    verdicts added == published            every verdict came through the register, none was forged
+
+Frame by frame, what is kept proves a span. A frame admitted after the oldest verdict that is kept
+was answered after it too, so its verdict must be there; of earlier frames nothing can be said once
+verdicts were trimmed. Frames are known by camera and seq, which the line never admits twice.
+
+A part whose picture the camera never delivered was never offered: a gap in its seqs is told and
+counted, but breaks no promise of the line, and no verdict may turn up for it (`unoffered`).
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from pipeline.errors import UnreadableFrame
+from pipeline.frames import Reason
+from pipeline.streams.ledger import Books, CameraBook
+from pipeline.streams.result_reader import Result
+from pipeline.wire import Identity, decode_identity
+
+Frame = tuple[str, int]  # camera, seq
+Run = tuple[int, int]  # first and last seq
+_NS_PER_MS = 1_000_000
+_NEVER = 1 << 63  # above every seq
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which frames are asked for."""
+
+    camera: str | None = None  # None: all
+    from_seq: int = 0
+    to_seq: int | None = None  # None: to the last
+
+    def holds(self, camera: str, seq: int) -> bool:
+        """Say whether the frame is asked for."""
+        return (
+            self.camera in {None, camera}
+            and self.from_seq <= seq
+            and (self.to_seq is None or seq <= self.to_seq)
+        )
+
+    def cut(self, run: Run) -> Run:
+        """Give what of a run of seqs is asked for; first > last where nothing is."""
+        last = run[1] if self.to_seq is None else min(run[1], self.to_seq)
+        return max(run[0], self.from_seq), last
+
+
+@dataclass(slots=True)
+class Seen:
+    """The verdicts kept, gathered one by one."""
+
+    span: Span = field(default_factory=Span)
+    verdicts: dict[str, dict[int, int]] = field(default_factory=dict)  # camera -> seq -> how many
+    admitted_ms: dict[str, dict[int, int]] = field(default_factory=dict)  # camera -> seq -> when
+    answers: Counter[str] = field(default_factory=Counter)  # of the span
+    nameless_ms: list[int] = field(default_factory=list)  # admission of those without a frame
+    unmarked: list[Frame] = field(default_factory=list)  # after their deadline, but not LATE
+
+    def add(self, result: Result) -> None:
+        """Take one verdict of the stream."""
+        identity = read_identity(result.head)
+        if identity is None:
+            self.nameless_ms.append(entry_ms(result.entry_id))
+            return
+        camera, seq = identity.camera, identity.seq
+        seqs = self.verdicts.setdefault(camera, {})
+        seqs[seq] = seqs.get(seq, 0) + 1
+        self.admitted_ms.setdefault(camera, {})[seq] = entry_ms(result.entry_id)
+        if not self.span.holds(camera, seq):
+            return
+        self.answers[result.answer] += 1
+        late = entry_ms(result.result_id) > identity.deadline_ns // _NS_PER_MS
+        if late and result.answer != Reason.LATE:
+            self.unmarked.append((camera, seq))
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The frames not yet answered."""
+
+    frames: Mapping[Frame, int]  # -> admission, ms
+    nameless_ms: list[int]  # admission of those whose head names no frame
+
+
+@dataclass(frozen=True, slots=True)
+class CameraReport:
+    """What is known of one camera's frames in the span."""
+
+    camera: str
+    offered: int  # frames of the span, those included that can no longer be checked
+    proven: Run | None  # first and last seq that were checked frame by frame
+    checked: int  # frames offered between them
+    answered: int  # of these
+    open: int  # of these
+    gaps: tuple[Run, ...]  # seqs of the span never offered, as far back as the books know them
+    lost: int  # triggers whose picture the camera never delivered, since the line began
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the books prove."""
+
+    cameras: tuple[CameraReport, ...]
+    answers: Mapping[str, int]  # verdicts kept in the span, by answer
+    missing: tuple[Frame, ...]  # neither answered nor open
+    repeated: tuple[Frame, ...]  # more than one verdict
+    unoffered: tuple[Frame, ...]  # a verdict, but never offered
+    unmarked: tuple[Frame, ...]  # answered after the deadline, but not LATE
+    nameless: int  # verdicts and open frames whose head names no frame
+    offered: int  # by all cameras since the line began
+    published: int  # verdicts, since the line began
+    open: int  # frames
+    added: int  # verdicts ever put into the stream
+    kept: int  # verdicts still in the stream
+    deleted: bool  # verdicts were deleted by hand
+
+    def broken(self) -> list[str]:
+        """Name every promise that was broken, one sentence each."""
+        promises = {
+            f"{len(self.missing)} frames have no verdict": len(self.missing) > self.nameless,
+            f"{len(self.repeated)} frames have more than one verdict": self.repeated,
+            f"{len(self.unoffered)} verdicts are for frames never offered": self.unoffered,
+            f"{len(self.unmarked)} verdicts after their deadline do not say LATE": self.unmarked,
+            f"{self.offered} frames offered, but {self.published} answered and {self.open} open": (
+                self.offered != self.published + self.open
+            ),
+            f"{self.added} verdicts in the stream, but {self.published} published through the "
+            "register": self.added != self.published,
+            "verdicts were deleted from the stream": self.deleted,
+        }
+        return [sentence for sentence, is_broken in promises.items() if is_broken]
+
+
+def read_identity(head: bytes) -> Identity | None:
+    """Say which frame a head speaks of; None where it is lost or damaged."""
+    try:
+        return decode_identity(head)
+    except UnreadableFrame:
+        return None
+
+
+def entry_ms(entry_id: str) -> int:
+    """Give the time in a stream id, ms since the epoch on Redis's clock; 0 where there is none."""
+    text = entry_id.partition("-")[0]
+    return int(text) if text.isdecimal() else 0
+
+
+def prove(before: Books, seen: Seen, waiting: Waiting, after: Books) -> Report:
+    """Compare what was offered with what was answered.
+
+    Args:
+        before: the books before the first verdict was read: their frames must be accounted for.
+        seen: all verdicts kept, the last of them read after `waiting`.
+        waiting: the frames open in between.
+        after: the books afterwards: no verdict may be for a frame that they do not know.
+    """
+    since_ms = _kept_since(after)
+    checked = [
+        _check(book, since_ms, seen, waiting)
+        for book in before.cameras
+        if seen.span.camera in {None, book.camera}
+    ]
+    nameless = [ms for ms in (*seen.nameless_ms, *waiting.nameless_ms) if ms > since_ms]
+    return Report(
+        cameras=tuple(report for report, _ in checked),
+        answers=dict(seen.answers),
+        missing=tuple(frame for _, missing in checked for frame in missing),
+        repeated=tuple(sorted(_repeated(seen))),
+        unoffered=tuple(sorted(_unoffered(seen, after.cameras))),
+        unmarked=tuple(seen.unmarked),
+        nameless=len(nameless),
+        offered=sum(book.offered for book in after.cameras),
+        published=sum(after.counts.values()),
+        open=after.open_entries,
+        added=after.kept.added,
+        kept=after.kept.length,
+        deleted=after.kept.deleted,
+    )
+
+
+def _kept_since(books: Books) -> int:
+    """The admission time, ms, after which every frame's verdict must still be kept."""
+    kept = books.kept
+    complete = kept.length == kept.added >= sum(books.counts.values())
+    return -1 if complete else kept.first_ms
+
+
+def _check(
+    book: CameraBook, since_ms: int, seen: Seen, waiting: Waiting
+) -> tuple[CameraReport, list[Frame]]:
+    """Account for one camera's frames, one by one as far as verdicts are kept."""
+    camera, span = book.camera, seen.span
+    answered = seen.verdicts.get(camera, {})
+    first = 0 if since_ms < 0 else _first_proven(camera, since_ms, seen, waiting)
+    runs = [cut for run in book.runs if (cut := span.cut(run))[0] <= cut[1]]
+    seqs = [seq for low, high in runs for seq in range(max(low, first), high + 1)]
+    unanswered = [seq for seq in seqs if seq not in answered]
+    missing = [(camera, seq) for seq in unanswered if (camera, seq) not in waiting.frames]
+    report = CameraReport(
+        camera=camera,
+        offered=sum(high - low + 1 for low, high in runs),
+        proven=(seqs[0], seqs[-1]) if seqs else None,
+        checked=len(seqs),
+        answered=len(seqs) - len(unanswered),
+        open=len(unanswered) - len(missing),
+        gaps=tuple(_gaps(book, span)),
+        lost=book.lost,
+    )
+    return report, missing
+
+
+def _first_proven(camera: str, since_ms: int, seen: Seen, waiting: Waiting) -> int:
+    """The first seq known to be admitted after `since_ms`; above all seqs where none is known."""
+    found = (seq for seq, ms in seen.admitted_ms.get(camera, {}).items() if ms > since_ms)
+    still = (seq for (name, seq), ms in waiting.frames.items() if name == camera and ms > since_ms)
+    return min(*found, *still, _NEVER, _NEVER)
+
+
+def _gaps(book: CameraBook, span: Span) -> Iterator[Run]:
+    for (_, last), (following, _) in pairwise(book.runs):
+        low, high = span.cut((last + 1, following - 1))
+        if low <= high:
+            yield low, high
+
+
+def _repeated(seen: Seen) -> Iterator[Frame]:
+    for camera, seqs in seen.verdicts.items():
+        for seq, verdicts in seqs.items():
+            if verdicts > 1 and seen.span.holds(camera, seq):
+                yield camera, seq
+
+
+def _unoffered(seen: Seen, books: tuple[CameraBook, ...]) -> Iterator[Frame]:
+    offered = {book.camera: book for book in books}
+    for camera, seqs in seen.verdicts.items():
+        book = offered.get(camera)
+        for seq in seqs:
+            if seen.span.holds(camera, seq) and (book is None or not _was_offered(book, seq)):
+                yield camera, seq
+
+
+def _was_offered(book: CameraBook, seq: int) -> bool:
+    at = bisect_right(book.runs, seq, key=lambda run: run[0]) - 1
+    if at >= 0:
+        return seq <= book.runs[at][1]
+    # before the first run that the books still know
+    return book.offered > sum(last - first + 1 for first, last in book.runs)

@@ -1,0 +1,184 @@
+"""`pipeline-reconcile`: the proof, from a line's books, that every part got one verdict."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from engines.commandline.flags import Name
+from pipeline.commands.proof import (
+    CameraReport,
+    Report,
+    Run,
+    Seen,
+    Span,
+    Waiting,
+    entry_ms,
+    prove,
+    read_identity,
+)
+from pipeline.errors import SettingsError
+from pipeline.logs import start_logs
+from pipeline.settings import LineSettings
+from pipeline.streams.ledger import Books, Ledger
+from pipeline.streams.result_reader import Result
+
+PAGE = 2000
+LISTED = 20
+BROKEN_STATUS = 1
+
+
+class ReconcileSettings(LineSettings):
+    """Prove that every part of a line got exactly one verdict; exit status 1 where it did not."""
+
+    camera: Name | None = Field(default=None, description="this camera's frames only")
+    from_seq: int = Field(default=0, ge=0, description="first trigger number to check")
+    to_seq: int | None = Field(default=None, ge=0, description="last trigger number to check")
+    as_json: bool = Field(default=False, description="print one JSON object")
+
+
+class Bookkeeping(Protocol):
+    """What a ledger can tell; `streams.ledger.Ledger` is one."""
+
+    def books(self) -> Books:
+        """All books at one moment."""
+        ...
+
+    def results(self, after: str, count: int) -> list[Result]:
+        """The next verdicts after a result id."""
+        ...
+
+    def open_heads(self) -> dict[str, bytes]:
+        """The heads of all frames not yet answered, by entry id."""
+        ...
+
+
+def reconcile(ledger: Bookkeeping, span: Span | None = None) -> Report:
+    """Say which frames of a span got no verdict, or more than one; the line may be running.
+
+    The order of reading matters: a frame in the first books that is neither among the verdicts nor
+    open must be answered by a verdict read after the open ones.
+    """
+    before = ledger.books()
+    seen = Seen(span or Span())
+    last = _read_results(ledger, "-", seen)
+    waiting = _read_open(ledger)
+    _read_results(ledger, last, seen)
+    return prove(before, seen, waiting, ledger.books())
+
+
+def _read_results(ledger: Bookkeeping, after: str, seen: Seen) -> str:
+    while page := ledger.results(after, PAGE):
+        for result in page:
+            seen.add(result)
+        after = page[-1].result_id
+    return after
+
+
+def _read_open(ledger: Bookkeeping) -> Waiting:
+    frames: dict[tuple[str, int], int] = {}
+    nameless: list[int] = []
+    for entry_id, head in ledger.open_heads().items():
+        if (identity := read_identity(head)) is None:
+            nameless.append(entry_ms(entry_id))
+        else:
+            frames[identity.camera, identity.seq] = entry_ms(entry_id)
+    return Waiting(frames, nameless)
+
+
+def report_fields(line: str, report: Report) -> dict[str, Any]:
+    """Give the report as one JSON object; long lists are cut, their counts are whole."""
+    fields = asdict(report)
+    for name in ("missing", "repeated", "unoffered", "unmarked"):
+        frames = getattr(report, name)
+        fields[name] = {"count": len(frames), "first": [list(frame) for frame in frames[:LISTED]]}
+    broken = report.broken()
+    return {"line": line, "kept_promises": not broken, "broken": broken, **fields}
+
+
+def print_report(console: Console, line: str, report: Report) -> None:
+    """Print the report for people."""
+    table = Table(title=f"{line}: one verdict for every part", title_justify="left")
+    for heading in ("camera", "offered", "checked, seq", "answered", "open", "lost"):
+        table.add_column(heading, justify="left" if heading == "camera" else "right")
+    for camera in report.cameras:
+        table.add_row(
+            camera.camera,
+            str(camera.offered),
+            f"{camera.checked}, {_run(camera.proven)}" if camera.proven else "none",
+            str(camera.answered),
+            str(camera.open),
+            str(camera.lost),
+        )
+    console.print(table)
+    answers = ", ".join(f"{answer} {count}" for answer, count in sorted(report.answers.items()))
+    console.print(f"verdicts kept: {answers or 'none'}")
+    console.print(
+        f"since the line began: {report.offered} offered = "
+        f"{report.published} answered + {report.open} open"
+    )
+    _print_notes(console, report)
+    _print_broken(console, report)
+
+
+def _run(run: Run) -> str:
+    return f"{run[0]}..{run[1]}"
+
+
+def _print_notes(console: Console, report: Report) -> None:
+    trimmed = report.added - report.kept
+    if trimmed > 0 and not report.deleted:
+        console.print(
+            f"{trimmed} older verdicts are no longer kept: of their frames only the sum is proven"
+        )
+    for camera in report.cameras:
+        _print_gaps(console, camera)
+    if report.nameless:
+        console.print(
+            f"{report.nameless} verdicts name no frame (damaged head): "
+            f"{len(report.missing)} frames can only be theirs"
+        )
+
+
+def _print_gaps(console: Console, camera: CameraReport) -> None:
+    if not camera.lost:
+        return
+    shown = ", ".join(map(_run, camera.gaps[:LISTED]))
+    more = f" and {len(camera.gaps) - LISTED} more" if len(camera.gaps) > LISTED else ""
+    console.print(
+        f"[yellow]{camera.camera} was triggered {camera.lost} times without a picture[/]: "
+        f"no verdict was due for seq {shown or '(outside what is checked)'}{more}"
+    )
+
+
+def _print_broken(console: Console, report: Report) -> None:
+    broken = report.broken()
+    for sentence in broken:
+        console.print(f"[bold red]broken:[/] {sentence}")
+    for name in ("missing", "repeated", "unoffered", "unmarked"):
+        frames = getattr(report, name)
+        if frames:
+            shown = ", ".join(f"{camera}/{seq}" for camera, seq in frames[:LISTED])
+            more = f" and {len(frames) - LISTED} more" if len(frames) > LISTED else ""
+            console.print(f"  {name}: {shown}{more}", markup=False)
+    if not broken:
+        console.print("[bold green]every promise was kept[/]")
+
+
+def run(settings: ReconcileSettings) -> int:
+    """Reconcile a line and print what was found; 1 where a promise was broken."""
+    start_logs(settings.log_level, settings.log_format)
+    span = Span(settings.camera, settings.from_seq, settings.to_seq)
+    with settings.link() as link:
+        report = reconcile(Ledger(link.client, settings.line), span)
+    if not report.offered:
+        raise SettingsError(f"line {settings.line!r} never saw a frame here: nothing was checked")
+    if settings.as_json:
+        sys.stdout.write(json.dumps(report_fields(settings.line, report)) + "\n")
+    else:
+        print_report(Console(highlight=False), settings.line, report)
+    return BROKEN_STATUS if report.broken() else 0

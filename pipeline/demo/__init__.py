@@ -1,0 +1,1 @@
+"""The demonstrations: a line on one machine, and a line that learns."""

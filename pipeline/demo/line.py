@@ -1,0 +1,120 @@
+"""The parts of a folder passed down a line: camera, worker and consumer, processes of their own."""
+
+import contextlib
+import json
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.codecs import Transport
+from pipeline.commands.subprocesses import Crew, Member, MemberFailed, wait_until
+from pipeline.errors import BrokenPromise
+from pipeline.progress import progress
+from pipeline.streams.connect import Access
+from pipeline.streams.connection import Link, linked
+from pipeline.streams.control import Controls
+from pipeline.streams.ledger import Ledger
+
+LINE = "demo"
+_WAIT_S = 60.0
+_TICK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What to inspect, and how."""
+
+    engine: Path
+    pictures: Path
+    parts: int  # in it
+    rate: float  # parts a second
+    codec: Transport
+    out: Path  # gets verdicts.jsonl, overlays, reconcile.json, logs and the line's Redis
+
+    @property
+    def overlays(self) -> Path:
+        """Where the pictures of the bad parts go."""
+        return self.out / "overlays"
+
+
+def inspect(asked: Inspection, console: Console) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Pass every part down the line; its verdicts and what `pipeline-reconcile` says.
+
+    Raises:
+        MemberFailed: a process of the line ended.
+        BrokenPromise: a part waits for its verdict without end.
+    """
+    console.print(f"[bold]4 inspect[/] {asked.parts} parts at {asked.rate:g} a second")
+    out = asked.out
+    for stale in (asked.overlays, out / "redis"):
+        if stale.exists():
+            shutil.rmtree(stale)
+    environment = {"PRN_STATE_DIR": str((out / "redis").resolve()), "PRN_LOG_FORMAT": "json"}
+    with linked(Access(""), out / "redis") as link, Crew(out / "logs", environment) as crew:
+        worker = _started(crew, "worker", "--engine", str(asked.engine))
+        consumer = _consumer(crew, asked)
+        _wait_for_worker(link, worker)
+        camera = _camera(crew, asked)
+        _follow(Ledger(link.client, LINE), asked.parts, [worker, consumer, camera])
+        camera.wait(_WAIT_S)
+        consumer.wait(_WAIT_S)
+        console.print("[bold]5 prove[/] one verdict for every part")
+        reconcile = _started(crew, "reconcile", "--json", to=out / "reconcile.json")
+        with contextlib.suppress(MemberFailed):
+            reconcile.wait(_WAIT_S)
+        worker.check(worker.stop())
+    lines = _verdicts(asked).read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines], json.loads((out / "reconcile.json").read_text())
+
+
+def _started(crew: Crew, name: str, *flags: str, to: Path | None = None) -> Member:
+    return crew.start(name, f"pipeline-{name}", "--line", LINE, *flags, to=to)
+
+
+def _consumer(crew: Crew, asked: Inspection) -> Member:
+    flags = ["--from-start", "--count", str(asked.parts)]
+    flags += ["--overlay-dir", str(asked.overlays), "--pictures", str(asked.pictures)]
+    return _started(crew, "consume", *flags, to=_verdicts(asked))
+
+
+def _camera(crew: Crew, asked: Inspection) -> Member:
+    flags = ["--source", f"folder:{asked.pictures}", "--rate", str(asked.rate)]
+    flags += ["--codec", asked.codec.value, "--part-pattern", r"(.+)\.\w+$"]
+    return _started(crew, "camera", *flags)
+
+
+def _verdicts(asked: Inspection) -> Path:
+    return asked.out / "verdicts.jsonl"
+
+
+def _wait_for_worker(link: Link, worker: Member) -> None:
+    controls = Controls(link.client, LINE)
+
+    def beats() -> bool:
+        if not worker.alive():
+            worker.check(worker.process.returncode)
+        return bool(controls.workers())
+
+    wait_until(beats, _WAIT_S, "the worker's first heartbeat")
+
+
+def _follow(ledger: Ledger, parts: int, members: list[Member]) -> None:
+    """Show verdicts as they come, until there is one for every part."""
+    with progress("verdicts", parts, shown=sys.stderr.isatty()) as advance:
+        shown, moved_s = 0, time.monotonic()
+        while shown < parts:
+            answered = sum(ledger.books().counts.values())
+            if answered > shown:
+                advance(answered - shown)
+                shown, moved_s = answered, time.monotonic()
+            for member in members:
+                if not member.alive():
+                    member.check(member.process.returncode)
+            if time.monotonic() - moved_s > _WAIT_S:
+                raise BrokenPromise(f"no verdict for {_WAIT_S:.0f} s, {parts - shown} to come")
+            time.sleep(_TICK_S)

@@ -1,0 +1,1 @@
+"""Drift: how good parts come to differ from those that were good before."""

@@ -1,0 +1,144 @@
+"""What a program imports to say what a frame truly showed, and to read what was said.
+
+    with LabelBook(line="line-1") as book:
+        book.send(Label(verdict.entry_id, LabelKind.DEFECT, "scratch", predicted=True, by="anna"))
+
+A frame may get many labels: all are kept, the last one counts. The same label (`at_ns` included)
+sent again is taken once.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.errors import LabelError
+from pipeline.frames import Label, LabelKind
+from pipeline.label_rules import box, check_label, label_mask
+from pipeline.settings import given_access, given_state
+from pipeline.streams.connection import linked
+from pipeline.streams.labels import LabelStream
+from pipeline.wire import decode_label, encode_label
+
+FROM_THE_FIRST = "0-0"
+PAGE = 256
+_log = logging.getLogger(__name__)
+
+
+__all__ = ["FROM_THE_FIRST", "Label", "LabelBook", "LabelKind", "box", "check_label", "label_mask"]
+
+
+def send_label(stream: LabelStream, label: Label) -> str:
+    """Check a label and send it; returns its id in the stream.
+
+    Raises:
+        LabelError: it cannot be right.
+        ConnectionLost, RedisFull: call again with the same label; it is taken once.
+    """
+    check_label(label)
+    return stream.send(encode_label(label))
+
+
+def readable(page: list[tuple[str, bytes]], warned: set[str]) -> Iterator[tuple[str, Label]]:
+    """Give the labels of a page; one that is none is logged, once where `warned` remembers it."""
+    for label_id, packed in page:
+        try:
+            label = decode_label(packed)
+            check_label(label)
+        except LabelError as error:
+            if label_id not in warned:
+                _log.warning("label.unreadable", extra={"label": label_id, "why": str(error)})
+                warned.add(label_id)
+        else:
+            yield label_id, label
+
+
+def all_labels(stream: LabelStream) -> Iterator[tuple[str, Label]]:
+    """Give every label that is kept, oldest first, a page in memory at a time."""
+    after = FROM_THE_FIRST
+    while page := stream.since(after, PAGE):
+        yield from readable(page, set())
+        after = page[-1][0]
+
+
+class LabelBook:
+    """The labels of one line; a context that opens it."""
+
+    def __init__(
+        self,
+        line: str,
+        *,
+        redis_url: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        state_dir: Path | None = None,
+    ) -> None:
+        """Say which line.
+
+        Args:
+            line: the line's name.
+            redis_url: as `--redis-url`; None takes PRN_REDIS_URL, empty: the embedded server.
+            username: ACL user.
+            password: None takes the environment variable PRN_REDIS_PASSWORD.
+            state_dir: of the embedded server; None takes PRN_STATE_DIR, else its default.
+        """
+        self._line = line
+        self._state = given_state(state_dir)
+        self._access = given_access(redis_url, username, password)
+        self._opened = ExitStack()
+        self._stream: LabelStream | None = None
+        self._warned: set[str] = set()  # ids of what is no label: the end is read again and again
+
+    def __enter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            ConnectionLost: nothing answers there.
+            RedisUnfit: the server would lose frames, or refuses this user.
+            SettingsError: no such URL, or a name that is none.
+        """
+        with ExitStack() as opening:
+            link = opening.enter_context(linked(self._access, self._state))
+            self._stream = LabelStream(link.client, self._line)
+            self._opened = opening.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stream = None
+        self._opened.close()
+
+    def send(self, label: Label) -> str:
+        """Send a label; returns its id. Waits for Redis's answer.
+
+        Raises:
+            LabelError: it cannot be right.
+            ConnectionLost, RedisFull: call again with the same label; it is taken once.
+        """
+        return send_label(self._open(), label)
+
+    def since(self, after: str = FROM_THE_FIRST, count: int = PAGE) -> list[tuple[str, Label]]:
+        """Give up to `count` labels after an id, oldest first; none: there are no more.
+
+        What is no label is logged and passed over.
+
+        Raises:
+            ConnectionLost: call again.
+        """
+        stream = self._open()
+        while page := stream.since(after, count):
+            if found := list(readable(page, self._warned)):
+                return found
+            after = page[-1][0]
+        return []
+
+    def _open(self) -> LabelStream:
+        if self._stream is None:
+            raise RuntimeError("a LabelBook talks to Redis within `with` only")
+        return self._stream

@@ -1,0 +1,1 @@
+"""The product of the demo: parts and defects drawn by formula."""

@@ -1,0 +1,207 @@
+"""The worker's side of a line: reading frames, answering them, taking over from the dead."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from pipeline.frames import Decision, Reason
+from pipeline.streams.connect import Client, translated
+from pipeline.streams.frame_producer import Limits
+from pipeline.streams.group import make_group, read_group
+from pipeline.streams.keys import GROUP, NEVER_DELIVERED, Keys
+from pipeline.streams.scripts import Script
+from pipeline.streams.thread_connection import Lane
+
+EXPIRE_AT_ONCE = 256
+DEAD_LETTERS_KEPT = 100  # with DEAD_PAYLOAD_BYTES a tenth of the embedded server
+DEAD_PAYLOAD_BYTES = 1 << 20
+CLAIM_IDLE_MS = 200  # two workers that see the same dead one do not both take its frames
+TRIM_SAMPLES = 32
+LEAST_KEPT = 100  # verdicts, whatever their size
+STUCK_IDLE_MS = 30_000  # a worker that beats but never answers loses its frames after this
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A frame as it lies in the stream: nothing of it is trusted yet."""
+
+    entry_id: str
+    head: bytes
+    payload: bytes | None  # None for a frame in a ring
+    charged: int
+    deliveries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker says of one entry."""
+
+    entry: Entry
+    decision: Decision | Reason  # OK, NG or the reason of UNKNOWN
+    judgement: bytes = b""  # packed by wire.encode_judgement
+
+
+class Work:
+    """Reads and answers the frames of one line in the name of one worker."""
+
+    def __init__(self, client: Client, line: str, worker: str, limits: Limits) -> None:
+        self._client = client
+        self._keys = Keys(line)
+        self._worker = worker
+        self._kept = limits.results_kept
+        self._results_bytes = limits.results_bytes
+        self._hot = Lane(client)
+        self._answer = Script(self._hot, "answer")
+        self._expire = Script(client.execute_command, "expire")
+        self._forget = Script(client.execute_command, "forget")
+
+    def join(self) -> None:
+        """Make the stream and its group, where missing."""
+        make_group(self._client, self._keys.frames, GROUP, "0")
+
+    def read(self, count: int, block_ms: int) -> list[Entry]:
+        """Take up to `count` waiting frames; wait `block_ms` for the first (0 returns at once)."""
+        return self._read(NEVER_DELIVERED, count, block_ms)
+
+    def mine(self) -> list[Entry]:
+        """Give every frame that is in this worker's name, in hand or lost with a connection."""
+        return self._read("0", None, 0)
+
+    def _read(self, after: str, count: int | None, block_ms: int) -> list[Entry]:
+        with translated():
+            try:
+                found = read_group(
+                    self._hot, (GROUP, self._worker), self._keys.frames, after, count, block_ms
+                )
+            except redis.ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    raise
+                self.join()  # someone emptied the server
+                return []
+        # an entry in this worker's name that was answered meanwhile comes without fields
+        return [_entry(raw) for raw in found if raw[1]]
+
+    def answer(self, answers: list[Answer]) -> list[str]:
+        """Publish verdicts: each frame's first answer counts, a later one is dropped.
+
+        Returns: what was published for each, `LATE` where the deadline had passed, `` where the
+            frame had been answered before.
+        """
+        arguments: list[Any] = [GROUP, self._kept]
+        for said in answers:
+            entry = said.entry
+            arguments += [entry.entry_id, entry.charged, said.decision.value]
+            arguments += [entry.head, said.judgement]
+        return [word.decode() for word in self._answer(self._written, arguments)]
+
+    def expire(self) -> int:
+        """Answer LATE for every frame of the line past its deadline; returns how many."""
+        return len(self._expire(self._written, [GROUP, self._kept, EXPIRE_AT_ONCE]))
+
+    def trim(self) -> int:
+        """Drop a tenth of the verdicts, the oldest, if all take too many bytes; returns how many.
+
+        Without it a line whose every verdict has a large mask fills the server, and then stands.
+        """
+        results = self._keys.results
+        with translated():
+            taken = self._client.memory_usage(results, samples=TRIM_SAMPLES) or 0
+            kept = self._client.xlen(results)
+            if taken <= self._results_bytes or kept <= LEAST_KEPT:
+                return 0
+            return int(self._client.xtrim(results, maxlen=kept - kept // 10, approximate=False))
+
+    @property
+    def _written(self) -> list[str]:
+        keys = self._keys
+        return [keys.frames, keys.open, keys.bytes, keys.results, keys.counts]
+
+    def bury(self, entry: Entry, why: str) -> None:
+        """Keep a copy of a frame that cannot be judged, for a person to look at."""
+        fields: dict[Any, Any] = {"why": why, "e": entry.entry_id, "m": entry.head[:65536]}
+        if entry.payload is not None:
+            fields["d"] = entry.payload[:DEAD_PAYLOAD_BYTES]
+        with translated():
+            self._client.xadd(self._keys.dead, fields, maxlen=DEAD_LETTERS_KEPT, approximate=True)
+
+    def beat(self, report: bytes, lasts_ms: int) -> None:
+        """Say that this worker lives, for the next `lasts_ms`."""
+        with translated():
+            self._client.set(self._keys.worker(self._worker), report, px=lasts_ms)
+
+    def leave(self) -> None:
+        """Leave the group; frames still in hand are taken over by the others."""
+        with translated():
+            self._client.delete(self._keys.worker(self._worker))
+            self._forget([self._keys.frames], [GROUP, self._worker])
+
+    def take_over(self, count: int) -> list[Entry]:
+        """Claim up to `count` frames of workers without heartbeat, or stuck with them.
+
+        A frame's `deliveries` says how often it was handed out, this time included.
+        """
+        claimed: list[Entry] = []
+        for name, pending in self._others():
+            if len(claimed) >= count:
+                break
+            alive = self._alive(name)
+            idle_ms = STUCK_IDLE_MS if alive else CLAIM_IDLE_MS
+            if pending:
+                claimed += self._claim(name, idle_ms, count - len(claimed))
+            elif not alive:
+                self._forget([self._keys.frames], [GROUP, name])
+        return claimed
+
+    def _others(self) -> list[tuple[str, int]]:
+        with translated():
+            consumers = self._client.xinfo_consumers(self._keys.frames, GROUP)
+        found = [(_text(consumer["name"]), int(consumer["pending"])) for consumer in consumers]
+        return [(name, pending) for name, pending in found if name != self._worker]
+
+    def _alive(self, worker: str) -> bool:
+        with translated():
+            return bool(self._client.exists(self._keys.worker(worker)))
+
+    def _claim(self, worker: str, idle_ms: int, count: int) -> list[Entry]:
+        keys = self._keys
+        with translated():
+            pending = self._client.xpending_range(
+                keys.frames, GROUP, "-", "+", count, consumername=worker, idle=idle_ms
+            )
+            if not pending:
+                return []
+            deliveries = {_text(row["message_id"]): row["times_delivered"] for row in pending}
+            raws = self._client.xclaim(keys.frames, GROUP, self._worker, idle_ms, list(deliveries))
+        return [
+            _entry(raw, int(deliveries[_text(raw[0])]) + 1) for raw in raws if raw[1] is not None
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """Verdicts published since the line began, by answer."""
+        with translated():
+            counts = self._client.hgetall(self._keys.counts)
+        return {_text(answer): int(count) for answer, count in counts.items()}
+
+    def waiting(self) -> tuple[int, int]:
+        """Frames not yet answered, and the bytes they are charged."""
+        with translated():
+            frames = self._client.zcard(self._keys.open)
+            charged = self._client.get(self._keys.bytes)
+        return int(frames), int(charged or 0)
+
+
+def _text(raw: bytes | str) -> str:
+    return raw.decode() if isinstance(raw, bytes) else raw
+
+
+def _entry(raw: tuple[bytes, dict[bytes, bytes]], deliveries: int = 1) -> Entry:
+    entry_id, fields = raw
+    charged = fields.get(b"n", b"0")
+    return Entry(
+        entry_id=entry_id.decode(),
+        head=fields.get(b"m", b""),
+        payload=fields.get(b"d"),
+        charged=int(charged) if charged.isdigit() and len(charged) < 16 else 0,  # noqa: PLR2004
+        deliveries=deliveries,
+    )

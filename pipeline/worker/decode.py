@@ -1,0 +1,83 @@
+"""Entries of the frame stream -> frames with pixels. Nothing that comes in is trusted."""
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.codecs import Codec, decode_pixels
+from pipeline.errors import RingStale, UnreadableFrame
+from pipeline.streams.frame_consumer import Entry
+from pipeline.wire import Head, RingPlace, decode_head
+
+
+class Ring(Protocol):
+    """What this module needs of a shared-memory ring."""
+
+    def read(self, place: RingPlace, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """Copy the pixels out."""
+        ...
+
+    def release(self, place: RingPlace) -> None:
+        """Let the camera use the slot again."""
+        ...
+
+    def close(self) -> None:
+        """Detach."""
+        ...
+
+
+class Rings:
+    """The rings of all cameras that this process has met."""
+
+    def __init__(self, attach: Callable[[str], Ring]) -> None:
+        self._attach = attach
+        self._open: dict[str, Ring] = {}
+        self._attaching = threading.Lock()
+
+    def read(self, place: RingPlace, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """Copy a frame out of its ring.
+
+        Raises:
+            RingStale: the slot was written again, or the ring is gone.
+        """
+        with self._attaching:
+            if place.name not in self._open:
+                self._open[place.name] = self._attach(place.name)
+        return self._open[place.name].read(place, shape)
+
+    def release(self, place: RingPlace) -> None:
+        """Give the slot back once its frame is answered."""
+        if ring := self._open.get(place.name):
+            ring.release(place)
+
+    def close(self) -> None:
+        """Detach from all."""
+        for ring in self._open.values():
+            ring.close()
+        self._open.clear()
+
+
+def unpack(
+    entry: Entry, input_size: tuple[int, int], rings: Rings
+) -> tuple[Head, NDArray[np.uint8]]:
+    """Read head and pixels of an entry, uint8 [H, W, 3] RGB of the engine's size.
+
+    Raises:
+        UnreadableFrame: foreign, truncated, of another size, or its ring slot is gone.
+    """
+    head = decode_head(entry.head)
+    if head.shape != input_size:
+        raise UnreadableFrame(
+            f"frame of {head.shape[0]}x{head.shape[1]}, the engine takes "
+            f"{input_size[0]}x{input_size[1]} (height x width): set the camera's --size"
+        )
+    if head.codec is Codec.RING:
+        if head.ring is None:
+            raise RingStale("a ring frame without its place in the ring")
+        return head, rings.read(head.ring, head.shape)
+    if entry.payload is None:
+        raise UnreadableFrame(f"a {head.codec} frame without payload")
+    return head, decode_pixels(entry.payload, head.codec, head.shape)

@@ -1,0 +1,99 @@
+"""Pictures between data folders in MVTec layout and the store; what cannot be read is named."""
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import PictureError
+from engines.pictures import read_mask, read_picture
+from trainer.dataset import GOOD, Dataset, Sample, resize_mask
+from trainer.errors import SampleError, StoreError
+from trainer.progress import Steps
+from trainer.samples.files import cannot_write
+from trainer.samples.records import Added, ImportReport, Source
+
+Mask = NDArray[np.bool_]
+Add = Callable[[NDArray[np.uint8], str, Mask | None, Source], Added]
+
+
+def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
+    """Add every picture of a dataset, those of its test part too.
+
+    Args:
+        dataset: as `trainer.layouts` finds it.
+        add: takes pixels, kind, mask and source.
+        steps: shows how far it is.
+
+    Raises:
+        StoreError: the disk is full; what was added stays, a repeat goes on.
+    """
+    samples = (*dataset.normals, *dataset.defects, *dataset.test)
+    states = {"new": 0, "known": 0, "changed": 0}
+    unreadable = list(dataset.unreadable)
+    without_mask = 0
+    with steps.step("taking pictures", len(samples)) as advance:
+        for sample in samples:
+            try:
+                pixels = read_picture(sample.path)
+                mask = _mask(sample, pixels, unreadable)
+                source = Source(f"{dataset.name}/{sample.name}")
+                states[add(pixels, sample.kind, mask, source).state] += 1
+                without_mask += sample.kind != GOOD and mask is None
+            except (PictureError, SampleError) as error:
+                unreadable.append(_named(sample, error))
+            advance(1)
+    return ImportReport(
+        states["new"], states["known"], states["changed"], without_mask, tuple(unreadable)
+    )
+
+
+def _mask(sample: Sample, pixels: NDArray[np.uint8], unreadable: list[str]) -> Mask | None:
+    """Read a defect's mask at its picture's size; one of no use is named, its picture is taken."""
+    if sample.mask is None or sample.kind == GOOD:
+        return None
+    try:
+        mask = resize_mask(read_mask(sample.mask), (pixels.shape[0], pixels.shape[1]))
+    except PictureError as error:
+        unreadable.append(str(error))
+        return None
+    return mask if mask.any() else None
+
+
+def _named(sample: Sample, error: Exception) -> str:
+    said = str(error)
+    return said if str(sample.path) in said else f"{sample.path}: {said}"
+
+
+def export_samples(
+    learned: Iterable[Sample], tested: Iterable[Sample], folder: Path, steps: Steps
+) -> int:
+    """Copy pictures into a folder that is empty or new; returns how many.
+
+    Normal ones to learn from go to train/good, defects to learn from to train/KIND, all golden ones
+    to test/KIND, masks to ground_truth/KIND/NAME_mask.
+
+    Raises:
+        StoreError: the folder holds something, or cannot be written.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise StoreError(f"{folder} holds something already: give a new folder to export to")
+    copies = [(each, "train") for each in learned] + [(each, "test") for each in tested]
+    with steps.step("copying", len(copies)) as advance:
+        for sample, part in copies:
+            _copy(sample.path, folder / part / sample.kind / sample.path.name)
+            if sample.mask and sample.kind != GOOD:
+                name = f"{sample.path.stem}_mask{sample.mask.suffix}"
+                _copy(sample.mask, folder / "ground_truth" / sample.kind / name)
+            advance(1)
+    return len(copies)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise cannot_write(target, error) from error

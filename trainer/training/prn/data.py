@@ -1,0 +1,182 @@
+"""What a supervised training learns from: pictures, seen defects, and what is held out of both."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.anomalies.synthesis import Batch, Switches, Synthesis
+from trainer.anomalies.textures import Textures, open_textures
+from trainer.choices import PROTOTYPE_SHARE, PlanName
+from trainer.dataset import Dataset, Pictures, Sample, load_pictures
+from trainer.errors import DatasetError
+from trainer.networks.prn import Switches as Parts
+from trainer.progress import Steps
+from trainer.seen import SeenPictures, draw_seen, load_seen
+from trainer.training.protoad import LEAST_NORMALS, drawn
+from trainer.training.schedule import Budget
+from trainer.training.training_step import Method
+from trainer.training.validation import (
+    HeldOut,
+    divide_normals,
+    divide_normals_by_content,
+    divide_seen,
+    divide_seen_by_content,
+    hold_out,
+)
+
+_HELD_ANOMALIES = 32  # made on held-out normal pictures; half remain where pictures are moved
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisedRecipe:
+    """What decides the result, besides the pictures and the weights of the backbone."""
+
+    plan: PlanName
+    backbone: str
+    size: tuple[int, int]  # (height, width), multiples of 32
+    seed: int
+    seen: int | None  # defects to learn from; None: all that can be
+    leave_out: tuple[str, ...]  # kinds of defects never to learn from
+    parts: Parts
+    anomalies: Switches
+    textures: Path | None
+    batch_size: int
+    method: Method
+    budget: Budget
+    false_reject_rate: float
+    max_normals: int
+    prototype_share: float = PROTOTYPE_SHARE  # prototypes by normal pictures, above 0, at most 1
+    start: str | None = None  # SHA-256 of the head's weights that it begins from; None: fresh ones
+    held_by: Literal["content"] | None = None  # what holds a picture out; None: a draw by seed
+
+    def configuration(self) -> dict[str, str | int | float | bool | None]:
+        """All of it as plain values, by which a checkpoint is recognised."""
+        flat: dict[str, str | int | float | bool | None] = {}
+        for name, value in asdict(self).items():
+            if isinstance(value, dict):
+                flat |= {f"{name}.{inner}": each for inner, each in value.items()}
+            else:
+                plain = value is None or isinstance(value, str | int | float | bool)
+                flat[name] = value if plain else str(value)
+        return flat
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Pictures to learn from, and pictures held out."""
+
+    pictures: Pictures  # the normal ones, learned and held out
+    learned: NDArray[np.uint8]  # normal [N, H, W, 3]
+    held: NDArray[np.uint8]  # normal [n, H, W, 3]
+    seen: SeenPictures  # to learn from
+    seen_held: SeenPictures
+    samples: tuple[Sample, ...]  # of the seen defects, both
+    seen_shas: tuple[str, ...]  # of each of them
+
+    def contents(self) -> dict[str, str]:
+        """Hash all of it, by which a checkpoint is recognised."""
+        masks = [each.masks.tobytes() for each in (self.seen, self.seen_held)]
+        return {
+            "normal pictures": _hash("\n".join(self.pictures.shas).encode()),
+            "seen defects": _hash("\n".join(self.seen_shas).encode()),
+            "masks of seen defects": _hash(*masks),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """All that a training needs to know before it begins."""
+
+    material: Material
+    rest: Dataset  # without the seen defects
+    textures: Textures
+    held: HeldOut
+    drawn_held: Batch  # the anomalies in `held` that were made on held-out normal pictures
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """One sentence for each picture that was left out."""
+        return (*self.rest.unreadable, *self.material.pictures.unreadable)
+
+
+def gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> Gathered:
+    """Read the pictures to learn from and those to hold out, and make anomalies on the latter.
+
+    Raises:
+        DatasetError: too few readable pictures, or defects that cannot be learned from.
+    """
+    material, rest = _gather(dataset, recipe, steps)
+    with steps.step("drawing textures", None):
+        textures = open_textures(recipe.textures, recipe.size, recipe.seed)
+        held, drawn_held = _held_out(material, recipe, textures)
+    return Gathered(material, rest, textures, held, drawn_held)
+
+
+def make_synthesis(
+    normals: NDArray[np.uint8],
+    seen: SeenPictures,
+    recipe: SupervisedRecipe,
+    textures: Textures,
+    rarity: NDArray[np.float64] | None = None,
+) -> Synthesis:
+    """Make what draws batches of these pictures; the same recipe draws the same ones."""
+    switches, size, seed = recipe.anomalies, recipe.batch_size, recipe.seed
+    return Synthesis(normals, seen, textures, switches, size, seed, rarity)
+
+
+def _gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> tuple[Material, Dataset]:
+    if len(dataset.normals) < LEAST_NORMALS:
+        raise DatasetError(
+            f"{len(dataset.normals)} pictures of normal parts, at least {LEAST_NORMALS} are "
+            "needed: a hundred or more are better"
+        )
+    samples, rest = draw_seen(dataset, recipe.seen, recipe.seed, recipe.leave_out)
+    normals = drawn(dataset.normals, recipe.max_normals, recipe.seed)
+    with steps.step("reading pictures", len(normals)) as advance:
+        pictures = load_pictures(normals, recipe.size, lambda: advance(1))
+        seen = load_seen(samples, recipe.size)
+    if recipe.held_by == "content":
+        of_normals = divide_normals_by_content(pictures.shas)
+        of_seen = divide_seen_by_content(seen.shas)
+    else:
+        of_normals = divide_normals(len(pictures.samples), recipe.seed)
+        of_seen = divide_seen(len(samples), recipe.seed)
+    material = Material(
+        pictures,
+        pictures.pixels[of_normals.learned],
+        pictures.pixels[of_normals.held],
+        SeenPictures(seen.pixels[of_seen.learned], seen.masks[of_seen.learned]),
+        SeenPictures(seen.pixels[of_seen.held], seen.masks[of_seen.held]),
+        samples,
+        seen.shas,
+    )
+    return material, rest
+
+
+def _held_out(
+    material: Material, recipe: SupervisedRecipe, textures: Textures
+) -> tuple[HeldOut, Batch]:
+    """Held-out pictures, and the anomalies among them that were made on held-out normal ones."""
+    made = make_synthesis(material.held, material.seen, recipe, textures)
+    half = recipe.batch_size // 2  # normal pictures come first
+    batches = [made.batch(step) for step in range(-(-_HELD_ANOMALIES // half))]
+    anomalies = Batch(
+        np.concatenate([batch.frames[half:] for batch in batches]),
+        np.concatenate([batch.masks[half:] for batch in batches]),
+        np.concatenate([batch.normals[half:] for batch in batches]),
+    )
+    new = anomalies.normals >= 0  # not the seen defects themselves
+    anomalies = Batch(anomalies.frames[new], anomalies.masks[new], anomalies.normals[new])
+    seen = material.seen_held
+    return hold_out(material.held, anomalies, seen.pixels, seen.masks), anomalies
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

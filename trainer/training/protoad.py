@@ -1,0 +1,166 @@
+"""From pictures of normal parts to an engine file that knows its thresholds."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engines.manifest import Manifest, Thresholds
+from trainer.dataset import Dataset, Pictures, Sample, load_pictures, snapshot, split
+from trainer.errors import DatasetError
+from trainer.export.calibrate import calibrate
+from trainer.export.engine_file import export_onnx, run_torch, write_engine
+from trainer.networks.backbones import Backbone
+from trainer.networks.proto_ad import PatchEncoder, ProtoAD
+from trainer.progress import Steps
+from trainer.prototypes.patch_clustering import learn_prototypes, sample_patches
+from trainer.seen import join_seen, seen_record
+
+ENGINE_NAME = "protoad.onnx"
+LEAST_NORMALS = 10
+_BATCH = 8
+_COMPARED = 4  # frames on which the exported graph must agree with torch
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What decides the result, besides the pictures."""
+
+    size: tuple[int, int]  # (height, width), multiples of 16
+    seed: int
+    false_reject_rate: float  # wanted share of normal frames above the image threshold
+    held_out_share: float  # of the normals: they calibrate and are not learned
+    max_normals: int  # of more, so many are drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What learning gave."""
+
+    network: ProtoAD
+    thresholds: Thresholds
+    held_out_scores: NDArray[np.float32]  # [n]
+    learned_from: int  # pictures
+    pictures: Pictures  # learned and held out
+
+
+@dataclass(frozen=True, slots=True)
+class NormalParts:
+    """Pictures of normal parts, and which of them are held out."""
+
+    pictures: Pictures
+    learned: NDArray[np.intp]
+    held: NDArray[np.intp]
+
+
+def learn(dataset: Dataset, backbone: Backbone, recipe: Recipe, steps: Steps) -> Learned:
+    """Learn and calibrate ProtoAD; the same pictures, recipe and machine give the same network.
+
+    Raises:
+        DatasetError: too few readable pictures of normal parts.
+    """
+    parts = read_normals(dataset, recipe, steps)
+    network = learn_protoad(parts, backbone, recipe, steps)
+    return calibrate_protoad(network, parts, recipe, steps)
+
+
+def read_normals(dataset: Dataset, recipe: Recipe, steps: Steps) -> NormalParts:
+    """Read pictures to learn from and to hold out.
+
+    Raises:
+        DatasetError: too few readable pictures of normal parts.
+    """
+    if len(dataset.normals) < LEAST_NORMALS:
+        raise DatasetError(
+            f"{len(dataset.normals)} pictures of normal parts, at least {LEAST_NORMALS} are "
+            "needed: a hundred or more are better"
+        )
+    samples = drawn(dataset.normals, recipe.max_normals, recipe.seed)
+    with steps.step("reading pictures", len(samples)) as advance:
+        pictures = load_pictures(samples, recipe.size, lambda: advance(1))
+    return NormalParts(pictures, *split(pictures, recipe.held_out_share, recipe.seed))
+
+
+def learn_protoad(parts: NormalParts, backbone: Backbone, recipe: Recipe, steps: Steps) -> ProtoAD:
+    """Choose the prototypes of the pictures to learn from."""
+    encoder = PatchEncoder(backbone).eval()
+    pixels = parts.pictures.pixels[parts.learned]
+    with steps.step("looking at normal parts", len(pixels)) as advance:
+        sample = sample_patches(encoder, pixels, recipe.seed, advance)
+    with steps.step("choosing prototypes", None):
+        return ProtoAD(encoder, learn_prototypes(sample)).eval()
+
+
+def calibrate_protoad(
+    network: ProtoAD, parts: NormalParts, recipe: Recipe, steps: Steps
+) -> Learned:
+    """Find thresholds on the pictures that are held out."""
+    with steps.step("calibrating on held-out parts", len(parts.held)) as advance:
+        scores, maps = _judged(network, parts.pictures.pixels[parts.held], advance)
+    thresholds = calibrate(scores, maps, recipe.false_reject_rate)
+    return Learned(network, thresholds, scores, len(parts.learned), parts.pictures)
+
+
+def write_learned(
+    folder: Path, name: str, learned: Learned, recipe: Recipe, backbone: str, steps: Steps
+) -> Manifest:
+    """Export to `folder`/protoad.onnx with its manifest and seen.json.
+
+    Raises:
+        ExportError: the exported graph does not compute what was learned.
+    """
+    join_seen(folder, seen_record(name, recipe.seed, (), (), learned.pictures.shas))
+    with steps.step("exporting and comparing", None):
+        content = export_onnx(learned.network, learned.pictures.pixels[:_COMPARED])
+        return write_engine(
+            folder / ENGINE_NAME,
+            content,
+            "protoad",
+            recipe.size,
+            learned.thresholds,
+            snapshot(name, learned.pictures.samples),
+            {
+                "backbone": backbone,
+                "seed": recipe.seed,
+                "prototypes": learned.network.prototypes.shape[1],
+                "learned_from": learned.learned_from,
+                "held_out_share": recipe.held_out_share,
+                "max_normals": recipe.max_normals,
+            },
+        )
+
+
+def drawn(samples: tuple[Sample, ...], most: int, seed: int) -> tuple[Sample, ...]:
+    """Take all samples, or `most` of them drawn by seed, in their order."""
+    if len(samples) <= most:
+        return samples
+    kept = np.random.default_rng(seed).choice(len(samples), most, replace=False)
+    return tuple(samples[index] for index in np.sort(kept))
+
+
+def _judged(
+    network: ProtoAD, pixels: NDArray[np.uint8], on_picture: Callable[[int], None]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Score uint8 [N, H, W, 3]: scores [N] and maps [N, H, W]."""
+    answers = list(_answers(network, pixels, on_picture))
+    return np.concatenate([a[0] for a in answers]), np.concatenate([a[1] for a in answers])
+
+
+def _answers(
+    network: ProtoAD, pixels: NDArray[np.uint8], on_picture: Callable[[int], None]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    for batch in np.array_split(pixels, -(-len(pixels) // _BATCH)):
+        answer = run_torch(network, batch)
+        yield answer.score, answer.maps
+        on_picture(len(batch))
+
+
+def set_determinism(seed: int) -> None:
+    """Make torch on this machine repeat itself."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which CUDA wants for it
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(mode=True)
