@@ -26,8 +26,9 @@ from pipeline.progress import progress
 from pipeline.settings import LineSettings
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.connection import Link
-from pipeline.streams.frame_consumer import Work
-from pipeline.streams.frame_producer import Intake, Limits
+from pipeline.streams.frame_consumer import OverdueFrames
+from pipeline.streams.frame_producer import Intake
+from pipeline.streams.keys import LineLimits
 from pipeline.streams.ledger import Ledger
 from pipeline.streams.server_checks import warn_if_apart
 
@@ -129,7 +130,7 @@ def run(settings: CameraSettings) -> int:
     start_logs(settings.log_level, settings.log_format)
     stop = threading.Event()
     with stopped_by_signals(stop.set), _source(settings, stop) as source, settings.link() as link:
-        limits = Limits(int(settings.budget_mb * (1 << 20)), settings.results_kept)
+        limits = LineLimits(int(settings.budget_mb * (1 << 20)), settings.results_kept)
         intake = Intake(link.client, settings.line, settings.camera, limits)
         link.persist(intake.join, stop.is_set)
         warn_if_apart(link.client)
@@ -142,10 +143,10 @@ def run(settings: CameraSettings) -> int:
             int((settings.deadline_ms or _DEADLINE_MS[source.live]) * 1e6),
             stop,
         )
-        overdue = Work(link.client, settings.line, settings.camera, limits).expire
+        overdue = OverdueFrames(link.client, settings.line, limits)
         with (
             name_held(intake, settings.camera, stop.is_set) as keep,
-            kept_up(overdue, keep, link.fitness.look),
+            kept_up(overdue.expire, keep, link.fitness.look),
             _ring(settings, offer, link),
         ):
             return offer_all(settings, source, offer, intake, link, stop)

@@ -7,9 +7,8 @@ import redis
 
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client, translated
-from pipeline.streams.frame_producer import Limits
 from pipeline.streams.group import make_group, read_group
-from pipeline.streams.keys import GROUP, NEVER_DELIVERED, Keys
+from pipeline.streams.keys import GROUP, NEVER_DELIVERED, Keys, LineLimits
 from pipeline.streams.scripts import Script
 from pipeline.streams.thread_connection import Lane
 
@@ -42,10 +41,23 @@ class Answer:
     judgement: bytes = b""  # packed by wire.encode_judgement
 
 
+class OverdueFrames:
+    """Answers the frames of one line that nobody judged in time; workers and cameras call it."""
+
+    def __init__(self, client: Client, line: str, limits: LineLimits) -> None:
+        self._written = Keys(line).written_by_answers
+        self._arguments = [GROUP, limits.results_kept, EXPIRE_AT_ONCE]
+        self._expire = Script(client.execute_command, "expire")
+
+    def expire(self) -> int:
+        """Answer LATE for every frame past its deadline; returns how many."""
+        return len(self._expire(self._written, self._arguments))
+
+
 class Work:
     """Reads and answers the frames of one line in the name of one worker."""
 
-    def __init__(self, client: Client, line: str, worker: str, limits: Limits) -> None:
+    def __init__(self, client: Client, line: str, worker: str, limits: LineLimits) -> None:
         self._client = client
         self._keys = Keys(line)
         self._worker = worker
@@ -53,7 +65,7 @@ class Work:
         self._results_bytes = limits.results_bytes
         self._hot = Lane(client)
         self._answer = Script(self._hot, "answer")
-        self._expire = Script(client.execute_command, "expire")
+        self._overdue = OverdueFrames(client, line, limits)
         self._forget = Script(client.execute_command, "forget")
 
     def join(self) -> None:
@@ -93,11 +105,11 @@ class Work:
             entry = said.entry
             arguments += [entry.entry_id, entry.charged, said.decision.value]
             arguments += [entry.head, said.judgement]
-        return [word.decode() for word in self._answer(self._written, arguments)]
+        return [word.decode() for word in self._answer(self._keys.written_by_answers, arguments)]
 
     def expire(self) -> int:
         """Answer LATE for every frame of the line past its deadline; returns how many."""
-        return len(self._expire(self._written, [GROUP, self._kept, EXPIRE_AT_ONCE]))
+        return self._overdue.expire()
 
     def trim(self) -> int:
         """Drop a tenth of the verdicts, the oldest, if all take too many bytes; returns how many.
@@ -111,11 +123,6 @@ class Work:
             if taken <= self._results_bytes or kept <= LEAST_KEPT:
                 return 0
             return int(self._client.xtrim(results, maxlen=kept - kept // 10, approximate=False))
-
-    @property
-    def _written(self) -> list[str]:
-        keys = self._keys
-        return [keys.frames, keys.open, keys.bytes, keys.results, keys.counts]
 
     def bury(self, entry: Entry, why: str) -> None:
         """Keep a copy of a frame that cannot be judged, for a person to look at."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pipeline.errors import SettingsError
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import make_group
-from pipeline.streams.keys import GROUP, Keys
+from pipeline.streams.keys import GROUP, Keys, LineLimits
 from pipeline.streams.scripts import Script
 from pipeline.streams.thread_connection import Lane
 
@@ -35,19 +35,10 @@ class Offered:
     shed: tuple[str, ...]  # entry ids of older frames that made room
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a line holds."""
-
-    budget_bytes: int = 64 << 20  # frames not yet answered
-    results_kept: int = 100_000  # verdicts, about
-    results_bytes: int = 256 << 20  # that they may take, about: masks can make them large
-
-
 class Intake:
     """Offers the frames of one camera to one line."""
 
-    def __init__(self, client: Client, line: str, camera: str, limits: Limits) -> None:
+    def __init__(self, client: Client, line: str, camera: str, limits: LineLimits) -> None:
         self._client = client
         self._keys = Keys(line)
         self.camera = camera

@@ -38,12 +38,22 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
 
 import hashlib
 import re
+from dataclasses import dataclass
 
 from pipeline.errors import SettingsError
 
 GROUP = "workers"
 NEVER_DELIVERED = ">"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class LineLimits:
+    """How much a line holds."""
+
+    budget_bytes: int = 64 << 20  # frames not yet answered
+    results_kept: int = 100_000  # verdicts, about
+    results_bytes: int = 256 << 20  # that they may take, about: masks can make them large
 
 
 def check_name(name: str) -> str:
@@ -73,6 +83,11 @@ class Keys:
         self.dead = f"{self._tag}:dead"
         self.swap = f"{self._tag}:swap"
         self.promotions = f"{self._tag}:promotions"
+
+    @property
+    def written_by_answers(self) -> list[str]:
+        """The keys that `answer` and `expire` write, in the order of their scripts."""
+        return [self.frames, self.open, self.bytes, self.results, self.counts]
 
     def camera(self, name: str) -> str:
         """Where a camera stands."""

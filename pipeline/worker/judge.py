@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import Floats
+from engines.engine import Floats, Scores, Summary, summary_of
+from engines.errors import ScoringError
 from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
 from pipeline.wire import MAX_REGIONS
 
@@ -31,6 +32,24 @@ class Row:
     cells: tuple[float, ...] = ()  # means of the map over a coarse grid, row by row
     nearest: tuple[int, ...] = ()
     distance: tuple[float, ...] = ()
+
+
+def checked_summary(scores: Scores) -> Summary:
+    """Return the summary of a batch's maps, and refuse NaN and infinity.
+
+    NaN is above no threshold, so its part would pass as OK.
+
+    Raises:
+        ScoringError: a score, map or distance is infinite or NaN.
+    """
+    distance = scores.score if scores.distance is None else scores.distance
+    summary = summary_of(scores)
+    if not all(
+        np.isfinite(values).all()
+        for values in (scores.score, distance, summary.peak, summary.cells)
+    ):
+        raise ScoringError("a score, map or distance is no number: prove it with engine-admit")
+    return summary
 
 
 def normalise(score: float, threshold: float) -> float:

@@ -16,7 +16,7 @@ from pipeline.signals import stopped_by_signals
 from pipeline.streams.connection import Link
 from pipeline.streams.control import Controls
 from pipeline.streams.frame_consumer import Work
-from pipeline.streams.frame_producer import Limits
+from pipeline.streams.keys import LineLimits
 from pipeline.streams.server_checks import warn_if_apart
 from pipeline.streams.swap_coordinator import Swaps
 from pipeline.telemetry import Telemetry, served
@@ -82,7 +82,7 @@ def _serve(
 
 
 def _post(settings: WorkerSettings, link: Link, name: str, in_force: InForce) -> Post:
-    limits = Limits(
+    limits = LineLimits(
         results_kept=settings.results_kept, results_bytes=int(settings.results_mb * (1 << 20))
     )
     telemetry = Telemetry(settings.line)

@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from engines.admission.timing import CostCurve
-from engines.engine import Floats, Pixels, Scores, Summary, summary_of
-from engines.errors import EngineError, ScoringError
+from engines.engine import Floats, Pixels, Scores, Summary
+from engines.errors import EngineError
 from pipeline.frames import Reason
 from pipeline.worker.active_engine import InForce, Serving
 from pipeline.worker.batching import NS_PER_MS, Plan, Waiting, plan_batch
 from pipeline.worker.context import Post, Refused, Scored
 from pipeline.worker.in_flight import Held
-from pipeline.worker.judge import Limits, Row
+from pipeline.worker.judge import Limits, Row, checked_summary
 from pipeline.worker.writer import Writer
 
 PACE_WEIGHT = 0.1  # of the newest batch in the running ratio of measured to expected time
@@ -176,22 +176,6 @@ class Scorer:
     def _ease_pace(self) -> None:
         """Expect less: who gives up every frame never learns that the engine is fast again."""
         self._pace = max(self._pace * PACE_EASED, PACE_LEAST)
-
-
-def checked_summary(scores: Scores) -> Summary:
-    """Sum maps up, and refuse what is no number: above no threshold, the part would pass as OK.
-
-    Raises:
-        ScoringError: a score, map or distance is infinite or no number.
-    """
-    distance = scores.score if scores.distance is None else scores.distance
-    summary = summary_of(scores)
-    if not all(
-        np.isfinite(values).all()
-        for values in (scores.score, distance, summary.peak, summary.cells)
-    ):
-        raise ScoringError("a score, map or distance is no number: prove it with engine-admit")
-    return summary
 
 
 def _rows(scores: Scores, summary: Summary, limits: Limits) -> list[Row]:

@@ -8,7 +8,8 @@ from pipeline.codecs import Codec
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Reason, Region, Timings
 from pipeline.streams.connect import Client
 from pipeline.streams.frame_consumer import Answer, Entry, Work
-from pipeline.streams.frame_producer import Intake, Limits, Offered
+from pipeline.streams.frame_producer import Intake, Offered
+from pipeline.streams.keys import LineLimits
 from pipeline.streams.ledger import Ledger
 from pipeline.wire import Head, encode_head, encode_judgement
 
@@ -40,8 +41,8 @@ def judgement_of(judged: Decision, score: float = 0.7) -> Judgement:
 class Plant:
     """One line, its cameras and workers."""
 
-    def __init__(self, client: Client, name: str, limits: Limits | None = None) -> None:
-        self.client, self.name, self.limits = client, name, limits or Limits()
+    def __init__(self, client: Client, name: str, limits: LineLimits | None = None) -> None:
+        self.client, self.name, self.limits = client, name, limits or LineLimits()
 
     def camera(self, name: str = "cam") -> Intake:
         intake = Intake(self.client, self.name, name, self.limits)

@@ -20,7 +20,8 @@ from pipeline.frames import FrameMeta, Verdict
 from pipeline.streams.connection import Link
 from pipeline.streams.control import Controls
 from pipeline.streams.frame_consumer import Work
-from pipeline.streams.frame_producer import Intake, Limits
+from pipeline.streams.frame_producer import Intake
+from pipeline.streams.keys import LineLimits
 from pipeline.streams.ledger import Ledger
 from pipeline.streams.swap_coordinator import Swaps
 from pipeline.telemetry import Telemetry
@@ -131,7 +132,7 @@ class SwapRig:
         self.registry.promote("one")
         self.controls = Controls(link.client, line)
         self.offered = 0
-        self.intake = Intake(link.client, line, "cam", Limits())
+        self.intake = Intake(link.client, line, "cam", LineLimits())
         self.intake.join()
 
     @contextmanager
@@ -149,7 +150,7 @@ class SwapRig:
         post = Post(
             name,
             self.link,
-            Work(self.link.client, self.line, name, Limits()),
+            Work(self.link.client, self.line, name, LineLimits()),
             self.controls,
             Telemetry(self.line),
             Tray(in_force.room),

@@ -8,8 +8,7 @@ from servers import SERVERS
 from topology import Server, prove_line
 
 from pipeline.streams.connect import Access, Client, check_server, open_client
-from pipeline.streams.frame_producer import Limits
-from pipeline.streams.keys import GROUP, Keys
+from pipeline.streams.keys import GROUP, Keys, LineLimits
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CONF = DEPLOY / "redis.conf"
@@ -77,7 +76,7 @@ def test_stream_is_as_long_as_the_register_also_where_its_lag_is_not_known(
     client: Client, line: str
 ) -> None:
     """What the scaler goes by: a full line sheds its oldest frames, and Redis knows no lag then."""
-    plant, keys = Plant(client, line, Limits(budget_bytes=2000)), Keys(line)
+    plant, keys = Plant(client, line, LineLimits(budget_bytes=2000)), Keys(line)
     plant.offer(*range(3))
     plant.worker().read(1, 0)
     plant.offer(*range(3, 60), shed=True)

@@ -16,7 +16,8 @@ from pipeline.codecs import Codec
 from pipeline.streams.connect import Access, Client
 from pipeline.streams.connection import Link, linked
 from pipeline.streams.frame_consumer import Work
-from pipeline.streams.frame_producer import Intake, Limits
+from pipeline.streams.frame_producer import Intake
+from pipeline.streams.keys import LineLimits
 
 BUDGET_BYTES = 2 << 20
 MINUTE_NS = 60 * 10**9
@@ -37,7 +38,7 @@ def test_flood_of_frames_without_a_picture_stays_within_the_byte_budget(
     link: Link, line: str, reason: str
 ) -> None:
     logging.getLogger("pipeline.camera.offer").setLevel(logging.CRITICAL)
-    limits = Limits(budget_bytes=BUDGET_BYTES)
+    limits = LineLimits(budget_bytes=BUDGET_BYTES)
     intake, work = Intake(link.client, line, "cam", limits), Work(link.client, line, "w", limits)
     intake.join()
     stop = threading.Event()

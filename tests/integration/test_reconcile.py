@@ -12,8 +12,7 @@ from pipeline.commands.reconcile import reconcile, report_fields
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client
 from pipeline.streams.frame_consumer import Answer
-from pipeline.streams.frame_producer import Limits
-from pipeline.streams.keys import Keys
+from pipeline.streams.keys import Keys, LineLimits
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli import reconcile; reconcile()"]
 
@@ -119,7 +118,7 @@ def test_late_verdict_that_does_not_say_so_is_found(plant: Plant) -> None:
 
 
 def test_shed_frame_past_its_deadline_says_late(client: Client, line: str) -> None:
-    plant = Plant(client, line, Limits(budget_bytes=150))
+    plant = Plant(client, line, LineLimits(budget_bytes=150))
     plant.offer(1, in_ns=1_000_000)
     time.sleep(0.01)
     plant.offer(2, 3, shed=True)
@@ -129,7 +128,7 @@ def test_shed_frame_past_its_deadline_says_late(client: Client, line: str) -> No
 
 
 def test_trimmed_verdicts_are_never_called_missing(client: Client, line: str) -> None:
-    plant = Plant(client, line, Limits(results_kept=100))
+    plant = Plant(client, line, LineLimits(results_kept=100))
     for first in range(0, 1000, 50):
         plant.offer(*range(first, first + 50))
         plant.judge()
@@ -186,7 +185,7 @@ def test_command_exits_with_one_when_a_promise_is_broken(
 
 
 def test_large_verdicts_are_bounded_by_their_bytes_too(client: Client, line: str) -> None:
-    plant = Plant(client, line, Limits(results_bytes=4 << 20))
+    plant = Plant(client, line, LineLimits(results_bytes=4 << 20))
     worker = plant.worker()
     for seq in range(0, 2000, 100):
         plant.offer(*range(seq, seq + 100))

@@ -7,8 +7,8 @@ from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client
 from pipeline.streams.frame_consumer import Answer, Entry
-from pipeline.streams.frame_producer import Intake, Limits, Offered, Status
-from pipeline.streams.keys import Keys
+from pipeline.streams.frame_producer import Intake, Offered, Status
+from pipeline.streams.keys import Keys, LineLimits
 from pipeline.streams.result_reader import Outcomes
 
 SOON_NS = 60 * 10**9
@@ -20,7 +20,7 @@ def answers(plant: Plant) -> list[tuple[str, bytes]]:
 
 @pytest.fixture
 def here(client: Client, line: str) -> Plant:
-    return Plant(client, line, Limits(budget_bytes=1000))
+    return Plant(client, line, LineLimits(budget_bytes=1000))
 
 
 def offer(
@@ -203,7 +203,7 @@ def test_dead_letters_take_a_small_part_of_the_embedded_servers_memory(here: Pla
 def test_frame_above_the_whole_budget_is_refused_and_not_waited_for(
     client: Client, line: str, *, shed: bool
 ) -> None:
-    camera = Plant(client, line, Limits(budget_bytes=99)).camera()
+    camera = Plant(client, line, LineLimits(budget_bytes=99)).camera()
     due = time.time_ns() + SOON_NS
     with pytest.raises(SettingsError, match="--budget-mb"):
         camera.offer(1, b"head", b"x" * 100, 100, due, "", shed=shed)

@@ -18,7 +18,8 @@ from pipeline.settings import PASSWORD_VARIABLE, LineSettings
 from pipeline.streams.connect import Access, check_server, open_client
 from pipeline.streams.connection import linked
 from pipeline.streams.embedded import embedded_url
-from pipeline.streams.frame_producer import Limits, Status
+from pipeline.streams.frame_producer import Status
+from pipeline.streams.keys import LineLimits
 
 
 def test_line_runs_on_a_cluster(server: Server, tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_server_that_is_too_old_is_refused(version: str) -> None:
 def test_full_server_takes_no_frame_but_still_publishes(server: Server) -> None:
     port = server("--save", "", "--maxmemory", "24mb", "--maxmemory-policy", "noeviction")
     client = open_client(Access(f"redis://127.0.0.1:{port}"))
-    plant = Plant(client, "line", Limits(budget_bytes=1 << 30))
+    plant = Plant(client, "line", LineLimits(budget_bytes=1 << 30))
     camera, due = plant.camera(), time.time_ns() + 60 * 10**9
 
     def offer(seq: int) -> Status:

@@ -19,8 +19,8 @@ from pipeline.streams.connect import Access
 from pipeline.streams.connection import Link, linked
 from pipeline.streams.control import Controls
 from pipeline.streams.frame_consumer import Answer, Work
-from pipeline.streams.frame_producer import Intake, Limits, Status
-from pipeline.streams.keys import Keys
+from pipeline.streams.frame_producer import Intake, Status
+from pipeline.streams.keys import Keys, LineLimits
 from pipeline.streams.ledger import Ledger
 from pipeline.telemetry import Telemetry
 from pipeline.verdicts import read_verdict
@@ -95,7 +95,7 @@ class ProbeEngine:
 class Bench:
     """A line with one worker in this process, and a camera to feed it."""
 
-    def __init__(self, link: Link, line: str, limits: Limits) -> None:
+    def __init__(self, link: Link, line: str, limits: LineLimits) -> None:
         self.link, self.line, self.limits = link, line, limits
         self.engine = ProbeEngine()
         self.lanes = [self.engine]
@@ -171,7 +171,7 @@ def until(done: Callable[[], bool]) -> None:
 @pytest.fixture
 def bench(url: str, line: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with linked(Access(url), tmp_path_factory.getbasetemp()) as link:
-        yield Bench(link, line, Limits())
+        yield Bench(link, line, LineLimits())
 
 
 def test_parts_are_judged_by_their_pictures(bench: Bench) -> None:
@@ -354,7 +354,7 @@ def first_judged(bench: Bench, in_s: float) -> int:
 
 
 def test_frames_of_a_dead_worker_are_judged_one_by_one(bench: Bench) -> None:
-    dead = Work(bench.link.client, bench.line, "dead", Limits())
+    dead = Work(bench.link.client, bench.line, "dead", LineLimits())
     dead.join()
     for seq in range(4):
         bench.offer(seq)
@@ -367,11 +367,11 @@ def test_frames_of_a_dead_worker_are_judged_one_by_one(bench: Bench) -> None:
 def test_frame_that_kills_workers_is_given_up_and_its_neighbours_are_judged(bench: Bench) -> None:
     for seq in range(3):
         bench.offer(seq)
-    dead = Work(bench.link.client, bench.line, "dead", Limits())
+    dead = Work(bench.link.client, bench.line, "dead", LineLimits())
     dead.join()
     assert len(dead.read(3, 0)) == 3
     for name in "ab":  # each answers the neighbours it meets, then dies of the first frame
-        work = Work(bench.link.client, bench.line, name, Limits())
+        work = Work(bench.link.client, bench.line, name, LineLimits())
         time.sleep(0.25)
         while decode_identity((entry := work.take_over(1)[0]).head).seq != 0:
             work.answer([Answer(entry, Decision.OK)])
@@ -465,7 +465,7 @@ def test_draining_worker_answers_what_it_holds(bench: Bench) -> None:
 
 
 def test_frames_delivered_on_a_lost_connection_are_found_again(bench: Bench) -> None:
-    lost = Work(bench.link.client, bench.line, "worker", Limits())
+    lost = Work(bench.link.client, bench.line, "worker", LineLimits())
     lost.join()
     bench.offer(0)
     assert len(lost.read(1, 0)) == 1  # as if the answer to the worker's own read had been lost

@@ -14,7 +14,7 @@ from pipeline.ring.ring import RingWriter
 from pipeline.streams.connect import Access
 from pipeline.streams.connection import linked
 from pipeline.streams.frame_consumer import Answer, Work
-from pipeline.streams.frame_producer import Limits
+from pipeline.streams.keys import LineLimits
 from pipeline.telemetry import Telemetry
 from pipeline.wire import Head, encode_head
 from pipeline.worker.archiver import Archivist, Keeping
@@ -39,7 +39,7 @@ class Gate(Archive):
 @pytest.fixture
 def bench(url: str, line: str, tmp_path: Path) -> Iterator[Bench]:
     with linked(Access(url), tmp_path) as link:
-        yield Bench(link, line, Limits())
+        yield Bench(link, line, LineLimits())
 
 
 @pytest.fixture
@@ -134,8 +134,8 @@ def test_part_that_another_worker_answered_is_not_archived(bench: Bench, archive
     with bench.worker():
         bench.offer(0, 200)
         until(lambda: bool(bench.engine.batches))
-        (entry,) = Work(bench.link.client, bench.line, "worker", Limits()).mine()
-        other = Work(bench.link.client, bench.line, "other", Limits())
+        (entry,) = Work(bench.link.client, bench.line, "worker", LineLimits()).mine()
+        other = Work(bench.link.client, bench.line, "other", LineLimits())
         other.answer([Answer(entry, Reason.ENGINE)])
         bench.engine.free.set()
         bench.offer(1, 200)

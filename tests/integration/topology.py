@@ -17,7 +17,7 @@ from pipeline.frames import Decision
 from pipeline.streams.connect import Access
 from pipeline.streams.connection import linked
 from pipeline.streams.control import Controls
-from pipeline.streams.frame_producer import Limits
+from pipeline.streams.keys import LineLimits
 from pipeline.streams.server_checks import probe, server_ahead_ms
 from pipeline.wire import encode_control, encode_report
 
@@ -53,7 +53,7 @@ def answers(client: "redis.Redis") -> bool:
 def prove_line(access: Access, tmp_path: Path) -> Report:
     """Offer, read, answer, expire, shed, take over, consume, control and reconcile on a server."""
     with linked(access, tmp_path) as link:
-        plant = Plant(link.client, "line", Limits(budget_bytes=600))
+        plant = Plant(link.client, "line", LineLimits(budget_bytes=600))
         plant.offer(1, 2, in_ns=40_000_000)
         dead = plant.worker("dead")
         dead.read(1, 0)

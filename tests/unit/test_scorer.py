@@ -19,8 +19,8 @@ from pipeline.worker.active_engine import InForce, Serving
 from pipeline.worker.batching import Waiting
 from pipeline.worker.context import Halt, Outbox, Refused, Scored
 from pipeline.worker.in_flight import Held, Tray
-from pipeline.worker.judge import Limits
-from pipeline.worker.scorer import FAILURES_TO_STOP, Scorer, checked_summary
+from pipeline.worker.judge import Limits, checked_summary
+from pipeline.worker.scorer import FAILURES_TO_STOP, Scorer
 
 WAIT_S = 10.0
 

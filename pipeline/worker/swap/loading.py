@@ -18,7 +18,7 @@ from pipeline.errors import SettingsError
 from pipeline.frames import EngineName
 from pipeline.wire import Standing
 from pipeline.worker.active_engine import Serving
-from pipeline.worker.scorer import checked_summary
+from pipeline.worker.judge import checked_summary
 from pipeline.worker.swap.engine_source import Promotion, Source
 from pipeline.worker.swap.history import Trials
 from pipeline.worker.swap.interfaces import Agreement

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from engines.engine import NO_MAPS, Pixels
 from pipeline.worker.active_engine import Serving
 from pipeline.worker.in_flight import Held
-from pipeline.worker.judge import Limits, Row, normalise
-from pipeline.worker.scorer import checked_summary
+from pipeline.worker.judge import Limits, Row, checked_summary, normalise
 
 WAITING = 4  # frames kept for the newcomer: newer ones push older ones out
 NG_WAITING = 16  # the same of those that the incumbent calls NG
