@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.places import PROGRAMS
 
 from engines.admission.admit import admit
 from engines.build.onnx_import import ImportOptions, import_model
 from engines.errors import ManifestError
 from engines.open import Backend, Runtime, open_engine
 
-PROGRAM = Path(__file__).with_name("anomalib_export.py")
+PROGRAM = PROGRAMS / "anomalib_export.py"
 
 
 @pytest.fixture(scope="module", params=["padim", "patchcore"])

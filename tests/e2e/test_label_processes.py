@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_line_processes import WAIT_S, Plant, plan, plant_in
+from rigs.processes import WAIT_S, Plant, plan, plant_in
 
 from pipeline.archive import Archive
 from pipeline.commands.subprocesses import Member, wait_until

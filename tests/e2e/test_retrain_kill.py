@@ -8,7 +8,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-from retrain_fakes import fill_store, full_from, killed_at, run
+from fakes.retrain import fill_store, full_from, killed_at, run
 
 from engines.errors import RegistryError
 from engines.registry.registry import Registry
@@ -24,7 +24,7 @@ POINTS: list[tuple[str, Point]] = [(name, "worked") for name in STAGES] + [
 def context() -> ForkServerContext:
     """Children of a server that has imported everything once."""
     made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(["retrain_fakes"])
+    made.set_forkserver_preload(["fakes.retrain"])
     return made
 
 

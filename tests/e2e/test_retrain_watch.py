@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from retrain_fakes import PlainLearner, fill_store, options, run
+from fakes.retrain import PlainLearner, fill_store, options, run
 from rich.console import Console
 
 from engines.registry.registry import Registry

@@ -12,43 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rigs.ring import SIDE, SLOT_BYTES, SLOTS, attach_and_exit, run_camera, run_worker
 
-from pipeline.errors import RingStale
 from pipeline.ring.ring import RING_DIRECTORY, RingReader, RingWriter, ring_name
-from pipeline.wire import RingPlace
-
-SIDE = 96
-SLOTS = 8
-SLOT_BYTES = SIDE * SIDE * 3
-
-
-def run_camera(name: str, first_seq: int, tell: Connection) -> None:
-    """Write frames of one value (seq modulo 256) as fast as slots come free; tell each place."""
-    ring = RingWriter.create(name, SLOTS, SLOT_BYTES)
-    seq = first_seq
-    while True:
-        place = ring.write(np.full((SIDE, SIDE, 3), seq % 256, np.uint8), seq)
-        if place is None:
-            time.sleep(0.0005)
-            continue
-        tell.send((place.slot, place.generation, seq))
-        seq += 1
-
-
-def run_worker(name: str, take: Connection, tell: Connection) -> None:
-    """Read every place that is told, say what was seen, release."""
-    ring = RingReader.attach(name)
-    while True:
-        slot, generation, seq = take.recv()
-        place = RingPlace(name, slot, generation)
-        try:
-            pixels = ring.read(place, (SIDE, SIDE))
-        except RingStale:
-            tell.send((seq, "stale"))
-            continue
-        whole = bool(np.all(pixels == seq % 256))
-        tell.send((seq, "whole" if whole else "torn"))
-        ring.release(place)
 
 
 @dataclass
@@ -179,8 +145,3 @@ def test_a_worker_that_exits_does_not_take_the_ring_with_it(
     assert Path(RING_DIRECTORY / name).exists()
     RingReader.attach(name).close()
     ring.close()
-
-
-def attach_and_exit(name: str) -> None:
-    """Attach and end without closing."""
-    RingReader.attach(name)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.places import PROGRAMS
 
-KILLER = Path(__file__).with_name("sample_killer.py")
+KILLER = PROGRAMS / "sample_killer.py"
 
 
 @pytest.fixture

@@ -1,11 +1,7 @@
 import os
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "unit"))  # the kernel's run on a CPU lies there
-
 from gpu_rig import Rig, open_rig
 
 

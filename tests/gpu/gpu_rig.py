@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from kernel_runs import Run, compile_for_cpu
+from fakes.kernel_runs import Run, compile_for_cpu
 from torch import Tensor
 
 from engines.residual.compile_kernel import CompiledKernel, compile_kernel, find_nvcc

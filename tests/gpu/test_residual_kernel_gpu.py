@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from fakes.kernel_checks import ELEMENT_TYPES, POINTERS, SHAPES, SIZES, check, maps
+from fakes.kernel_runs import KernelOnCpu, Maps, Run, compile_for_cpu
 from gpu_rig import BITS, BoundCall, Rig, captured, drawn
-from kernel_runs import KernelOnCpu, Maps, Run, compile_for_cpu
-from test_residual_kernel import ELEMENT_TYPES, POINTERS, SHAPES, SIZES, check, maps
 
 from engines.errors import ShapeError
 from engines.residual.launcher import Answers, Scale

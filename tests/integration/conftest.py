@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from servers import SERVERS
-from topology import Server, answers, free_port, wait_until
+from rigs.servers import SERVERS
+from rigs.topology import Server, answers, free_port, wait_until
 
 from pipeline.streams.connect import Access, Client, open_client
 from pipeline.streams.embedded import embedded_url

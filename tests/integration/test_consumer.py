@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from line import Plant
+from rigs.line import Plant
 
 from pipeline.consumer import Consumer, Verdicts
 from pipeline.errors import ConnectionLost, RedisUnfit

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 import redis
-from line import Plant
-from servers import SERVERS
-from topology import Server, prove_line
+from rigs.line import Plant
+from rigs.servers import SERVERS
+from rigs.topology import Server, prove_line
 
 from pipeline.streams.connect import Access, Client, check_server, open_client
 from pipeline.streams.keys import GROUP, Keys, LineLimits

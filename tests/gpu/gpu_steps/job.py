@@ -101,7 +101,7 @@ def environment(**more: str) -> dict[str, str]:
     What PYTHONPATH held already, such as a folder of carried packages, stays in it.
     """
     before = os.environ.get("PYTHONPATH", "")
-    ours = [str(ROOT), str(ROOT / "tests" / "unit"), str(ROOT / "tests" / "gpu")]
+    ours = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "gpu")]
     paths = [*ours, *(path for path in before.split(os.pathsep) if path and path not in ours)]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | more
 

@@ -19,7 +19,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS sta
 import numpy as np
 import safetensors.torch
 import torch
-from prn_fakes import TINY, TINY_PAPER, Squares, normal_pictures
+from fakes.prn import TINY, TINY_PAPER, Squares, normal_pictures
 from torch import Tensor
 
 from gpu_steps.clock import Clock, open_clock

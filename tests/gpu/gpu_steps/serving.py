@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 import onnxruntime
-from prn_fakes import normal_pictures
+from fakes.prn import normal_pictures
 
 from engines.admission.timing import bench_engine, measure_gain
 from engines.backends.tensorrt.api import PlanBackend

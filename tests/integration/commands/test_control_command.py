@@ -1,0 +1,137 @@
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+from rigs.line import Plant
+
+from pipeline.control import FROM_THE_FIRST, ByHand, Standing, heed
+from pipeline.streams.connect import Client
+from pipeline.streams.control import Controls
+from pipeline.wire import encode_control, encode_report
+
+COMMAND = [sys.executable, "-c", "from pipeline.cli import control; control()"]
+ENGINE = "a" * 64
+
+
+@pytest.fixture
+def controls(client: Client, line: str) -> Controls:
+    return Controls(client, line)
+
+
+def by_hand(value: float) -> ByHand:
+    return ByHand(value, (ENGINE,))
+
+
+def threshold(**fields: float) -> bytes:
+    return encode_control("threshold", **fields, engines=[ENGINE])
+
+
+def command(url: str, line: str, *flags: str) -> "subprocess.CompletedProcess[str]":
+    words = [*COMMAND, "--redis-url", url, "--line", line, *flags]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def test_worker_hears_every_message_once(controls: Controls) -> None:
+    controls.send(threshold(image=0.4))
+    standing, last = heed(controls, Standing(), FROM_THE_FIRST)
+    assert standing == Standing(by_hand(0.4))
+    controls.send(threshold(pixel=0.3))
+    controls.send(encode_control("pause"))
+    standing, last = heed(controls, standing, last)
+    assert standing == Standing(by_hand(0.4), by_hand(0.3), paused=True)
+    assert heed(controls, standing, last) == (standing, last)
+
+
+def test_worker_that_starts_late_stands_as_the_others(controls: Controls) -> None:
+    for number in range(2500):
+        controls.send(threshold(image=float(number)))
+    controls.send(b"\xc1 foreign")
+    controls.send(encode_control("pause"))
+    controls.send(encode_control("resume"))
+    standing, _ = heed(controls, Standing(), FROM_THE_FIRST)
+    assert standing == Standing(by_hand(2499.0))
+
+
+def test_foreign_message_is_ignored_with_a_warning(
+    controls: Controls, caplog: pytest.LogCaptureFixture
+) -> None:
+    controls.send(b"")
+    assert heed(controls, Standing(by_hand(0.5)), FROM_THE_FIRST)[0] == Standing(by_hand(0.5))
+    assert [(record.msg, record.levelno) for record in caplog.records] == [
+        ("control.ignored", logging.WARNING)
+    ]
+
+
+def test_command_sets_thresholds_for_the_engines_that_judge(
+    controls: Controls, client: Client, url: str, line: str
+) -> None:
+    worker = Plant(client, line).worker("host:1:cpu")
+    worker.beat(encode_report({"engine": "protoad", "sha256": ENGINE}), 60_000)
+    done = command(url, line, "--threshold", "0.42", "--pixel-threshold", "0.3", "--pause")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = heed(controls, Standing(), FROM_THE_FIRST)[0]
+    assert found == Standing(by_hand(0.42), by_hand(0.3), paused=True)
+    done = command(url, line, "--show")
+    said = "threshold 0.42 (of aaaaaaaaaaaa), pixel threshold 0.3 (of aaaaaaaaaaaa), paused"
+    assert said in " ".join(done.stdout.split())
+
+
+def test_command_refuses_a_threshold_where_no_worker_says_of_which_engine(
+    controls: Controls, url: str, line: str
+) -> None:
+    done = command(url, line, "--threshold", "0.42", "--reset")
+    assert done.returncode == 1
+    assert "start pipeline-worker" in done.stderr
+    assert controls.since("0-0") == []
+    assert "no worker is alive" in command(url, line, "--show").stdout
+
+
+def test_command_shows_every_living_worker(
+    controls: Controls, client: Client, url: str, line: str
+) -> None:
+    worker = Plant(client, line).worker("host:1:cpu")
+    worker.beat(encode_report({"engine": "protoad", "threshold": 0.5, "frames": 7}), 60_000)
+    Plant(client, line).worker("odd").beat(b"\xc1", 60_000)
+    assert list(controls.workers()) == ["host:1:cpu", "odd"]
+    found = json.loads(command(url, line, "--show", "--json").stdout)
+    first, odd = found["workers"]
+    assert (first["worker"], first["engine"], first["frames"]) == ("host:1:cpu", "protoad", 7)
+    assert odd == {"worker": "odd"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ([], "say what"),
+        (["--pause", "--resume"], "give one"),
+        (["--threshold", "nan"], "--threshold"),
+        (["--pixel-threshold", "1.5"], "--pixel-threshold"),
+    ],
+)
+def test_command_refuses_what_makes_no_sense(
+    controls: Controls, url: str, line: str, flags: list[str], told: str
+) -> None:
+    done = command(url, line, *flags)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert controls.since("0-0") == []
+
+
+def test_command_shows_drift_of_every_camera(client: Client, url: str, line: str) -> None:
+    drift = {
+        "state": "camera",
+        "learned": 1.0,
+        "ng_share": 0.05,
+        "distance": [1.3, 1.25, 1.4],
+        "scales": [2.1, 1.9, 3.0],
+        "cells_moved": 14,
+    }
+    worker = Plant(client, line).worker("host:1:cpu")
+    worker.beat(encode_report({"engine": "prn-s", "drift": {"cam-1": drift}}), 60_000)
+    shown = command(url, line, "--show").stdout
+    assert "cam-1" in shown
+    assert "+2.1 +1.9 +3.0" in shown
+    found = json.loads(command(url, line, "--show", "--json").stdout)
+    assert found["workers"][0]["drift"] == {"cam-1": drift}

@@ -1,0 +1,210 @@
+import time
+
+import pytest
+from rigs.line import Plant
+
+from pipeline.errors import SettingsError
+from pipeline.frames import Decision, Reason
+from pipeline.streams.connect import Client
+from pipeline.streams.frame_consumer import Answer, Entry
+from pipeline.streams.frame_producer import Intake, Offered, Status
+from pipeline.streams.keys import Keys, LineLimits
+from pipeline.streams.result_reader import Outcomes
+
+SOON_NS = 60 * 10**9
+
+
+def answers(plant: Plant) -> list[tuple[str, bytes]]:
+    return [(result.answer, result.head) for result in plant.ledger().results("-", 1000)]
+
+
+@pytest.fixture
+def here(client: Client, line: str) -> Plant:
+    return Plant(client, line, LineLimits(budget_bytes=1000))
+
+
+def offer(
+    camera: Intake, seq: int, *, size: int = 100, shed: bool = False, in_ns: int = SOON_NS
+) -> Offered:
+    due = time.time_ns() + in_ns
+    return camera.offer(seq, b"head%d" % seq, b"x" * size, size, due, f"after-{seq}", shed=shed)
+
+
+def ok(entries: list[Entry]) -> list[Answer]:
+    return [Answer(entry, Decision.OK, b"judgement") for entry in entries]
+
+
+def test_frame_is_offered_read_and_answered(here: Plant) -> None:
+    assert offer(here.camera(), 1).status is Status.ADMITTED
+    worker = here.worker()
+    (entry,) = worker.read(8, 0)
+    assert (entry.head, entry.payload, entry.charged) == (b"head1", b"x" * 100, 100)
+    assert worker.answer(ok([entry])) == ["OK"]
+    assert answers(here) == [("OK", b"head1")]
+    assert worker.waiting() == (0, 0)
+    assert here.client.xlen(Keys(here.name).frames) == 0
+
+
+def test_part_is_answered_once_when_two_workers_hold_its_frame(here: Plant) -> None:
+    offer(here.camera(), 1)
+    first, second = here.worker("a"), here.worker("b")
+    (entry,) = first.read(1, 0)
+    time.sleep(0.25)
+    (claimed,) = second.take_over(8)
+    assert claimed.deliveries == 2
+    assert second.answer(ok([claimed])) == ["OK"]
+    assert first.answer([Answer(entry, Decision.NG)]) == [""]
+    assert answers(here) == [("OK", b"head1")]
+    assert here.worker().waiting() == (0, 0)
+
+
+def test_repeated_and_backward_offers_are_refused(here: Plant) -> None:
+    camera = here.camera()
+    assert offer(camera, 5).status is Status.ADMITTED
+    assert offer(camera, 5).status is Status.SEEN
+    assert offer(camera, 4) == Offered(Status.SEEN, "5", ())
+    assert offer(camera, 6).status is Status.ADMITTED
+
+
+def test_full_line_makes_a_patient_camera_wait(here: Plant) -> None:
+    camera = here.camera()
+    for seq in range(10):
+        assert offer(camera, seq).status is Status.ADMITTED
+    assert offer(camera, 10).status is Status.FULL
+    worker = here.worker()
+    worker.answer(ok(worker.read(1, 0)))
+    assert offer(camera, 10).status is Status.ADMITTED
+
+
+def test_full_line_sheds_the_oldest_waiting_frames_of_a_live_camera(here: Plant) -> None:
+    camera = here.camera()
+    worker = here.worker()
+    for seq in range(10):
+        offer(camera, seq)
+    held = worker.read(2, 0)
+    offered = offer(camera, 10, size=150, shed=True)
+    assert offered.status is Status.ADMITTED
+    assert len(offered.shed) == 2
+    assert answers(here) == [("SHED", b"head2"), ("SHED", b"head3")]
+    assert worker.answer(ok(held)) == ["OK", "OK"]
+    assert worker.waiting() == (7, 750)
+
+
+def test_frame_that_cannot_fit_is_itself_answered_shed(here: Plant) -> None:
+    camera = here.camera()
+    offer(camera, 1, size=900)
+    here.worker().read(1, 0)
+    assert offer(camera, 2, size=200, shed=True).status is Status.SHED
+    assert answers(here) == [("SHED", b"head2")]
+    (book,) = here.ledger().books().cameras
+    assert book.offered == 2
+
+
+def test_frame_past_its_deadline_is_answered_late_though_judged(here: Plant) -> None:
+    offer(here.camera(), 1, in_ns=20_000_000)
+    worker = here.worker()
+    (entry,) = worker.read(1, 0)
+    time.sleep(0.04)
+    assert worker.answer(ok([entry])) == ["LATE"]
+
+
+def test_late_frames_are_answered_though_no_worker_takes_them(here: Plant) -> None:
+    camera = here.camera()
+    offer(camera, 1, in_ns=10_000_000)
+    offer(camera, 2, in_ns=10_000_000)
+    offer(camera, 3)
+    watcher = here.worker()
+    (entry,) = here.worker("other").read(1, 0)
+    time.sleep(0.03)
+    assert watcher.expire() == 2
+    assert answers(here) == [("LATE", b"head1"), ("LATE", b"head2")]
+    assert here.worker("other").answer(ok([entry])) == [""]
+    assert watcher.waiting() == (1, 100)
+
+
+def test_frames_of_a_living_worker_are_left_to_it(here: Plant) -> None:
+    offer(here.camera(), 1)
+    slow = here.worker("slow")
+    slow.read(1, 0)
+    slow.beat(b"alive", 5000)
+    time.sleep(0.25)
+    assert here.worker("other").take_over(8) == []
+
+
+def test_dead_worker_without_frames_is_forgotten(here: Plant) -> None:
+    offer(here.camera(), 1)
+    gone = here.worker("gone")
+    gone.answer(ok(gone.read(1, 0)))
+    other = here.worker("other")
+    other.read(1, 0)
+    other.take_over(8)
+    names = [row["name"] for row in here.client.xinfo_consumers(Keys(here.name).frames, "workers")]
+    assert names == [b"other"]
+
+
+def test_ledger_knows_every_seq_offered(here: Plant) -> None:
+    camera = here.camera()
+    for seq in (3, 4, 7, 8, 20):
+        offer(camera, seq, size=1)
+    worker = here.worker()
+    worker.answer(ok(worker.read(2, 0)))
+    books = here.ledger().books()
+    assert books.cameras[0].runs == ((3, 4), (7, 8), (20, 20))
+    assert books.cameras[0].offered == 5
+    assert books.counts == {"OK": 2}
+    assert books.open_entries == 3
+    assert sorted(here.ledger().open_heads().values()) == [b"head20", b"head7", b"head8"]
+
+
+def test_camera_goes_on_where_it_was(here: Plant) -> None:
+    camera = here.camera()
+    assert camera.position() == (-1, "")
+    offer(camera, 1)
+    offer(camera, 2)
+    assert here.camera().position() == (2, "after-2")
+
+
+def test_program_reads_on_from_what_it_acknowledged(here: Plant) -> None:
+    camera, worker = here.camera(), here.worker()
+    outcomes = Outcomes(here.client, here.name)
+    outcomes.join("plc", from_start=True)
+    for seq in (1, 2, 3):
+        offer(camera, seq)
+    worker.answer(ok(worker.read(8, 0)))
+    first, second, third = outcomes.read("plc", 8, 10, again=False)
+    outcomes.acknowledge("plc", [first.result_id, third.result_id])
+    assert outcomes.read("plc", 8, 10, again=True) == [second]
+    assert outcomes.read("plc", 8, 10, again=False) == []
+
+
+def test_bytes_in_use_never_drift(here: Plant) -> None:
+    camera, worker = here.camera(), here.worker()
+    for seq in range(40):
+        offer(camera, seq, size=seq % 7 * 30 + 1, shed=True)
+        if seq % 3 == 0:
+            worker.answer([Answer(entry, Reason.ENGINE) for entry in worker.read(2, 0)])
+    held = sum(int(fields[b"n"]) for _, fields in here.client.xrange(Keys(here.name).frames))
+    assert worker.waiting()[1] == held
+    books = here.ledger().books()
+    assert sum(books.counts.values()) + books.open_entries == 40
+
+
+def test_dead_letters_take_a_small_part_of_the_embedded_servers_memory(here: Plant) -> None:
+    worker = here.worker()
+    for seq in range(300):
+        worker.bury(Entry(f"{seq}-0", b"head", bytes(2 << 20), 0), "too large for this engine")
+    dead = Keys(here.name).dead
+    assert here.client.xlen(dead) >= 100
+    assert here.client.memory_usage(dead, samples=0) < 192 << 20
+    here.client.delete(dead)
+
+
+@pytest.mark.parametrize("shed", [False, True])
+def test_frame_above_the_whole_budget_is_refused_and_not_waited_for(
+    client: Client, line: str, *, shed: bool
+) -> None:
+    camera = Plant(client, line, LineLimits(budget_bytes=99)).camera()
+    due = time.time_ns() + SOON_NS
+    with pytest.raises(SettingsError, match="--budget-mb"):
+        camera.offer(1, b"head", b"x" * 100, 100, due, "", shed=shed)
+    assert camera.position() == (-1, "")

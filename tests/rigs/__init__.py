@@ -1,0 +1,1 @@
+"""Real servers, workers and processes that tests run on."""

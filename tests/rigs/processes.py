@@ -1,0 +1,65 @@
+"""A line of real processes."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engines.backends.fixed import FixedPlan, write_fixed_engine
+from pipeline.commands.subprocesses import Crew, Member, wait_until
+from pipeline.streams.connect import Access
+from pipeline.streams.connection import Link, linked
+from pipeline.streams.ledger import Ledger
+
+WAIT_S = 60.0
+SIZE = 64
+
+
+class Plant:
+    """A line of real processes in a folder of its own."""
+
+    def __init__(self, folder: Path, crew: Crew, link: Link) -> None:
+        self.folder, self.crew, self.link = folder, crew, link
+        self.ledger = Ledger(link.client, "line-1")
+
+    def worker(self, plan: FixedPlan, *flags: str, name: str = "worker", most: int = 32) -> Member:
+        engine = self.folder / f"{name}.fixed"
+        write_fixed_engine(engine, plan, max_batch=most)
+        return self.crew.start(name, "pipeline-worker", "--engine", str(engine), *flags)
+
+    def camera(self, *flags: str, name: str = "camera") -> Member:
+        return self.crew.start(
+            name,
+            "pipeline-camera",
+            "--source",
+            "synthetic:1",
+            "--variety",
+            "8",
+            "--size",
+            f"{SIZE}x{SIZE}",
+            *flags,
+        )
+
+    def answers(self) -> list[str]:
+        return [result.answer for result in self.ledger.results("-", 100_000)]
+
+    def wait_for(self, count: int) -> None:
+        wait_until(lambda: len(self.answers()) >= count, WAIT_S, f"{count} verdicts")
+
+    def log(self, name: str) -> list[dict[str, object]]:
+        lines = (self.folder / "logs" / f"{name}.log").read_text("utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@contextmanager
+def plant_in(folder: Path) -> Iterator[Plant]:
+    environment = {"PRN_STATE_DIR": str(folder / "redis"), "PRN_LOG_FORMAT": "json"}
+    with (
+        linked(Access(""), folder / "redis") as link,
+        Crew(folder / "logs", environment) as crew,
+    ):
+        yield Plant(folder, crew, link)
+
+
+def plan(**costs: float) -> FixedPlan:
+    return FixedPlan(height=SIZE, width=SIZE, **costs)

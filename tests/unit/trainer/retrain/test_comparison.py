@@ -1,0 +1,210 @@
+import numpy as np
+import pytest
+from fakes.gate import answers, judged
+
+from trainer.results.metrics import auroc, pixel_figures
+from trainer.retrain.bootstrap import aurocs, average_precisions, draw, interval, map_histograms
+from trainer.retrain.comparison import MARGIN, Answers, Rules, same_answers, sane, verdict, weigh
+from trainer.retrain.gate_report import Weighed
+from trainer.retrain.latency import Turns, pace, time_turns
+
+RULES = Rules(draws=500)
+
+
+def taken(counts: np.ndarray) -> np.ndarray:
+    return np.repeat(np.arange(len(counts)), counts.astype(int))
+
+
+def test_auroc_of_a_draw_is_that_of_the_pictures_drawn(rng: np.random.Generator) -> None:
+    defects, normals = rng.integers(3, 9, 12).astype(float), rng.integers(0, 6, 20).astype(float)
+    draws = draw(12, 20, seed=2, draws=25)
+    found = aurocs(draws, defects, normals)
+    for number in range(25):
+        some = defects[taken(draws.defects[number])], normals[taken(draws.normals[number])]
+        labels = np.arange(32) < 12
+        assert found[number] == pytest.approx(auroc(np.concatenate(some), labels))
+
+
+def test_ap_of_a_draw_is_near_that_of_the_pictures_drawn() -> None:
+    made = judged(np.zeros(20), 8)
+    masks = np.array(made.masks)
+    draws = draw(8, 12, seed=4, draws=10)
+    counts = np.concatenate([draws.defects, draws.normals], axis=1)
+    found = average_precisions(counts, map_histograms(made.maps, masks))
+    for number in range(10):
+        which = taken(counts[number])
+        exact = pixel_figures(made.maps[which], masks[which]).ap
+        assert found[number] == pytest.approx(exact, abs=0.005)
+
+
+def test_draws_keep_the_number_of_each_class_and_repeat_by_seed() -> None:
+    draws = draw(7, 11, seed=5, draws=50)
+    assert (draws.defects.sum(axis=1) == 7).all()
+    assert (draws.normals.sum(axis=1) == 11).all()
+    np.testing.assert_array_equal(draws.defects, draw(7, 11, seed=5, draws=50).defects)
+
+
+def test_interval_holds_the_true_difference_about_as_often_as_it_says() -> None:
+    """Two engines of equal quality, 200 times: the 95 % interval of their AUROCs' difference."""
+    held = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        draws = draw(30, 40, seed, draws=300)
+        one, other = (aurocs(draws, rng.normal(1, 1, 30), rng.normal(0, 1, 40)) for _ in range(2))
+        low, high = interval(one - other, 0.95)
+        held += low <= 0 <= high
+    assert 0.9 <= held / 200 <= 0.99
+
+
+def test_clearly_better_candidate_passes() -> None:
+    figures = weigh(answers(1.0, quality=0.5), answers(3.0), None, RULES)
+    passes, why = verdict(figures)
+    assert passes
+    assert {each.standing for each in figures} == {"better"}
+    assert "image AUROC" in why
+
+
+def test_candidate_made_worse_on_purpose_is_refused() -> None:
+    figures = weigh(answers(3.0), answers(1.0, quality=0.5), None, RULES)
+    passes, why = verdict(figures)
+    assert not passes
+    assert why.startswith("worse than the incumbent")
+
+
+def test_candidate_of_equal_quality_is_refused() -> None:
+    passes, why = verdict(weigh(answers(2.0, seed=3), answers(2.0, seed=3), None, RULES))
+    assert not passes
+    assert "no figure is better" in why
+
+
+def test_better_on_one_figure_does_not_make_up_for_another_that_is_worse() -> None:
+    better_maps = answers(1.0, quality=2.0)
+    figures = weigh(answers(3.0, quality=0.5), better_maps, None, RULES)
+    standing = {each.name: each.standing for each in figures}
+    assert standing["pixel AP"] == "better"
+    assert standing["image AUROC"] == "worse"
+    assert not verdict(figures)[0]
+
+
+def test_one_more_escape_of_forty_is_chance() -> None:
+    before = answers(8.0)
+    scores = before.judged.scores.copy()
+    scores[0] = -1
+    after = Answers(judged(scores, 40), before.threshold, 0.5)
+    escapes = weigh(before, after, None, RULES)[0]
+    assert escapes.difference == pytest.approx(1 / 40)
+    assert escapes.standing == "same"
+
+
+def test_another_threshold_is_another_engine() -> None:
+    one = answers(2.0)
+    assert same_answers(one, answers(2.0))
+    assert not same_answers(one, Answers(one.judged, one.threshold + 1e-6, 0.5))
+
+
+def test_figures_without_defects_are_unknown() -> None:
+    figures = weigh(answers(2.0, defects=0), answers(2.0, defects=0), None, RULES)
+    standing = {each.name: each.standing for each in figures}
+    assert standing["escapes"] == standing["image AUROC"] == standing["pixel AP"] == "unknown"
+    assert standing["false rejects"] == "same"
+
+
+def test_first_engine_passes_only_if_it_beats_chance() -> None:
+    assert sane(weigh(None, answers(2.0), None, RULES))[0]
+    passes, why = sane(weigh(None, answers(0.0), None, RULES))
+    assert not passes
+    assert "does not beat chance" in why
+
+
+@pytest.mark.parametrize(("factor", "standing"), [(1.05, "same"), (1.3, "worse"), (0.7, "better")])
+def test_latency_counts_beyond_the_slack_only(
+    rng: np.random.Generator, factor: float, standing: str
+) -> None:
+    machine = rng.lognormal(0, 0.3, 40) * 10  # what else runs slows both alike
+    turns = Turns(machine, machine * factor * rng.lognormal(0, 0.02, 40))
+    found = weigh(answers(2.0), answers(2.0), turns, RULES)[-1]
+    assert (found.name, found.standing) == ("latency", standing)
+
+
+def faster(lost: int = 0, alarms: int = 0, defects: int = 5) -> tuple[Weighed, ...]:
+    """A fifth faster, with so many more escapes and false rejects."""
+    scores = np.concatenate([np.full(defects, 0.9), np.full(20, 0.1)])
+    scores += np.linspace(0, 0.05, len(scores))
+    incumbent = Answers(judged(scores, defects), 0.5, 0.5)
+    after = scores.copy()
+    after[:lost] = 0.45  # below the threshold, above all good parts
+    after[defects : defects + alarms] = 0.55
+    candidate = Answers(judged(after, defects), 0.5, 0.5)
+    turns = Turns(np.full(40, 10.0), np.full(40, 8.0))
+    return weigh(incumbent, candidate, turns, RULES)
+
+
+def test_faster_candidate_that_lost_nothing_passes() -> None:
+    passes, why = verdict(faster())
+    assert passes
+    assert "latency" in why
+
+
+@pytest.mark.parametrize(
+    ("lost", "alarms", "named"),
+    [(2, 0, "escapes 0.0%, now 40.0%"), (1, 0, "escapes"), (0, 1, "false rejects")],
+)
+def test_speed_does_not_pay_for_a_loss_that_may_be_chance(
+    lost: int, alarms: int, named: str
+) -> None:
+    figures = faster(lost, alarms)
+    assert not any(each.standing == "worse" for each in figures)
+    passes, why = verdict(figures)
+    assert not passes
+    assert why.startswith("it is faster, but not as good")
+    assert named in why
+
+
+@pytest.mark.parametrize(("fell", "passes"), [(MARGIN / 2, True), (2 * MARGIN, False)])
+def test_speed_pays_for_a_fall_of_a_figure_within_the_margin_only(
+    *, fell: float, passes: bool
+) -> None:
+    figures = tuple(fallen(each, fell) if each.name == "pixel AP" else each for each in faster())
+    assert verdict(figures)[0] == passes
+
+
+def fallen(figure: Weighed, fell: float) -> Weighed:
+    assert figure.incumbent is not None
+    return figure.model_copy(
+        update={"candidate": figure.incumbent - fell, "difference": -fell, "standing": "same"}
+    )
+
+
+class SteppingClock:
+    """Each look takes a millisecond more than the last."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+
+class CountingEngine:
+    max_batch = 1
+    input_size = (8, 8)
+
+    def __init__(self, log: list[str], name: str) -> None:
+        self._log = log
+        self._name = name
+
+    def score(self, frames: np.ndarray) -> None:
+        assert frames.shape == (1, 8, 8, 3)
+        self._log.append(self._name)
+
+    def close(self) -> None:
+        pass
+
+
+def test_engines_are_timed_in_turns_and_who_begins_changes() -> None:
+    log: list[str] = []
+    turns = time_turns(CountingEngine(log, "a"), CountingEngine(log, "b"), 4, SteppingClock())
+    assert "".join(log[-8:]) in {"abbaabba", "baabbaab"}
+    np.testing.assert_allclose(turns.incumbent, 1.0)
+    assert pace(turns, 0.95, 1).low == pytest.approx(1.0)
