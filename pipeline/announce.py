@@ -7,8 +7,7 @@ them the wait.
 from pathlib import Path
 
 from pipeline.control import LOOK
-from pipeline.settings import given_access, given_state
-from pipeline.streams.connection import linked
+from pipeline.settings import RedisAccess
 from pipeline.streams.control import Controls
 from pipeline.wire import encode_control
 
@@ -35,8 +34,8 @@ def announce(
         RedisFull, RedisUnfit: it takes no message, or refuses this user.
         SettingsError: no such URL, or a name that is none.
     """
-    access = given_access(redis_url, username, password)
-    with linked(access, given_state(state_dir)) as link:
+    access = RedisAccess.from_arguments(redis_url, username, password, state_dir)
+    with access.connect() as link:
         controls = Controls(link.client, line)
         controls.send(encode_control(LOOK))
         return len(controls.workers())

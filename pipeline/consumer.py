@@ -30,8 +30,8 @@ from pipeline.errors import ConnectionLost, ForeignVerdict, LabelError, RedisFul
 from pipeline.frames import Label, LabelKind, Outline, Verdict
 from pipeline.label_rules import check_against
 from pipeline.labels.queue import LabelQueue
-from pipeline.settings import given_access, given_state
-from pipeline.streams.connection import Link, linked
+from pipeline.settings import RedisAccess
+from pipeline.streams.connection import Link
 from pipeline.streams.labels import LabelStream
 from pipeline.streams.result_reader import Outcomes, Result
 from pipeline.verdicts import NamelessVerdict, VerdictGone, read_verdict
@@ -241,8 +241,7 @@ class Consumer:
         self._line = line
         self._program = program
         self._from_start = from_start
-        self._state = given_state(state_dir)
-        self._access = given_access(redis_url, username, password)
+        self._access = RedisAccess.from_arguments(redis_url, username, password, state_dir)
         self._opened = ExitStack()
 
     def __enter__(self) -> Verdicts:
@@ -254,7 +253,7 @@ class Consumer:
             SettingsError: no such URL, or a name that is none.
         """
         with ExitStack() as opening:
-            link = opening.enter_context(linked(self._access, self._state))
+            link = opening.enter_context(self._access.connect())
             verdicts = Verdicts(link, self._line, self._program, from_start=self._from_start)
             opening.callback(verdicts.close)
             self._opened = opening.pop_all()

@@ -4,8 +4,9 @@ import os
 import re
 import sys
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -26,17 +27,26 @@ def default_state() -> Path:
     return (Path(home) if home else Path.home() / ".local" / "state") / "prn-line"
 
 
-def given_access(url: str | None, username: str | None, password: str | None) -> Access:
-    """Where Redis is and who asks, for a program: None takes PRN_REDIS_URL, PRN_REDIS_PASSWORD."""
-    found = os.environ.get("PRN_REDIS_URL", "") if url is None else url
-    return Access(
-        found, username, os.environ.get(PASSWORD_VARIABLE) if password is None else password
-    )
+@dataclass(frozen=True, slots=True)
+class RedisAccess:
+    """Where a program's Redis is, who asks, and where an embedded server keeps its data."""
 
+    access: Access
+    state_dir: Path
 
-def given_state(state: Path | None) -> Path:
-    """Where the embedded Redis keeps its data, for a program: None takes PRN_STATE_DIR."""
-    return state or Path(os.environ.get("PRN_STATE_DIR") or default_state())
+    @classmethod
+    def from_arguments(
+        cls, url: str | None, username: str | None, password: str | None, state_dir: Path | None
+    ) -> Self:
+        """Fill in what is None: PRN_REDIS_URL, PRN_REDIS_PASSWORD, PRN_STATE_DIR, the defaults."""
+        url = os.environ.get("PRN_REDIS_URL", "") if url is None else url
+        password = os.environ.get(PASSWORD_VARIABLE) if password is None else password
+        folder = state_dir or Path(os.environ.get("PRN_STATE_DIR") or default_state())
+        return cls(Access(url, username, password), folder)
+
+    def connect(self) -> AbstractContextManager[Link]:
+        """Open the Redis for the time of the context; raises what `linked` raises."""
+        return linked(self.access, self.state_dir)
 
 
 class LineSettings(CommandSettings):

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import openvino
 
-from engines.backends.openvino_file import unpack_network
 from engines.contract import (
     FRAMES,
     Port,
@@ -192,6 +191,8 @@ def _read(path: Path, manifest: Manifest) -> tuple[Any, int]:
 def _load(path: Path, manifest: Manifest) -> Any:  # noqa: ANN401
     core = openvino.Core()
     if manifest.format == "openvino":
+        from engines.backends.openvino_file import unpack_network  # noqa: PLC0415  # only for such a file
+
         xml, weights = unpack_network(path)
         return core.read_model(xml, weights)
     return core.read_model(without_functions(read_graph(path)))

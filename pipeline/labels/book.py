@@ -17,8 +17,7 @@ from typing import Self
 from pipeline.errors import LabelError
 from pipeline.frames import Label, LabelKind
 from pipeline.label_rules import box, check_label, label_mask
-from pipeline.settings import given_access, given_state
-from pipeline.streams.connection import linked
+from pipeline.settings import RedisAccess
 from pipeline.streams.labels import LabelStream
 from pipeline.wire import decode_label, encode_label
 
@@ -85,8 +84,7 @@ class LabelBook:
             state_dir: of the embedded server; None takes PRN_STATE_DIR, else its default.
         """
         self._line = line
-        self._state = given_state(state_dir)
-        self._access = given_access(redis_url, username, password)
+        self._access = RedisAccess.from_arguments(redis_url, username, password, state_dir)
         self._opened = ExitStack()
         self._stream: LabelStream | None = None
         self._warned: set[str] = set()  # ids of what is no label: the end is read again and again
@@ -100,7 +98,7 @@ class LabelBook:
             SettingsError: no such URL, or a name that is none.
         """
         with ExitStack() as opening:
-            link = opening.enter_context(linked(self._access, self._state))
+            link = opening.enter_context(self._access.connect())
             self._stream = LabelStream(link.client, self._line)
             self._opened = opening.pop_all()
         return self

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit
 from pipeline.streams.connect import Access, Client, check_server, open_client
-from pipeline.streams.embedded import embedded_url, revive
 from pipeline.streams.server_checks import Fitness
 
 FIRST_WAIT_S = 0.05
@@ -77,6 +76,8 @@ def linked(access: Access, state: Path) -> Iterator[Link]:
         with _opened(access, lambda: None) as link:
             yield link
         return
+    from pipeline.streams.embedded import embedded_url, revive  # noqa: PLC0415  # only without URL
+
     with embedded_url(state) as url:
         _log.debug("redis.embedded", extra={"state": str(state)})
         with _opened(Access(url), lambda: revive(state)) as link:

@@ -5,21 +5,36 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from pipeline.drift.monitor import DriftWatch
-from pipeline.frames import Reason
+from pipeline.frames import Judgement, Reason
 from pipeline.streams.connection import Link
 from pipeline.streams.control import Controls
 from pipeline.streams.frame_consumer import Entry, Work
 from pipeline.telemetry import Telemetry
 from pipeline.worker.active_engine import Serving
-from pipeline.worker.archiver import Archivist
 from pipeline.worker.decode import Rings
 from pipeline.worker.in_flight import Held, Tray
 from pipeline.worker.judge import Limits, Row
 
 _log = logging.getLogger(__name__)
+
+
+class FrameArchive(Protocol):
+    """Keeps frames for labels that come later; `archivist.Archivist` is one."""
+
+    def start(self) -> None:
+        """Begin to write."""
+        ...
+
+    def offer(self, held: Held, answer: str, judgement: Judgement | None) -> None:
+        """Take a frame whose `answer` was published, if it is worth a label; never waits."""
+        ...
+
+    def close(self, until_s: float) -> None:
+        """Write what waits, until `until_s` of the monotonic clock."""
+        ...
 
 
 class Halt:
@@ -63,7 +78,7 @@ class Post:
     telemetry: Telemetry
     tray: Tray
     rings: Rings
-    archivist: Archivist | None = None  # None: nothing is archived
+    archivist: FrameArchive | None = None  # None: nothing is archived
     outbox: Outbox = field(default_factory=queue.SimpleQueue)
     halt: Halt = field(default_factory=Halt)
     drift: DriftWatch = field(default_factory=DriftWatch)

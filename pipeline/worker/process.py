@@ -5,33 +5,27 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 
-from engines.registry.registry import Registry
-from pipeline.archive import Archive
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
-from pipeline.ring.ring import RingReader
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.connection import Link
 from pipeline.streams.control import Controls
 from pipeline.streams.frame_consumer import Work
 from pipeline.streams.keys import LineLimits
 from pipeline.streams.server_checks import warn_if_apart
-from pipeline.streams.swap_coordinator import Swaps
 from pipeline.telemetry import Telemetry, served
 from pipeline.worker.active_engine import InForce
-from pipeline.worker.archiver import Archivist
-from pipeline.worker.context import Post
-from pipeline.worker.decode import Rings
+from pipeline.worker.context import FrameArchive, Post
+from pipeline.worker.decode import Ring, Rings
 from pipeline.worker.in_flight import Tray
 from pipeline.worker.settings import WorkerSettings
-from pipeline.worker.swap.controller import Swapper
-from pipeline.worker.swap.engine_source import Source
-from pipeline.worker.swap.interfaces import Around
-from pipeline.worker.swap.loading import open_promoted, open_serving
+from pipeline.worker.swap.interfaces import Around, Follower
+from pipeline.worker.swap.loading import open_serving
 from pipeline.worker.worker import Worker, worker_name
 
+_DAY_S = 86_400.0
 SWITCH_S = 0.0002  # threads hand frames on: 5 ms, the default, added 0.4 ms to each
 _log = logging.getLogger(__name__)
 
@@ -41,21 +35,32 @@ def run(settings: WorkerSettings) -> int:
     start_logs(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_S)
     name = worker_name(settings.device)
+    if settings.engine is None:
+        return _serve_promoted(settings, name)
+    # before Redis is asked for: a wrong file is said at once
+    first = open_serving(settings.engine, settings.way())
+    with closing(InForce(first)) as in_force, settings.link() as link:
+        return _serve(settings, link, in_force, name, None)
+
+
+def _serve_promoted(settings: WorkerSettings, name: str) -> int:
+    """Serve what a registry promotes."""
+    from engines.registry.registry import Registry  # noqa: PLC0415  # only with --registry
+    from pipeline.streams.swap_coordinator import Swaps  # noqa: PLC0415
+    from pipeline.worker.swap.controller import Swapper  # noqa: PLC0415
+    from pipeline.worker.swap.engine_source import Source  # noqa: PLC0415
+    from pipeline.worker.swap.start import open_promoted  # noqa: PLC0415
+
     way = settings.way()
-    with ExitStack() as opened:
-        if settings.engine is not None:  # before Redis is asked for: a wrong file is said at once
-            in_force = opened.enter_context(closing(InForce(open_serving(settings.engine, way))))
-            return _serve(settings, opened.enter_context(settings.link()), in_force, name, None)
-        source = Source(Registry(settings.registry), settings.cache(), settings.line)
-        link = opened.enter_context(settings.link())
+    source = Source(Registry(settings.registry), settings.cache(), settings.line)
+    with settings.link() as link:
         swaps = Swaps(link.client, settings.line, name)
-        first = open_promoted(source, swaps, way)
-        in_force = opened.enter_context(closing(InForce(first)))
+        with closing(InForce(open_promoted(source, swaps, way))) as in_force:
 
-        def follow(around: Around) -> Swapper:
-            return Swapper(in_force, source, swaps, way, around, settings.pace())
+            def follow(around: Around) -> Swapper:
+                return Swapper(in_force, source, swaps, way, around, settings.pace())
 
-        return _serve(settings, link, in_force, name, follow)
+            return _serve(settings, link, in_force, name, follow)
 
 
 def _serve(
@@ -63,7 +68,7 @@ def _serve(
     link: Link,
     in_force: InForce,
     name: str,
-    follow: Callable[[Around], Swapper] | None,
+    follow: Callable[[Around], Follower] | None,
 ) -> int:
     warn_if_apart(link.client)
     post = _post(settings, link, name, in_force)
@@ -93,12 +98,18 @@ def _post(settings: WorkerSettings, link: Link, name: str, in_force: InForce) ->
         Controls(link.client, settings.line),
         telemetry,
         Tray(in_force.room),
-        Rings(RingReader.attach),
+        Rings(_attach),
         open_archivist(settings, telemetry),
     )
 
 
-def open_archivist(settings: WorkerSettings, telemetry: Telemetry) -> Archivist | None:
+def _attach(name: str) -> Ring:
+    from pipeline.ring.ring import RingReader  # noqa: PLC0415  # only for cameras that share memory
+
+    return RingReader.attach(name)
+
+
+def open_archivist(settings: WorkerSettings, telemetry: Telemetry) -> FrameArchive | None:
     """Give who archives, not started yet; None where nothing is archived.
 
     Raises:
@@ -108,6 +119,9 @@ def open_archivist(settings: WorkerSettings, telemetry: Telemetry) -> Archivist 
         why = "frames cannot be labelled after their verdicts: --archive DIR keeps them"
         _log.info("archive.none", extra={"why": why})
         return None
+    from pipeline.archive import Archive  # noqa: PLC0415  # only with --archive
+    from pipeline.worker.archiver import Archivist, Keeping  # noqa: PLC0415
+
     archive = Archive(settings.archive, settings.line)
     try:
         archive.folder.mkdir(parents=True, exist_ok=True)
@@ -120,4 +134,10 @@ def open_archivist(settings: WorkerSettings, telemetry: Telemetry) -> Archivist 
         ) from error
     fields = {"folder": str(archive.folder), "mb": settings.archive_mb}
     _log.info("archive.ready", extra={**fields, "days": settings.archive_days})
-    return Archivist(archive, settings.line, settings.keeping(), telemetry)
+    keeping = Keeping(
+        share=settings.archive_share,
+        near=settings.archive_near,
+        most_bytes=int(settings.archive_mb * (1 << 20)),
+        most_age_s=settings.archive_days * _DAY_S,
+    )
+    return Archivist(archive, settings.line, keeping, telemetry)

@@ -9,13 +9,11 @@ from engines.commandline.flags import File, Folder, Metavar
 from engines.open import Backend
 from pipeline.settings import LineSettings
 from pipeline.worker.active_engine import KEPT
-from pipeline.worker.archiver import Keeping
 from pipeline.worker.swap.interfaces import Pace
 from pipeline.worker.swap.loading import Way
 from pipeline.worker.worker import Options
 
 FOLDER_LOOK_S = 0.2  # a rollback without a message is heeded in less than a second
-_DAY_S = 86_400.0
 URL_LOOK_S = 10.0  # each look is a request that somebody pays for
 
 
@@ -143,15 +141,6 @@ class WorkerSettings(LineSettings):
     def way(self) -> Way:
         """How engines run."""
         return Way(self.backend, self.device, self.threads, self.max_batch, self.skip_admission)
-
-    def keeping(self) -> Keeping:
-        """Which frames are archived, and for how long."""
-        return Keeping(
-            self.archive_share,
-            self.archive_near,
-            int(self.archive_mb * (1 << 20)),
-            self.archive_days * _DAY_S,
-        )
 
     def options(self) -> Options:
         """How the worker works."""

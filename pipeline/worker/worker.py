@@ -18,8 +18,7 @@ from pipeline.worker.in_flight import Held
 from pipeline.worker.judge import Limits
 from pipeline.worker.reader import Intake, Reader
 from pipeline.worker.scorer import Scorer, worst_case_s
-from pipeline.worker.swap.controller import Swapper
-from pipeline.worker.swap.interfaces import Around
+from pipeline.worker.swap.interfaces import Around, Follower
 from pipeline.worker.writer import Writer
 
 _SAID_CHARS = 500
@@ -67,7 +66,7 @@ class Worker:
         post: Post,
         in_force: InForce,
         options: Options,
-        follow: Callable[[Around], Swapper] | None = None,
+        follow: Callable[[Around], Follower] | None = None,
     ) -> None:
         """Put a worker together.
 

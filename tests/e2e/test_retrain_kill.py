@@ -147,7 +147,7 @@ def test_changed_snapshot_begins_a_new_run_and_equal_answers_are_refused(home: P
 
 
 def test_no_promote_stops_after_the_gate_and_the_next_call_goes_on(home: Path) -> None:
-    assert run(home, promote=False).result == "stopped"
+    assert run(home, no_promote=True).result == "stopped"
     assert registered(home) == []
     assert run(home).result == "promoted"
     assert len(past_runs(home / "runs")) == 1

@@ -13,7 +13,7 @@ from engines.registry.registry import Registry
 from trainer.progress import TerminalSteps
 from trainer.retrain.options import Seams
 from trainer.retrain.run import only_one, past_runs
-from trainer.retrain.watch import Enough, watch
+from trainer.retrain.watch import watch
 
 COMMAND = [sys.executable, "-c", "from trainer.cli import retrain; retrain()"]
 
@@ -33,19 +33,19 @@ class Days:
             fill_store(self._home / "store", normals, defects, seed=10 + self.passed)
 
 
-def watched(home: Path, arrivals: list[tuple[int, int]], enough: Enough) -> list[str]:
-    given, said = options(home), list[str]()
+def watched(home: Path, arrivals: list[tuple[int, int]], **enough: int) -> list[str]:
+    given, said = options(home, every_s=1, **enough), list[str]()
     with TerminalSteps(Console(quiet=True)) as steps:
         seams = Seams(steps, said.append, lambda _: 1, learner=PlainLearner)
         registry, days = Registry(given.registry), Days(home, arrivals)
-        watch(given, registry, seams, enough, 1.0, days, rounds=len(arrivals))
+        watch(given, registry, seams, days, rounds=len(arrivals))
     return said
 
 
 def test_watch_retrains_when_enough_is_new_and_not_before(tmp_path: Path) -> None:
     fill_store(tmp_path / "store")
     arrivals = [(0, 0), (3, 0), (40, 0), (0, 0)]
-    said = watched(tmp_path, arrivals, Enough(normals=20, defects=15))
+    said = watched(tmp_path, arrivals, new_normals=20, new_defects=15)
     assert len(past_runs(tmp_path / "runs")) == 2
     assert sum(line.startswith("promoted") for line in said) == 1
     assert sum(line.startswith("refused") for line in said) == 1
@@ -54,7 +54,7 @@ def test_watch_retrains_when_enough_is_new_and_not_before(tmp_path: Path) -> Non
 def test_watch_says_what_goes_wrong_and_tries_again(tmp_path: Path) -> None:
     fill_store(tmp_path / "store")
     (tmp_path / "registry").write_text("no folder")
-    said = watched(tmp_path, [(0, 0)], Enough(normals=1))
+    said = watched(tmp_path, [(0, 0)], new_normals=1)
     assert said[-1].startswith("will try again in 1 s")
 
 

@@ -17,10 +17,11 @@ from engines.registry.registry import Registry
 from trainer.export.engine_file import write_engine
 from trainer.progress import TerminalSteps
 from trainer.retrain.learner import Facts, Learner, Task
-from trainer.retrain.options import Ending, Options, Recipe, Seams
+from trainer.retrain.options import Ending, Seams
 from trainer.retrain.prototype_diff import Prototypes
 from trainer.retrain.retrain import retrain
 from trainer.retrain.run import Point
+from trainer.retrain_settings import RetrainSettings
 from trainer.samples.records import Place, Source
 from trainer.samples.store import SampleStore
 
@@ -115,16 +116,18 @@ def fill_store(folder: Path, normals: int = 30, defects: int = 20, seed: int = 1
             store.keep(picture_row.sha)
 
 
-def options(home: Path, **changed: object) -> Options:
+def options(home: Path, **changed: object) -> RetrainSettings:
     """A retrain whose store, registry and runs lie in `home`."""
     given: dict[str, object] = {
         "store": home / "store",
         "registry": str(home / "registry"),
         "runs": home / "runs",
-        "recipe": Recipe(model="prn-s", size=SIDE, minutes=600),
+        "model": "prn-s",
+        "size": SIDE,
+        "minutes": 600,
         "allow_ungated": True,  # a store that proves something takes minutes to fill
     }
-    return Options(**(given | changed))  # type: ignore[arg-type]  # a test's shorthand
+    return RetrainSettings(**(given | changed))  # type: ignore[arg-type]  # a test's shorthand
 
 
 def run(

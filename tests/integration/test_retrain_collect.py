@@ -13,7 +13,8 @@ from pipeline.labels import Label, LabelBook, LabelKind
 from trainer.errors import DatasetError
 from trainer.progress import TerminalSteps
 from trainer.retrain.collect import Collected, collect
-from trainer.retrain.options import Options, Redis, Seams
+from trainer.retrain.options import Seams
+from trainer.retrain_settings import RetrainSettings
 from trainer.samples.store import SampleStore
 
 FIRST_MS = 1_764_140_400_000
@@ -36,20 +37,23 @@ def archive(tmp_path: Path, line: str, rng: np.random.Generator) -> Archive:
     return made
 
 
-def options(folder: Path, line: str, url: str, archive: Path | None) -> Options:
-    return Options(
+def options(folder: Path, line: str, url: str, archive: Path | None) -> RetrainSettings:
+    given = RetrainSettings(
         store=folder / "store",
         registry=str(folder / "registry"),
         runs=folder / "runs",
-        lines=(line,),
         archive=archive,
-        redis=Redis(url=url),
+        redis_url=url,
     )
+    return given.model_copy(update={"line": [line]})  # also without an archive
 
 
-def collected(given: Options) -> Collected:
+def collected(given: RetrainSettings) -> Collected:
     with TerminalSteps(Console(quiet=True)) as steps, SampleStore.open(given.store) as store:
-        return collect(store, given, Seams(steps, print, lambda _: 0))
+        seams = Seams(
+            steps, print, lambda _: 0, lambda line: LabelBook(line, redis_url=given.redis_url)
+        )
+        return collect(store, given, seams)
 
 
 def test_labels_become_samples_once_and_their_frames_are_let_go(

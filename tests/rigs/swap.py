@@ -34,7 +34,8 @@ from pipeline.worker.in_flight import Tray
 from pipeline.worker.swap.controller import Swapper
 from pipeline.worker.swap.engine_source import Source
 from pipeline.worker.swap.interfaces import Around, Pace
-from pipeline.worker.swap.loading import Way, open_promoted
+from pipeline.worker.swap.loading import Way
+from pipeline.worker.swap.start import open_promoted
 from pipeline.worker.worker import Options, Worker
 
 SIDE = 16

@@ -20,8 +20,9 @@ MOST_SHARED_CLASS_NAMES, MOST_SINGLE_IMPORTERS = 10, 71
 
 
 def imported_modules(tree: ast.Module) -> set[str]:
+    """Return which of our modules a module imports when it is loaded."""
     found = set()
-    for node in ast.walk(tree):
+    for node in tree.body:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names} & NAMES.keys()
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -18,13 +17,14 @@ from trainer.errors import BudgetError
 from trainer.results.sheets import save_picture, write_examples
 from trainer.retrain.incumbent import Incumbent, find_start
 from trainer.retrain.learner import Learner, Task
-from trainer.retrain.options import Options, Seams
+from trainer.retrain.options import Seams
 from trainer.retrain.prn_learner import PrnLearner
 from trainer.retrain.protoad_learner import ProtoAdLearner
 from trainer.retrain.prototype_diff import compare, draw_moves, read_prototypes
 from trainer.retrain.prototype_diff import say as diff_said
-from trainer.retrain.run import STAGES, Outcome, RunFolder, Stages, past_runs
+from trainer.retrain.run import STAGES, Outcome, RunFolder, Stages, past_runs, recipe_values
 from trainer.retrain.weights import Start, read_start
+from trainer.retrain_settings import RetrainSettings
 from trainer.samples.store import SampleStore
 from trainer.training.device import find_device
 from trainer.training.prn.training import CHECKPOINT_NAME
@@ -48,13 +48,13 @@ class Candidate:
 
     def __init__(
         self,
-        options: Options,
+        settings: RetrainSettings,
         registry: Registry,
         stages: Stages,
         incumbent: Incumbent | None,
         seams: Seams,
     ) -> None:
-        self._options = options
+        self._settings = settings
         self._registry = registry
         self._stages = stages
         self._incumbent = incumbent
@@ -81,36 +81,21 @@ class Candidate:
     @cached_property
     def learner(self) -> Learner:
         """Whatever makes this kind of network; made once in a process, where a stage needs it."""
-        recipe = self._options.recipe
-        task = Task(
-            dataset=self._dataset(),
-            folder=self._folder,
-            steps=self._seams.steps,
-            backbone=recipe.backbone,
-            weights=recipe.weights,
-            size=recipe.size,
-            seed=recipe.seed,
-            false_reject_rate=recipe.false_reject_rate,
-            max_normals=recipe.max_normals,
-            prototypes_only=recipe.prototypes_only,
-            start=self._start(),
-            device=recipe.device,
-            textures=recipe.textures,
-            fit_steps=recipe.fit_steps,
-        )
+        settings = self._settings
+        task = Task(self._dataset(), self._folder, self._seams.steps, settings, self._start())
         if self._seams.learner is not None:
             return self._seams.learner(task)
-        if recipe.model == "protoad":
+        if settings.model == "protoad":
             return ProtoAdLearner(task)
-        return PrnLearner(task, recipe.model, find_device(recipe.device))
+        return PrnLearner(task, settings.model, find_device(settings.device))
 
     def _start(self) -> Start | None:
         """Give the head to begin from, kept in the run: a later promotion must not change it."""
         kept = self._folder / _START_NAME
         if not kept.is_file() and self._stages.run.outcome("prototypes") is None:
-            recipe, runs = self._options.recipe, self._options.runs
-            found, why = find_start(self._incumbent, self._registry, recipe, runs)
-            self._stages.say(f"{recipe.model} {why}")
+            settings = self._settings
+            found, why = find_start(self._incumbent, self._registry, settings, settings.runs)
+            self._stages.say(f"{settings.model} {why}")
             if found is not None:
                 write_atomic(kept, found.read_bytes())
         return read_start(kept) if kept.is_file() else None
@@ -121,7 +106,7 @@ class Candidate:
         return [path for path in made if path.is_file()]
 
     def _dataset(self) -> Dataset:
-        with SampleStore.look(self._options.store) as store:
+        with SampleStore.look(self._settings.store) as store:
             return store.training(self._stages.run.about.snapshot)
 
     def _make_prototypes(self) -> Outcome:
@@ -139,8 +124,8 @@ class Candidate:
         }
 
     def _fit(self) -> Outcome:
-        recipe, seconds = self._options.recipe, 0.0
-        if recipe.model != "protoad" and not recipe.prototypes_only:
+        settings, seconds = self._settings, 0.0
+        if settings.model != "protoad" and not settings.prototypes_only:
             seconds = self._seconds_to_fit()
         facts = self.learner.fit(seconds, self._stages.note_worked)
         said = (
@@ -151,12 +136,11 @@ class Candidate:
         return {**facts, "said": said}
 
     def _seconds_to_fit(self) -> float:
-        recipe = self._options.recipe
-        if recipe.fit_steps is not None:
+        if self._settings.steps is not None:
             return math.inf
         begun = is_training_begun(self._stages.run)
         worked_s, measured = self._stages.worked_s, self._measured()
-        return fit_seconds(recipe.minutes, worked_s, measured, begun=begun)
+        return fit_seconds(self._settings.minutes, worked_s, measured, begun=begun)
 
     def _calibrate(self) -> Outcome:
         thresholds = self.learner.calibrate()
@@ -166,7 +150,7 @@ class Candidate:
     def _export(self) -> Outcome:
         thresholds = Thresholds.model_validate(self._found("calibrate")["thresholds"])
         engine = self.learner.export(thresholds)
-        with SampleStore.look(self._options.store) as store:
+        with SampleStore.look(self._settings.store) as store:
             golden = store.golden()
         if golden.test:
             write_examples(engine, golden, self._seams.steps)
@@ -174,7 +158,7 @@ class Candidate:
 
     def _build(self) -> Outcome:
         source = self._folder / self._found("export")["engine"]
-        backend = self._options.recipe.plan
+        backend = self._settings.plan
         if backend is None:
             said = "none: the ONNX file serves as it is"
             return {"engine": self._relative(source), "said": said}
@@ -184,7 +168,7 @@ class Candidate:
         return {"engine": self._relative(plan), "said": self._relative(plan)}
 
     def _admit(self) -> Outcome:
-        golden = self._options.store / "golden"
+        golden = self._settings.store / "golden"
         pictures = golden.rglob("*") if golden.is_dir() else ()
         there = any(path.suffix.lower() in PICTURE_SUFFIXES for path in pictures)
         with self._seams.steps.step("admitting on this machine", None):
@@ -194,8 +178,8 @@ class Candidate:
 
     def _measured(self) -> dict[str, float]:
         """Seconds of each stage in the last run that finished with these settings but minutes."""
-        wanted = self._comparable(asdict(self._options.recipe))
-        for run in past_runs(self._options.runs):
+        wanted = self._comparable(recipe_values(self._settings))
+        for run in past_runs(self._settings.runs):
             if run.finished and self._comparable(run.about.settings) == wanted:
                 found = {name: run.outcome(name) for name in STAGES}
                 return {

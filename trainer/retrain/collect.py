@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from pipeline.archive import Archive, ArchivedFrame
-from pipeline.labels import LabelBook
 from trainer.errors import DatasetError
 from trainer.networks.backbones import load_backbone
-from trainer.retrain.options import Options, Recipe, Redis, Seams
+from trainer.retrain.options import Seams
+from trainer.retrain_settings import CandidateRecipe, RetrainSettings
 from trainer.samples.records import Place
 from trainer.samples.screening import Screened, screen
 from trainer.samples.store import SampleStore
@@ -32,7 +32,7 @@ class Collected:
         )
 
 
-def collect(store: SampleStore, options: Options, seams: Seams) -> Collected:
+def collect(store: SampleStore, settings: RetrainSettings, seams: Seams) -> Collected:
     """Read what is new in the labels of all lines, and screen new normal pictures.
 
     Raises:
@@ -40,12 +40,12 @@ def collect(store: SampleStore, options: Options, seams: Seams) -> Collected:
         StoreError: the disk is full; what was taken stays.
         DatasetError: lines without an archive, or one that cannot be read now; the labels wait.
     """
-    if options.lines and options.archive is None:
+    if settings.line and settings.archive is None:
         raise DatasetError("labels of a line need its archive, or they are of no use: --archive")
     states: list[str] = []
-    for line in options.lines:
-        states += _read_line(store, line, options)
-    screened = _screened(store, options.recipe, seams)
+    for line in settings.line:
+        states += _read_line(store, line, settings, seams)
+    screened = _screened(store, settings, seams)
     return Collected(
         labels=len(states),
         new=states.count("new"),
@@ -56,18 +56,18 @@ def collect(store: SampleStore, options: Options, seams: Seams) -> Collected:
     )
 
 
-def _screened(store: SampleStore, recipe: Recipe, seams: Seams) -> Screened:
+def _screened(store: SampleStore, recipe: CandidateRecipe, seams: Seams) -> Screened:
     if not store.pictures(Place.INCOMING):
         return Screened(0, 0, 0)
     return screen(store, load_backbone(recipe.backbone, recipe.weights), seams.steps)
 
 
-def _read_line(store: SampleStore, line: str, options: Options) -> list[str]:
+def _read_line(store: SampleStore, line: str, settings: RetrainSettings, seams: Seams) -> list[str]:
     """Take a line's labels; gives what became of each."""
-    assert options.archive is not None  # noqa: S101  # `collect` looked
-    archive = Archive(options.archive, line)
+    assert settings.archive is not None  # noqa: S101  # `collect` looked
+    archive = Archive(settings.archive, line)
     states: list[str] = []
-    with _book(line, options.redis) as book:
+    with seams.labels(line) as book:
         while page := book.since(store.labels_read(line)):
             for label_id, label in page:
                 frame = _find(archive, label.entry_id)
@@ -92,13 +92,3 @@ def _find(archive: Archive, entry_id: str) -> ArchivedFrame | None:
             "workers' folder with --archive; the labels wait"
         )
     return frame
-
-
-def _book(line: str, redis: Redis) -> LabelBook:
-    return LabelBook(
-        line,
-        redis_url=redis.url,
-        username=redis.username,
-        password=redis.password,
-        state_dir=redis.state_dir,
-    )

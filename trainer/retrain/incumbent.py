@@ -7,9 +7,9 @@ from engines.errors import UnknownVersion
 from engines.files import write_atomic
 from engines.manifest import Manifest, read_manifest
 from engines.registry.registry import Registry
-from trainer.retrain.options import Recipe
 from trainer.retrain.run import past_runs
 from trainer.retrain.weights import HEAD_NAME
+from trainer.retrain_settings import CandidateRecipe
 
 _FOLDER = "incumbents"  # in the runs' folder
 
@@ -39,7 +39,7 @@ def fetch_incumbent(registry: Registry, runs: Path) -> Incumbent | None:
 
 
 def find_start(
-    incumbent: Incumbent | None, registry: Registry, recipe: Recipe, runs: Path
+    incumbent: Incumbent | None, registry: Registry, recipe: CandidateRecipe, runs: Path
 ) -> tuple[Path | None, str]:
     """Find the head that training begins from, or say why there is none.
 
@@ -60,7 +60,7 @@ def find_start(
     return head, f"begins from the head of {incumbent.name}"
 
 
-def _differs(incumbent: Incumbent, recipe: Recipe) -> str:
+def _differs(incumbent: Incumbent, recipe: CandidateRecipe) -> str:
     """Say in what the incumbent is another kind of network; nothing where it is the same."""
     manifest = incumbent.manifest
     if manifest.model != recipe.model:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from engines.manifest import Thresholds
-from trainer.choices import BackboneName
 from trainer.dataset import Dataset
 from trainer.progress import TerminalSteps
 from trainer.retrain.prototype_diff import Prototypes
 from trainer.retrain.weights import Start
+from trainer.retrain_settings import CandidateRecipe
 
 Facts = dict[str, str | int | float | bool | None]  # what a stage tells, as JSON
 
@@ -26,17 +26,8 @@ class Task:
     dataset: Dataset  # to learn from; its name and pictures are those of the snapshot
     folder: Path  # of the run
     steps: TerminalSteps
-    backbone: BackboneName
-    weights: Path | None
-    size: int  # side of the input, pixels
-    seed: int
-    false_reject_rate: float
-    max_normals: int
-    prototypes_only: bool
-    start: Start | None  # the incumbent's head
-    device: str
-    textures: Path | None
-    fit_steps: int | None = None  # so many, however long it takes; None: the time that is left
+    recipe: CandidateRecipe
+    start: Start | None  # the incumbent's head, or the one that the recipe names
 
 
 class Learner(Protocol):

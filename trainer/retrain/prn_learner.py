@@ -76,7 +76,7 @@ class PrnLearner:
         self._gathered: Gathered | None = None
         self._made: Untrained | None = None
         self._network: PRN | None = None
-        set_determinism(task.seed)
+        set_determinism(task.recipe.seed)
         cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
 
     def make_prototypes(self) -> Prototypes:
@@ -88,7 +88,7 @@ class PrnLearner:
     def fit(self, seconds: float, worked: Callable[[], None]) -> Facts:
         """See `Learner`."""
         task, left_out = self._task, "; ".join(self._gather().unreadable)
-        if task.prototypes_only:
+        if task.recipe.prototypes_only:
             return {
                 "trained": False,
                 "why": "only prototypes were asked for: the head stays",
@@ -162,17 +162,17 @@ class PrnLearner:
         if self._made is not None:
             return self._made
         task, recipe = self._task, self._recipe()
-        backbone = load_backbone(task.backbone, task.weights)
+        backbone = load_backbone(task.recipe.backbone, task.recipe.weights)
         made = make_untrained(self._gather(), backbone, recipe, task.folder, task.steps)
         if task.start is not None:
             begin_from(made.network.head, task.start)
-        elif task.prototypes_only:
+        elif task.recipe.prototypes_only:
             raise CheckpointError(
                 "--prototypes-only needs the head of the engine in force, which the registry does "
                 "not hold: name its checkpoint.safetensors or head.safetensors with --start"
             )
         else:
-            begin_bottom(made.network, recipe, task.weights)
+            begin_bottom(made.network, recipe, task.recipe.weights)
         made.network.eval()
         self._made = made
         return made
@@ -187,7 +187,7 @@ class PrnLearner:
         if self._network is None:
             task, path = self._task, self._task.folder / NETWORK_NAME
             tensors = read_tensors(path)
-            backbone = load_backbone(task.backbone, task.weights)
+            backbone = load_backbone(task.recipe.backbone, task.recipe.weights)
             usual = Usual(_ones(backbone.channels), torch.ones(3))
             head = Head(PLANS[self._plan], Parts(), backbone, usual)
             fine, middle, coarse = (tensors[f"residuals.{j}.prototypes"] for j in range(3))
@@ -200,7 +200,7 @@ class PrnLearner:
         """Plan the training once: a process that goes on with it must not plan it otherwise."""
         session = self._noted()
         if session is None:
-            planned_s = 0.0 if self._task.fit_steps is not None else seconds
+            planned_s = 0.0 if self._task.recipe.steps is not None else seconds
             session = _Session(planned_s, _precision(self._device))
             self._note(session)
         return session
@@ -213,18 +213,18 @@ class PrnLearner:
         write_atomic(self._task.folder / _SESSION_NAME, _SESSION.dump_json(session))
 
     def _recipe(self, session: _Session | None = None) -> SupervisedRecipe:
-        task, session = self._task, session or _Session()
-        rate = LEARNING_RATES[self._plan] * (FINE_TUNE_RATE if task.start else 1)
+        given, start, session = self._task.recipe, self._task.start, session or _Session()
+        rate = LEARNING_RATES[self._plan] * (FINE_TUNE_RATE if start else 1)
         return SupervisedRecipe(
             plan=self._plan,
-            backbone=task.backbone,
-            size=(task.size, task.size),
-            seed=task.seed,
+            backbone=given.backbone,
+            size=(given.size, given.size),
+            seed=given.seed,
             seen=None,
             leave_out=(),
             parts=Parts(),
             anomalies=Switches(certainty=SIMULATED_CERTAINTY),
-            textures=task.textures,
+            textures=given.textures,
             batch_size=BATCH_SIZES[self._plan],
             method=Method(
                 learning_rate=rate,
@@ -232,15 +232,15 @@ class PrnLearner:
                 shards=2 if self._device.type == "cpu" else 1,
             ),
             budget=self._budget(session),
-            false_reject_rate=task.false_reject_rate,
-            max_normals=task.max_normals,
-            start=task.start.sha256 if task.start else None,
+            false_reject_rate=given.false_reject_rate,
+            max_normals=given.max_normals,
+            start=start.sha256 if start else None,
             held_by="content",
         )
 
     def _budget(self, session: _Session) -> Budget:
-        if self._task.fit_steps is not None:
-            return Budget(self._task.fit_steps, "steps")
+        if self._task.recipe.steps is not None:
+            return Budget(self._task.recipe.steps, "steps")
         return Budget(session.seconds / 60, "minutes")
 
 

@@ -16,8 +16,9 @@ from trainer.retrain.disagreements import PAGE_NAME
 from trainer.retrain.gate import Conditions, pass_gate
 from trainer.retrain.gate_report import REPORT_NAME, GateReport
 from trainer.retrain.incumbent import Incumbent
-from trainer.retrain.options import Options, Seams
+from trainer.retrain.options import Seams
 from trainer.retrain.run import Outcome, Stages
+from trainer.retrain_settings import RetrainSettings
 from trainer.samples.store import SampleStore
 from trainer.seen import unseen
 
@@ -29,13 +30,13 @@ class Promotion:
 
     def __init__(
         self,
-        options: Options,
+        settings: RetrainSettings,
         registry: Registry,
         stages: Stages,
         candidate: Candidate,
         seams: Seams,
     ) -> None:
-        self._options = options
+        self._settings = settings
         self._registry = registry
         self._stages = stages
         self._candidate = candidate
@@ -48,7 +49,7 @@ class Promotion:
         now = incumbent.name if incumbent else None
         if gate is None or (registered and now == registered["version"]):
             return
-        if now != gate["incumbent"] or is_outdated(gate, self._options):
+        if now != gate["incumbent"] or is_outdated(gate, self._settings):
             self._run.forget_from("gate")
 
     def gate(self, incumbent: Incumbent | None) -> Outcome:
@@ -63,8 +64,8 @@ class Promotion:
         return version
 
     def _weigh(self, incumbent: Incumbent | None) -> Outcome:
-        golden = _golden(self._options)
-        conditions = Conditions(allow_ungated=self._options.allow_ungated)
+        golden = _golden(self._settings)
+        conditions = Conditions(allow_ungated=self._settings.allow_ungated)
         rival = incumbent.engine if incumbent else None
         folder = self._run.folder / _GATE
         engine = self._candidate.engine
@@ -108,7 +109,7 @@ class Promotion:
     def _announce(self) -> Outcome:
         """Tell the lines; one that does not answer finds the promotion by itself."""
         heard: dict[str, str] = {}
-        for line in self._options.lines:
+        for line in self._settings.line:
             try:
                 heard[line] = f"{self._seams.announce(line)} workers"
             except PipelineError as error:
@@ -117,14 +118,14 @@ class Promotion:
         return {"lines": heard, "said": said}
 
 
-def is_outdated(gate: Outcome, options: Options) -> bool:
+def is_outdated(gate: Outcome, settings: RetrainSettings) -> bool:
     """Whether the golden pictures, or what is let pass of them, are others since that gate."""
     then = gate.get("golden"), gate.get("allow_ungated")
-    return then != (_named(_golden(options).test), options.allow_ungated)
+    return then != (_named(_golden(settings).test), settings.allow_ungated)
 
 
-def _golden(options: Options) -> Dataset:
-    with SampleStore.look(options.store) as store:
+def _golden(settings: RetrainSettings) -> Dataset:
+    with SampleStore.look(settings.store) as store:
         return store.golden()
 
 

@@ -33,16 +33,22 @@ class ProtoAdLearner:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        size, rate = (task.size, task.size), task.false_reject_rate
-        self._recipe = Recipe(size, task.seed, rate, _HELD_OUT_SHARE, task.max_normals)
+        given = task.recipe
+        self._recipe = Recipe(
+            size=(given.size, given.size),
+            seed=given.seed,
+            false_reject_rate=given.false_reject_rate,
+            held_out_share=_HELD_OUT_SHARE,
+            max_normals=given.max_normals,
+        )
         self._parts: NormalParts | None = None
         self._network: ProtoAD | None = None
-        set_determinism(task.seed)
+        set_determinism(given.seed)
 
     def make_prototypes(self) -> Prototypes:
         """See `Learner`."""
         task = self._task
-        backbone = load_backbone(task.backbone, task.weights)
+        backbone = load_backbone(task.recipe.backbone, task.recipe.weights)
         self._network = learn_protoad(self._read(), backbone, self._recipe, task.steps)
         rows = self._network.prototypes.T.contiguous()
         write_tensors(task.folder / NETWORK_NAME, {"prototypes": rows})
@@ -66,7 +72,8 @@ class ProtoAdLearner:
         scores = np.empty(0, np.float32)  # calibrated before, and not asked for here
         learned = Learned(self._made(), thresholds, scores, len(parts.learned), parts.pictures)
         folder = task.folder / "engine"
-        write_learned(folder, task.dataset.name, learned, self._recipe, task.backbone, task.steps)
+        name, backbone = task.dataset.name, task.recipe.backbone
+        write_learned(folder, name, learned, self._recipe, backbone, task.steps)
         return folder / ENGINE_NAME
 
     def extra_files(self) -> tuple[Path, ...]:
@@ -83,7 +90,7 @@ class ProtoAdLearner:
         if self._network is None:
             task = self._task
             rows = read_tensors(task.folder / NETWORK_NAME)["prototypes"]
-            encoder = PatchEncoder(load_backbone(task.backbone, task.weights)).eval()
+            encoder = PatchEncoder(load_backbone(task.recipe.backbone, task.recipe.weights)).eval()
             self._network = ProtoAD(encoder, rows).eval()
         return self._network
 

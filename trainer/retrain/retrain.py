@@ -8,14 +8,23 @@ from engines.registry.registry import Registry
 from trainer.retrain.candidate import Candidate, is_training_begun
 from trainer.retrain.collect import Collected, collect
 from trainer.retrain.incumbent import Incumbent, fetch_incumbent
-from trainer.retrain.options import Ending, Options, Seams
+from trainer.retrain.options import Ending, Seams
 from trainer.retrain.promotion import Promotion, is_outdated
-from trainer.retrain.run import About, Finished, RunFolder, Stages, only_one, past_runs
+from trainer.retrain.run import (
+    About,
+    Finished,
+    RunFolder,
+    Stages,
+    only_one,
+    past_runs,
+    recipe_values,
+)
+from trainer.retrain_settings import RetrainSettings
 from trainer.samples.snapshots import SnapshotRecord
 from trainer.samples.store import SampleStore
 
 
-def retrain(options: Options, registry: Registry, seams: Seams) -> Ending:
+def retrain(settings: RetrainSettings, registry: Registry, seams: Seams) -> Ending:
     """Do one retrain, or go on with one that was killed.
 
     Raises:
@@ -25,59 +34,59 @@ def retrain(options: Options, registry: Registry, seams: Seams) -> Ending:
         TrainerError, EngineError, PipelineError: this stage cannot be done as asked.
     """
     started = time.monotonic()
-    with only_one(options.runs):
+    with only_one(settings.runs):
         with ExitStack() as opened:
-            store = opened.enter_context(SampleStore.open(options.store))
-            collected = collect(store, options, seams)
+            store = opened.enter_context(SampleStore.open(settings.store))
+            collected = collect(store, settings, seams)
             seams.say(f"collect: {collected.said()}")
             seams.reached("collect", "worked")
-            if options.collect_only:
+            if settings.collect_only:
                 return Ending("stopped", f"{collected.said()}; --collect-only asks for no more")
             snapshot = store.snapshot()
             seams.reached("snapshot", "worked")
-        incumbent = fetch_incumbent(registry, options.runs)
-        found = _run_of(options, snapshot, incumbent, seams)
+        incumbent = fetch_incumbent(registry, settings.runs)
+        found = _run_of(settings, snapshot, incumbent, seams)
         if isinstance(found, Ending):
             return found
         _keep_first(found, collected, snapshot)
         seams.reached("snapshot", "kept")
         stages = _stages(found, seams, started)
-        return _finished(options, registry, stages, incumbent, seams)
+        return _finished(settings, registry, stages, incumbent, seams)
 
 
-def left_behind(options: Options) -> RunFolder | None:
+def left_behind(settings: RetrainSettings) -> RunFolder | None:
     """Find the last run if it was cut short after its training began; it goes before a new one."""
-    last = past_runs(options.runs)[:1]
-    if not last or is_done(last[0], options) or not is_training_begun(last[0]):
+    last = past_runs(settings.runs)[:1]
+    if not last or is_done(last[0], settings) or not is_training_begun(last[0]):
         return None
-    return last[0] if last[0].about.settings == options.recipe.settings() else None
+    return last[0] if last[0].about.settings == recipe_values(settings) else None
 
 
-def is_done(run: RunFolder, options: Options) -> bool:
+def is_done(run: RunFolder, settings: RetrainSettings) -> bool:
     """Whether a run went as far as it is asked to: with `--no-promote` not beyond the gate."""
     gate = run.outcome("gate")
     passed = gate is not None and gate["promoted"]
-    return run.finished is not None or (passed and not options.promote)
+    return run.finished is not None or (passed and settings.no_promote)
 
 
 def _run_of(
-    options: Options, snapshot: SnapshotRecord, incumbent: Incumbent | None, seams: Seams
+    settings: RetrainSettings, snapshot: SnapshotRecord, incumbent: Incumbent | None, seams: Seams
 ) -> RunFolder | Ending:
     """Find the run to go on with, begin a new one, or say that there is nothing new."""
-    settings = options.recipe.settings()
-    if (last := left_behind(options)) is not None:
+    recipe = recipe_values(settings)
+    if (last := left_behind(settings)) is not None:
         came = "" if last.about.snapshot == snapshot.sha256 else "; what came since is for the next"
         seams.say(f"going on with {last.name}{came}")
         return last
-    for run in past_runs(options.runs):
-        if (run.about.snapshot, run.about.settings) != (snapshot.sha256, settings):
+    for run in past_runs(settings.runs):
+        if (run.about.snapshot, run.about.settings) != (snapshot.sha256, recipe):
             continue
-        if _is_worth_another_gate(run, options):
+        if _is_worth_another_gate(run, settings):
             run.reopen()
         if run.finished is None:
             seams.say(f"going on with {run.name}")
             return run
-        if options.again:
+        if settings.again:
             break
         why = (
             f"training may see the same pictures as in {run.name}, which was {run.finished.result} "
@@ -88,19 +97,19 @@ def _run_of(
         snapshot=snapshot.sha256,
         normals=snapshot.normals,
         defects=snapshot.defects,
-        settings=settings,
+        settings=recipe,
         incumbent=incumbent.name if incumbent else None,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    run = RunFolder.begin(options.runs, about)
+    run = RunFolder.begin(settings.runs, about)
     seams.say(f"new run {run.name}: {snapshot.normals} normal pictures, {snapshot.defects} defects")
     return run
 
 
-def _is_worth_another_gate(run: RunFolder, options: Options) -> bool:
+def _is_worth_another_gate(run: RunFolder, settings: RetrainSettings) -> bool:
     """Whether a gate refused it that would judge otherwise now."""
     gate = run.outcome("gate")
-    return gate is not None and not gate["promoted"] and is_outdated(gate, options)
+    return gate is not None and not gate["promoted"] and is_outdated(gate, settings)
 
 
 def _keep_first(run: RunFolder, collected: Collected, snapshot: SnapshotRecord) -> None:
@@ -121,7 +130,7 @@ def _stages(run: RunFolder, seams: Seams, started: float) -> Stages:
 
 
 def _finished(
-    options: Options,
+    settings: RetrainSettings,
     registry: Registry,
     stages: Stages,
     incumbent: Incumbent | None,
@@ -129,15 +138,15 @@ def _finished(
 ) -> Ending:
     """Do all stages that are left."""
     run = stages.run
-    candidate = Candidate(options, registry, stages, incumbent, seams)
-    promotion = Promotion(options, registry, stages, candidate, seams)
+    candidate = Candidate(settings, registry, stages, incumbent, seams)
+    promotion = Promotion(settings, registry, stages, candidate, seams)
     promotion.forget_old_gate(incumbent)
     if why := candidate.make():
         return _end(run, stages, Ending("refused", why, run.folder))
     gate = promotion.gate(incumbent)
     if not gate["promoted"]:
         return _end(run, stages, Ending("refused", gate["why"], run.folder))
-    if not options.promote:
+    if settings.no_promote:
         why = f"{gate['why']}; not promoted, as --no-promote asks: run again without it"
         return Ending("stopped", why, run.folder)
     version = promotion.promote()

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from engines.files import write_atomic
 from trainer.errors import RetrainBusyError, StageError
 from trainer.lock import folder_locked
+from trainer.retrain_settings import CandidateRecipe
 
 # of a stage: its work is done, or what it found is kept as well
 Point = Literal["worked", "kept"]
@@ -143,6 +144,12 @@ class RunFolder:
 
     def _stage_path(self, stage: str) -> Path:
         return self.folder / "stages" / f"{stage}.json"
+
+
+def recipe_values(recipe: CandidateRecipe) -> dict[str, Value]:
+    """Return a recipe as plain values, by which a run that was killed is recognised."""
+    values = recipe.model_dump(mode="json", include=set(CandidateRecipe.model_fields))
+    return {"fit_steps" if name == "steps" else name: value for name, value in values.items()}
 
 
 def past_runs(runs: Path) -> list[RunFolder]:

@@ -9,20 +9,13 @@ from engines.registry.registry import Registry
 from pipeline.errors import PipelineError
 from trainer.errors import RetrainBusyError, TrainerError
 from trainer.retrain.collect import collect
-from trainer.retrain.options import Ending, Options, Seams
+from trainer.retrain.options import Ending, Seams
 from trainer.retrain.retrain import is_done, left_behind, retrain
 from trainer.retrain.run import RunFolder, only_one, past_runs
+from trainer.retrain_settings import RetrainSettings
 from trainer.samples.records import Place
 from trainer.samples.snapshots import read_snapshot
 from trainer.samples.store import SampleStore
-
-
-@dataclass(frozen=True, slots=True)
-class Enough:
-    """How much must be new."""
-
-    normals: int = 50
-    defects: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +25,19 @@ class News:
     normals: int
     defects: int
 
-    def are_enough(self, enough: Enough) -> bool:
+    def are_enough(self, settings: RetrainSettings) -> bool:
         """Whether it is worth a retrain."""
-        return self.normals >= enough.normals or self.defects >= enough.defects
+        return self.normals >= settings.new_normals or self.defects >= settings.new_defects
 
 
 def watch(
-    options: Options,
+    settings: RetrainSettings,
     registry: Registry,
     seams: Seams,
-    enough: Enough,
-    every_s: float,
     wait: Callable[[float], None] = time.sleep,
     rounds: int | None = None,
 ) -> None:
-    """Look every `every_s` seconds; what goes wrong is said, and tried again at the next look.
+    """Look as often as asked; what goes wrong is said, and tried again at the next look.
 
     `rounds` ends it after so many looks.
     """
@@ -54,32 +45,32 @@ def watch(
     while rounds is None or done < rounds:
         done += 1
         try:
-            _look(options, registry, seams, enough)
+            _look(settings, registry, seams)
         except RetrainBusyError:
             raise  # two that watch the same runs are a mistake
         except (TrainerError, EngineError, PipelineError, OSError) as error:
-            seams.say(f"will try again in {every_s:g} s: {error}")
-        wait(every_s)
+            seams.say(f"will try again in {settings.every_s:g} s: {error}")
+        wait(settings.every_s)
 
 
-def _look(options: Options, registry: Registry, seams: Seams, enough: Enough) -> Ending | None:
-    news = count_news(options, seams)
+def _look(settings: RetrainSettings, registry: Registry, seams: Seams) -> Ending | None:
+    news = count_news(settings, seams)
     seams.say(
-        f"{news.normals} of {enough.normals} new normal pictures, {news.defects} of "
-        f"{enough.defects} new defects"
+        f"{news.normals} of {settings.new_normals} new normal pictures, {news.defects} of "
+        f"{settings.new_defects} new defects"
     )
-    if left_behind(options) is None and not news.are_enough(enough):
+    if left_behind(settings) is None and not news.are_enough(settings):
         return None
-    ending = retrain(options, registry, seams)
+    ending = retrain(settings, registry, seams)
     seams.say(f"{ending.result}: {ending.why}")
     return ending
 
 
-def count_news(options: Options, seams: Seams) -> News:
+def count_news(settings: RetrainSettings, seams: Seams) -> News:
     """Collect, and count what the last run that is done has not seen."""
-    with only_one(options.runs), SampleStore.open(options.store) as store:
-        collect(store, options, seams)
-        known = _seen_by(store, [run for run in past_runs(options.runs) if is_done(run, options)])
+    with only_one(settings.runs), SampleStore.open(settings.store) as store:
+        collect(store, settings, seams)
+        known = _seen_by(store, [run for run in past_runs(settings.runs) if is_done(run, settings)])
         new = [
             picture
             for picture in store.pictures(Place.KEPT)

@@ -43,6 +43,22 @@ class Agreement(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Brings in other engines; `swapper.Swapper` is one."""
+
+    def run(self) -> None:
+        """Follow until the worker drains."""
+        ...
+
+    def look(self) -> None:
+        """Look at once."""
+        ...
+
+    def says(self) -> str:
+        """What it is at, for people."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How long each step may take, and how much of it is wanted."""

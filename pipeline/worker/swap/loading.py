@@ -1,4 +1,4 @@
-"""An engine file -> what a worker serves with, and which engine it begins with."""
+"""An engine file -> what a worker serves with, if it may judge on this machine."""
 
 import logging
 from collections.abc import Callable
@@ -9,19 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from engines.admission.timing import CostCurve, batch_sizes, measure_cost
-from engines.errors import AdmissionError, EngineError
+from engines.errors import AdmissionError
 from engines.machine import machine_name
 from engines.manifest import Manifest, read_manifest
 from engines.open import Backend, OpenedEngine, open_engine
-from engines.precompile import prepare
-from pipeline.errors import SettingsError
 from pipeline.frames import EngineName
-from pipeline.wire import Standing
 from pipeline.worker.active_engine import Serving
 from pipeline.worker.judge import checked_summary
-from pipeline.worker.swap.engine_source import Promotion, Source
-from pipeline.worker.swap.history import Trials
-from pipeline.worker.swap.interfaces import Agreement
 
 REPEATS = 9  # calls of each batch size at the start
 MEASURE_S = 3.0  # no more rounds of them after this
@@ -70,6 +64,8 @@ def prepare_serving(
 
     Raises: as `open_serving`, and so does what it returns.
     """
+    from engines.precompile import prepare  # noqa: PLC0415  # only for an engine that comes in later
+
     _look(path, way)
     prepared = prepare(path, way.backend, way.device, way.threads)
     return partial(_opened, path, way, version, incumbent, prepared)
@@ -172,63 +168,3 @@ def warm(serving: Serving, wait_for_spare_time: Callable[[], object]) -> None:
         for frames in {1, serving.max_batch}:
             wait_for_spare_time()
             checked_summary(engine.score(noise[:frames]))
-
-
-def open_promoted(source: Source, agreement: Agreement, way: Way) -> Serving:
-    """Open what the registry promotes, or the newest version before it that may serve.
-
-    The one before serves where the promoted one was refused or cannot be served here, and where it
-    has not held on this line yet: then it comes in like any newcomer, shadowed and watched. Who is
-    trying it may be at it, or may have died of it.
-
-    Raises:
-        SettingsError: nothing was ever promoted, or all of it was refused.
-        EngineError: none of them can be served here.
-        ConnectionLost: Redis does not say what is known of them.
-    """
-    trials = Trials(agreement)
-    promoted, *before = source.for_a_start()
-    failed: EngineError | None = None
-    for promotion in _in_order(promoted, before, trials):
-        try:
-            return _open(source, promotion, trials, way)
-        except EngineError as error:
-            _skip(promotion, str(error))
-            failed = error
-    raise failed or SettingsError(
-        f"{promoted.version} and all versions before it were refused on live frames of this line: "
-        "promote another with engine-registry promote, or one of them once more"
-    )
-
-
-def _in_order(promoted: Promotion, before: list[Promotion], trials: Trials) -> list[Promotion]:
-    """What may serve, best first."""
-    known = trials.of(promoted)
-    sound = [earlier for earlier in before if not trials.refused(earlier)]
-    if known is not None and known.standing is Standing.REFUSED:
-        _skip(promoted, f"it was refused: {known.why}")
-        return sound
-    if known is not None and known.standing is Standing.HELD:
-        return [promoted, *sound]
-    if not sound or (known is None and not any(map(trials.held, sound))):  # a line that begins
-        return [promoted, *sound]
-    why = f"{known.worker} has begun to try it" if known else "nobody on this line has tried it"
-    extra = {"version": promoted.version, "why": f"{why}: it comes in its turn"}
-    _log.warning("engine.not_yet", extra=extra)
-    return [*sound, promoted]
-
-
-def _skip(promotion: Promotion, why: str) -> None:
-    _log.error("engine.skipped", extra={"version": promotion.version, "why": why})
-
-
-def _open(source: Source, promotion: Promotion, trials: Trials, way: Way) -> Serving:
-    if promotion.at:
-        trials.begin(promotion)
-    try:
-        serving = open_serving(source.fetch(promotion.version), way, promotion.version)
-    except BaseException:
-        trials.end(promotion)
-        raise
-    source.remember(promotion.version)
-    return serving

@@ -16,6 +16,7 @@ from trainer.progress import TerminalSteps
 from trainer.retrain.learner import Task
 from trainer.retrain.prn_learner import FINE_TUNE_RATE, PrnLearner
 from trainer.retrain.weights import Start
+from trainer.retrain_settings import CandidateRecipe
 
 NORMALS, DEFECTS = 12, 5
 
@@ -41,16 +42,9 @@ def task(tmp_path: Path) -> Task:
         dataset=Dataset("store", samples[:NORMALS], (), samples[NORMALS:]),
         folder=tmp_path,
         steps=TerminalSteps(Console(quiet=True)),
-        backbone="efficientnet_lite0",
-        weights=None,
-        size=32,
-        seed=1,
-        false_reject_rate=0.01,
-        max_normals=100,
-        prototypes_only=False,
+        # smaller than the flags allow
+        recipe=CandidateRecipe(max_normals=100).model_copy(update={"size": 32}),
         start=None,
-        device="cpu",
-        textures=None,
     )
 
 
@@ -87,4 +81,5 @@ def test_picture_stays_held_out_under_another_name_and_kind(task: Task) -> None:
         normals=tuple(replace(each, name=f"train/good/x{each.name}") for each in found.normals),
         defects=tuple(replace(each, name="y" + each.name, kind="rust") for each in found.defects),
     )
-    assert held(replace(task, dataset=renamed, seed=2)) == held(task)
+    other_seed = task.recipe.model_copy(update={"seed": 2})
+    assert held(replace(task, dataset=renamed, recipe=other_seed)) == held(task)

@@ -17,9 +17,9 @@ from trainer.errors import StageError
 from trainer.progress import TerminalSteps
 from trainer.retrain.gate_report import GateReport
 from trainer.retrain.learner import Facts
-from trainer.retrain.options import Recipe, Seams
+from trainer.retrain.options import Seams
 from trainer.retrain.run import Point, RunFolder, past_runs
-from trainer.retrain.watch import Enough, watch
+from trainer.retrain.watch import watch
 from trainer.samples.records import Place, Source
 from trainer.samples.store import SampleStore
 from trainer.seen import SEEN_NAME, seen_record, write_seen
@@ -183,19 +183,20 @@ def test_run_that_was_cut_before_its_training_is_left_for_the_new_pictures(home:
 
 def watched(home: Path, looks: int, **changed: object) -> None:
     """Watch, while one picture comes in before each next look."""
-    given, came = retrain_fakes.options(home, **changed), iter(range(20, 20 + looks))
+    enough = {"new_normals": 20, "new_defects": 15, "every_s": 1}
+    given, came = retrain_fakes.options(home, **enough, **changed), iter(range(20, 20 + looks))
 
     def wait(_: float) -> None:
         fill_store(home / "store", normals=1, defects=0, seed=next(came))
 
     with TerminalSteps(Console(quiet=True)) as steps:
         seams = Seams(steps, lambda _: None, lambda _: 1, learner=PlainLearner)
-        watch(given, Registry(given.registry), seams, Enough(20, 15), 1, wait, rounds=looks)
+        watch(given, Registry(given.registry), seams, wait, rounds=looks)
 
 
 def test_watch_that_does_not_promote_waits_until_enough_is_new(home: Path) -> None:
-    assert run(home, promote=False).result == "stopped"
-    watched(home, 3, promote=False)
+    assert run(home, no_promote=True).result == "stopped"
+    watched(home, 3, no_promote=True)
     assert only_run(home).finished is None
 
 
@@ -234,10 +235,9 @@ class CutLate(PlainLearner):
 
 
 def test_run_that_is_cut_late_in_its_training_ends_all_the_same(home: Path) -> None:
-    recipe = Recipe(model="prn-s", size=retrain_fakes.SIDE, minutes=30)
     with pytest.raises(Cut):
-        run(home, recipe=recipe, learner=CutLate)
-    assert run(home, recipe=recipe, learner=CutLate).result == "promoted"
+        run(home, minutes=30, learner=CutLate)
+    assert run(home, minutes=30, learner=CutLate).result == "promoted"
     fitted = only_run(home).outcome("fit")
     assert fitted is not None
     assert float(fitted["began_from"].removesuffix(" s")) <= 5

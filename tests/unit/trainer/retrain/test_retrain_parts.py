@@ -18,6 +18,7 @@ from trainer.errors import BudgetError, CheckpointError
 from trainer.retrain.candidate import AFTER_FIT, fit_seconds
 from trainer.retrain.incumbent import fetch_incumbent
 from trainer.retrain.prototype_diff import compare, draw_moves, read_prototypes, say
+from trainer.retrain.run import recipe_values
 from trainer.retrain.weights import (
     begin_from,
     learned_tensors,
@@ -26,7 +27,30 @@ from trainer.retrain.weights import (
     write_head,
     write_tensors,
 )
+from trainer.retrain_settings import RetrainSettings
 from trainer.training.validation import Division, divide_normals_by_content, divide_seen_by_content
+
+
+def test_run_is_recognised_by_the_plain_values_of_its_recipe_and_by_nothing_else() -> None:
+    paths = {"weights": Path("resnet18.pth"), "start": Path("/heads/head.safetensors")}
+    where = {"store": Path("store"), "registry": "registry", "runs": Path("runs")}
+    settings = RetrainSettings.model_validate(where | paths | {"steps": 400, "again": True})
+    assert recipe_values(settings) == {
+        "model": "prn-s",
+        "backbone": "efficientnet_lite0",
+        "weights": "resnet18.pth",
+        "prototypes_only": False,
+        "minutes": 30.0,
+        "fit_steps": 400,
+        "size": 256,
+        "seed": 1,
+        "false_reject_rate": 0.01,
+        "max_normals": 2000,
+        "textures": None,
+        "device": "auto",
+        "start": "/heads/head.safetensors",
+        "plan": None,
+    }
 
 
 def apart(count: int, seed: int = 1) -> np.ndarray:

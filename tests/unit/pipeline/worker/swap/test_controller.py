@@ -21,7 +21,8 @@ from pipeline.worker.swap.controller import FIRST_RETRY_S, Swapper
 from pipeline.worker.swap.engine_source import COPIES_KEPT, Promotion, Source
 from pipeline.worker.swap.history import KEPT, Trials
 from pipeline.worker.swap.interfaces import Pace
-from pipeline.worker.swap.loading import Way, open_promoted
+from pipeline.worker.swap.loading import Way
+from pipeline.worker.swap.start import open_promoted
 
 WAY = Way("auto", "auto", 0, 0, skip_admission=False)
 WAIT_S = 10.0
