@@ -1,30 +1,41 @@
-"""engine-admit, engine-bench, engine-build and engine-import."""
-
-from typing import NoReturn
+"""The commands of this package, one function each; what they do is in the module they name."""
 
 from engines.commandline.run import run_command
-from engines.commands.admit import AdmitSettings, run_admit
-from engines.commands.bench import BenchSettings, run_bench
-from engines.commands.build import BuildSettings, run_build
-from engines.commands.import_model import ImportSettings, run_import
 from engines.errors import EngineError
 
-
-def admit() -> NoReturn:
-    """Run engine-admit; exits with 1 where the engine is refused."""
-    run_command("engine-admit", AdmitSettings, run_admit, expected=(EngineError,))
+_EXPECTED = (EngineError,)
 
 
-def bench() -> NoReturn:
-    """Run engine-bench."""
-    run_command("engine-bench", BenchSettings, run_bench, expected=(EngineError,))
+def admit() -> None:
+    """`engine-admit`: prove an engine on this machine; exits with 1 if it is refused."""
+    from engines.commands.admit import AdmitSettings, run_admit  # noqa: PLC0415  # help stays fast
+
+    run_command("engine-admit", AdmitSettings, run_admit, _EXPECTED)
 
 
-def build() -> NoReturn:
-    """Run engine-build."""
-    run_command("engine-build", BuildSettings, run_build, expected=(EngineError,))
+def bench() -> None:
+    """`engine-bench`: measure how fast an engine is."""
+    from engines.commands.bench import BenchSettings, run_bench  # noqa: PLC0415
+
+    run_command("engine-bench", BenchSettings, run_bench, _EXPECTED)
 
 
-def take_over() -> NoReturn:
-    """Run engine-import."""
-    run_command("engine-import", ImportSettings, run_import, expected=(EngineError,))
+def build() -> None:
+    """`engine-build`: build a TensorRT plan or an 8-bit engine."""
+    from engines.commands.build import BuildSettings, run_build  # noqa: PLC0415
+
+    run_command("engine-build", BuildSettings, run_build, _EXPECTED)
+
+
+def import_model() -> None:
+    """`engine-import`: turn an anomaly model in ONNX into an engine file."""
+    from engines.commands.import_model import ImportSettings, run_import  # noqa: PLC0415
+
+    run_command("engine-import", ImportSettings, run_import, _EXPECTED)
+
+
+def registry() -> None:
+    """`engine-registry`: list, add, promote and roll back versions."""
+    from engines.commands.registry import registry as run_registry  # noqa: PLC0415
+
+    run_registry()

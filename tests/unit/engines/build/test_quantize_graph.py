@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from fakes.prn_engine import write_tiny_engine
 from fakes.prn import SIZE, normal_pictures
 
-from engines import cli
+from engines.commands import build as build_command
 from engines.backends.tensorrt.api import loadable_libraries
 from engines.build import tensorrt as build_tensorrt
 from engines.build.half_precision import halved
@@ -433,5 +433,5 @@ def test_command_passes_pictures_on(
         calibration=pictures,
         max_images=12,
     )
-    cli.run_build(settings)
+    build_command.run_build(settings)
     assert (asked[0].precision, asked[0].calibration, asked[0].pictures) == ("int8", pictures, 12)
