@@ -242,7 +242,7 @@ def test_weights_outside_their_file_are_refused(
 
 
 def test_command_takes_a_model_over(tmp_path: Path, patches: Path) -> None:
-    code = "from engines.cli import take_over; take_over()"
+    code = "from engines.cli import import_model; import_model()"
     engine = tmp_path / "engine.onnx"
     command = [sys.executable, "-c", code, str(patches), str(engine)]
     told = subprocess.run([*command, "--size", "48x64"], capture_output=True, text=True)  # noqa: PLW1510

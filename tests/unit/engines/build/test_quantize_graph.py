@@ -424,7 +424,7 @@ def test_command_passes_pictures_on(
         asked.append(options)
         return read_manifest(source)
 
-    monkeypatch.setattr(cli, "build_plan", built)
+    monkeypatch.setattr(build_command, "build_plan", built)
     settings = BuildSettings(
         source=source,
         plan=tmp_path / "prn.plan",
