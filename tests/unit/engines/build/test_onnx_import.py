@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-import engines.build.onnx_import
+from engines.build import onnx_import
 from engines.build.map_summary import summarised
 from engines.build.onnx_import import MAX_BYTES, ImportOptions, import_model
 from engines.errors import ManifestError
@@ -220,7 +220,7 @@ def test_weights_referred_to_many_times_count_each_time(
 ) -> None:
     whole = (tmp_path / "model.data").stat().st_size
     refer(parted, offset="0", length=str(whole))
-    monkeypatch.setattr(engines.import_model, "MAX_BYTES", parted.stat().st_size + 2 * whole)
+    monkeypatch.setattr(onnx_import, "MAX_BYTES", parted.stat().st_size + 2 * whole)
     with pytest.raises(ManifestError, match="MiB with its weights, one ONNX file holds at most"):
         import_model(parted, tmp_path / "engine.onnx", ImportOptions(size=SIZE))
 
