@@ -1,0 +1,102 @@
+"""What every engine of 8 bits is made from, whatever runs it.
+
+That is float32 ONNX, the convolutions of its encoder, and pictures of good parts, which show the
+ranges of values. What compares features with prototypes, the attention and the decoder stay in
+float: the difference of two nearly equal maps does not survive 8 bits, and its sum is cut off at
+the range that was seen (docs/experiments.md).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from onnx import ModelProto, NodeProto
+
+from engines.engine import Pixels
+from engines.errors import ManifestError, PictureError
+from engines.trial_frames import read_frames
+from engines.manifest import Manifest
+from engines.residual.function import residual_nodes
+
+PICTURES = 64  # more change the ranges little
+LEAST_PICTURES = 8  # of fewer a range is that of one strange part
+_COLOURS = 3
+_ENCODER = "encoder."  # begins the names of its weights in the files that the trainer exports
+
+
+def find_convolutions(name: str, manifest: Manifest, model: ModelProto) -> list[str]:
+    """Name what of an engine file is put into 8 bits: `encoder_convolutions`, one at least.
+
+    Args:
+        name: of the file, for messages.
+        manifest: its own.
+        model: its graph, with our operator not yet inlined.
+
+    Raises:
+        ManifestError: it is no float32 ONNX, or has no convolution to quantise.
+    """
+    if (manifest.format, manifest.precision) != ("onnx", "fp32"):
+        raise ManifestError(
+            f"{name} is {manifest.format} in {manifest.precision}: 8 bits are made from float32 "
+            "ONNX"
+        )
+    convolutions = encoder_convolutions(model)
+    if not convolutions:
+        raise ManifestError(f"{name} has no convolution before its prototypes")
+    return convolutions
+
+
+def read_calibration(
+    folder: Path, manifest: Manifest, pictures: int, on_phase: Callable[[str], None]
+) -> Pixels:
+    """Read good pictures, evenly spread over the sorted names of a folder and its subfolders.
+
+    `on_phase` is told of what was read, and that ranges are measured on it.
+
+    Returns: uint8 [N, H, W, 3].
+
+    Raises:
+        PictureError: there are too few.
+    """
+    on_phase("reading pictures")
+    if not folder.is_dir():
+        raise PictureError(f"{folder} is no folder")
+    frames, unreadable = read_frames(folder, (manifest.height, manifest.width), pictures)
+    if len(frames) < LEAST_PICTURES:
+        raise PictureError(
+            f"{len(frames)} pictures in {folder} read, {LEAST_PICTURES} good ones at least are "
+            "wanted to measure ranges on"
+        )
+    without = f", without {len(unreadable)} that do not read" if unreadable else ""
+    on_phase(f"measuring ranges on {len(frames)} pictures{without}")
+    return frames
+
+
+def encoder_convolutions(model: ModelProto) -> list[str]:
+    """Name the convolutions of a network's encoder, or all there are, but not the first.
+
+    The encoder lies before the prototype residual. A network without that operator (ProtoAD) has
+    it under names of its own: prototypes are kernels of convolutions there. The first, on the three
+    colours, is cheap, and its 8 bits would be the coarsest of all.
+
+    Args:
+        model: a graph with our operator not yet inlined.
+    """
+    first = {each.name for each in model.graph.initializer if each.dims[1:2] == [_COLOURS]}
+    others = [node for node in _encoder(model) if not first.intersection(node.input)]
+    return [node.name or node.output[0] for node in others]  # as OpenVINO names them
+
+
+def _encoder(model: ModelProto) -> list[NodeProto]:
+    makers = {output: node for node in model.graph.node for output in node.output}
+    ends = [name for node in residual_nodes(model) for name in node.input]
+    if not ends:
+        every = [node for node in model.graph.node if node.op_type == "Conv"]
+        named = [node for node in every if node.input[1].startswith(_ENCODER)]
+        return named or every
+    before: dict[int, NodeProto] = {}
+    while ends:
+        node = makers.get(ends.pop())
+        if node is not None and id(node) not in before:
+            before[id(node)] = node
+            ends.extend(node.input)
+    return [node for node in before.values() if node.op_type == "Conv"]

@@ -1,0 +1,256 @@
+"""ONNX engine file -> TensorRT plan with its manifest."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+from onnx import ModelProto
+
+from engines.contract import read_graph
+from engines.machine import find_gpu
+from engines.build.int8 import PICTURES, find_convolutions, read_calibration
+from engines.errors import BackendError, ManifestError
+from engines.files import write_atomic
+from engines.manifest import Manifest, read_manifest, write_manifest
+from engines.backends.tensorrt.api import SUFFIX, PlanBackend, check_installed, kernel_path, loadable_libraries
+from engines.build.tensorrt_process import THIS_GPU, Request
+from engines.build.half_precision import halved
+from engines.build.map_summary import summarised
+from engines.residual.compile_kernel import compile_kernel, find_nvcc
+from engines.residual.function import residual_nodes
+from engines.residual.operator import DOMAIN, INPUTS, VERSION
+
+MAX_PROTOTYPES = 256  # of a scale, that the kernels take
+_CHANNELS = 3
+_MODULE = "engines.build.tensorrt_process"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """How to build a plan."""
+
+    backend: PlanBackend = "tensorrt"
+    target: str = THIS_GPU  # or an architecture as nvcc names it: sm_89
+    usual_batch: int = 8  # frames, tuned for
+    max_batch: int = 16
+    precision: Literal["fp16", "fp32", "int8"] = "fp16"
+    timing_cache: Path | None = None
+    kernels: Path | None = None  # folder in which compiled kernels are kept; None: compile anew
+    calibration: Path | None = None  # folder of good pictures, of which int8 learns its ranges
+    pictures: int = PICTURES  # taken from it
+
+
+def build_plan(
+    source: Path,
+    plan: Path,
+    options: PlanOptions,
+    on_phase: Callable[[str], None] = lambda _: None,
+) -> Manifest:
+    """Build `plan` from the ONNX engine file `source`.
+
+    Beside it are written its manifest and, where the network has prototypes, the library of the
+    kernels that its plugin starts.
+
+    `on_phase` is told what TensorRT is at.
+
+    Raises:
+        ManifestError: `source` does not fit its manifest, holds another operator set than this
+            program's, or nothing that can be put into 8 bits.
+        BackendError: there is no such TensorRT, GPU or nvcc, or it refuses the graph.
+        PictureError: there are too few pictures to learn the ranges of 8 bits from.
+    """
+    manifest = read_manifest(source)
+    if manifest.format != "onnx":
+        raise ManifestError(
+            f"{source.name} is of format {manifest.format}: plans are built from ONNX"
+        )
+    if plan.suffix != SUFFIX:
+        raise BackendError(f"{plan.name}: a plan's name ends with {SUFFIX}, or no worker opens it")
+    check_installed(options.backend)
+    architecture, device = _device(options)
+    model = onnx.load_model_from_string(read_graph(source))
+    plugins = check_nodes(model, source.name, manifest.model)
+    model = _lowered(model, source.name, manifest, options, on_phase)
+    model = summarised(model, (manifest.height, manifest.width))
+    with tempfile.TemporaryDirectory(prefix="plan-") as name:
+        folder = Path(name)
+        kernel = _compiled(options.kernels or folder, architecture, on_phase) if plugins else b""
+        request = _request(model, folder, options, manifest, plugins)
+        version = _run(request, on_phase)
+        content = Path(request.plan).read_bytes()
+    built = manifest.model_copy(
+        update={
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "format": options.backend,
+            "format_version": f"{options.backend} {version}",
+            "device": device,
+            "max_batch": options.max_batch,
+            "precision": options.precision,
+            "admission": None,
+            "built_from": manifest.sha256,
+            "kernel_sha256": hashlib.sha256(kernel).hexdigest() if kernel else "",
+        }
+    )
+    _publish(plan, content, kernel, built)
+    return built
+
+
+def check_nodes(model: ModelProto, name: str, kind: str) -> int:
+    """Count the nodes of the prototype residual, after a look at each.
+
+    Args:
+        model: the graph.
+        name: of its file, for messages.
+        kind: of network, as its manifest says.
+
+    Raises:
+        ManifestError: they are of another version, absent where the network has prototypes, or
+            their prototypes do not fit.
+    """
+    versions = {each.version for each in model.opset_import if each.domain == DOMAIN}
+    nodes = residual_nodes(model)
+    if versions - {VERSION}:
+        raise ManifestError(
+            f"{name} holds operator set {DOMAIN} {max(versions)}, this program builds {VERSION}: "
+            "export it again with trainer-train, which goes on from the checkpoint"
+        )
+    if kind.startswith("prn") and not nodes:
+        raise ManifestError(
+            f"{name} is a {kind} without a node of {DOMAIN}::PrototypeResidual: it was flattened; "
+            "take the file that trainer-train wrote"
+        )
+    stored = {each.name: tuple(each.dims) for each in model.graph.initializer}
+    for node in nodes:
+        if len(node.input) != len(INPUTS):
+            raise ManifestError(f"{name}: a node has {len(node.input)} inputs, not {len(INPUTS)}")
+        for place in range(1, len(INPUTS), 2):
+            dims = stored.get(node.input[place], ())
+            if len(dims) != 4 or not 1 <= dims[0] <= MAX_PROTOTYPES:  # noqa: PLR2004  # K, C, H, W
+                raise ManifestError(
+                    f"{name}: {INPUTS[place]} is {list(dims) or 'no constant'}, wanted are 1 to "
+                    f"{MAX_PROTOTYPES} prototypes [K, C, H, W]"
+                )
+    try:
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        first = str(error).splitlines()[-1]
+        raise ManifestError(f"{name}: its tensors do not fit each other: {first}") from error
+    return len(nodes)
+
+
+def _lowered(
+    model: ModelProto,
+    name: str,
+    manifest: Manifest,
+    options: PlanOptions,
+    on_phase: Callable[[str], None],
+) -> ModelProto:
+    """Give a graph its types: 8 bits where asked for, float16 where safe."""
+    if options.precision == "int8":
+        from engines.build.quantize_graph import quantised  # noqa: PLC0415  # with ONNX Runtime
+
+        if options.calibration is None:
+            raise BackendError("int8 needs pictures of good parts: name their folder")
+        convolutions = find_convolutions(name, manifest, model)
+        frames = read_calibration(options.calibration, manifest, options.pictures, on_phase)
+        model = quantised(model, convolutions, frames)
+    return model if options.precision == "fp32" else halved(model)
+
+
+def _device(options: PlanOptions) -> tuple[int, str]:
+    """Say what the plan is for: architecture (89 of sm_89), and in words."""
+    if options.target != THIS_GPU:
+        return int(options.target.removeprefix("sm_")), options.target
+    gpu = find_gpu()
+    return 10 * gpu.capability[0] + gpu.capability[1], f"{gpu.name}, {gpu.target}"
+
+
+def _compiled(folder: Path, architecture: int, on_phase: Callable[[str], None]) -> bytes:
+    """Compile the kernels for one architecture; gives the library's content."""
+    on_phase("compiling kernels")
+    made = compile_kernel(folder, find_nvcc(os.environ), architectures=[architecture])
+    return made.library.read_bytes()
+
+
+def _request(
+    model: ModelProto, folder: Path, options: PlanOptions, manifest: Manifest, plugins: int
+) -> Request:
+    """Lay the graph into `folder`, and say what to build of it, there."""
+    graph = folder / "graph.onnx"
+    graph.write_bytes(model.SerializeToString())
+    return Request(
+        graph=str(graph),
+        plan=str(folder / "made.plan"),
+        backend=options.backend,
+        target=options.target,
+        batches=(1, options.usual_batch, options.max_batch),
+        frame=(manifest.height, manifest.width, _CHANNELS),
+        plugins=plugins,
+        timing_cache=str(options.timing_cache) if options.timing_cache else None,
+    )
+
+
+def _publish(plan: Path, content: bytes, kernel: bytes, manifest: Manifest) -> None:
+    """Lay what is whole where another plan may be serving."""
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    if kernel:
+        write_atomic(kernel_path(plan), kernel)
+    write_atomic(plan, content)
+    write_manifest(plan, manifest)
+
+
+def _run(request: Request, on_phase: Callable[[str], None]) -> str:
+    """Build in a process of its own; gives the version of TensorRT."""
+    command = [sys.executable, "-m", _MODULE]
+    with (
+        loadable_libraries(request.backend) as environment,
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env=environment,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin is not None  # noqa: S101  # asked for
+        assert process.stdout is not None  # noqa: S101
+        process.stdin.write(json.dumps(asdict(request)))
+        process.stdin.close()
+        for line in process.stdout:
+            said = _read(line)
+            if "error" in said:
+                process.wait()
+                raise BackendError(str(said["error"]))
+            if "done" in said:
+                process.wait()
+                return str(said["done"])
+            if "phase" in said:
+                on_phase(str(said["phase"]))
+        status = process.wait()
+        complaints.seek(0)
+        last = complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+    raise BackendError(
+        f"{request.backend} ended with status {status} in the middle of the build"
+        + (f": {last[0]}" if last else "")
+    )
+
+
+def _read(line: str) -> dict[str, Any]:
+    """Read what the process says; TensorRT's own words on stdout are nothing to us."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
