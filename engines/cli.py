@@ -15,9 +15,9 @@ def admit() -> None:
 
 def bench() -> None:
     """`engine-bench`: measure how fast an engine is."""
-    from engines.commands.bench import BenchSettings, run_bench  # noqa: PLC0415
+    from engines.commands.bench import EngineBenchSettings, run_bench  # noqa: PLC0415
 
-    run_command("engine-bench", BenchSettings, run_bench, _EXPECTED)
+    run_command("engine-bench", EngineBenchSettings, run_bench, _EXPECTED)
 
 
 def build() -> None:

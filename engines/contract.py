@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.engine import GRID, Floats, Indices, Scores, Summary
+from engines.engine import GRID, Floats, Indices, MapSummary, Scores
 from engines.errors import ManifestError
 from engines.manifest import Manifest
 
@@ -138,7 +138,7 @@ def _scales(nearest: Port, distance: Port) -> int:
 def allocate_scores(manifest: Manifest, scales: int) -> Scores:
     """Make the arrays that an engine's results go to, for its largest batch."""
     most = manifest.max_batch
-    summary = Summary(np.empty(most, np.float32), np.empty((most, GRID, GRID), np.float32))
+    summary = MapSummary(np.empty(most, np.float32), np.empty((most, GRID, GRID), np.float32))
     return Scores(
         score=np.empty(most, np.float32),
         maps=np.empty((most, manifest.height, manifest.width), np.float32),
@@ -170,5 +170,5 @@ def scores_by_name(outputs: dict[str, Any]) -> Scores:
         maps=outputs[MAP],
         nearest=outputs.get(NEAREST),
         distance=outputs.get(DISTANCE),
-        summary=Summary(outputs[PEAK], outputs[CELLS]) if PEAK in outputs else None,
+        summary=MapSummary(outputs[PEAK], outputs[CELLS]) if PEAK in outputs else None,
     )

@@ -24,7 +24,7 @@ GRID = 4  # cells on each side of a map
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class MapSummary:
     """Of the maps of N frames; `engines.engine` says what it is for."""
 
     peak: Floats  # [N], highest value
@@ -39,7 +39,7 @@ class Scores:
     maps: Floats  # [N, H, W], 0..1
     nearest: Indices | None = None  # [N, S], nearest prototype per scale
     distance: Floats | None = None  # [N, S], its distance
-    summary: Summary | None = None  # of the maps, where the engine made one
+    summary: MapSummary | None = None  # of the maps, where the engine made one
 
 
 class Engine(Protocol):
@@ -91,17 +91,17 @@ def check_frames(frames: Pixels, input_size: tuple[int, int], max_batch: int) ->
         raise ShapeError(f"engine takes {wanted}, got a batch of {frames.shape[0]}")
 
 
-def summary_of(scores: Scores) -> Summary:
+def summary_of(scores: Scores) -> MapSummary:
     """Give the engine's own summary where it made one, else sum its maps up."""
-    return scores.summary or summarise(scores.maps)
+    return scores.summary or summarise_maps(scores.maps)
 
 
-def summarise(maps: Floats) -> Summary:
+def summarise_maps(maps: Floats) -> MapSummary:
     """Sum up maps, float32 [N, H, W]; what is no number spreads to both parts."""
     height, width = maps.shape[1:]
     with np.errstate(invalid="ignore"):  # 0 times infinity is no number, as it should be
         cells = cell_weights(height) @ maps @ cell_weights(width).T
-    return Summary(np.asarray(maps.max(axis=(1, 2))), np.asarray(cells))
+    return MapSummary(np.asarray(maps.max(axis=(1, 2))), np.asarray(cells))
 
 
 @cache  # two a network

@@ -35,7 +35,7 @@ def announce(
         SettingsError: no such URL, or a name that is none.
     """
     access = RedisAccess.from_arguments(redis_url, username, password, state_dir)
-    with access.connect() as link:
-        controls = Controls(link.client, line)
+    with access.connect() as connection:
+        controls = Controls(connection.client, line)
         controls.send(encode_control(LOOK))
         return len(controls.workers())

@@ -59,9 +59,9 @@ def doctor() -> None:
 
 def bench() -> None:
     """`pipeline-bench`: measure what the line adds to the bare engine."""
-    from pipeline.commands.bench import BenchSettings, run  # noqa: PLC0415
+    from pipeline.commands.bench import LineBenchSettings, run  # noqa: PLC0415
 
-    run_command("pipeline-bench", BenchSettings, run, _EXPECTED)
+    run_command("pipeline-bench", LineBenchSettings, run, _EXPECTED)
 
 
 def drill() -> None:

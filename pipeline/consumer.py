@@ -31,9 +31,9 @@ from pipeline.frames import Label, LabelKind, Outline, Verdict
 from pipeline.label_rules import check_against
 from pipeline.labels.queue import LabelQueue
 from pipeline.settings import RedisAccess
-from pipeline.streams.connection import Link
+from pipeline.streams.connection import RedisConnection
 from pipeline.streams.labels import LabelStream
-from pipeline.streams.result_reader import Outcomes, Result
+from pipeline.streams.result_reader import Result, ResultReader
 from pipeline.verdicts import NamelessVerdict, VerdictGone, read_verdict
 
 READ_AHEAD = 256  # verdicts fetched before the program asks for them
@@ -50,21 +50,23 @@ class Verdicts:
     The link is borrowed. `close` sends what was acknowledged.
     """
 
-    def __init__(self, link: Link, line: str, program: str, *, from_start: bool) -> None:
-        self._link = link
+    def __init__(
+        self, connection: RedisConnection, line: str, program: str, *, from_start: bool
+    ) -> None:
+        self._connection = connection
         self._line = line
         self._program = program
-        self._outcomes = Outcomes(link.client, line)
+        self._result_reader = ResultReader(connection.client, line)
         self._ready: queue.SimpleQueue[Verdict | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._acknowledging: list[str] = []
         self._held: set[str] = set()  # result ids handed out and not yet acknowledged in Redis
         self._again_after: str | None = "0"  # where to look for what Redis thinks we have
-        self._labels = LabelQueue(LabelStream(link.client, line))
+        self._labels = LabelQueue(LabelStream(connection.client, line))
         self._stopping = False
         self._failure: Exception | None = None
-        self._outcomes.join(program, from_start=from_start)
-        if missed := self._outcomes.missed(program):
+        self._result_reader.join(program, from_start=from_start)
+        if missed := self._result_reader.missed(program):
             why = "away for longer than verdicts are kept: pipeline-camera --results-kept"
             _log.error("verdicts.missed", extra={"verdicts": missed, "why": why})
         self._reader = threading.Thread(target=self._read, name=f"verdicts-{program}", daemon=True)
@@ -161,12 +163,12 @@ class Verdicts:
             self._labels.close()
 
     def _step(self) -> None:
-        self._link.persist(self._send_acknowledged, self._is_stopping, self._pause)
+        self._connection.retry(self._send_acknowledged, self._is_stopping, self._pause)
         self._labels.send(_PAGE)
         if self._ready.qsize() >= READ_AHEAD:
             time.sleep(_POLL_S)
             return
-        for result in self._link.persist(self._fetch, self._is_stopping, self._pause):
+        for result in self._connection.retry(self._fetch, self._is_stopping, self._pause):
             if result.result_id not in self._held:
                 self._held.add(result.result_id)
                 self._hand_out(result)
@@ -183,18 +185,18 @@ class Verdicts:
         while not self._done.empty():
             self._acknowledging.append(self._done.get())
         while page := self._acknowledging[:_PAGE]:
-            self._outcomes.acknowledge(self._program, page)
+            self._result_reader.acknowledge(self._program, page)
             self._held.difference_update(page)
             del self._acknowledging[: len(page)]
 
     def _fetch(self) -> list[Result]:
         if self._again_after is None:
             try:
-                return self._outcomes.read(self._program, _PAGE, BLOCK_MS, again=False)
+                return self._result_reader.read(self._program, _PAGE, BLOCK_MS, again=False)
             except ConnectionLost:
                 self._again_after = "0"  # what was on its way to us is lost: ask for it again
                 raise
-        found = self._outcomes.unacknowledged(self._program, self._again_after, _PAGE)
+        found = self._result_reader.unacknowledged(self._program, self._again_after, _PAGE)
         self._again_after = found[-1].result_id if found else None
         return found
 
@@ -253,8 +255,8 @@ class Consumer:
             SettingsError: no such URL, or a name that is none.
         """
         with ExitStack() as opening:
-            link = opening.enter_context(self._access.connect())
-            verdicts = Verdicts(link, self._line, self._program, from_start=self._from_start)
+            connection = opening.enter_context(self._access.connect())
+            verdicts = Verdicts(connection, self._line, self._program, from_start=self._from_start)
             opening.callback(verdicts.close)
             self._opened = opening.pop_all()
         return verdicts

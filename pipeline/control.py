@@ -20,66 +20,66 @@ _PLAIN: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class ByHand:
+class ManualThreshold:
     """A threshold that a person set, and the engines it was set for: each has its own scale."""
 
     value: float
     engines: tuple[str, ...]  # SHA-256 of their files
 
-    def of(self, sha256: str) -> float | None:
+    def for_engine(self, sha256: str) -> float | None:
         """Give the threshold for an engine; None where it was set for others."""
         return self.value if sha256 in self.engines else None
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LineState:
     """What all control messages so far amount to."""
 
-    threshold: ByHand | None = None  # on the raw score; None: the engine's own
-    pixel: ByHand | None = None  # on the map, 0..1; None: the engine's own
+    threshold: ManualThreshold | None = None  # on the raw score; None: the engine's own
+    pixel: ManualThreshold | None = None  # on the map, 0..1; None: the engine's own
     paused: bool = False
     looks: int = 0  # how often workers were told to look at their registry
 
     def thresholds_of(self, sha256: str) -> tuple[float | None, float | None]:
         """Give what holds for an engine, image and pixel; None: its own."""
-        image = None if self.threshold is None else self.threshold.of(sha256)
-        return image, None if self.pixel is None else self.pixel.of(sha256)
+        image = None if self.threshold is None else self.threshold.for_engine(sha256)
+        return image, None if self.pixel is None else self.pixel.for_engine(sha256)
 
-    def is_for_others(self, sha256: str) -> bool:
+    def has_lapsed_for(self, sha256: str) -> bool:
         """Whether a threshold was set by hand that does not hold for this engine."""
-        return any(one and one.of(sha256) is None for one in (self.threshold, self.pixel))
+        return any(one and one.for_engine(sha256) is None for one in (self.threshold, self.pixel))
 
 
-def apply(standing: Standing, message: Mapping[str, Any]) -> Standing:
+def apply_message(state: LineState, message: Mapping[str, Any]) -> LineState:
     """Give the standing after one message, as `wire.decode_control` reads it.
 
     A message that is none is ignored with a warning: a line does not stop for a typing error.
     """
     kind = message.get("kind")
     if kind == LOOK:
-        return replace(standing, looks=standing.looks + 1)
+        return replace(state, looks=state.looks + 1)
     if isinstance(kind, str) and kind in _PLAIN:
-        return replace(standing, **_PLAIN[kind])
+        return replace(state, **_PLAIN[kind])
     if kind == "threshold":
-        return _with_thresholds(standing, message)
-    return _ignored(standing, message, "unknown kind")
+        return _with_thresholds(state, message)
+    return _ignored(state, message, "unknown kind")
 
 
-def _with_thresholds(standing: Standing, message: Mapping[str, Any]) -> Standing:
+def _with_thresholds(state: LineState, message: Mapping[str, Any]) -> LineState:
     image, pixel = message.get("image"), message.get("pixel")
     if image is None and pixel is None:
-        return _ignored(standing, message, "neither image nor pixel")
+        return _ignored(state, message, "neither image nor pixel")
     if not all(value is None or _is_real(value) for value in (image, pixel)):
-        return _ignored(standing, message, "a threshold is no number")
+        return _ignored(state, message, "a threshold is no number")
     if pixel is not None and not 0 <= pixel <= 1:
-        return _ignored(standing, message, "pixel is outside 0..1")
+        return _ignored(state, message, "pixel is outside 0..1")
     engines = _engines(message)
     if not engines:
-        return _ignored(standing, message, "it does not say for which engines")
+        return _ignored(state, message, "it does not say for which engines")
     return replace(
-        standing,
-        threshold=standing.threshold if image is None else ByHand(float(image), engines),
-        pixel=standing.pixel if pixel is None else ByHand(float(pixel), engines),
+        state,
+        threshold=state.threshold if image is None else ManualThreshold(float(image), engines),
+        pixel=state.pixel if pixel is None else ManualThreshold(float(pixel), engines),
     )
 
 
@@ -96,9 +96,9 @@ def _is_real(value: object) -> bool:
     return type(value) in {int, float} and math.isfinite(cast("float", value))
 
 
-def _ignored(standing: Standing, message: Mapping[str, Any], why: str) -> Standing:
+def _ignored(state: LineState, message: Mapping[str, Any], why: str) -> LineState:
     _log.warning("control.ignored", extra={"why": why, "message_": f"{dict(message)!r:.200}"})
-    return standing
+    return state
 
 
 class Messages(Protocol):
@@ -109,7 +109,7 @@ class Messages(Protocol):
         ...
 
 
-def heed(messages: Messages, standing: Standing, after: str) -> tuple[Standing, str]:
+def apply_messages(messages: Messages, state: LineState, after: str) -> tuple[LineState, str]:
     """Apply every message after an id (FROM_THE_FIRST at the start).
 
     Returns: the standing then, and the id to ask after next time.
@@ -121,7 +121,7 @@ def heed(messages: Messages, standing: Standing, after: str) -> tuple[Standing, 
         for message_id, packed in page:
             after = message_id
             try:
-                standing = apply(standing, decode_control(packed))
+                state = apply_message(state, decode_control(packed))
             except UnreadableFrame as error:
                 _log.warning("control.ignored", extra={"why": str(error), "id": message_id})
-    return standing, after
+    return state, after

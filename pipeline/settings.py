@@ -14,7 +14,7 @@ from engines.commandline.flags import File, Folder, Metavar, Name
 from engines.commandline.run import CommandSettings
 from pipeline.errors import SettingsError
 from pipeline.streams.connect import Access
-from pipeline.streams.connection import Link, linked
+from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.keys import check_name
 
 PASSWORD_VARIABLE = "PRN_REDIS_PASSWORD"  # noqa: S105  # the name of a variable, not a password
@@ -44,9 +44,9 @@ class RedisAccess:
         folder = state_dir or Path(os.environ.get("PRN_STATE_DIR") or default_state())
         return cls(Access(url, username, password), folder)
 
-    def connect(self) -> AbstractContextManager[Link]:
-        """Open the Redis for the time of the context; raises what `linked` raises."""
-        return linked(self.access, self.state_dir)
+    def connect(self) -> AbstractContextManager[RedisConnection]:
+        """Open the Redis for the time of the context; raises what `open_connection` raises."""
+        return open_connection(self.access, self.state_dir)
 
 
 class LineSettings(CommandSettings):
@@ -99,6 +99,6 @@ class LineSettings(CommandSettings):
                 raise SettingsError(f"no password in the first line of {self.redis_password_file}")
         return Access(self.redis_url, self.redis_username, password)
 
-    def link(self) -> AbstractContextManager[Link]:
+    def connect(self) -> AbstractContextManager[RedisConnection]:
         """Open the line's Redis for the time of the context."""
-        return linked(self.access(), self.state_dir)
+        return open_connection(self.access(), self.state_dir)

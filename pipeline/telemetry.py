@@ -15,12 +15,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from pipeline.drift.detector import SLACK, Standing, State
+from pipeline.drift.detector import SLACK, DriftState, DriftStatus
 from pipeline.frames import EngineName
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _FRAMES = (1, 2, 4, 8, 16, 32, 64, 128)
-Ailing = Callable[[], str]  # what is wrong, or ""
+HealthProbe = Callable[[], str]  # what is wrong, or ""
 
 
 class _DriftMetrics:
@@ -46,20 +46,20 @@ class _DriftMetrics:
         )
         self._shown: set[tuple[Gauge, tuple[str, ...]]] = set()
 
-    def show(self, standings: dict[str, Standing]) -> None:
+    def show(self, statuses: dict[str, DriftStatus]) -> None:
         """Take over where each camera stands; one that is gone is shown no more."""
         before, self._shown = self._shown, set()
-        for camera, standing in standings.items():
+        for camera, status in statuses.items():
             where = (self._line, camera)
-            for scale, distance in enumerate(standing.distance):
+            for scale, distance in enumerate(status.distance):
                 self._set(self._distance, distance, *where, str(scale))
-            for scale, shift in enumerate(standing.shift):
+            for scale, shift in enumerate(status.shift):
                 self._set(self._shift, shift, *where, str(scale))
-            moved = sum(abs(shift) > SLACK for shift in standing.cells)
+            moved = sum(abs(shift) > SLACK for shift in status.cells)
             self._set(self._cells, moved, *where)
-            for kind in (State.CAMERA, State.PROCESS):
-                self._set(self._alarm, standing.state is kind, *where, kind.value)
-            self._set(self._learned, standing.learned, *where)
+            for kind in (DriftState.CAMERA, DriftState.PROCESS):
+                self._set(self._alarm, status.state is kind, *where, kind.value)
+            self._set(self._learned, status.learned, *where)
         for gauge, labels in before - self._shown:
             gauge.remove(*labels)
 
@@ -170,7 +170,7 @@ class _Quiet(WSGIRequestHandler):
 
 @contextmanager
 def served(
-    telemetry: Telemetry, host: str, port: int, health: Ailing, ready: Ailing
+    telemetry: Telemetry, host: str, port: int, health: HealthProbe, ready: HealthProbe
 ) -> Iterator[int]:
     """Serve the page while the context lasts; yields the port (0 asks for a free one)."""
 

@@ -7,7 +7,7 @@ from pipeline.errors import ForeignVerdict, UnreadableFrame
 from pipeline.frames import Decision, FrameMeta, Judgement, Reason, Verdict
 from pipeline.masks import run_lengths
 from pipeline.streams.result_reader import Result
-from pipeline.wire import decode_head, decode_judgement
+from pipeline.wire import decode_frame_header, decode_judgement
 
 ANSWERS = frozenset({Decision.OK.value, Decision.NG.value, *Reason})
 _JUDGED_PLAIN = (
@@ -39,7 +39,7 @@ def read_verdict(line: str, result: Result) -> Verdict:
         NamelessVerdict: no readable head: some part has this answer, nobody can say which.
         ForeignVerdict: the bytes are no verdict of this line.
     """
-    if not (result.answer or result.entry_id or result.head):
+    if not (result.answer or result.entry_id or result.header):
         raise VerdictGone(f"{result.result_id} is no longer kept")
     if result.answer not in ANSWERS:
         raise ForeignVerdict(
@@ -52,10 +52,10 @@ def read_verdict(line: str, result: Result) -> Verdict:
 
 
 def _read_meta(result: Result) -> FrameMeta:
-    if not result.head:
+    if not result.header:
         raise NamelessVerdict(f"answer {result.answer} for a frame that had vanished")
     try:
-        return decode_head(result.head).meta
+        return decode_frame_header(result.header).meta
     except UnreadableFrame as error:
         raise NamelessVerdict(
             f"answer {result.answer} for a frame without head: {error}"

@@ -15,11 +15,11 @@ from trainer.choices import (
     SIMULATED_CERTAINTY,
     STRIDES,
     BackboneName,
-    PlanName,
+    PrnSize,
     TableName,
 )
 
-Part = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo", "rm"]
+Ablation = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo", "rm"]
 
 
 class LearnSettings(CommandSettings):
@@ -86,7 +86,7 @@ class LearnSettings(CommandSettings):
     optimiser: Literal["adamw", "adam"] = Field(
         default="adamw", description="prn: adam is the paper's"
     )
-    without: list[Part] = Field(
+    without: list[Ablation] = Field(
         default=[],
         description="prn: parts to leave out, to see what they are worth: prototypes (mp), fusion "
         "(mf), attention (msa), extended (ea), heterologous (hea) and homologous (hoa) "
@@ -128,7 +128,7 @@ class ReproduceSettings(LearnSettings):
         description="table4: the network's parts; table5: anomalies; table6: prototypes; table7: "
         "seen defects; datasets: PRN beside what needs no training"
     )
-    model: PlanName = Field(default="prn-s", description="prn: the paper's size, wants a GPU")
+    model: PrnSize = Field(default="prn-s", description="prn: the paper's size, wants a GPU")
     simulated_certainty: float = Field(
         default=1.0,
         gt=0,

@@ -5,7 +5,7 @@ with the same file, or with the float32 file that the candidate was built from. 
 stay within the tolerance of its precision, decide like the reference (a small share of the frames,
 near the threshold, may differ), answer a frame alike in every slot of every batch, and answer it
 alike twice. One of 8 bits, which were taken for the sake of its rate, must also have that rate on
-this machine: a plan against its rival in fp16, any other against float32 on the same cores. The
+this machine: a plan against its baseline in fp16, any other against float32 on the same cores. The
 report goes into the manifest.
 """
 
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.admission.speed_baseline import Rival, find_rival, measure_against
+from engines.admission.speed_baseline import SpeedBaseline, find_baseline, measure_against
 from engines.admission.timing import batch_sizes, measure_cost
-from engines.engine import Engine, Floats, Pixels, Scores, summarise, summary_of
+from engines.engine import Engine, Floats, Pixels, Scores, summarise_maps, summary_of
 from engines.errors import AdmissionError
 from engines.files import file_sha256
 from engines.machine import machine_name, peak_memory_mb
@@ -57,7 +57,7 @@ TOLERANCES = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Answers:
+class _AllScores:
     """What an engine says of every frame, one at a time."""
 
     score: Floats  # [frames]
@@ -65,16 +65,16 @@ class _Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
+class _Measurements:
     """What the candidate showed."""
 
     backend: str
-    answers: _Answers
+    answers: _AllScores
     drift_repeat: tuple[float, float]  # largest difference of score and of map
     drift_slot: tuple[float, float]
     cost: list[CostPoint]
     peak_memory_mb: float
-    gain: float | None  # times as fast as its rival; None where nothing is asked
+    gain: float | None  # times as fast as its baseline; None where nothing is asked
 
 
 def admit(
@@ -85,7 +85,7 @@ def admit(
     repeats: int = 20,
     reference: Path | None = None,
     least_gain: float | None = None,
-    rival: Path | None = None,
+    baseline_path: Path | None = None,
 ) -> Admission:
     """Try the engine against the reference and write the report into its manifest.
 
@@ -96,9 +96,9 @@ def admit(
         max_images: so many are taken, evenly spread over the sorted names.
         repeats: calls of each batch size for the cost curve.
         reference: as for `find_reference`.
-        least_gain: times that an engine of 8 bits must be as fast as its rival; None for
-            that of the rival. Nothing is asked of other precisions.
-        rival: as for `find_rival`.
+        least_gain: times that an engine of 8 bits must be as fast as its baseline; None for
+            that of the baseline. Nothing is asked of other precisions.
+        baseline_path: as for `find_baseline`.
 
     Raises:
         AdmissionError: there is nothing to compare with, or the answers are no numbers.
@@ -107,9 +107,9 @@ def admit(
     """
     manifest = read_manifest(engine_path)
     source = find_reference(engine_path, manifest, reference)
-    outrun = find_rival(engine_path, manifest, rival, source, runtime)
-    if outrun is not None and least_gain is not None:
-        outrun = replace(outrun, least_gain=least_gain)
+    baseline = find_baseline(engine_path, manifest, baseline_path, source, runtime)
+    if baseline is not None and least_gain is not None:
+        baseline = replace(baseline, least_gain=least_gain)
     manifest = manifest.model_copy(update={"admission": None})
     write_manifest(engine_path, manifest)
     size = (manifest.height, manifest.width)
@@ -117,12 +117,12 @@ def admit(
         read_frames(images, size, max_images) if images else (draw_frames(size), [])
     )
     with open_engine(engine_path, runtime.backend, runtime.device, runtime.threads) as opened:
-        trial = _try(opened.engine, opened.backend, frames, repeats)
-        if outrun is not None:
-            trial = replace(trial, gain=measure_against(outrun, opened.engine, repeats))
+        measured = _try(opened.engine, opened.backend, frames, repeats)
+        if baseline is not None:
+            measured = replace(measured, gain=measure_against(baseline, opened.engine, repeats))
     with open_engine(source, "onnxruntime", "cpu", runtime.threads) as opened:
         expected = _answer(opened.engine, frames)
-    admission = _weigh(manifest, trial, expected, _source(images, unreadable), outrun)
+    admission = _weigh(manifest, measured, expected, _source(images, unreadable), baseline)
     write_manifest(engine_path, manifest.model_copy(update={"admission": admission}))
     return admission
 
@@ -163,9 +163,9 @@ def _source(images: Path | None, unreadable: Sequence[str]) -> str:
     return f"{source}, without {len(unreadable)} that do not read, the first: {unreadable[0]}"
 
 
-def _try(engine: Engine, backend: str, frames: Pixels, repeats: int) -> _Trial:
+def _try(engine: Engine, backend: str, frames: Pixels, repeats: int) -> _Measurements:
     answers = _answer(engine, frames)
-    return _Trial(
+    return _Measurements(
         backend=backend,
         answers=answers,
         drift_repeat=_difference(_answer(engine, frames), answers),
@@ -176,9 +176,9 @@ def _try(engine: Engine, backend: str, frames: Pixels, repeats: int) -> _Trial:
     )
 
 
-def _answer(engine: Engine, frames: Pixels) -> _Answers:
+def _answer(engine: Engine, frames: Pixels) -> _AllScores:
     """Score every frame by itself."""
-    answers = _Answers(
+    answers = _AllScores(
         np.empty(len(frames), np.float32), np.empty((len(frames), *engine.input_size), np.float32)
     )
     for place in range(len(frames)):
@@ -199,7 +199,7 @@ def _check(scores: Scores) -> None:
             )
     if scores.summary is None:
         return
-    own, ours = scores.summary, summarise(scores.maps)
+    own, ours = scores.summary, summarise_maps(scores.maps)
     peaks = np.abs(own.peak - ours.peak) <= PEAK_TOLERANCE  # never where one is no number
     cells = np.abs(own.cells - ours.cells) <= CELL_TOLERANCE * ours.cells + CELL_LEAST
     for name, right in (("highest values", peaks), ("means of cells", cells)):
@@ -210,23 +210,23 @@ def _check(scores: Scores) -> None:
             )
 
 
-def _slot_drift(engine: Engine, frames: Pixels, alone: _Answers) -> tuple[float, float]:
+def _slot_drift(engine: Engine, frames: Pixels, alone: _AllScores) -> tuple[float, float]:
     """Find how far a frame's answer moves with its slot, its neighbours and the batch size."""
     most = engine.max_batch
     drifts, sums = [(0.0, 0.0)], engine.score(frames[:1]).summary is not None
     for count in sorted({2, 3, most // 2, most - 1, most} & set(range(1, most + 1))):
         for shift in (0, 1):
             order = (np.arange(count) + shift) % len(frames)
-            batch, expected = frames[order], _Answers(alone.score[order], alone.maps[order])
+            batch, expected = frames[order], _AllScores(alone.score[order], alone.maps[order])
             if sums:
                 drifts.append(_drift_of_some_maps(engine, batch, expected))
             scores = engine.score(batch)
             _check(scores)
-            drifts.append(_difference(_Answers(scores.score, scores.maps), expected))
+            drifts.append(_difference(_AllScores(scores.score, scores.maps), expected))
     return max(score for score, _ in drifts), max(maps for _, maps in drifts)
 
 
-def _drift_of_some_maps(engine: Engine, batch: Pixels, expected: _Answers) -> tuple[float, float]:
+def _drift_of_some_maps(engine: Engine, batch: Pixels, expected: _AllScores) -> tuple[float, float]:
     """Find how far answers move where some maps are asked for only, as the line asks.
 
     Called while the engine's arrays hold the maps of other frames.
@@ -234,7 +234,7 @@ def _drift_of_some_maps(engine: Engine, batch: Pixels, expected: _Answers) -> tu
     peaks = expected.maps.max(axis=(1, 2))
     above = _below_widest_gap(peaks)
     scores, wanted = engine.score(batch, maps_above=above), peaks > above
-    own, ours = summary_of(scores), summarise(expected.maps)
+    own, ours = summary_of(scores), summarise_maps(expected.maps)
     moved = [
         scores.maps[wanted] - expected.maps[wanted],
         own.peak - ours.peak,
@@ -257,7 +257,7 @@ def _below_widest_gap(peaks: Floats) -> float:
     return float(ordered[widest - 1]) if widest else -1.0
 
 
-def _difference(one: _Answers, other: _Answers) -> tuple[float, float]:
+def _difference(one: _AllScores, other: _AllScores) -> tuple[float, float]:
     return (
         float(np.abs(one.score - other.score).max()),
         float(np.abs(one.maps - other.maps).max()),
@@ -265,17 +265,21 @@ def _difference(one: _Answers, other: _Answers) -> tuple[float, float]:
 
 
 def _weigh(
-    manifest: Manifest, trial: _Trial, expected: _Answers, source: str, rival: Rival | None
+    manifest: Manifest,
+    measured: _Measurements,
+    expected: _AllScores,
+    source: str,
+    baseline: SpeedBaseline | None,
 ) -> Admission:
     tolerance = TOLERANCES[manifest.precision]
     threshold = manifest.thresholds.image
     scale = max(float(np.abs(expected.score).max()), abs(threshold))
-    score_error, map_error = _difference(trial.answers, expected)
+    score_error, map_error = _difference(measured.answers, expected)
     same = (tolerance.same * scale, tolerance.same)
     admission = Admission(
         admitted=False,
         machine=machine_name(),
-        backend=trial.backend,
+        backend=measured.backend,
         source=source,
         images=len(expected.score),
         score_error=score_error,
@@ -283,19 +287,21 @@ def _weigh(
         score_tolerance=tolerance.score * scale,
         map_tolerance=tolerance.map,
         tolerance_reason=f"{manifest.precision}: {tolerance.reason}",
-        batch_invariant=_within(trial.drift_slot, same),
-        repeatable=_within(trial.drift_repeat, same),
-        rank_flips=flipped(trial.answers.score, expected.score, threshold, tolerance.score * scale),
-        unlike=flipped(trial.answers.score, expected.score, threshold, 0),
+        batch_invariant=_within(measured.drift_slot, same),
+        repeatable=_within(measured.drift_repeat, same),
+        rank_flips=flipped(
+            measured.answers.score, expected.score, threshold, tolerance.score * scale
+        ),
+        unlike=flipped(measured.answers.score, expected.score, threshold, 0),
         unlike_tolerance=max(1, int(tolerance.unlike * len(expected.score))),
-        cost=trial.cost,
-        peak_memory_mb=trial.peak_memory_mb,
-        gain=trial.gain,
-        gain_over=rival.label if rival else None,
-        least_gain=rival.least_gain if rival else None,
+        cost=measured.cost,
+        peak_memory_mb=measured.peak_memory_mb,
+        gain=measured.gain,
+        gain_over=baseline.label if baseline else None,
+        least_gain=baseline.least_gain if baseline else None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    reasons = _reasons(admission, trial)
+    reasons = _reasons(admission, measured)
     return admission.model_copy(update={"admitted": not reasons, "reasons": reasons})
 
 
@@ -315,10 +321,10 @@ def gain_suffices(gain: float | None, least: float | None) -> bool:
     return least is None or (gain is not None and gain >= least)
 
 
-def _reasons(admission: Admission, trial: _Trial) -> list[str]:
+def _reasons(admission: Admission, measured: _Measurements) -> list[str]:
     """Say in sentences why the engine may not judge; none where it may."""
     found = admission
-    maps = trial.answers.maps
+    maps = measured.answers.maps
     checks = {
         f"a score is {found.score_error:.3g} from the reference, "
         f"{found.score_tolerance:.3g} is allowed": found.score_error <= found.score_tolerance,
@@ -330,9 +336,9 @@ def _reasons(admission: Admission, trial: _Trial) -> list[str]:
         f"{found.unlike} of {found.images} frames are decided unlike the reference, "
         f"{found.unlike_tolerance} may be": found.unlike <= found.unlike_tolerance,
         "a frame's answer depends on its place in the batch or its neighbours: score moves by "
-        f"{trial.drift_slot[0]:.3g}, map by {trial.drift_slot[1]:.3g}": found.batch_invariant,
+        f"{measured.drift_slot[0]:.3g}, map by {measured.drift_slot[1]:.3g}": found.batch_invariant,
         "the same frames gave two answers: score moves by "
-        f"{trial.drift_repeat[0]:.3g}, map by {trial.drift_repeat[1]:.3g}": found.repeatable,
+        f"{measured.drift_repeat[0]:.3g}, map by {measured.drift_repeat[1]:.3g}": found.repeatable,
         f"map values of {maps.min():.3g}..{maps.max():.3g} lie outside 0..1": bool(
             maps.min() >= 0 and maps.max() <= 1
         ),

@@ -13,7 +13,8 @@ from engines.errors import AdmissionError
 from engines.manifest import Manifest, read_manifest
 from engines.open import Runtime, open_engine
 
-# So many times as fast as its rival must an engine of 8 bits be, or its risk is not worth taking.
+# So many times as fast as its baseline must an engine of 8 bits be, or its risk is not worth
+# taking.
 LEAST_GAIN = 2.5  # of float32 on the same cores
 # Of the plan in fp16: 64 % of prn-s's products are in 8 bits, which Tensor Cores make at twice
 # float16's rate, so 1.47 is the most there can be. Chosen so; no plan has run on a GPU yet.
@@ -23,7 +24,7 @@ LEAST_ROUNDS = 20  # calls of each: the clock is also that of whatever runs besi
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class SpeedBaseline:
     """An engine of more bits, and how many times as fast one of 8 must be."""
 
     path: Path
@@ -33,10 +34,10 @@ class Rival:
     label: str  # in reports, with the clock
 
 
-def find_rival(
+def find_baseline(
     engine_path: Path, manifest: Manifest, given: Path | None, source: Path, runtime: Runtime
-) -> Rival | None:
-    """Find the rival of an engine of 8 bits; None for any other engine.
+) -> SpeedBaseline | None:
+    """Find the baseline of an engine of 8 bits; None for any other engine.
 
     Args:
         engine_path: the candidate.
@@ -46,7 +47,7 @@ def find_rival(
         runtime: what runs the candidate.
 
     Raises:
-        AdmissionError: a plan of 8 bits comes without a rival or with one that does not fit, or
+        AdmissionError: a plan of 8 bits comes without a baseline or with one that does not fit, or
             another engine comes with one.
     """
     eight = manifest.precision == "int8"
@@ -60,7 +61,7 @@ def find_rival(
     if not manifest.is_plan:
         on_cpu = Runtime("openvino", "cpu", runtime.threads)
         label = "the float32 engine, processor time"
-        return Rival(source, on_cpu, "processor", LEAST_GAIN, label)
+        return SpeedBaseline(source, on_cpu, "processor", LEAST_GAIN, label)
     if given is None:
         raise AdmissionError(
             f"{engine_path.name} is a plan of 8 bits, and nothing shows yet that they are faster "
@@ -72,23 +73,23 @@ def find_rival(
     other = read_manifest(given)
     _check_fits(given.name, other, engine_path.name, manifest)
     label = f"{given.name} in {other.precision}, wall time"
-    return Rival(given, runtime, "wall", LEAST_PLAN_GAIN, label)
+    return SpeedBaseline(given, runtime, "wall", LEAST_PLAN_GAIN, label)
 
 
-def measure_against(rival: Rival, engine: Engine, repeats: int) -> float:
-    """Measure how many times as fast as its rival an engine is; see `measure_gain`.
+def measure_against(baseline: SpeedBaseline, engine: Engine, repeats: int) -> float:
+    """Measure how many times as fast as its baseline an engine is; see `measure_gain`.
 
     Raises:
-        EngineError: the rival does not open, or fails on the frames.
+        EngineError: the baseline does not open, or fails on the frames.
     """
-    how = rival.runtime
-    with open_engine(rival.path, how.backend, how.device, how.threads) as opened:
+    how = baseline.runtime
+    with open_engine(baseline.path, how.backend, how.device, how.threads) as opened:
         rounds = max(repeats, LEAST_ROUNDS)
-        return measure_gain(engine, opened.engine, rounds, rival.clock)
+        return measure_gain(engine, opened.engine, rounds, baseline.clock)
 
 
-def _check_fits(rival: str, other: Manifest, name: str, manifest: Manifest) -> None:
-    """Raise AdmissionError where a plan is no rival of another; both are named."""
+def _check_fits(baseline: str, other: Manifest, name: str, manifest: Manifest) -> None:
+    """Raise AdmissionError where a plan is no baseline of another; both are named."""
     wrong = {
         f"is {other.format}, not {manifest.format}": other.format != manifest.format,
         # one in fp32 is slow: even a plan of 8 bits that is slower than in fp16 would outrun it
@@ -105,7 +106,7 @@ def _check_fits(rival: str, other: Manifest, name: str, manifest: Manifest) -> N
     for reason, holds in wrong.items():
         if holds:
             raise AdmissionError(
-                f"{rival} {reason}, so it is no rival of {name}: build one with engine-build "
+                f"{baseline} {reason}, so it is no rival of {name}: build one with engine-build "
                 f"--backend {manifest.format} --precision fp16 from the ONNX file that {name} was "
                 "built from"
             )

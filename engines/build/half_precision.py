@@ -54,8 +54,8 @@ class _Halver:
 
     def add(self, node: NodeProto) -> None:
         """Add a node, in float16 if its kind and its inputs allow that."""
-        halved = NodeProto()
-        halved.CopyFrom(node)
+        half_node = NodeProto()
+        half_node.CopyFrom(node)
         if (node.domain, node.op_type) == (DOMAIN, OPERATOR):
             inputs = [self._as_half(name) for name in node.input]
             halves = node.output[:SCALES]  # the residuals
@@ -69,9 +69,9 @@ class _Halver:
             halves = [name for name in node.output if name in self._float32]
         else:
             inputs, halves = [self.as_float(name) for name in node.input], []
-        halved.input[:] = inputs
+        half_node.input[:] = inputs
         self._half.update(halves)
-        self.nodes.append(halved)
+        self.nodes.append(half_node)
 
     def as_float(self, name: str) -> str:
         """Name what has the value in its original type."""
@@ -107,7 +107,7 @@ class _Halver:
         return cast
 
 
-def halved(model: ModelProto) -> ModelProto:
+def to_half_precision(model: ModelProto) -> ModelProto:
     """Copy `model` with its heavy layers in float16; its inputs and outputs keep their types."""
     inferred = onnx.shape_inference.infer_shapes(model)
     walk = _Halver(inferred.graph, frozenset(_float_values(inferred.graph)))

@@ -13,9 +13,9 @@ from onnx import ModelProto, NodeProto
 
 from engines.engine import Pixels
 from engines.errors import ManifestError, PictureError
-from engines.trial_frames import read_frames
 from engines.manifest import Manifest
 from engines.residual.function import residual_nodes
+from engines.trial_frames import read_frames
 
 PICTURES = 64  # more change the ranges little
 LEAST_PICTURES = 8  # of fewer a range is that of one strange part

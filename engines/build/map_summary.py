@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from engines.contract import CELLS, MAP, PEAK
-from engines.engine import GRID
-from engines.engine import cell_weights
+from engines.engine import GRID, cell_weights
 
 _AXES, _ROWS, _COLUMNS = "map/axes", "map/cell_rows", "map/cell_columns"
 _AXES_ARE_INPUTS = 18  # from this operator set on; attributes before
 
 
-def summarised(model: ModelProto, size: tuple[int, int]) -> ModelProto:
+def add_map_summary(model: ModelProto, size: tuple[int, int]) -> ModelProto:
     """Copy `model` with two more outputs, in float32.
 
     Args:

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from engines.contract import FRAMES, read_graph
+from engines.backends.openvino_file import SUFFIX, pack_network
 from engines.build.int8 import PICTURES, find_convolutions, read_calibration
+from engines.contract import FRAMES, read_graph
 from engines.engine import Pixels
 from engines.errors import BackendError
 from engines.files import write_atomic
 from engines.manifest import Manifest, read_manifest, write_manifest
-from engines.backends.openvino_file import SUFFIX, pack_network
 
 _QUIET = {"NNCF_CI": "1"}  # NNCF's own way to send nothing
 

@@ -45,7 +45,7 @@ _RULES = {
 }
 
 
-def quantised(model: ModelProto, convolutions: list[str], frames: Pixels) -> ModelProto:
+def quantise_graph(model: ModelProto, convolutions: list[str], frames: Pixels) -> ModelProto:
     """Copy `model` with 8-bit inputs and weights of some convolutions.
 
     Args:

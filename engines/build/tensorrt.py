@@ -15,16 +15,22 @@ from typing import Any, Literal
 import onnx
 from onnx import ModelProto
 
-from engines.contract import read_graph
-from engines.machine import find_gpu
+from engines.backends.tensorrt.api import (
+    SUFFIX,
+    PlanBackend,
+    check_installed,
+    kernel_path,
+    loadable_libraries,
+)
+from engines.build.half_precision import to_half_precision
 from engines.build.int8 import PICTURES, find_convolutions, read_calibration
+from engines.build.map_summary import add_map_summary
+from engines.build.tensorrt_process import THIS_GPU, BuildRequest
+from engines.contract import read_graph
 from engines.errors import BackendError, ManifestError
 from engines.files import write_atomic
+from engines.machine import find_gpu
 from engines.manifest import Manifest, read_manifest, write_manifest
-from engines.backends.tensorrt.api import SUFFIX, PlanBackend, check_installed, kernel_path, loadable_libraries
-from engines.build.tensorrt_process import THIS_GPU, Request
-from engines.build.half_precision import halved
-from engines.build.map_summary import summarised
 from engines.residual.compile_kernel import compile_kernel, find_nvcc
 from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN, INPUTS, VERSION
@@ -80,7 +86,7 @@ def build_plan(
     model = onnx.load_model_from_string(read_graph(source))
     plugins = check_nodes(model, source.name, manifest.model)
     model = _lowered(model, source.name, manifest, options, on_phase)
-    model = summarised(model, (manifest.height, manifest.width))
+    model = add_map_summary(model, (manifest.height, manifest.width))
     with tempfile.TemporaryDirectory(prefix="plan-") as name:
         folder = Path(name)
         kernel = _compiled(options.kernels or folder, architecture, on_phase) if plugins else b""
@@ -157,14 +163,14 @@ def _lowered(
 ) -> ModelProto:
     """Give a graph its types: 8 bits where asked for, float16 where safe."""
     if options.precision == "int8":
-        from engines.build.quantize_graph import quantised  # noqa: PLC0415  # with ONNX Runtime
+        from engines.build.quantize_graph import quantise_graph  # noqa: PLC0415  # with ONNX Runtime
 
         if options.calibration is None:
             raise BackendError("int8 needs pictures of good parts: name their folder")
         convolutions = find_convolutions(name, manifest, model)
         frames = read_calibration(options.calibration, manifest, options.pictures, on_phase)
-        model = quantised(model, convolutions, frames)
-    return model if options.precision == "fp32" else halved(model)
+        model = quantise_graph(model, convolutions, frames)
+    return model if options.precision == "fp32" else to_half_precision(model)
 
 
 def _device(options: PlanOptions) -> tuple[int, str]:
@@ -184,11 +190,11 @@ def _compiled(folder: Path, architecture: int, on_phase: Callable[[str], None]) 
 
 def _request(
     model: ModelProto, folder: Path, options: PlanOptions, manifest: Manifest, plugins: int
-) -> Request:
+) -> BuildRequest:
     """Lay the graph into `folder`, and say what to build of it, there."""
     graph = folder / "graph.onnx"
     graph.write_bytes(model.SerializeToString())
-    return Request(
+    return BuildRequest(
         graph=str(graph),
         plan=str(folder / "made.plan"),
         backend=options.backend,
@@ -209,7 +215,7 @@ def _publish(plan: Path, content: bytes, kernel: bytes, manifest: Manifest) -> N
     write_manifest(plan, manifest)
 
 
-def _run(request: Request, on_phase: Callable[[str], None]) -> str:
+def _run(request: BuildRequest, on_phase: Callable[[str], None]) -> str:
     """Build in a process of its own; gives the version of TensorRT."""
     command = [sys.executable, "-m", _MODULE]
     with (

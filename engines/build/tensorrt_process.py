@@ -1,7 +1,8 @@
 """The process in which TensorRT builds a plan: a request on stdin, lines of JSON on stdout.
 
 TensorRT aborts its process for some faults, and leaves memory behind; so it never runs in the
-process of the command. Run by engines.build.tensorrt alone: `python -m engines.build.tensorrt_process`.
+process of the command. Only engines.build.tensorrt runs it, as
+`python -m engines.build.tensorrt_process`.
 """
 
 import json
@@ -11,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.errors import BackendError, EngineError
-from engines.files import write_atomic
 from engines.backends.tensorrt.api import PlanBackend, load_tensorrt
 from engines.backends.tensorrt.plugin import PlanPlugins
+from engines.errors import BackendError, EngineError
+from engines.files import write_atomic
 
 THIS_GPU = "this-gpu"
 _MOST_ERRORS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class BuildRequest:
     """What to build."""
 
     graph: str  # path of an ONNX file
@@ -37,14 +38,14 @@ class Request:
 def main() -> None:
     """Build what stdin asks for."""
     fields = json.loads(sys.stdin.read())
-    request = Request(**{name: _tupled(value) for name, value in fields.items()})
+    request = BuildRequest(**{name: _tupled(value) for name, value in fields.items()})
     try:
         _say(done=build(request, _say))
     except EngineError as error:
         _say(error=str(error))
 
 
-def build(request: Request, say: Callable[..., None]) -> str:
+def build(request: BuildRequest, say: Callable[..., None]) -> str:
     """Parse, check, build and write; gives the version of TensorRT.
 
     Raises:
@@ -73,7 +74,7 @@ def build(request: Request, say: Callable[..., None]) -> str:
     return str(trt.__version__)
 
 
-def make_config(trt: Any, builder: Any, request: Request, say: Callable[..., None]) -> Any:  # noqa: ANN401
+def make_config(trt: Any, builder: Any, request: BuildRequest, say: Callable[..., None]) -> Any:  # noqa: ANN401
     """Make the settings of a build, without its profile.
 
     Raises:
@@ -92,7 +93,7 @@ def make_config(trt: Any, builder: Any, request: Request, say: Callable[..., Non
     return config
 
 
-def _parse(trt: Any, network: Any, log: Any, request: Request) -> None:  # noqa: ANN401
+def _parse(trt: Any, network: Any, log: Any, request: BuildRequest) -> None:  # noqa: ANN401
     parser = trt.OnnxParser(network, log)
     if not parser.parse(Path(request.graph).read_bytes()):
         errors = [parser.get_error(place) for place in range(min(parser.num_errors, _MOST_ERRORS))]
@@ -110,7 +111,7 @@ def _parse(trt: Any, network: Any, log: Any, request: Request) -> None:  # noqa:
         )
 
 
-def _aim(trt: Any, config: Any, request: Request) -> None:  # noqa: ANN401
+def _aim(trt: Any, config: Any, request: BuildRequest) -> None:  # noqa: ANN401
     """Set the architecture to build for, where it is not this machine's."""
     if request.target == THIS_GPU:
         return
@@ -126,7 +127,7 @@ def _aim(trt: Any, config: Any, request: Request) -> None:  # noqa: ANN401
     config.set_compute_capability(known[name], 0)
 
 
-def _timing_cache(config: Any, request: Request) -> Any:  # noqa: ANN401
+def _timing_cache(config: Any, request: BuildRequest) -> Any:  # noqa: ANN401
     """Give the cache of what was timed before; None where nothing is timed."""
     if request.timing_cache is None:
         return None

@@ -14,7 +14,7 @@ from engines.machine import machine_name
 from engines.open import open_engine
 
 
-class BenchSettings(EngineSettings):
+class EngineBenchSettings(EngineSettings):
     """Measure how fast an engine is on this machine: frames/s and ms at each batch size."""
 
     batches: list[Annotated[int, Field(ge=1)]] = Field(
@@ -26,7 +26,7 @@ class BenchSettings(EngineSettings):
     seconds: float = Field(default=60.0, gt=0, description="no new round of calls after so long, s")
 
 
-def run_bench(settings: BenchSettings) -> None:
+def run_bench(settings: EngineBenchSettings) -> None:
     """Measure as the settings say and print the report."""
     with open_engine(
         settings.engine, settings.backend, settings.device, settings.threads

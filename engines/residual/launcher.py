@@ -27,7 +27,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class OutputPointers:
     """Where the answers go, on the device, and scratch for making them."""
 
     index: int  # pointer to int32 [N, scales]
@@ -71,7 +71,7 @@ class ResidualKernel:
         scales: Sequence[Scale],
         batch: int,
         element_type: DTypeLike,
-        answers: Answers,
+        pointers: OutputPointers,
         stream: int,
     ) -> None:
         """Enqueue the operator on `stream`, of the current context; returns before it is done.
@@ -80,7 +80,7 @@ class ResidualKernel:
             scales: 1 to 4, each with 1 to 256 prototypes.
             batch: N, at least 1.
             element_type: of features, prototypes and residuals: float32 or float16.
-            answers: where index and distance go.
+            pointers: where index and distance go.
             stream: CUDA's handle; 0 is the default stream.
 
         Raises:
@@ -95,10 +95,10 @@ class ResidualKernel:
             len(scales),
             batch,
             _ELEMENT_TYPES[kind],
-            answers.index,
-            answers.distance,
-            answers.workspace,
-            answers.workspace_bytes,
+            pointers.index,
+            pointers.distance,
+            pointers.workspace,
+            pointers.workspace_bytes,
             stream,
         )
         if code < 0:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from pipeline.errors import ConnectionLost, PipelineError, RedisFull, SettingsError
-from pipeline.streams.frame_producer import Intake
+from pipeline.streams.frame_producer import FrameProducer
 
-LASTS_MS = 2000  # after a kill the successor waits so long
+LEASE_MS = 2000  # after a kill the successor waits so long
 WAIT_S = 5.0
 _POLL_S = 0.1
 LOOK_S = 0.25
@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def name_held(
-    intake: Intake, camera: str, stopped: Callable[[], bool]
+def name_lease(
+    producer: FrameProducer, camera: str, stopped: Callable[[], bool]
 ) -> Iterator[Callable[[], object]]:
     """Hold the name while the context lasts; yields what must be called now and then to keep it.
 
@@ -32,29 +32,29 @@ def name_held(
     """
     token = secrets.token_hex(8)
     deadline_s = time.monotonic() + WAIT_S
-    while not intake.hold(token, LASTS_MS):
+    while not producer.acquire_lease(token, LEASE_MS):
         if time.monotonic() > deadline_s or stopped():
             raise SettingsError(
                 f"another pipeline-camera is {camera!r} already: give this one its own --camera"
             )
         time.sleep(_POLL_S)
     try:
-        yield lambda: intake.hold(token, LASTS_MS)
+        yield lambda: producer.acquire_lease(token, LEASE_MS)
     finally:
         with suppress(ConnectionLost, RedisFull):
-            intake.let_go(token)
+            producer.release_lease(token)
 
 
 @contextmanager
-def kept_up(expire: Callable[[], int], *keep: Callable[[], object]) -> Iterator[None]:
+def run_in_background(expire: Callable[[], int], *tasks: Callable[[], object]) -> Iterator[None]:
     """Call all now and then while the context lasts; workers expire too, and sooner."""
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(LOOK_S):
             try:
-                for duty in keep:
-                    duty()
+                for task in tasks:
+                    task()
                 if answered := expire():
                     _log.warning("frames.overdue", extra={"frames": answered})
             except (ConnectionLost, RedisFull):

@@ -11,7 +11,7 @@ from pipeline.errors import CameraLost
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class CapturedPicture:
     """A trigger of a live camera."""
 
     decoded: NDArray[np.generic] | None  # None: pushed out, nobody took it in time
@@ -25,12 +25,12 @@ class Backlog:
         """Keep at most so many pictures, and so many triggers that have lost theirs (a few MB)."""
         self._pictures = pictures
         self._passed_by = passed_by
-        self._waiting: deque[Taken] = deque()
-        self._pushed_out: deque[Taken] = deque()  # older than all that wait
+        self._waiting: deque[CapturedPicture] = deque()
+        self._pushed_out: deque[CapturedPicture] = deque()  # older than all that wait
         self._end: str | None = None
         self._changed = threading.Condition()
 
-    def put(self, taken: Taken) -> None:
+    def put(self, taken: CapturedPicture) -> None:
         """Add the newest picture, at the cost of the oldest one's pixels.
 
         Raises:
@@ -41,7 +41,7 @@ class Backlog:
                 if len(self._pushed_out) == self._passed_by:
                     raise CameraLost(f"{self._passed_by} pictures passed by, none was taken")
                 oldest = self._waiting.popleft()
-                self._pushed_out.append(Taken(None, oldest.captured_ns))
+                self._pushed_out.append(CapturedPicture(None, oldest.captured_ns))
             self._waiting.append(taken)
             self._changed.notify_all()
 
@@ -51,7 +51,7 @@ class Backlog:
             self._end = reason
             self._changed.notify_all()
 
-    def take(self, timeout_s: float) -> Taken | None:
+    def take(self, timeout_s: float) -> CapturedPicture | None:
         """Give the oldest trigger; None when none came in time.
 
         Raises:

@@ -15,10 +15,10 @@ from pipeline.codecs import Codec, JpegSetting, encode_pixels
 from pipeline.errors import ConnectionLost, RedisFull, RefusedFrame, UnreadableFrame
 from pipeline.frames import FrameMeta
 from pipeline.ring.ring import RingWriter, ring_name
-from pipeline.streams.connection import Link
-from pipeline.streams.frame_producer import Intake, Offered, Status, charge
+from pipeline.streams.connection import RedisConnection
+from pipeline.streams.frame_producer import FrameProducer, OfferResult, Status, charge
 from pipeline.streams.ledger import Ledger
-from pipeline.wire import Head, RingPlace, decode_identity, encode_head
+from pipeline.wire import FrameHeader, RingPlace, decode_identity, encode_frame_header
 
 FULL_WAIT_S = 0.002  # first wait of a patient camera when the line is full, then doubled
 FULL_LONGEST_WAIT_S = 0.05
@@ -30,7 +30,7 @@ LEAVE_WAIT_S = 5.0
 _log = logging.getLogger(__name__)
 
 
-class RingPost:
+class RingSender:
     """A camera's ring, and the frames in it that Redis still waits for."""
 
     def __init__(self, writer: RingWriter, camera: str, ledger: Ledger) -> None:
@@ -56,13 +56,13 @@ class RingPost:
             place = self._writer.write(pixels, seq)
         return place
 
-    def offered(self, place: RingPlace, offered: Offered) -> None:
+    def offered(self, place: RingPlace, result: OfferResult) -> None:
         """Note what became of a frame, and free the slots of those that were shed."""
-        if offered.status is Status.ADMITTED:
-            self._places[offered.entry_id] = place
+        if result.status is Status.ADMITTED:
+            self._places[result.entry_id] = place
         else:
             self._writer.release(place)
-        for entry_id in offered.shed:
+        for entry_id in result.shed:
             if shed := self._places.pop(entry_id, None):
                 self._writer.release(shed)
         if len(self._places) > 2 * len(self._writer.holds()) + RING_SPARE_SLOTS:
@@ -73,7 +73,7 @@ class RingPost:
         """Free the slots of frames that are answered: a worker died before it could."""
         held = self._writer.holds()
         waiting = set()
-        for packed in self._ledger.open_heads().values():
+        for packed in self._ledger.open_headers().values():
             try:
                 identity = decode_identity(packed)
             except UnreadableFrame:
@@ -105,24 +105,24 @@ class FrameOffer:
 
     def __init__(
         self,
-        intake: Intake,
-        link: Link,
+        producer: FrameProducer,
+        connection: RedisConnection,
         preparation: Preparation,
         codec: Codec,
         jpeg: JpegSetting,
         deadline_ns: int,
         stop: threading.Event,
     ) -> None:
-        self._intake = intake
-        self._link = link
-        self._camera = intake.camera
+        self._producer = producer
+        self._connection = connection
+        self._camera = producer.camera
         self._preparation = preparation
         self._codec = codec
         self._jpeg = jpeg
         self._deadline_ns = deadline_ns
         self._stop = stop
         self._said_full_s = -SAY_FULL_EVERY_S
-        self.ring: RingPost | None = None
+        self.ring: RingSender | None = None
         self.counts: Counter[Status] = Counter()
 
     def offer(self, shot: Shot, seq: int, *, live: bool) -> bool:
@@ -136,30 +136,32 @@ class FrameOffer:
         Raises:
             RefusedFrame: another process offers frames in this camera's name.
         """
-        head, payload, held = self._pack(shot, seq)
-        packed = encode_head(head)
+        header, payload, held = self._pack(shot, seq)
+        packed = encode_frame_header(header)
         charged = charge(packed, held)
         tries = 0
 
-        def once() -> Offered:
+        def once() -> OfferResult:
             nonlocal tries
             tries += 1
-            due_ns = head.meta.deadline_ns
-            return self._intake.offer(seq, packed, payload, charged, due_ns, shot.cursor, shed=live)
+            due_ns = header.meta.deadline_ns
+            return self._producer.offer(
+                seq, packed, payload, charged, due_ns, shot.cursor, shed=live
+            )
 
         try:
-            while (offered := self._link.persist(once, self._stop.is_set)).status is Status.FULL:
-                self._say_full(offered.entry_id)
+            while (result := self._connection.retry(once, self._stop.is_set)).status is Status.FULL:
+                self._say_full(result.entry_id)
                 if not self._wait_for_room(charged):
                     return False
         except (ConnectionLost, RedisFull):
             return False
-        if offered.status is Status.SEEN and tries == 1:
+        if result.status is Status.SEEN and tries == 1:
             raise RefusedFrame(
-                f"camera {self._camera!r} already offered seq {offered.entry_id}, this is {seq}: "
+                f"camera {self._camera!r} already offered seq {result.entry_id}, this is {seq}: "
                 "is another pipeline-camera running under the same name?"
             )
-        self._note(offered, head)
+        self._note(result, header)
         return True
 
     def _wait_for_room(self, charged: int) -> bool:
@@ -169,7 +171,7 @@ class FrameOffer:
         while not self._stop.wait(wait_s):
             if time.monotonic() > until_s:
                 return True  # a live camera beside this one may never leave so much room
-            if self._link.persist(lambda: self._intake.has_room(charged), self._stop.is_set):
+            if self._connection.retry(lambda: self._producer.has_room(charged), self._stop.is_set):
                 return True
             wait_s = min(2 * wait_s, FULL_LONGEST_WAIT_S)
         return False
@@ -181,16 +183,16 @@ class FrameOffer:
             why = "the workers are slower than this camera, or away: it waits for them"
             _log.info("line.full", extra={"bytes": used_bytes, "why": why})
 
-    def _note(self, offered: Offered, head: Head) -> None:
-        self.counts[offered.status] += 1
-        if self.ring and head.ring:
-            self.ring.offered(head.ring, offered)
-        if offered.shed or offered.status is Status.SHED:
-            shed = len(offered.shed) + (offered.status is Status.SHED)
-            self.counts[Status.SHED] += len(offered.shed)
+    def _note(self, result: OfferResult, header: FrameHeader) -> None:
+        self.counts[result.status] += 1
+        if self.ring and header.ring:
+            self.ring.offered(header.ring, result)
+        if result.shed or result.status is Status.SHED:
+            shed = len(result.shed) + (result.status is Status.SHED)
+            self.counts[Status.SHED] += len(result.shed)
             _log.warning("frames.shed", extra={"camera": self._camera, "frames": shed})
 
-    def _pack(self, shot: Shot, seq: int) -> tuple[Head, bytes, int]:
+    def _pack(self, shot: Shot, seq: int) -> tuple[FrameHeader, bytes, int]:
         """Make head and payload; also the bytes of the pixels, wherever they lie."""
         size = self._preparation.size
         meta = self._meta(shot, seq)
@@ -203,10 +205,10 @@ class FrameOffer:
         if self._codec is Codec.RING:
             place = self._place(pixels, seq)
             if place is not None:
-                return Head(meta, Codec.RING, size, place), b"", pixels.nbytes
+                return FrameHeader(meta, Codec.RING, size, place), b"", pixels.nbytes
         codec = Codec.RAW if self._codec is Codec.RING else self._codec
         payload = encode_pixels(pixels, codec, self._jpeg)
-        return Head(meta, codec, size), payload, len(payload)
+        return FrameHeader(meta, codec, size), payload, len(payload)
 
     def _place(self, pixels: NDArray[np.uint8], seq: int) -> RingPlace | None:
         place = self.ring.write(pixels, seq) if self.ring else None
@@ -215,10 +217,10 @@ class FrameOffer:
             _log.warning("ring.full", extra={"camera": self._camera, "why": why})
         return place
 
-    def _unreadable(self, meta: FrameMeta, why: str) -> tuple[Head, bytes, int]:
+    def _unreadable(self, meta: FrameMeta, why: str) -> tuple[FrameHeader, bytes, int]:
         _log.error("picture.unreadable", extra={"part": meta.part_id, "why": why})
         payload = why.encode(errors="replace")[:1000]
-        return Head(meta, Codec.NONE, self._preparation.size), payload, len(payload)
+        return FrameHeader(meta, Codec.NONE, self._preparation.size), payload, len(payload)
 
     def _meta(self, shot: Shot, seq: int) -> FrameMeta:
         height, width = shot.pixels.shape[:2]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.camera.pace import Pace, Wait
+from pipeline.camera.pace import FramePacer, Wait
 from pipeline.camera.source import PartNames, Source
 from pipeline.camera.sources.folder import FolderSource
 from pipeline.camera.sources.genicam import GenicamSource, find_producers
@@ -64,18 +64,18 @@ def open_source(
     """
     if options.rate is not None and not 0 < options.rate <= 1e6:  # noqa: PLR2004
         raise SettingsError(f"rate of {options.rate} shots a second: above 0, up to a million")
-    pace = Pace(options.rate, clock, wait)
+    pacer = FramePacer(options.rate, clock, wait)
     kind, rest = _kind(spec)
     if kind == "folder":
         names = PartNames(options.part_pattern)
-        return FolderSource(Path(rest), pace, clock_ns, options.passes, names)
+        return FolderSource(Path(rest), pacer, clock_ns, options.passes, names)
     if kind == "watch":
         names = PartNames(options.part_pattern)
-        return WatchedFolderSource(Path(rest), pace, clock, clock_ns, wait, names)
+        return WatchedFolderSource(Path(rest), pacer, clock, clock_ns, wait, names)
     if kind == "video":
-        return VideoSource(Path(rest), pace, clock_ns)
+        return VideoSource(Path(rest), pacer, clock_ns)
     if kind == "synthetic":
-        return _synthetic(rest, options, pace, clock_ns)
+        return _synthetic(rest, options, pacer, clock_ns)
     if kind == "opencv":
         return OpenCvSource(rest, clock, clock_ns, wait, options.timeout_s, options.rate)
     producers = list(options.producers) or find_producers(
@@ -102,13 +102,13 @@ def _kind(spec: str) -> tuple[str, str]:
 
 
 def _synthetic(
-    seed: str, options: SourceOptions, pace: Pace, clock_ns: Callable[[], int]
+    seed: str, options: SourceOptions, pacer: FramePacer, clock_ns: Callable[[], int]
 ) -> SyntheticSource:
     if not seed.isdecimal():
         raise SettingsError(f"synthetic:{seed}: a whole number is needed, like synthetic:7")
     return SyntheticSource(
         int(seed),
-        pace,
+        pacer,
         clock_ns,
         size=options.size,
         count=options.count,

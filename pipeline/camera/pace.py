@@ -5,7 +5,7 @@ from collections.abc import Callable
 Wait = Callable[[float], bool]  # sleeps so many seconds; True: stop now (`threading.Event.wait`)
 
 
-class Pace:
+class FramePacer:
     """Keeps a rate without drift; after a hold-up it goes on from now instead of catching up."""
 
     def __init__(self, rate: float | None, clock: Callable[[], float], wait: Wait) -> None:

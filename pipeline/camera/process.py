@@ -13,8 +13,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from engines.commandline.flags import Metavar, Name
-from pipeline.camera.background import kept_up, name_held
-from pipeline.camera.offer import FrameOffer, RingPost
+from pipeline.camera.background import name_lease, run_in_background
+from pipeline.camera.offer import FrameOffer, RingSender
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
 from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.reconnect import BackOff, reconnecting
@@ -25,9 +25,9 @@ from pipeline.logs import start_logs
 from pipeline.progress import progress
 from pipeline.settings import LineSettings
 from pipeline.signals import stopped_by_signals
-from pipeline.streams.connection import Link
+from pipeline.streams.connection import RedisConnection
 from pipeline.streams.frame_consumer import OverdueFrames
-from pipeline.streams.frame_producer import Intake
+from pipeline.streams.frame_producer import FrameProducer
 from pipeline.streams.keys import LineLimits
 from pipeline.streams.ledger import Ledger
 from pipeline.streams.server_checks import warn_if_apart
@@ -129,48 +129,52 @@ def run(settings: CameraSettings) -> int:
     """Offer until the source ends or a signal comes."""
     start_logs(settings.log_level, settings.log_format)
     stop = threading.Event()
-    with stopped_by_signals(stop.set), _source(settings, stop) as source, settings.link() as link:
+    with (
+        stopped_by_signals(stop.set),
+        _source(settings, stop) as source,
+        settings.connect() as connection,
+    ):
         limits = LineLimits(int(settings.budget_mb * (1 << 20)), settings.results_kept)
-        intake = Intake(link.client, settings.line, settings.camera, limits)
-        link.persist(intake.join, stop.is_set)
-        warn_if_apart(link.client)
+        producer = FrameProducer(connection.client, settings.line, settings.camera, limits)
+        connection.retry(producer.join, stop.is_set)
+        warn_if_apart(connection.client)
         offer = FrameOffer(
-            intake,
-            link,
+            producer,
+            connection,
             preparation(settings),
             settings.codec,
             JpegSetting(settings.jpeg_quality, settings.jpeg_chroma),
             int((settings.deadline_ms or _DEADLINE_MS[source.live]) * 1e6),
             stop,
         )
-        overdue = OverdueFrames(link.client, settings.line, limits)
+        overdue = OverdueFrames(connection.client, settings.line, limits)
         with (
-            name_held(intake, settings.camera, stop.is_set) as keep,
-            kept_up(overdue.expire, keep, link.fitness.look),
-            _ring(settings, offer, link),
+            name_lease(producer, settings.camera, stop.is_set) as keep,
+            run_in_background(overdue.expire, keep, connection.fitness.look),
+            _ring(settings, offer, connection),
         ):
-            return offer_all(settings, source, offer, intake, link, stop)
+            return offer_all(settings, source, offer, producer, connection, stop)
 
 
 def offer_all(
     settings: CameraSettings,
     source: Source,
     offer: FrameOffer,
-    intake: Intake,
-    link: Link,
+    producer: FrameProducer,
+    connection: RedisConnection,
     stop: threading.Event,
 ) -> int:
     """Offer every shot of a source under the next seqs, passing over those of missed triggers."""
-    last, cursor = link.persist(intake.position, stop.is_set)
+    last, cursor = connection.retry(producer.position, stop.is_set)
     seq, frames = last + 1, 0
-    fields = {"camera": settings.camera, "line": settings.line, "redis": link.server}
+    fields = {"camera": settings.camera, "line": settings.line, "redis": connection.server}
     _log.info("camera.started", extra={**fields, "seq": seq, "cursor": cursor})
 
     def tell(event: str, why: str) -> None:
         _log.log(
             logging.ERROR if event == "camera.lost" else logging.WARNING, event, extra={"why": why}
         )
-        link.persist(lambda: intake.note(event.removeprefix("camera.")), stop.is_set)
+        connection.retry(lambda: producer.record_event(event.removeprefix("camera.")), stop.is_set)
 
     shots = reconnecting(
         source,
@@ -194,7 +198,7 @@ def offer_all(
             frames += 1
             advance(1)
     if not stop.is_set():
-        link.persist(intake.forget_cursor, stop.is_set)
+        connection.retry(producer.forget_cursor, stop.is_set)
     counts = {status.value: count for status, count in offer.counts.items()}
     _log.info("camera.ended", extra={"frames": frames, **counts})
     return 0
@@ -226,14 +230,16 @@ def _source(settings: CameraSettings, stop: threading.Event) -> Iterator[Source]
 
 
 @contextmanager
-def _ring(settings: CameraSettings, offer: FrameOffer, link: Link) -> Iterator[None]:
+def _ring(
+    settings: CameraSettings, offer: FrameOffer, connection: RedisConnection
+) -> Iterator[None]:
     """Where frames travel in shared memory: a ring as large as the line's byte budget."""
     if settings.codec is not Codec.RING:
         yield
         return
     height, width = parse_size(settings.size)
-    ledger = Ledger(link.client, settings.line)
-    ring = RingPost.create(
+    ledger = Ledger(connection.client, settings.line)
+    ring = RingSender.create(
         settings.line, settings.camera, height * width * 3, settings.budget_mb, ledger
     )
     offer.ring = ring

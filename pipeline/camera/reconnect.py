@@ -9,7 +9,7 @@ from pipeline.camera.pace import Wait
 from pipeline.camera.source import Shot, Source
 from pipeline.errors import CameraLost
 
-Tell = Callable[[Literal["camera.lost", "camera.back"], str], None]
+OnEvent = Callable[[Literal["camera.lost", "camera.back"], str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class BackOff:
 def reconnecting(
     source: Source,
     cursor: str,
-    tell: Tell,
+    tell: OnEvent,
     clock: Callable[[], float],
     wait: Wait,
     back_off: BackOff,

@@ -33,18 +33,18 @@ from engines.engine import NO_MAPS, Engine
 from engines.files import write_atomic
 from engines.open import Backend, open_engine
 from pipeline.codecs import Codec, Transport
-from pipeline.commands.bench_line import Rig, Way, rigs
-from pipeline.commands.subprocesses import MemberFailed, stopping_on_signals
+from pipeline.commands.bench_line import BenchCase, BenchLine, bench_lines
+from pipeline.commands.subprocesses import ProcessFailed, stopping_on_signals
 from pipeline.logs import start_logs
 from pipeline.progress import progress
 
 HALF = 0.5
 _WARM_UP_CALLS = 3
-Opener = Callable[[Way, Codec], AbstractContextManager[Rig]]
+Opener = Callable[[BenchCase, Codec], AbstractContextManager[BenchLine]]
 Step = Callable[[int], None]
 
 
-class BenchSettings(CommandSettings):
+class LineBenchSettings(CommandSettings):
     """Measure rate, added latency and memory of a worker against the bare engine."""
 
     engine: File = Field(description="engine file, its manifest beside it")
@@ -77,52 +77,56 @@ def bare_rate(engine: Engine, max_batch: int, seconds: float) -> float:
     return calls * max_batch / took_s
 
 
-def _way(settings: BenchSettings, threads: int) -> Way:
+def _bench_case(settings: LineBenchSettings, threads: int) -> BenchCase:
     with open_engine(settings.engine, settings.backend, settings.device, threads) as opened:
         sizes = batch_sizes(opened.engine.max_batch)
         best = CostCurve.through(measure_cost(opened.engine, sizes, 5, 5.0)).best_batch()
         size = opened.engine.input_size
-    return Way(settings.engine, settings.backend, settings.device, threads, size, best)
+    return BenchCase(settings.engine, settings.backend, settings.device, threads, size, best)
 
 
-def _measure(settings: BenchSettings, way: Way, open_rig: Opener, step: Step) -> dict[str, Any]:
+def _measure(
+    settings: LineBenchSettings, bench_case: BenchCase, open_line: Opener, step: Step
+) -> dict[str, Any]:
     """Measure one way to run the engine with every transport."""
     transports: dict[str, Any] = {}
     bare: list[float] = []
-    with open_engine(way.engine, way.backend, way.device, way.threads) as opened:
+    with open_engine(
+        bench_case.engine, bench_case.backend, bench_case.device, bench_case.threads
+    ) as opened:
 
         def bare_turn() -> float:
-            return bare_rate(opened.engine, way.max_batch, settings.seconds)
+            return bare_rate(opened.engine, bench_case.max_batch, settings.seconds)
 
         for codec in settings.codecs:
-            with open_rig(way, codec) as rig:
-                rig.start_camera()
-                found, beside = _turns(settings, rig, bare_turn, step)
+            with open_line(bench_case, codec) as bench_line:
+                bench_line.start_camera()
+                found, beside = _turns(settings, bench_line, bare_turn, step)
             bare += beside
-            with open_rig(way, codec) as rig:
+            with open_line(bench_case, codec) as bench_line:
                 rate = HALF * statistics.median(beside)
-                rig.start_camera("--rate", f"{rate:.2f}", "--live")
-                added_ms, others = rig.added_ms(settings.rounds * settings.seconds)
+                bench_line.start_camera("--rate", f"{rate:.2f}", "--live")
+                added_ms, others = bench_line.added_ms(settings.rounds * settings.seconds)
             step(1)
             transports[codec.value] = found | {"added_ms": _added(added_ms, others)}
     return {
-        "threads": way.threads,
-        "batch": way.max_batch,
+        "threads": bench_case.threads,
+        "batch": bench_case.max_batch,
         "bare_frames_per_s": _spread(bare),
         "transports": transports,
     }
 
 
 def _turns(
-    settings: BenchSettings, rig: Rig, bare_turn: Callable[[], float], step: Step
+    settings: LineBenchSettings, bench_line: BenchLine, bare_turn: Callable[[], float], step: Step
 ) -> tuple[dict[str, Any], list[float]]:
     """Let line and bare loop take turns; the line's figures, and the bare rates beside them."""
-    with rig.halted():
+    with bench_line.suspended():
         bare = [bare_turn()]
     line: list[float] = []
     for _ in range(settings.rounds):
-        line.append(rig.frames_per_s(settings.seconds))
-        with rig.halted():
+        line.append(bench_line.frames_per_s(settings.seconds))
+        with bench_line.suspended():
             bare.append(bare_turn())
         step(1)
     ratios = [
@@ -132,14 +136,14 @@ def _turns(
     figures = {
         "frames_per_s": _spread(line),
         "rate_to_bare": _spread(ratios),
-        "worker_peak_mb": round(rig.worker_peak_mb(), 1),
+        "worker_peak_mb": round(bench_line.worker_peak_mb(), 1),
     }
     return figures, bare
 
 
 def _added(added_ms: list[float], others: int) -> dict[str, float]:
     if not added_ms:
-        raise MemberFailed(f"half load: no frame was judged in time, {others} were shed or late")
+        raise ProcessFailed(f"half load: no frame was judged in time, {others} were shed or late")
     p50, p99 = np.percentile(added_ms, [50, 99])
     figures = {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
     return figures | {"frames": len(added_ms), "shed_or_late": others}
@@ -153,16 +157,16 @@ def _spread(figures: list[float]) -> dict[str, float]:
     }
 
 
-def run(settings: BenchSettings) -> int:
+def run(settings: LineBenchSettings) -> int:
     """Measure and print; bench.json into `out`."""
     start_logs("error", "text")
     with tempfile.TemporaryDirectory(prefix="prn-bench-") as folder, stopping_on_signals():
         logs = (settings.out or Path(folder)) / "logs"
-        ways = [_way(settings, threads) for threads in settings.threads]
+        ways = [_bench_case(settings, threads) for threads in settings.threads]
         steps = len(ways) * len(settings.codecs) * (settings.rounds + 1)
-        open_rig = rigs(Path(folder), logs)
+        open_line = bench_lines(Path(folder), logs)
         with progress("bench", steps, shown=sys.stderr.isatty()) as step:
-            found = [_measure(settings, way, open_rig, step) for way in ways]
+            found = [_measure(settings, bench_case, open_line, step) for bench_case in ways]
     figures = {"machine": machine(), "engine": settings.engine.name, "ways": found}
     if settings.out is not None:
         settings.out.mkdir(parents=True, exist_ok=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from engines.open import Backend
 from pipeline.codecs import Codec
-from pipeline.commands.subprocesses import Crew, Member, peak_mb, wait_until
+from pipeline.commands.subprocesses import ChildProcess, ProcessGroup, peak_mb, wait_until
 from pipeline.streams.connect import Access
-from pipeline.streams.connection import Link, linked
+from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.control import Controls
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.result_reader import Outcomes
-from pipeline.wire import decode_head, decode_judgement
+from pipeline.streams.result_reader import ResultReader
+from pipeline.wire import decode_frame_header, decode_judgement
 
 VARIETY = 64
 BUDGET_MB = 32
@@ -27,7 +27,7 @@ _PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class BenchCase:
     """One way to run the engine."""
 
     engine: Path
@@ -38,26 +38,33 @@ class Way:
     max_batch: int
 
 
-class Rig:
+class BenchLine:
     """A fresh line with one worker and one camera."""
 
-    def __init__(self, way: Way, codec: Codec, crew: Crew, link: Link, line: str) -> None:
-        self._way = way
+    def __init__(
+        self,
+        bench_case: BenchCase,
+        codec: Codec,
+        processes: ProcessGroup,
+        connection: RedisConnection,
+        line: str,
+    ) -> None:
+        self._bench_case = bench_case
         self._codec = codec
-        self._crew = crew
+        self._processes = processes
         self._line = line
-        self._link = link
-        self._ledger = Ledger(link.client, line)
-        self._worker = crew.start(f"worker-{line}", "pipeline-worker", *self._worker_flags())
-        self._members: list[Member] = [self._worker]
+        self._connection = connection
+        self._ledger = Ledger(connection.client, line)
+        self._worker = processes.start(f"worker-{line}", "pipeline-worker", *self._worker_flags())
+        self._children: list[ChildProcess] = [self._worker]
 
     def start_camera(self, *flags: str) -> None:
         """Start the camera, once the worker is there; wait for the first verdict."""
         wait_until(self._worker_beats, START_WAIT_S, "the worker's first heartbeat")
-        camera = self._crew.start(
+        camera = self._processes.start(
             f"camera-{self._line}", "pipeline-camera", *self._camera_flags(), *flags
         )
-        self._members.append(camera)
+        self._children.append(camera)
         wait_until(lambda: self._answered() > 0, START_WAIT_S, "the first verdict")
         time.sleep(FILL_S)
 
@@ -69,15 +76,15 @@ class Rig:
         return (after - before) / (ended_s - began_s)
 
     @contextmanager
-    def halted(self) -> Iterator[None]:
+    def suspended(self) -> Iterator[None]:
         """Leave the machine to others: worker and camera stand still meanwhile."""
-        for member in self._members:
-            member.halt()
+        for child in self._children:
+            child.suspend()
         try:
             yield
         finally:
-            for member in self._members:
-                member.resume()
+            for child in self._children:
+                child.resume()
             time.sleep(SETTLE_S)
 
     def added_ms(self, seconds: float) -> tuple[list[float], int]:
@@ -87,18 +94,18 @@ class Rig:
 
         Returns: that of each frame judged; how many others were shed or late.
         """
-        outcomes = Outcomes(self._link.client, self._line)
-        outcomes.join(PROGRAM, from_start=False)
+        result_reader = ResultReader(self._connection.client, self._line)
+        result_reader.join(PROGRAM, from_start=False)
         until_s = time.monotonic() + seconds
         added: list[float] = []
         others = 0
         while time.monotonic() < until_s:
-            for result in outcomes.read(PROGRAM, _PAGE, 100, again=False):
+            for result in result_reader.read(PROGRAM, _PAGE, 100, again=False):
                 now_ns = time.time_ns()
                 if result.judgement is None:
                     others += 1
                 else:
-                    captured_ns = decode_head(result.head).meta.captured_ns
+                    captured_ns = decode_frame_header(result.header).meta.captured_ns
                     inference_ms = decode_judgement(result.judgement).timings.inference_ms
                     added.append((now_ns - captured_ns) / 1e6 - inference_ms)
         return added, others
@@ -115,30 +122,30 @@ class Rig:
         return time.perf_counter(), now
 
     def _answered(self) -> int:
-        for member in self._members:
-            if not member.alive():
-                member.check(member.process.returncode)
-        return sum(self._ledger.books().counts.values())
+        for child in self._children:
+            if not child.alive():
+                child.check(child.process.returncode)
+        return sum(self._ledger.snapshot().counts.values())
 
     def _worker_beats(self) -> bool:
         if not self._worker.alive():
             self._worker.check(self._worker.process.returncode)
-        return bool(Controls(self._link.client, self._line).workers())
+        return bool(Controls(self._connection.client, self._line).workers())
 
     def _worker_flags(self) -> list[str]:
-        way = self._way
+        bench_case = self._bench_case
         return [
             *("--line", self._line),
-            *("--engine", str(way.engine)),
-            *("--backend", way.backend),
-            *("--device", way.device),
-            *("--threads", str(way.threads)),
-            *("--max-batch", str(way.max_batch)),
+            *("--engine", str(bench_case.engine)),
+            *("--backend", bench_case.backend),
+            *("--device", bench_case.device),
+            *("--threads", str(bench_case.threads)),
+            *("--max-batch", str(bench_case.max_batch)),
             "--skip-admission",  # nothing is judged here, only timed
         ]
 
     def _camera_flags(self) -> list[str]:
-        height, width = self._way.size
+        height, width = self._bench_case.size
         return [
             *("--line", self._line),
             *("--source", "synthetic:1"),
@@ -149,16 +156,21 @@ class Rig:
         ]
 
 
-def rigs(folder: Path, logs: Path) -> Callable[[Way, Codec], AbstractContextManager[Rig]]:
+def bench_lines(
+    folder: Path, logs: Path
+) -> Callable[[BenchCase, Codec], AbstractContextManager[BenchLine]]:
     """Give what opens rigs, each on a line and a server of its own."""
     numbers = iter(range(1_000_000))
 
     @contextmanager
-    def open_rig(way: Way, codec: Codec) -> Iterator[Rig]:
+    def open_line(bench_case: BenchCase, codec: Codec) -> Iterator[BenchLine]:
         number = next(numbers)
         state = folder / "redis" / str(number)
         environment = {"PRN_STATE_DIR": str(state), "PRN_LOG_FORMAT": "json"}
-        with linked(Access(""), state) as link, Crew(logs, environment) as crew:
-            yield Rig(way, codec, crew, link, f"bench-{number}")
+        with (
+            open_connection(Access(""), state) as connection,
+            ProcessGroup(logs, environment) as processes,
+        ):
+            yield BenchLine(bench_case, codec, processes, connection, f"bench-{number}")
 
-    return open_rig
+    return open_line

@@ -10,7 +10,7 @@ from typing import Annotated, TextIO
 from pydantic import Field, field_validator
 
 from engines.commandline.flags import Folder, Metavar, Name
-from pipeline.commands.overlay import OverlayFiles, Pictures
+from pipeline.commands.overlay import OverlayFiles, PictureFinder
 from pipeline.consumer import Verdicts
 from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Verdict
@@ -88,8 +88,10 @@ def run(settings: ConsumeSettings) -> int:
     """Print verdicts until told to stop; 1 where an overlay could not be written."""
     start_logs(settings.log_level, settings.log_format)
     overlays = _overlays(settings)
-    with settings.link() as link:
-        verdicts = Verdicts(link, settings.line, settings.program, from_start=settings.from_start)
+    with settings.connect() as connection:
+        verdicts = Verdicts(
+            connection, settings.line, settings.program, from_start=settings.from_start
+        )
         try:
             with stopped_by_signals(verdicts.stop):
                 _print_all(settings, verdicts, sys.stdout, overlays)
@@ -110,7 +112,7 @@ def run(settings: ConsumeSettings) -> int:
 def _overlays(settings: ConsumeSettings) -> OverlayFiles | None:
     if settings.overlay_dir is None:
         return None
-    pictures = Pictures(settings.pictures) if settings.pictures else None
+    pictures = PictureFinder(settings.pictures) if settings.pictures else None
     return OverlayFiles(settings.overlay_dir, pictures)
 
 

@@ -11,8 +11,16 @@ from pydantic import Field, model_validator
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.control import FROM_THE_FIRST, LOOK, ByHand, Standing, _log, _texts, heed
-from pipeline.drift.detector import State
+from pipeline.control import (
+    FROM_THE_FIRST,
+    LOOK,
+    LineState,
+    ManualThreshold,
+    _log,
+    _texts,
+    apply_messages,
+)
+from pipeline.drift.detector import DriftState
 from pipeline.errors import SettingsError, UnreadableFrame
 from pipeline.logs import start_logs
 from pipeline.settings import LineSettings
@@ -86,8 +94,8 @@ def run(settings: ControlSettings) -> int:
         SettingsError: a threshold, and no worker says for which engine.
     """
     start_logs(settings.log_level, settings.log_format)
-    with settings.link() as link:
-        controls = Controls(link.client, settings.line)
+    with settings.connect() as connection:
+        controls = Controls(connection.client, settings.line)
         workers = [_read_beat(name, beat) for name, beat in controls.workers().items()]
         engines = sorted(set(_texts(worker.get("sha256") for worker in workers)))
         if settings.thresholds() and not engines:
@@ -97,16 +105,16 @@ def run(settings: ControlSettings) -> int:
             )
         for message in settings.messages(engines):
             controls.send(message)
-        standing, _ = heed(controls, Standing(), FROM_THE_FIRST)
+        state, _ = apply_messages(controls, LineState(), FROM_THE_FIRST)
     if settings.as_json:
-        fields = {"line": settings.line, **asdict(standing), "workers": workers}
+        fields = {"line": settings.line, **asdict(state), "workers": workers}
         del fields["looks"]  # how often somebody asked says nothing of what holds
         sys.stdout.write(json.dumps(fields) + "\n")
     elif settings.show:
-        _print(Console(highlight=False), settings.line, standing, workers)
+        _print(Console(highlight=False), settings.line, state, workers)
     else:
         heard = f"{len(workers)} workers hear it" if workers else "no worker of this line is alive"
-        sys.stdout.write(f"{settings.line}: {_sentence(standing)}; {heard}\n")
+        sys.stdout.write(f"{settings.line}: {_sentence(state)}; {heard}\n")
     return 0
 
 
@@ -118,20 +126,20 @@ def _read_beat(name: str, beat: bytes) -> dict[str, Any]:
         return {"worker": name}
 
 
-def _sentence(standing: Standing) -> str:
-    taking = "paused" if standing.paused else "taking frames"
-    image, pixel = _threshold(standing.threshold), _threshold(standing.pixel)
+def _sentence(state: LineState) -> str:
+    taking = "paused" if state.paused else "taking frames"
+    image, pixel = _threshold(state.threshold), _threshold(state.pixel)
     return f"threshold {image}, pixel threshold {pixel}, {taking}"
 
 
-def _threshold(by_hand: ByHand | None) -> str:
-    if by_hand is None:
+def _threshold(manual: ManualThreshold | None) -> str:
+    if manual is None:
         return "the engine's"
-    return f"{by_hand.value:g} (of {', '.join(sha[:_SHA_CHARS] for sha in by_hand.engines)})"
+    return f"{manual.value:g} (of {', '.join(sha[:_SHA_CHARS] for sha in manual.engines)})"
 
 
-def _print(console: Console, line: str, standing: Standing, workers: list[dict[str, Any]]) -> None:
-    console.print(f"{line}: {_sentence(standing)}")
+def _print(console: Console, line: str, state: LineState, workers: list[dict[str, Any]]) -> None:
+    console.print(f"{line}: {_sentence(state)}")
     if not workers:
         console.print("no worker is alive: start one with pipeline-worker")
         return
@@ -158,7 +166,7 @@ def _drift_table(workers: list[dict[str, Any]]) -> Table:
 
 def _drift_cells(drift: Mapping[str, Any]) -> list[str]:
     learned = drift.get("learned")
-    if drift.get("state") == State.LEARNING and isinstance(learned, float):
+    if drift.get("state") == DriftState.LEARNING and isinstance(learned, float):
         return [f"learning, {learned:.0%}", "-", "-", "-", _cell(drift.get("ng_share"))]
     distance, scales = drift.get("distance") or [], drift.get("scales") or []
     return [

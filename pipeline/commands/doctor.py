@@ -14,7 +14,7 @@ from rich.table import Table
 from engines.commandline.flags import File
 from engines.errors import ManifestError
 from engines.manifest import read_manifest
-from pipeline.commands.machine_checks import Check, State, check_machine
+from pipeline.commands.machine_checks import CheckStatus, HealthCheck, check_machine
 from pipeline.errors import ConnectionLost, PipelineError
 from pipeline.logs import start_logs
 from pipeline.ring.files import RingFile, find_rings, remove_left_rings
@@ -24,7 +24,7 @@ from pipeline.streams.server_checks import WARNING_MS, ServerReport, probe
 
 FAILURE_STATUS = 1
 ROUND_TRIP_WARNING_MS = 2.0
-_COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILURE: "bold red"}
+_COLOURS = {CheckStatus.OK: "green", CheckStatus.WARNING: "yellow", CheckStatus.FAILURE: "bold red"}
 
 
 class DoctorSettings(LineSettings):
@@ -48,7 +48,7 @@ def run(settings: DoctorSettings) -> int:
     checks += check_redis(settings)
     if settings.engine is not None:
         checks.append(check_engine(settings.engine))
-    failed = any(check.state is State.FAILURE for check in checks)
+    failed = any(check.state is CheckStatus.FAILURE for check in checks)
     if settings.as_json:
         fields = {"healthy": not failed, "checks": [asdict(check) for check in checks]}
         sys.stdout.write(json.dumps(fields) + "\n")
@@ -57,7 +57,7 @@ def run(settings: DoctorSettings) -> int:
     return FAILURE_STATUS if failed else 0
 
 
-def check_rings(removed: list[RingFile], found: list[RingFile], now_s: float) -> list[Check]:
+def check_rings(removed: list[RingFile], found: list[RingFile], now_s: float) -> list[HealthCheck]:
     """Name every ring in shared memory, and what to do about those without a camera.
 
     Args:
@@ -67,11 +67,16 @@ def check_rings(removed: list[RingFile], found: list[RingFile], now_s: float) ->
     """
     mend = "its camera goes on in it; if it never starts again: pipeline-doctor --remove-rings"
     return [
-        *(Check("frame ring", State.OK, f"{_ring(ring, now_s)}: removed") for ring in removed),
         *(
-            Check("frame ring", State.OK, f"{_ring(ring, now_s)}: in use")
+            HealthCheck("frame ring", CheckStatus.OK, f"{_ring(ring, now_s)}: removed")
+            for ring in removed
+        ),
+        *(
+            HealthCheck("frame ring", CheckStatus.OK, f"{_ring(ring, now_s)}: in use")
             if ring.alive
-            else Check("frame ring", State.WARNING, f"{_ring(ring, now_s)}, no camera: {mend}")
+            else HealthCheck(
+                "frame ring", CheckStatus.WARNING, f"{_ring(ring, now_s)}, no camera: {mend}"
+            )
             for ring in found
         ),
     ]
@@ -83,83 +88,94 @@ def _ring(ring: RingFile, now_s: float) -> str:
     return f"{ring.name}, {size}, {hours:.1f} h old, {ring.waiting} frames wait in it"
 
 
-def check_redis(settings: LineSettings) -> list[Check]:
+def check_redis(settings: LineSettings) -> list[HealthCheck]:
     """Connect as a worker would, and see whether the server is fit for a line."""
     checks = []
     if not settings.redis_url:
         try:
-            checks.append(Check("embedded Redis", State.OK, f"{find_server()}"))
+            checks.append(HealthCheck("embedded Redis", CheckStatus.OK, f"{find_server()}"))
         except PipelineError as error:
-            return [Check("embedded Redis", State.FAILURE, str(error))]
+            return [HealthCheck("embedded Redis", CheckStatus.FAILURE, str(error))]
     try:
         access = settings.access()
-        with settings.link() as link:
-            report, server = probe(link.client), link.server
+        with settings.connect() as connection:
+            report, server = probe(connection.client), connection.server
     except ConnectionLost as error:
         mend = "start it, or leave --redis-url empty for the embedded server"
-        return [*checks, Check("Redis", State.FAILURE, f"{error} {mend}")]
+        return [*checks, HealthCheck("Redis", CheckStatus.FAILURE, f"{error} {mend}")]
     except (PipelineError, OSError) as error:
-        return [*checks, Check("Redis", State.FAILURE, str(error))]
+        return [*checks, HealthCheck("Redis", CheckStatus.FAILURE, str(error))]
     where = access.shown if access.url else f"embedded in {settings.state_dir}"
-    return [*checks, Check("Redis", State.OK, f"{server}, {where}"), *_server_checks(report)]
-
-
-def _server_checks(report: ServerReport) -> list[Check]:
     return [
-        Check("Redis persistence", State.OK, "AOF is on")
-        if report.append_only
-        else Check(
-            "Redis persistence",
-            State.WARNING,
-            "AOF is off: verdicts are lost when the server crashes; set appendonly yes",
-        ),
-        Check("Redis memory", *_memory(report)),
-        Check("Redis clock", *_clock(report.ahead_ms)),
-        Check("Redis round trip", *_round_trip(report.round_trip_ms)),
+        *checks,
+        HealthCheck("Redis", CheckStatus.OK, f"{server}, {where}"),
+        *_server_checks(report),
     ]
 
 
-def _memory(report: ServerReport) -> tuple[State, str]:
+def _server_checks(report: ServerReport) -> list[HealthCheck]:
+    return [
+        HealthCheck("Redis persistence", CheckStatus.OK, "AOF is on")
+        if report.append_only
+        else HealthCheck(
+            "Redis persistence",
+            CheckStatus.WARNING,
+            "AOF is off: verdicts are lost when the server crashes; set appendonly yes",
+        ),
+        HealthCheck("Redis memory", *_memory(report)),
+        HealthCheck("Redis clock", *_clock(report.ahead_ms)),
+        HealthCheck("Redis round trip", *_round_trip(report.round_trip_ms)),
+    ]
+
+
+def _memory(report: ServerReport) -> tuple[CheckStatus, str]:
     used = f"{report.used_memory_mb:.0f} MB in use"
     if not report.max_memory_mb:
-        return State.WARNING, f"{used}, no limit: set maxmemory below the machine's memory"
+        return CheckStatus.WARNING, f"{used}, no limit: set maxmemory below the machine's memory"
     sentence = f"{used} of {report.max_memory_mb:.0f} MB"
     if report.used_memory_mb > 0.8 * report.max_memory_mb:
-        return State.WARNING, f"{sentence}: nearly full, raise maxmemory"
-    return State.OK, sentence
+        return CheckStatus.WARNING, f"{sentence}: nearly full, raise maxmemory"
+    return CheckStatus.OK, sentence
 
 
-def _clock(ahead_ms: float) -> tuple[State, str]:
+def _clock(ahead_ms: float) -> tuple[CheckStatus, str]:
     sentence = f"{ahead_ms:+.1f} ms against ours"
     if abs(ahead_ms) > WARNING_MS:
-        return State.WARNING, f"{sentence}: deadlines shift by as much; synchronise both (NTP, PTP)"
-    return State.OK, sentence
+        return (
+            CheckStatus.WARNING,
+            f"{sentence}: deadlines shift by as much; synchronise both (NTP, PTP)",
+        )
+    return CheckStatus.OK, sentence
 
 
-def _round_trip(median_ms: float) -> tuple[State, str]:
+def _round_trip(median_ms: float) -> tuple[CheckStatus, str]:
     sentence = f"p50 {median_ms:.2f} ms"
     if median_ms > ROUND_TRIP_WARNING_MS:
-        return State.WARNING, f"{sentence}: run Redis nearer to the cameras and workers"
-    return State.OK, sentence
+        return CheckStatus.WARNING, f"{sentence}: run Redis nearer to the cameras and workers"
+    return CheckStatus.OK, sentence
 
 
-def check_engine(path: Path) -> Check:
+def check_engine(path: Path) -> HealthCheck:
     """Read the engine's manifest as a worker does before it loads the file."""
     try:
         manifest = read_manifest(path)
     except ManifestError as error:
-        return Check("engine", State.FAILURE, str(error))
+        return HealthCheck("engine", CheckStatus.FAILURE, str(error))
     name = f"{manifest.model} {manifest.version} ({manifest.format}, {manifest.device})"
     admission = manifest.admission
     if admission is None:
-        return Check("engine", State.WARNING, f"{name}: not admitted yet; run engine-admit {path}")
+        return HealthCheck(
+            "engine", CheckStatus.WARNING, f"{name}: not admitted yet; run engine-admit {path}"
+        )
     if not admission.admitted:
         why = "; ".join(admission.reasons)
-        return Check("engine", State.FAILURE, f"{name}: refused on {admission.machine}: {why}")
-    return Check("engine", State.OK, f"{name}, admitted on {admission.machine}")
+        return HealthCheck(
+            "engine", CheckStatus.FAILURE, f"{name}: refused on {admission.machine}: {why}"
+        )
+    return HealthCheck("engine", CheckStatus.OK, f"{name}, admitted on {admission.machine}")
 
 
-def _print(console: Console, checks: list[Check]) -> None:
+def _print(console: Console, checks: list[HealthCheck]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for _ in range(3):
         table.add_column(overflow="fold")
@@ -167,5 +183,5 @@ def _print(console: Console, checks: list[Check]) -> None:
         colour = _COLOURS[check.state]
         table.add_row(f"[{colour}]{check.state.value}[/]", check.what, check.found)
     console.print(table)
-    wrong = [check for check in checks if check.state is not State.OK]
+    wrong = [check for check in checks if check.state is not CheckStatus.OK]
     console.print(f"{len(wrong)} of {len(checks)} want a look" if wrong else "nothing is missing")

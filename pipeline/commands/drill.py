@@ -28,15 +28,15 @@ from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.commandline.flags import Folder
 from engines.commandline.run import CommandSettings
 from pipeline.codecs import Codec, Transport
-from pipeline.commands.drill_checks import Memory, Tally
+from pipeline.commands.drill_checks import ProcessMemory, VerdictCounter
 from pipeline.commands.proof import Report
 from pipeline.commands.reconcile import reconcile
-from pipeline.commands.subprocesses import Crew, Member, stopping_on_signals
+from pipeline.commands.subprocesses import ChildProcess, ProcessGroup, stopping_on_signals
 from pipeline.errors import ConnectionLost, RedisFull
 from pipeline.logs import start_logs
 from pipeline.progress import progress
 from pipeline.streams.connect import Access, translated
-from pipeline.streams.connection import Link, linked
+from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.ledger import Ledger
 
 LINE = "drill"
@@ -62,22 +62,28 @@ class DrillSettings(CommandSettings):
 
 
 class Drill:
-    """One drill: the crew, what is done to it, and what came of it."""
+    """One drill: its processes, what is done to it, and what came of it."""
 
-    def __init__(self, settings: DrillSettings, folder: Path, crew: Crew, link: Link) -> None:
+    def __init__(
+        self,
+        settings: DrillSettings,
+        folder: Path,
+        processes: ProcessGroup,
+        connection: RedisConnection,
+    ) -> None:
         self._settings = settings
-        self._crew = crew
-        self._link = link
+        self._processes = processes
+        self._connection = connection
         self._folder = folder
         self._rng = random.Random(settings.seed)  # noqa: S311  # when to kill is no secret
-        self._ledger = Ledger(link.client, LINE)
+        self._ledger = Ledger(connection.client, LINE)
         self._numbers: Counter[str] = Counter()
         self._camera_marks = self._marks(settings.camera_kills)
         self._redis_marks = self._marks(settings.redis_kills, 0.5)
         self._end_s = 0.0
-        self.tally = Tally(settings.frames, VARIETY)
+        self.counter = VerdictCounter(settings.frames, VARIETY)
         self.kills: Counter[str] = Counter()
-        self.memories: dict[int, Memory] = {}
+        self.memories: dict[int, ProcessMemory] = {}
         self._engine = folder / "drill.fixed"
         plan = FixedPlan(height=settings.size, width=settings.size)
         write_fixed_engine(self._engine, plan)
@@ -92,13 +98,13 @@ class Drill:
         threading.Thread(target=self._read, name="tally", daemon=True).start()
         with progress("parts", self._settings.frames, shown=sys.stderr.isatty()) as advance:
             shown = 0
-            while (done := self.tally.answered) < self._settings.frames and not self._over():
+            while (done := self.counter.answered) < self._settings.frames and not self._over():
                 advance(done - shown)
                 shown = done
                 self._harm(done, time.monotonic())
                 self._watch()
                 time.sleep(TICK_S)
-            advance(self.tally.answered - shown)
+            advance(self.counter.answered - shown)
         took_s = time.monotonic() - began_s
         self._camera.wait(END_WAIT_S)
         return took_s
@@ -128,7 +134,7 @@ class Drill:
             int(self._settings.frames * (kill + 1 - shift) / (kills + 1)) for kill in range(kills)
         ]
 
-    def _worker(self, role: str) -> Member:
+    def _worker(self, role: str) -> ChildProcess:
         return self._member(
             role,
             "pipeline-worker",
@@ -140,7 +146,7 @@ class Drill:
             str(RESULTS_KEPT),
         )
 
-    def _start_camera(self) -> Member:
+    def _start_camera(self) -> ChildProcess:
         settings = self._settings
         return self._member(
             "camera",
@@ -161,16 +167,18 @@ class Drill:
             "16",
         )
 
-    def _member(self, role: str, command: str, *flags: str) -> Member:
+    def _member(self, role: str, command: str, *flags: str) -> ChildProcess:
         self._numbers[role] += 1
-        member = self._crew.start(f"{role}-{self._numbers[role]}", command, "--line", LINE, *flags)
-        pid = member.process.pid
-        self.memories[pid] = Memory(role, pid, time.monotonic())
-        return member
+        child = self._processes.start(
+            f"{role}-{self._numbers[role]}", command, "--line", LINE, *flags
+        )
+        pid = child.process.pid
+        self.memories[pid] = ProcessMemory(role, pid, time.monotonic())
+        return child
 
-    def _kill(self, member: Member, role: str) -> None:
-        if member.alive():
-            member.kill()
+    def _kill(self, child: ChildProcess, role: str) -> None:
+        if child.alive():
+            child.kill()
             self.kills[role] += 1
 
     def _kill_camera(self) -> bool:
@@ -184,11 +192,11 @@ class Drill:
         self._camera.process.send_signal(signal.SIGSTOP)
         try:
             with translated():
-                (book,) = self._ledger.books().cameras
+                (camera_ledger,) = self._ledger.snapshot().cameras
         except (ConnectionLost, RedisFull):
             self._camera.process.send_signal(signal.SIGCONT)
             return False  # Redis is just coming back: another time
-        if book.runs[-1][1] >= self._settings.frames - 1:
+        if camera_ledger.runs[-1][1] >= self._settings.frames - 1:
             self._camera.process.send_signal(signal.SIGCONT)
             return True
         self._kill(self._camera, "camera")
@@ -199,7 +207,7 @@ class Drill:
         """Kill the server; whoever notices first starts it again."""
         try:
             with translated():
-                pid = int(self._link.client.info("server")["process_id"])
+                pid = int(self._connection.client.info("server")["process_id"])
         except (ConnectionLost, RedisFull):
             return False  # it is just coming back: another time
         os.kill(pid, signal.SIGKILL)
@@ -208,21 +216,21 @@ class Drill:
 
     def _watch(self) -> None:
         now_s = time.monotonic()
-        for member in (self._steady, self._victim, self._camera):
-            self.memories[member.process.pid].sample(now_s)
+        for child in (self._steady, self._victim, self._camera):
+            self.memories[child.process.pid].sample(now_s)
         try:
             pid = int((self._folder / "redis" / "redis.pid").read_text("ascii"))
         except (OSError, ValueError):
             return  # it is just being restarted
-        self.memories.setdefault(pid, Memory("redis", pid, now_s)).sample(now_s)
+        self.memories.setdefault(pid, ProcessMemory("redis", pid, now_s)).sample(now_s)
 
     def _read(self) -> None:
-        while self.tally.answered < self._settings.frames:
-            page = self._link.persist(
-                lambda: self._ledger.results(self.tally.last_id, PAGE), lambda: False
+        while self.counter.answered < self._settings.frames:
+            page = self._connection.retry(
+                lambda: self._ledger.results(self.counter.last_id, PAGE), lambda: False
             )
             for result in page:
-                self.tally.add(result)
+                self.counter.add(result)
             if len(page) < PAGE:
                 time.sleep(TICK_S / 10)
 
@@ -239,11 +247,14 @@ def run(settings: DrillSettings) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         state = folder / "redis"
         environment = {"PRN_STATE_DIR": str(state), "PRN_LOG_FORMAT": "json"}
-        with linked(Access(""), state) as link, Crew(folder / "logs", environment) as crew:
-            drill = Drill(settings, folder, crew, link)
+        with (
+            open_connection(Access(""), state) as connection,
+            ProcessGroup(folder / "logs", environment) as processes,
+        ):
+            drill = Drill(settings, folder, processes, connection)
             took_s = drill.run()
             report = drill.reconciled()
-    figures = _figures(settings, drill, took_s, [*drill.tally.broken(), *report.broken()])
+    figures = _figures(settings, drill, took_s, [*drill.counter.broken(), *report.broken()])
     if settings.as_json:
         sys.stdout.write(json.dumps(figures) + "\n")
     else:
@@ -261,7 +272,7 @@ def _figures(
         "seconds": round(took_s, 1),
         "frames_per_s": round(settings.frames / took_s, 1),
         "kills": dict(drill.kills),
-        "answers": dict(drill.tally.answers),
+        "answers": dict(drill.counter.answers),
         "memory": [{**asdict(memory), "growth_mb": memory.growth_mb} for memory in lasting],
         "broken": broken,
     }

@@ -14,7 +14,7 @@ SETTLED_S = 60.0  # after so long a process has reached its size
 
 
 @dataclass
-class Tally:
+class VerdictCounter:
     """The verdicts of one camera's parts 0 to `frames` - 1, showing `variety` pictures in turn."""
 
     frames: int
@@ -32,7 +32,7 @@ class Tally:
     def add(self, result: Result) -> None:
         """Count one verdict."""
         self.last_id = result.result_id
-        seq = decode_identity(result.head).seq if result.head else self.frames
+        seq = decode_identity(result.header).seq if result.header else self.frames
         if seq >= self.frames:
             self.foreign += 1
             return
@@ -62,7 +62,7 @@ class Tally:
 
 
 @dataclass
-class Memory:
+class ProcessMemory:
     """Resident memory of one process over its life."""
 
     role: str

@@ -18,9 +18,9 @@ from engines.commandline.flags import File, Folder, Metavar, Name
 from pipeline.archive import Archive
 from pipeline.commands.label_requests import (
     MAX_LINE_CHARS,
-    Labeller,
-    Request,
-    Sent,
+    LabelRequest,
+    LabelSender,
+    SentLabel,
     read_request,
     sentence,
 )
@@ -98,14 +98,14 @@ class LabellingSettings(LineSettings):
             self.request()
         return self
 
-    def request(self) -> Request:
+    def request(self) -> LabelRequest:
         """The one label that the flags ask for.
 
         Raises:
             ValueError: they name no frame, or no place.
         """
         try:
-            return Request.model_validate(
+            return LabelRequest.model_validate(
                 {
                     "entry": self.entry,
                     "part": self.part,
@@ -142,8 +142,8 @@ def run(settings: LabellingSettings) -> int:
     """Label one frame or many, or list those that wait; 1 where a label was refused."""
     start_logs(settings.log_level, settings.log_format)
     archive = _archive(settings)
-    with settings.link() as link:
-        stream = LabelStream(link.client, settings.line)
+    with settings.connect() as connection:
+        stream = LabelStream(connection.client, settings.line)
         if settings.list_frames and archive is not None:
             labelled = {label.entry_id for _, label in all_labels(stream)}
             print_waiting(archive, labelled, settings.count, as_json=settings.as_json)
@@ -153,14 +153,14 @@ def run(settings: LabellingSettings) -> int:
 
         def patiently(action: Callable[[], str]) -> str:
             until_s = time.monotonic() + SEND_WAIT_S
-            return link.persist(action, lambda: time.monotonic() > until_s)
+            return connection.retry(action, lambda: time.monotonic() > until_s)
 
-        labeller = Labeller(stream, archive, settings.by or _user(), patiently)
+        sender = LabelSender(stream, archive, settings.by or _user(), patiently)
         if settings.from_file is None:
-            _show(labeller.label(settings.request()), settings)
+            _show(sender.label(settings.request()), settings)
             return 0
         with _opened(settings.from_file) as lines:
-            return _label_all(lines, labeller, settings)
+            return _label_all(lines, sender, settings)
 
 
 def _archive(settings: LabellingSettings) -> Archive | None:
@@ -175,14 +175,14 @@ def _archive(settings: LabellingSettings) -> Archive | None:
     return archive
 
 
-def _label_all(lines: TextIO, labeller: Labeller, settings: LabellingSettings) -> int:
+def _label_all(lines: TextIO, sender: LabelSender, settings: LabellingSettings) -> int:
     """Label line by line; a bad line is said and does not stop the others."""
     sent = refused = number = 0
     with progress("labels", None, shown=sys.stderr.isatty() and lines is not sys.stdin) as done:
         try:
             for number, line in _numbered(lines):
                 try:
-                    _show(labeller.label(read_request(line)), settings)
+                    _show(sender.label(read_request(line)), settings)
                     sent += 1
                 except LabelError as error:
                     _warn(f"line {number}: {error}")
@@ -216,7 +216,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
         yield lines
 
 
-def _show(sent: Sent, settings: LabellingSettings) -> None:
+def _show(sent: SentLabel, settings: LabellingSettings) -> None:
     text = json.dumps(sent.fields(settings.line)) if settings.as_json else sent.sentence()
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

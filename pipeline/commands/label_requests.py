@@ -25,10 +25,10 @@ from pipeline.wire import encode_label
 
 MAX_LINE_CHARS = 1 << 20
 _SHOWN = 5  # entries of a part, where it has many
-Patiently = Callable[[Callable[[], str]], str]
+Retry = Callable[[Callable[[], str]], str]
 
 
-class Request(BaseModel):
+class LabelRequest(BaseModel):
     """Which frame, and what it truly shows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -56,7 +56,7 @@ class Request(BaseModel):
         return self
 
 
-def read_request(line: str) -> Request:
+def read_request(line: str) -> LabelRequest:
     """Read one line of a file of wishes.
 
     Raises:
@@ -65,7 +65,7 @@ def read_request(line: str) -> Request:
     if len(line) > MAX_LINE_CHARS:
         raise LabelError(f"a line of more than {MAX_LINE_CHARS} characters: draw masks in files")
     try:
-        return Request.model_validate_json(line)
+        return LabelRequest.model_validate_json(line)
     except ValidationError as error:
         raise LabelError("; ".join(map(sentence, error.errors()))) from error
 
@@ -80,7 +80,7 @@ def sentence(part: object) -> str:
     return str(part)
 
 
-def find_entry(request: Request, archive: Archive | None) -> str:
+def find_entry(request: LabelRequest, archive: Archive | None) -> str:
     """Give the entry id of the frame that was named.
 
     Raises:
@@ -128,7 +128,7 @@ def _why_missing(archive: Archive) -> str:
     )
 
 
-def make_label(request: Request, entry_id: str) -> Label:
+def make_label(request: LabelRequest, entry_id: str) -> Label:
     """Make the label that was asked for, its mask read.
 
     Raises:
@@ -164,7 +164,7 @@ def marked_px(label: Label, frame: ArchivedFrame) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentLabel:
     """A label that the line has."""
 
     label_id: str
@@ -211,29 +211,27 @@ def _without_place(label: Label) -> Label:
     return replace(label, mask=None, outlines=())
 
 
-class Labeller:
+class LabelSender:
     """Turns wishes into labels of the line, each checked against the archive where there is one."""
 
-    def __init__(
-        self, stream: LabelStream, archive: Archive | None, by: str, patiently: Patiently
-    ) -> None:
+    def __init__(self, stream: LabelStream, archive: Archive | None, by: str, retry: Retry) -> None:
         """Read what was said of the line's frames so far.
 
         Args:
             stream: of the line.
             archive: of the line; None: nothing can be checked.
             by: who labels, where a wish does not say.
-            patiently: repeats what Redis does not answer, for as long as a user would wait.
+            retry: repeats what Redis does not answer, for as long as a user would wait.
         """
         self._stream = stream
         self._archive = archive
-        self._patiently = patiently
+        self._retry = retry
         self._by = by
         self._latest = {
             label.entry_id: _without_place(label) for _, label in all_labels(self._stream)
         }
 
-    def label(self, request: Request) -> Sent:
+    def label(self, request: LabelRequest) -> SentLabel:
         """Send one label; its frame is kept from before it is sent, whatever Redis answers.
 
         A label whose answer was lost may have arrived, and others may have labelled the same frame.
@@ -251,8 +249,8 @@ class Labeller:
             marked = marked_px(label, find_frame(entry_id, self._archive))
             if not self._archive.pin(entry_id):
                 raise LabelError(f"frame {entry_id} has expired this moment")
-        label_id = self._patiently(lambda: self._stream.send(packed))
+        label_id = self._retry(lambda: self._stream.send(packed))
         before = self._latest.get(entry_id)
         self._latest[entry_id] = _without_place(label)
         contradicts = before is not None and _said(before) != _said(label)
-        return Sent(label_id, label, marked, before if contradicts else None)
+        return SentLabel(label_id, label, marked, before if contradicts else None)

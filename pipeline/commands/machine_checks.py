@@ -26,7 +26,7 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;(.*))?")
 _MB = 1 << 20
 
 
-class State(StrEnum):
+class CheckStatus(StrEnum):
     """How a check went."""
 
     OK = "ok"
@@ -35,35 +35,35 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HealthCheck:
     """One thing that was looked at."""
 
     what: str
-    state: State
+    state: CheckStatus
     found: str  # what is there, and where something is wrong, how to mend it
 
 
-def check_machine(state_dir: Path) -> list[Check]:
+def check_machine(state_dir: Path) -> list[HealthCheck]:
     """Look at everything that needs no Redis."""
     return [
-        Check("Python", *_python()),
+        HealthCheck("Python", *_python()),
         *check_libraries(),
-        Check("cores", *_cores()),
-        Check("memory", *_memory()),
-        Check("shared memory", *_shared_memory()),
-        Check("disk", *_disk(state_dir)),
-        Check("GPU", *_gpu()),
+        HealthCheck("cores", *_cores()),
+        HealthCheck("memory", *_memory()),
+        HealthCheck("shared memory", *_shared_memory()),
+        HealthCheck("disk", *_disk(state_dir)),
+        HealthCheck("GPU", *_gpu()),
     ]
 
 
-def _python() -> tuple[State, str]:
+def _python() -> tuple[CheckStatus, str]:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if platform.system() != "Linux":
-        return State.WARNING, f"{found}: tested on Linux only"
-    return State.OK, found
+        return CheckStatus.WARNING, f"{found}: tested on Linux only"
+    return CheckStatus.OK, found
 
 
-def check_libraries() -> list[Check]:
+def check_libraries() -> list[HealthCheck]:
     """Import every library of the base install; one line where all are well."""
     wrong, well = [], []
     for name in _base_requirements():
@@ -72,8 +72,8 @@ def check_libraries() -> list[Check]:
             well.append(f"{name} {importlib.metadata.version(name)}")
         except Exception as error:  # noqa: BLE001  # whatever its import says, it is the finding
             mend = f"{type(error).__name__}: {error}: pip install {name}"
-            wrong.append(Check(f"library {name}", State.FAILURE, mend))
-    return [*wrong, Check("libraries", State.OK, ", ".join(well))]
+            wrong.append(HealthCheck(f"library {name}", CheckStatus.FAILURE, mend))
+    return [*wrong, HealthCheck("libraries", CheckStatus.OK, ", ".join(well))]
 
 
 def _base_requirements() -> list[str]:
@@ -86,54 +86,57 @@ def _base_requirements() -> list[str]:
     return names
 
 
-def _cores() -> tuple[State, str]:
+def _cores() -> tuple[CheckStatus, str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if cores == 1:
-        return State.WARNING, "1: camera, Redis and engine share it; two or more run better"
-    return State.OK, f"{cores}"
+        return CheckStatus.WARNING, "1: camera, Redis and engine share it; two or more run better"
+    return CheckStatus.OK, f"{cores}"
 
 
-def _memory() -> tuple[State, str]:
+def _memory() -> tuple[CheckStatus, str]:
     total_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MB
     limit = Path("/sys/fs/cgroup/memory.max")
     if limit.is_file() and (text := limit.read_text("ascii").strip()).isdecimal():
         total_mb = min(total_mb, int(text) // _MB)
     if total_mb < MEMORY_MB:
-        return State.WARNING, f"{total_mb} MB: below {MEMORY_MB} MB only small models fit"
-    return State.OK, f"{total_mb} MB"
+        return CheckStatus.WARNING, f"{total_mb} MB: below {MEMORY_MB} MB only small models fit"
+    return CheckStatus.OK, f"{total_mb} MB"
 
 
-def _shared_memory() -> tuple[State, str]:
+def _shared_memory() -> tuple[CheckStatus, str]:
     if not SHARED_MEMORY.is_dir():
-        return State.WARNING, f"no {SHARED_MEMORY}: send frames as raw, JPEG or PNG, not as ring"
+        return (
+            CheckStatus.WARNING,
+            f"no {SHARED_MEMORY}: send frames as raw, JPEG or PNG, not as ring",
+        )
     usage = shutil.disk_usage(SHARED_MEMORY)
     found = f"{usage.free // _MB} of {usage.total // _MB} MB free"
     if usage.free // _MB < SHARED_MEMORY_MB:
         mend = "give the container --shm-size=1g, or send frames as raw, JPEG or PNG"
-        return State.WARNING, f"{found}: too little for a ring of frames; {mend}"
-    return State.OK, found
+        return CheckStatus.WARNING, f"{found}: too little for a ring of frames; {mend}"
+    return CheckStatus.OK, found
 
 
-def _disk(state_dir: Path) -> tuple[State, str]:
+def _disk(state_dir: Path) -> tuple[CheckStatus, str]:
     there = next(
         path for path in (state_dir.absolute(), *state_dir.absolute().parents) if path.exists()
     )
     free_mb = shutil.disk_usage(there).free // _MB
     found = f"{free_mb} MB free for {state_dir}"
     if free_mb < DISK_FAILURE_MB:
-        return State.FAILURE, f"{found}: make room or choose another --state-dir"
+        return CheckStatus.FAILURE, f"{found}: make room or choose another --state-dir"
     if free_mb < DISK_WARNING_MB:
-        return State.WARNING, f"{found}: the AOF of a busy line may need more"
-    return State.OK, found
+        return CheckStatus.WARNING, f"{found}: the AOF of a busy line may need more"
+    return CheckStatus.OK, found
 
 
-def _gpu() -> tuple[State, str]:
+def _gpu() -> tuple[CheckStatus, str]:
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return State.OK, "no NVIDIA driver (optional): the CPU judges"
+        return CheckStatus.OK, "no NVIDIA driver (optional): the CPU judges"
     if (status := driver.cuInit(0)) != 0:
-        return State.WARNING, f"driver found, but cuInit gives {status}: see nvidia-smi"
+        return CheckStatus.WARNING, f"driver found, but cuInit gives {status}: see nvidia-smi"
     count = ctypes.c_int()
     driver.cuDeviceGetCount(ctypes.byref(count))
     found = f"{count.value}: {_gpu_name(driver)}" if count.value else "driver, but no GPU"
@@ -141,8 +144,8 @@ def _gpu() -> tuple[State, str]:
     lacking = [name for name, modules in wanted.items() if not any(map(find_spec, modules))]
     if lacking:
         mend = "pip install 'prn-line[gpu]' tensorrt-rtx, or NVIDIA's own tensorrt"
-        return State.WARNING, f"{found}; without {' and '.join(lacking)} (optional): {mend}"
-    return State.OK, found
+        return CheckStatus.WARNING, f"{found}; without {' and '.join(lacking)} (optional): {mend}"
+    return CheckStatus.OK, found
 
 
 def _gpu_name(driver: ctypes.CDLL) -> str:

@@ -165,7 +165,7 @@ def _write(bar: Picture, text: str, y: int, size: float, thickness: int) -> None
     cv2.putText(bar, plain, (8, y), _FONT, fitting, _WHITE, thickness, cv2.LINE_AA)
 
 
-class Pictures:
+class PictureFinder:
     """Finds the picture of a part in a folder: by its relative path, else by its file name."""
 
     def __init__(self, folder: Path) -> None:
@@ -209,7 +209,7 @@ def _without_suffix(name: str) -> str:
 class OverlayFiles:
     """Writes overlays into a folder; a full disk never stops whoever asks for them."""
 
-    def __init__(self, folder: Path, pictures: Pictures | None) -> None:
+    def __init__(self, folder: Path, pictures: PictureFinder | None) -> None:
         self._folder = folder
         self._pictures = pictures
         self._told_s = -LOG_EVERY_S

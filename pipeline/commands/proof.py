@@ -21,7 +21,7 @@ from itertools import pairwise
 
 from pipeline.errors import UnreadableFrame
 from pipeline.frames import Reason
-from pipeline.streams.ledger import Books, CameraBook
+from pipeline.streams.ledger import CameraLedger, LedgerSnapshot
 from pipeline.streams.result_reader import Result
 from pipeline.wire import Identity, decode_identity
 
@@ -54,7 +54,7 @@ class Span:
 
 
 @dataclass(slots=True)
-class Seen:
+class CollectedVerdicts:
     """The verdicts kept, gathered one by one."""
 
     span: Span = field(default_factory=Span)
@@ -66,7 +66,7 @@ class Seen:
 
     def add(self, result: Result) -> None:
         """Take one verdict of the stream."""
-        identity = read_identity(result.head)
+        identity = read_identity(result.header)
         if identity is None:
             self.nameless_ms.append(entry_ms(result.entry_id))
             return
@@ -83,7 +83,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class OpenFrames:
     """The frames not yet answered."""
 
     frames: Mapping[Frame, int]  # -> admission, ms
@@ -139,10 +139,10 @@ class Report:
         return [sentence for sentence, is_broken in promises.items() if is_broken]
 
 
-def read_identity(head: bytes) -> Identity | None:
+def read_identity(header: bytes) -> Identity | None:
     """Say which frame a head speaks of; None where it is lost or damaged."""
     try:
-        return decode_identity(head)
+        return decode_identity(header)
     except UnreadableFrame:
         return None
 
@@ -153,57 +153,65 @@ def entry_ms(entry_id: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def prove(before: Books, seen: Seen, waiting: Waiting, after: Books) -> Report:
+def prove(
+    before: LedgerSnapshot,
+    collected: CollectedVerdicts,
+    open_frames: OpenFrames,
+    after: LedgerSnapshot,
+) -> Report:
     """Compare what was offered with what was answered.
 
     Args:
         before: the books before the first verdict was read: their frames must be accounted for.
-        seen: all verdicts kept, the last of them read after `waiting`.
-        waiting: the frames open in between.
+        collected: all verdicts kept, the last of them read after `open_frames`.
+        open_frames: the frames open in between.
         after: the books afterwards: no verdict may be for a frame that they do not know.
     """
     since_ms = _kept_since(after)
     checked = [
-        _check(book, since_ms, seen, waiting)
-        for book in before.cameras
-        if seen.span.camera in {None, book.camera}
+        _check(camera_ledger, since_ms, collected, open_frames)
+        for camera_ledger in before.cameras
+        if collected.span.camera in {None, camera_ledger.camera}
     ]
-    nameless = [ms for ms in (*seen.nameless_ms, *waiting.nameless_ms) if ms > since_ms]
+    nameless = [ms for ms in (*collected.nameless_ms, *open_frames.nameless_ms) if ms > since_ms]
     return Report(
         cameras=tuple(report for report, _ in checked),
-        answers=dict(seen.answers),
+        answers=dict(collected.answers),
         missing=tuple(frame for _, missing in checked for frame in missing),
-        repeated=tuple(sorted(_repeated(seen))),
-        unoffered=tuple(sorted(_unoffered(seen, after.cameras))),
-        unmarked=tuple(seen.unmarked),
+        repeated=tuple(sorted(_repeated(collected))),
+        unoffered=tuple(sorted(_unoffered(collected, after.cameras))),
+        unmarked=tuple(collected.unmarked),
         nameless=len(nameless),
-        offered=sum(book.offered for book in after.cameras),
+        offered=sum(camera_ledger.offered for camera_ledger in after.cameras),
         published=sum(after.counts.values()),
         open=after.open_entries,
-        added=after.kept.added,
-        kept=after.kept.length,
-        deleted=after.kept.deleted,
+        added=after.retention.added,
+        kept=after.retention.length,
+        deleted=after.retention.deleted,
     )
 
 
-def _kept_since(books: Books) -> int:
+def _kept_since(snapshot: LedgerSnapshot) -> int:
     """The admission time, ms, after which every frame's verdict must still be kept."""
-    kept = books.kept
-    complete = kept.length == kept.added >= sum(books.counts.values())
+    kept = snapshot.retention
+    complete = kept.length == kept.added >= sum(snapshot.counts.values())
     return -1 if complete else kept.first_ms
 
 
 def _check(
-    book: CameraBook, since_ms: int, seen: Seen, waiting: Waiting
+    camera_ledger: CameraLedger,
+    since_ms: int,
+    collected: CollectedVerdicts,
+    open_frames: OpenFrames,
 ) -> tuple[CameraReport, list[Frame]]:
     """Account for one camera's frames, one by one as far as verdicts are kept."""
-    camera, span = book.camera, seen.span
-    answered = seen.verdicts.get(camera, {})
-    first = 0 if since_ms < 0 else _first_proven(camera, since_ms, seen, waiting)
-    runs = [cut for run in book.runs if (cut := span.cut(run))[0] <= cut[1]]
+    camera, span = camera_ledger.camera, collected.span
+    answered = collected.verdicts.get(camera, {})
+    first = 0 if since_ms < 0 else _first_proven(camera, since_ms, collected, open_frames)
+    runs = [cut for run in camera_ledger.runs if (cut := span.cut(run))[0] <= cut[1]]
     seqs = [seq for low, high in runs for seq in range(max(low, first), high + 1)]
     unanswered = [seq for seq in seqs if seq not in answered]
-    missing = [(camera, seq) for seq in unanswered if (camera, seq) not in waiting.frames]
+    missing = [(camera, seq) for seq in unanswered if (camera, seq) not in open_frames.frames]
     report = CameraReport(
         camera=camera,
         offered=sum(high - low + 1 for low, high in runs),
@@ -211,45 +219,51 @@ def _check(
         checked=len(seqs),
         answered=len(seqs) - len(unanswered),
         open=len(unanswered) - len(missing),
-        gaps=tuple(_gaps(book, span)),
-        lost=book.lost,
+        gaps=tuple(_gaps(camera_ledger, span)),
+        lost=camera_ledger.lost,
     )
     return report, missing
 
 
-def _first_proven(camera: str, since_ms: int, seen: Seen, waiting: Waiting) -> int:
+def _first_proven(
+    camera: str, since_ms: int, collected: CollectedVerdicts, open_frames: OpenFrames
+) -> int:
     """The first seq known to be admitted after `since_ms`; above all seqs where none is known."""
-    found = (seq for seq, ms in seen.admitted_ms.get(camera, {}).items() if ms > since_ms)
-    still = (seq for (name, seq), ms in waiting.frames.items() if name == camera and ms > since_ms)
+    found = (seq for seq, ms in collected.admitted_ms.get(camera, {}).items() if ms > since_ms)
+    still = (
+        seq for (name, seq), ms in open_frames.frames.items() if name == camera and ms > since_ms
+    )
     return min(*found, *still, _NEVER, _NEVER)
 
 
-def _gaps(book: CameraBook, span: Span) -> Iterator[Run]:
-    for (_, last), (following, _) in pairwise(book.runs):
+def _gaps(camera_ledger: CameraLedger, span: Span) -> Iterator[Run]:
+    for (_, last), (following, _) in pairwise(camera_ledger.runs):
         low, high = span.cut((last + 1, following - 1))
         if low <= high:
             yield low, high
 
 
-def _repeated(seen: Seen) -> Iterator[Frame]:
-    for camera, seqs in seen.verdicts.items():
+def _repeated(collected: CollectedVerdicts) -> Iterator[Frame]:
+    for camera, seqs in collected.verdicts.items():
         for seq, verdicts in seqs.items():
-            if verdicts > 1 and seen.span.holds(camera, seq):
+            if verdicts > 1 and collected.span.holds(camera, seq):
                 yield camera, seq
 
 
-def _unoffered(seen: Seen, books: tuple[CameraBook, ...]) -> Iterator[Frame]:
-    offered = {book.camera: book for book in books}
-    for camera, seqs in seen.verdicts.items():
-        book = offered.get(camera)
+def _unoffered(collected: CollectedVerdicts, books: tuple[CameraLedger, ...]) -> Iterator[Frame]:
+    offered = {camera_ledger.camera: camera_ledger for camera_ledger in books}
+    for camera, seqs in collected.verdicts.items():
+        camera_ledger = offered.get(camera)
         for seq in seqs:
-            if seen.span.holds(camera, seq) and (book is None or not _was_offered(book, seq)):
+            if collected.span.holds(camera, seq) and (
+                camera_ledger is None or not _was_offered(camera_ledger, seq)
+            ):
                 yield camera, seq
 
 
-def _was_offered(book: CameraBook, seq: int) -> bool:
-    at = bisect_right(book.runs, seq, key=lambda run: run[0]) - 1
+def _was_offered(camera_ledger: CameraLedger, seq: int) -> bool:
+    at = bisect_right(camera_ledger.runs, seq, key=lambda run: run[0]) - 1
     if at >= 0:
-        return seq <= book.runs[at][1]
+        return seq <= camera_ledger.runs[at][1]
     # before the first run that the books still know
-    return book.offered > sum(last - first + 1 for first, last in book.runs)
+    return camera_ledger.offered > sum(last - first + 1 for first, last in camera_ledger.runs)

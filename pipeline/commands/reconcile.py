@@ -12,11 +12,11 @@ from rich.table import Table
 from engines.commandline.flags import Name
 from pipeline.commands.proof import (
     CameraReport,
+    CollectedVerdicts,
+    OpenFrames,
     Report,
     Run,
-    Seen,
     Span,
-    Waiting,
     entry_ms,
     prove,
     read_identity,
@@ -24,7 +24,7 @@ from pipeline.commands.proof import (
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
 from pipeline.settings import LineSettings
-from pipeline.streams.ledger import Books, Ledger
+from pipeline.streams.ledger import Ledger, LedgerSnapshot
 from pipeline.streams.result_reader import Result
 
 PAGE = 2000
@@ -41,10 +41,10 @@ class ReconcileSettings(LineSettings):
     as_json: bool = Field(default=False, description="print one JSON object")
 
 
-class Bookkeeping(Protocol):
+class LedgerReader(Protocol):
     """What a ledger can tell; `streams.ledger.Ledger` is one."""
 
-    def books(self) -> Books:
+    def snapshot(self) -> LedgerSnapshot:
         """All books at one moment."""
         ...
 
@@ -52,42 +52,42 @@ class Bookkeeping(Protocol):
         """The next verdicts after a result id."""
         ...
 
-    def open_heads(self) -> dict[str, bytes]:
+    def open_headers(self) -> dict[str, bytes]:
         """The heads of all frames not yet answered, by entry id."""
         ...
 
 
-def reconcile(ledger: Bookkeeping, span: Span | None = None) -> Report:
+def reconcile(ledger: LedgerReader, span: Span | None = None) -> Report:
     """Say which frames of a span got no verdict, or more than one; the line may be running.
 
     The order of reading matters: a frame in the first books that is neither among the verdicts nor
     open must be answered by a verdict read after the open ones.
     """
-    before = ledger.books()
-    seen = Seen(span or Span())
-    last = _read_results(ledger, "-", seen)
-    waiting = _read_open(ledger)
-    _read_results(ledger, last, seen)
-    return prove(before, seen, waiting, ledger.books())
+    before = ledger.snapshot()
+    collected = CollectedVerdicts(span or Span())
+    last = _read_results(ledger, "-", collected)
+    open_frames = _read_open(ledger)
+    _read_results(ledger, last, collected)
+    return prove(before, collected, open_frames, ledger.snapshot())
 
 
-def _read_results(ledger: Bookkeeping, after: str, seen: Seen) -> str:
+def _read_results(ledger: LedgerReader, after: str, collected: CollectedVerdicts) -> str:
     while page := ledger.results(after, PAGE):
         for result in page:
-            seen.add(result)
+            collected.add(result)
         after = page[-1].result_id
     return after
 
 
-def _read_open(ledger: Bookkeeping) -> Waiting:
+def _read_open(ledger: LedgerReader) -> OpenFrames:
     frames: dict[tuple[str, int], int] = {}
     nameless: list[int] = []
-    for entry_id, head in ledger.open_heads().items():
+    for entry_id, head in ledger.open_headers().items():
         if (identity := read_identity(head)) is None:
             nameless.append(entry_ms(entry_id))
         else:
             frames[identity.camera, identity.seq] = entry_ms(entry_id)
-    return Waiting(frames, nameless)
+    return OpenFrames(frames, nameless)
 
 
 def report_fields(line: str, report: Report) -> dict[str, Any]:
@@ -173,8 +173,8 @@ def run(settings: ReconcileSettings) -> int:
     """Reconcile a line and print what was found; 1 where a promise was broken."""
     start_logs(settings.log_level, settings.log_format)
     span = Span(settings.camera, settings.from_seq, settings.to_seq)
-    with settings.link() as link:
-        report = reconcile(Ledger(link.client, settings.line), span)
+    with settings.connect() as connection:
+        report = reconcile(Ledger(connection.client, settings.line), span)
     if not report.offered:
         raise SettingsError(f"line {settings.line!r} never saw a frame here: nothing was checked")
     if settings.as_json:

@@ -19,7 +19,7 @@ _POLL_S = 0.05
 _STATM_RSS = 1  # /proc/PID/statm: resident pages
 
 
-class MemberFailed(PipelineError):  # noqa: N818
+class ProcessFailed(PipelineError):  # noqa: N818
     """A process ended that should have gone on, or ended badly."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
@@ -29,8 +29,8 @@ class MemberFailed(PipelineError):  # noqa: N818
 
 
 @dataclass
-class Member:
-    """One running process of a crew."""
+class ChildProcess:
+    """One running process of a group."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -45,7 +45,7 @@ class Member:
         self.process.kill()
         self.process.wait()
 
-    def halt(self) -> None:
+    def suspend(self) -> None:
         """Let it stand still until `resume`."""
         self.process.send_signal(signal.SIGSTOP)
 
@@ -67,47 +67,47 @@ class Member:
         """Wait until it ends by itself, well.
 
         Raises:
-            MemberFailed: it ended badly or not in time.
+            ProcessFailed: it ended badly or not in time.
         """
         try:
             status = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise MemberFailed(f"{self.name} did not end within {timeout_s:.0f} s") from error
+            raise ProcessFailed(f"{self.name} did not end within {timeout_s:.0f} s") from error
         self.check(status)
 
     def check(self, status: int | None) -> None:
-        """Raise MemberFailed with the end of its log, if it has one, unless the status is 0."""
+        """Raise ProcessFailed with the end of its log, if it has one, unless the status is 0."""
         if status != 0:
-            said = self.last_words()
+            said = self.log_tail()
             why = f":\n{said}" if said else ", as it said"
-            raise MemberFailed(f"{self.name} ended with status {status}{why}", status)
+            raise ProcessFailed(f"{self.name} ended with status {status}{why}", status)
 
-    def last_words(self, lines: int = 15) -> str:
+    def log_tail(self, lines: int = 15) -> str:
         """The end of its log."""
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
 
 
-class Crew:
+class ProcessGroup:
     """Starts the commands of this installation; stops all of them when left."""
 
     def __init__(self, logs: Path, environment: dict[str, str] | None = None) -> None:
         """Keep each process's stderr in `logs`; `environment` is added to ours."""
         self._logs = logs
         self._environment = {**os.environ, **(environment or {})}
-        self.members: list[Member] = []
+        self.children: list[ChildProcess] = []
         logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for member in reversed(self.members):
+        for child in reversed(self.children):
             with contextlib.suppress(ProcessLookupError):
-                member.stop()
+                child.stop()
 
     def start(
         self, name: str, command: str, *flags: str, to: Path | None = None, show: bool = False
-    ) -> Member:
+    ) -> ChildProcess:
         """Start a command; its stderr goes to its log, stdout to `to`; with `show` both to ours."""
         log = self._logs / f"{name}.log"
         with contextlib.ExitStack() as files:
@@ -120,19 +120,19 @@ class Crew:
                 stdout=stdout,
                 stderr=stderr,
                 env=self._environment,
-                start_new_session=True,  # an interrupt is for us; we then stop the crew in order
+                start_new_session=True,  # an interrupt is for us; we then stop the group in order
             )
         log.touch()
-        member = Member(name, process, log)
-        self.members.append(member)
-        return member
+        child = ChildProcess(name, process, log)
+        self.children.append(child)
+        return child
 
 
 def _program(command: str) -> list[str]:
-    """Find a command beside this Python, so that a crew is of one installation."""
+    """Find a command beside this Python, so that a group is of one installation."""
     beside = Path(sys.executable).with_name(command)
     if not beside.exists():
-        raise MemberFailed(f"{command} is not installed beside {sys.executable}: run make again")
+        raise ProcessFailed(f"{command} is not installed beside {sys.executable}: run make again")
     return [str(beside)]
 
 
@@ -169,10 +169,10 @@ def wait_until(done: Callable[[], bool], timeout_s: float, what: str) -> None:
     """Poll `done()` until it is true.
 
     Raises:
-        MemberFailed: not within `timeout_s`.
+        ProcessFailed: not within `timeout_s`.
     """
     deadline_s = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > deadline_s:
-            raise MemberFailed(f"{what}: not within {timeout_s:.0f} s")
+            raise ProcessFailed(f"{what}: not within {timeout_s:.0f} s")
         time.sleep(_POLL_S)

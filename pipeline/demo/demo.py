@@ -24,18 +24,18 @@ from engines.commandline.flags import File, Folder, Name
 from engines.commandline.run import CommandSettings
 from pipeline.camera.sources.folder import list_pictures
 from pipeline.codecs import Codec, Transport
-from pipeline.commands.subprocesses import Crew, stopping_on_signals
+from pipeline.commands.subprocesses import ProcessGroup, stopping_on_signals
 from pipeline.demo.line import Inspection, inspect
 from pipeline.demo.report import write_report
-from pipeline.demo.summary import GOOD, conclude, show
+from pipeline.demo.summary import GOOD, show, summarise_run
 from pipeline.demo.training import (
-    Lesson,
-    Measured,
+    EvaluatedModel,
     ModelName,
-    learn,
+    TrainedModel,
+    evaluated_model,
     leave_out,
-    measured,
     show_comparison,
+    train_model,
 )
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
@@ -97,7 +97,7 @@ def run(settings: DemoSettings) -> int:
         )
         verdicts, reconciled = inspect(asked, console)
         console.print("[bold]6 measure[/] against the truth, pixel by pixel")
-        models = [_evaluate(settings, lesson, data) for lesson in lessons]
+        models = [_evaluate(settings, trained, data) for trained in lessons]
     return _conclude(settings, models, verdicts, reconciled, console)
 
 
@@ -118,7 +118,7 @@ def _data(settings: DemoSettings, console: Console) -> Path:
     return folder
 
 
-def _learn(settings: DemoSettings, model: ModelName, data: Path, console: Console) -> Lesson:
+def _learn(settings: DemoSettings, model: ModelName, data: Path, console: Console) -> TrainedModel:
     flags = ["--backbone", settings.backbone, "--seed", str(settings.seed)]
     if settings.weights is not None:
         flags += ["--weights", str(settings.weights)]
@@ -131,60 +131,62 @@ def _learn(settings: DemoSettings, model: ModelName, data: Path, console: Consol
     else:
         compared = " too, to see what PRN-S earns" if len(settings.models()) > 1 else ""
         console.print(f"[bold]2 learn[/] it with ProtoAD{compared}: from good parts alone")
-    with Crew(settings.out / "logs") as crew:
-        lesson = learn(crew, model, data, settings.out / model, *flags)
-    console.print(f"  learned in {lesson.duration}")
-    return lesson
+    with ProcessGroup(settings.out / "logs") as processes:
+        trained = train_model(processes, model, data, settings.out / model, *flags)
+    console.print(f"  learned in {trained.duration}")
+    return trained
 
 
-def _unseen(settings: DemoSettings, lesson: Lesson, data: Path, console: Console) -> Path:
+def _unseen(settings: DemoSettings, trained: TrainedModel, data: Path, console: Console) -> Path:
     """Take what was learned from out of the parts to inspect, and say so."""
-    if lesson.seen:
-        console.print(f"  the {len(lesson.seen)} defects that it learned from are left out below")
-    return leave_out(data, lesson.seen, settings.out / "unseen")
+    if trained.seen:
+        console.print(f"  the {len(trained.seen)} defects that it learned from are left out below")
+    return leave_out(data, trained.seen, settings.out / "unseen")
 
 
-def _admit(settings: DemoSettings, lesson: Lesson, images: Path, console: Console) -> None:
+def _admit(settings: DemoSettings, trained: TrainedModel, images: Path, console: Console) -> None:
     """Let the engine prove itself: a worker serves no other."""
-    flags = ["--engine", str(lesson.engine), "--images", str(images)]
+    flags = ["--engine", str(trained.engine), "--images", str(images)]
     flags += ["--max-images", str(_ADMIT_IMAGES), "--repeats", str(_ADMIT_REPEATS)]
-    with Crew(settings.out / "logs") as crew:
+    with ProcessGroup(settings.out / "logs") as processes:
         began_s = time.monotonic()
-        crew.start("admit", "engine-admit", *flags).wait(ADMIT_WAIT_S)
+        processes.start("admit", "engine-admit", *flags).wait(ADMIT_WAIT_S)
     console.print(
-        f"[bold]3 admit[/] {lesson.title}: it answers as the reference does, in every place of a "
+        f"[bold]3 admit[/] {trained.title}: it answers as the reference does, in every place of a "
         f"batch ({time.monotonic() - began_s:.0f} s)"
     )
 
 
-def _evaluate(settings: DemoSettings, lesson: Lesson, data: Path) -> Measured:
+def _evaluate(settings: DemoSettings, trained: TrainedModel, data: Path) -> EvaluatedModel:
     """Measure an engine with `trainer-evaluate`."""
-    found = settings.out / f"evaluation-{lesson.model}.json"
-    with Crew(settings.out / "logs") as crew:
-        flags = ("--engine", str(lesson.engine), "--data", str(data), "--json")
-        evaluate = crew.start("evaluate", "trainer-evaluate", *flags, to=found)
+    found = settings.out / f"evaluation-{trained.model}.json"
+    with ProcessGroup(settings.out / "logs") as processes:
+        flags = ("--engine", str(trained.engine), "--data", str(data), "--json")
+        evaluate = processes.start("evaluate", "trainer-evaluate", *flags, to=found)
         evaluate.wait(EVALUATE_WAIT_S)
-    return measured(lesson, json.loads(found.read_text("utf-8")))
+    return evaluated_model(trained, json.loads(found.read_text("utf-8")))
 
 
 def _conclude(
     settings: DemoSettings,
-    models: list[Measured],
+    models: list[EvaluatedModel],
     verdicts: list[dict[str, Any]],
     reconciled: dict[str, Any],
     console: Console,
 ) -> int:
-    outcome, lesson = conclude(verdicts), models[0].lesson
-    console.print(f"[bold]{lesson.title}[/], learned in {lesson.duration} from {lesson.sources}:")
-    show(outcome, console)
+    summary, trained = summarise_run(verdicts), models[0].trained
+    console.print(
+        f"[bold]{trained.title}[/], learned in {trained.duration} from {trained.sources}:"
+    )
+    show(summary, console)
     show_comparison(models, console)
     broken = list(reconciled["broken"])
-    if outcome.parts != len({(verdict["camera"], verdict["seq"]) for verdict in verdicts}):
+    if summary.parts != len({(verdict["camera"], verdict["seq"]) for verdict in verdicts}):
         broken.append("a program heard two verdicts for one part")
-    page = write_report(settings.out, outcome, verdicts, models, broken)
-    console.print(f"report: {page}   engine: {lesson.engine}")
+    page = write_report(settings.out, summary, verdicts, models, broken)
+    console.print(f"report: {page}   engine: {trained.engine}")
     for sentence in broken:
         console.print(f"[bold red]broken:[/] {sentence}")
     if not broken:
-        console.print(f"[bold green]every one of {outcome.parts} parts got exactly one verdict[/]")
+        console.print(f"[bold green]every one of {summary.parts} parts got exactly one verdict[/]")
     return 1 if broken else 0

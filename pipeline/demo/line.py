@@ -12,11 +12,11 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.codecs import Transport
-from pipeline.commands.subprocesses import Crew, Member, MemberFailed, wait_until
+from pipeline.commands.subprocesses import ChildProcess, ProcessFailed, ProcessGroup, wait_until
 from pipeline.errors import BrokenPromise
 from pipeline.progress import progress
 from pipeline.streams.connect import Access
-from pipeline.streams.connection import Link, linked
+from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.control import Controls
 from pipeline.streams.ledger import Ledger
 
@@ -46,7 +46,7 @@ def inspect(asked: Inspection, console: Console) -> tuple[list[dict[str, Any]], 
     """Pass every part down the line; its verdicts and what `pipeline-reconcile` says.
 
     Raises:
-        MemberFailed: a process of the line ended.
+        ProcessFailed: a process of the line ended.
         BrokenPromise: a part waits for its verdict without end.
     """
     console.print(f"[bold]4 inspect[/] {asked.parts} parts at {asked.rate:g} a second")
@@ -55,45 +55,50 @@ def inspect(asked: Inspection, console: Console) -> tuple[list[dict[str, Any]], 
         if stale.exists():
             shutil.rmtree(stale)
     environment = {"PRN_STATE_DIR": str((out / "redis").resolve()), "PRN_LOG_FORMAT": "json"}
-    with linked(Access(""), out / "redis") as link, Crew(out / "logs", environment) as crew:
-        worker = _started(crew, "worker", "--engine", str(asked.engine))
-        consumer = _consumer(crew, asked)
-        _wait_for_worker(link, worker)
-        camera = _camera(crew, asked)
-        _follow(Ledger(link.client, LINE), asked.parts, [worker, consumer, camera])
+    with (
+        open_connection(Access(""), out / "redis") as connection,
+        ProcessGroup(out / "logs", environment) as processes,
+    ):
+        worker = _started(processes, "worker", "--engine", str(asked.engine))
+        consumer = _consumer(processes, asked)
+        _wait_for_worker(connection, worker)
+        camera = _camera(processes, asked)
+        _follow(Ledger(connection.client, LINE), asked.parts, [worker, consumer, camera])
         camera.wait(_WAIT_S)
         consumer.wait(_WAIT_S)
         console.print("[bold]5 prove[/] one verdict for every part")
-        reconcile = _started(crew, "reconcile", "--json", to=out / "reconcile.json")
-        with contextlib.suppress(MemberFailed):
+        reconcile = _started(processes, "reconcile", "--json", to=out / "reconcile.json")
+        with contextlib.suppress(ProcessFailed):
             reconcile.wait(_WAIT_S)
         worker.check(worker.stop())
     lines = _verdicts(asked).read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines], json.loads((out / "reconcile.json").read_text())
 
 
-def _started(crew: Crew, name: str, *flags: str, to: Path | None = None) -> Member:
-    return crew.start(name, f"pipeline-{name}", "--line", LINE, *flags, to=to)
+def _started(
+    processes: ProcessGroup, name: str, *flags: str, to: Path | None = None
+) -> ChildProcess:
+    return processes.start(name, f"pipeline-{name}", "--line", LINE, *flags, to=to)
 
 
-def _consumer(crew: Crew, asked: Inspection) -> Member:
+def _consumer(processes: ProcessGroup, asked: Inspection) -> ChildProcess:
     flags = ["--from-start", "--count", str(asked.parts)]
     flags += ["--overlay-dir", str(asked.overlays), "--pictures", str(asked.pictures)]
-    return _started(crew, "consume", *flags, to=_verdicts(asked))
+    return _started(processes, "consume", *flags, to=_verdicts(asked))
 
 
-def _camera(crew: Crew, asked: Inspection) -> Member:
+def _camera(processes: ProcessGroup, asked: Inspection) -> ChildProcess:
     flags = ["--source", f"folder:{asked.pictures}", "--rate", str(asked.rate)]
     flags += ["--codec", asked.codec.value, "--part-pattern", r"(.+)\.\w+$"]
-    return _started(crew, "camera", *flags)
+    return _started(processes, "camera", *flags)
 
 
 def _verdicts(asked: Inspection) -> Path:
     return asked.out / "verdicts.jsonl"
 
 
-def _wait_for_worker(link: Link, worker: Member) -> None:
-    controls = Controls(link.client, LINE)
+def _wait_for_worker(connection: RedisConnection, worker: ChildProcess) -> None:
+    controls = Controls(connection.client, LINE)
 
     def beats() -> bool:
         if not worker.alive():
@@ -103,18 +108,18 @@ def _wait_for_worker(link: Link, worker: Member) -> None:
     wait_until(beats, _WAIT_S, "the worker's first heartbeat")
 
 
-def _follow(ledger: Ledger, parts: int, members: list[Member]) -> None:
+def _follow(ledger: Ledger, parts: int, children: list[ChildProcess]) -> None:
     """Show verdicts as they come, until there is one for every part."""
     with progress("verdicts", parts, shown=sys.stderr.isatty()) as advance:
         shown, moved_s = 0, time.monotonic()
         while shown < parts:
-            answered = sum(ledger.books().counts.values())
+            answered = sum(ledger.snapshot().counts.values())
             if answered > shown:
                 advance(answered - shown)
                 shown, moved_s = answered, time.monotonic()
-            for member in members:
-                if not member.alive():
-                    member.check(member.process.returncode)
+            for child in children:
+                if not child.alive():
+                    child.check(child.process.returncode)
             if time.monotonic() - moved_s > _WAIT_S:
                 raise BrokenPromise(f"no verdict for {_WAIT_S:.0f} s, {parts - shown} to come")
             time.sleep(_TICK_S)

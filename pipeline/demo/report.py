@@ -7,8 +7,8 @@ from typing import Any
 
 from engines.files import write_atomic
 from pipeline.commands.overlay import overlay_stem
-from pipeline.demo.summary import GOOD, Outcome, is_wrong, kind_of
-from pipeline.demo.training import Measured
+from pipeline.demo.summary import GOOD, RunSummary, is_wrong, kind_of_part
+from pipeline.demo.training import EvaluatedModel
 from pipeline.frames import Decision
 
 _STYLE = """
@@ -25,32 +25,32 @@ figure.wrong img { outline: 4px solid #c22 }
 
 def write_report(
     folder: Path,
-    outcome: Outcome,
+    summary: RunSummary,
     verdicts: list[dict[str, Any]],
-    models: Sequence[Measured],
+    models: Sequence[EvaluatedModel],
     broken: list[str],
 ) -> Path:
     """Write `report.html`.
 
     Args:
         folder: gets it; holds the overlays.
-        outcome: of the verdicts.
+        summary: of the verdicts.
         verdicts: as `pipeline-consume` prints them.
         models: the one that gave them, and what it is compared with.
         broken: promises, one sentence each.
     """
-    p50, p99 = outcome.latency_ms
+    p50, p99 = summary.latency_ms
     promise = (
         "".join(f'<p class="broken">broken: {escape(sentence)}</p>' for sentence in broken)
-        or f'<p class="kept">Every one of {outcome.parts} parts got exactly one verdict.</p>'
+        or f'<p class="kept">Every one of {summary.parts} parts got exactly one verdict.</p>'
     )
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
-<title>Inspection of {outcome.parts} parts</title><style>{_STYLE}</style>
-<h1>Inspection of {outcome.parts} parts</h1>{promise}
-{_lesson(models[0])}
-<p>{outcome.parts_per_s:.1f} parts a second; from capture to verdict {p50:.1f} ms (median),
-{p99:.1f} ms (99th percentile), of which inference {outcome.inference_ms:.1f} ms.</p>
-{_kinds(outcome)}
+<title>Inspection of {summary.parts} parts</title><style>{_STYLE}</style>
+<h1>Inspection of {summary.parts} parts</h1>{promise}
+{_trained(models[0])}
+<p>{summary.parts_per_s:.1f} parts a second; from capture to verdict {p50:.1f} ms (median),
+{p99:.1f} ms (99th percentile), of which inference {summary.inference_ms:.1f} ms.</p>
+{_kinds(summary)}
 {_models(models)}
 {_missed(verdicts)}
 <h2>Parts that were not called OK</h2>
@@ -61,35 +61,35 @@ regions.</p><div class="parts">{_pictures(folder, verdicts)}</div></html>"""
     return path
 
 
-def _kinds(outcome: Outcome) -> str:
+def _kinds(summary: RunSummary) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in ("parts", "n", *Decision, "wrong"))
     rows = "".join(
         f"<tr><td>{escape(kind.name)}</td><td>{kind.parts}</td>"
         + "".join(f"<td>{kind.decisions[decision]}</td>" for decision in Decision)
         + f"<td>{kind.misses + kind.false_rejects}</td></tr>"
-        for kind in outcome.kinds
+        for kind in summary.kinds
     )
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-def _lesson(served: Measured) -> str:
+def _trained(served: EvaluatedModel) -> str:
     """Say which model judged, and which parts were kept from it."""
-    lesson = served.lesson
+    model = served.trained
     said = (
-        f"<p>Judged by <strong>{escape(lesson.title)}</strong>, learned in {lesson.duration} from "
-        f"{lesson.sources}.</p>"
+        f"<p>Judged by <strong>{escape(model.title)}</strong>, learned in {model.duration} from "
+        f"{model.sources}.</p>"
     )
-    if not lesson.seen:
+    if not model.seen:
         return said
-    names = ", ".join(sorted(lesson.seen))
+    names = ", ".join(sorted(model.seen))
     return said + (
         f"<p>Left out of everything on this page, for it learned from them: {escape(names)}.</p>"
     )
 
 
-def _models(models: Sequence[Measured]) -> str:
+def _models(models: Sequence[EvaluatedModel]) -> str:
     """Put the models beside each other, the one that judged first."""
-    rows = [{**model.cells(), "learned from": model.lesson.sources} for model in models]
+    rows = [{**model.cells(), "learned from": model.trained.sources} for model in models]
     head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row.values()) + "</tr>"
@@ -122,7 +122,7 @@ def _pictures(folder: Path, verdicts: list[dict[str, Any]]) -> str:
         picture = f"overlays/{stem}.jpg"
         if not (folder / picture).exists():
             continue
-        truth = kind_of(verdict)
+        truth = kind_of_part(verdict)
         score = "" if verdict["score"] is None else f", score {verdict['score']:.3f}"
         caption = f"{verdict['part_id']}: {verdict['decision']}{score}"
         wrong = ' class="wrong"' if is_wrong(verdict) else ""

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from engines.manifest import read_manifest
 from pipeline.camera.sources.folder import list_pictures
-from pipeline.commands.subprocesses import Crew
+from pipeline.commands.subprocesses import ProcessGroup
 from pipeline.errors import SettingsError
 
 ModelName = Literal["protoad", "prn-s"]
@@ -25,7 +25,7 @@ _PIXEL_FIGURES = {"pixel AUROC": "auroc", "PRO": "pro", "pixel AP": "ap"}
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TrainedModel:
     """How a model was learned."""
 
     model: ModelName
@@ -52,27 +52,31 @@ class Lesson:
         return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def learn(crew: Crew, model: ModelName, data: Path, folder: Path, *flags: str) -> Lesson:
+def train_model(
+    processes: ProcessGroup, model: ModelName, data: Path, folder: Path, *flags: str
+) -> TrainedModel:
     """Learn anew with `trainer-train`, whose progress is shown.
 
     Args:
-        crew: starts it.
+        processes: starts it.
         model: what to learn.
         data: pictures in MVTec layout.
         folder: gets the engine; a checkpoint in it is removed, for a training would go on there.
         flags: more of `trainer-train`'s.
 
     Raises:
-        MemberFailed: it ended badly; it has said why.
+        ProcessFailed: it ended badly; it has said why.
     """
     (folder / _CHECKPOINT).unlink(missing_ok=True)
     began_s = time.monotonic()
     named = ("--model", model, "--data", str(data), "--out", str(folder))
-    crew.start(f"train-{model}", "trainer-train", *named, *flags, show=True).wait(_LEARN_WAIT_S)
+    processes.start(f"train-{model}", "trainer-train", *named, *flags, show=True).wait(
+        _LEARN_WAIT_S
+    )
     seconds = time.monotonic() - began_s
     engine = folder / f"{model}.onnx"
     snapshot = read_manifest(engine).snapshot
-    return Lesson(model, engine, seconds, snapshot.normals if snapshot else 0, _seen(folder))
+    return TrainedModel(model, engine, seconds, snapshot.normals if snapshot else 0, _seen(folder))
 
 
 def leave_out(data: Path, seen: Collection[str], folder: Path) -> Path:
@@ -105,10 +109,10 @@ def _seen(folder: Path) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class EvaluatedModel:
     """A model and its figures."""
 
-    lesson: Lesson
+    trained: TrainedModel
     figures: dict[str, float]  # 0..1, by the field's names
     missed: str  # defects at its threshold, `1 of 50`
     rejected: str  # good parts, likewise
@@ -116,15 +120,15 @@ class Measured:
     def cells(self) -> dict[str, str]:
         """What stands in a table's row, by the column's title."""
         return {
-            "model": self.lesson.title,
-            "learned in": self.lesson.duration,
+            "model": self.trained.title,
+            "learned in": self.trained.duration,
             **{name: f"{100 * share:.2f}" for name, share in self.figures.items()},
             "missed": self.missed,
             "falsely rejected": self.rejected,
         }
 
 
-def measured(lesson: Lesson, evaluation: dict[str, Any]) -> Measured:
+def evaluated_model(trained: TrainedModel, evaluation: dict[str, Any]) -> EvaluatedModel:
     """Pick what models are compared by out of `trainer-evaluate --json`."""
     found = {"image AUROC": evaluation["image_auroc"]}
     pixel = evaluation["pixel"] or {}  # there may be no masks
@@ -134,10 +138,10 @@ def measured(lesson: Lesson, evaluation: dict[str, Any]) -> Measured:
     missed, rejected = (
         f"{plant[key]['count']} of {plant[key]['of']}" for key in ("escapes", "false_rejects")
     )
-    return Measured(lesson, figures, missed, rejected)
+    return EvaluatedModel(trained, figures, missed, rejected)
 
 
-def show_comparison(models: Sequence[Measured], console: Console) -> None:
+def show_comparison(models: Sequence[EvaluatedModel], console: Console) -> None:
     """Print a row for each; the first one's figures are the columns."""
     rows = [model.cells() for model in models]
     table = Table(title="figures of these parts, in %", title_justify="left")

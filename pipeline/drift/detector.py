@@ -50,7 +50,7 @@ _OVERSHOOT = 1.166  # Siegmund's correction for frames instead of a continuous t
 Signals = NDArray[np.float64]
 
 
-class State(StrEnum):
+class DriftState(StrEnum):
     """What is known of a camera's drift."""
 
     LEARNING = "learning"  # what is usual
@@ -60,10 +60,10 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DriftStatus:
     """Where a camera stands."""
 
-    state: State
+    state: DriftState
     learned: float = 1.0  # share of what must be learned
     ng_share: float = 0.0  # running
     distance: tuple[float, ...] = ()  # running geometric mean of good frames, per scale
@@ -75,7 +75,7 @@ class Standing:
 class Alarm:
     """What began to move, and how long ago."""
 
-    kind: State  # CAMERA or PROCESS
+    kind: DriftState  # CAMERA or PROCESS
     frames: int  # since the change, about
     shift: tuple[float, ...]  # of each scale since then, in deviations
     cells: tuple[float, ...]  # of each cell of the grid, row by row
@@ -105,7 +105,7 @@ def alarm_limit(signals: int, frames_a_false_alarm: float = FRAMES_A_FALSE_ALARM
     return exponent / (2 * SLACK) - _OVERSHOOT
 
 
-class Watch:
+class DriftDetector:
     """Follows one camera under one engine; its memory is fixed."""
 
     def __init__(
@@ -123,38 +123,38 @@ class Watch:
         """
         self._scales = scales
         self._limit = alarm_limit(scales + cells, frames_a_false_alarm)
-        self._usual = _Usual(scales + cells)
-        self._sums = _Sums(scales + cells, 2 * self._limit)
+        self._baseline = _Baseline(scales + cells)
+        self._sums = _CumulativeSums(scales + cells, 2 * self._limit)
         self._window = np.zeros((WINDOW, scales + cells))  # the latest frames, in deviations
         self._frames = 0
         self._level = np.zeros(scales + cells)  # running mean of good frames, in deviations
         self._ng_share = 0.0
-        self.kind: State | None = None  # of the alarm in force
+        self.kind: DriftState | None = None  # of the alarm in force
 
-    def see(self, signals: Signals, *, ng: bool) -> Alarm | None:
+    def observe(self, signals: Signals, *, ng: bool) -> Alarm | None:
         """Take in a frame's signals; an alarm when one begins, or turns out to be wider."""
         self._ng_share += LEVEL_WEIGHT * (ng - self._ng_share)
-        if not self._usual.known:
+        if not self._baseline.known:
             if not ng:
-                self._usual.learn(signals)
+                self._baseline.learn(signals)
             return None
-        deviations = self._usual.deviations(signals)
+        deviations = self._baseline.deviations(signals)
         self._window[self._frames % WINDOW] = deviations
         self._frames += 1
         if not ng:
             self._level += LEVEL_WEIGHT * (deviations - self._level)
-            self._sums.add(self._usual.scores(signals))
+            self._sums.add(self._baseline.scores(signals))
         return self._look() if self.kind is None else self._follow()
 
-    def standing(self) -> Standing:
+    def status(self) -> DriftStatus:
         """Where the camera stands now."""
-        if not self._usual.known:
-            return Standing(State.LEARNING, self._usual.learned, self._ng_share)
-        return Standing(
-            self.kind or State.STEADY,
+        if not self._baseline.known:
+            return DriftStatus(DriftState.LEARNING, self._baseline.learned, self._ng_share)
+        return DriftStatus(
+            self.kind or DriftState.STEADY,
             1.0,
             self._ng_share,
-            tuple(self._usual.restored(self._level)[: self._scales].tolist()),
+            tuple(self._baseline.restored(self._level)[: self._scales].tolist()),
             tuple(self._level[: self._scales].tolist()),
             tuple(self._level[self._scales :].tolist()),
         )
@@ -174,10 +174,10 @@ class Watch:
         if np.abs(self._level).max() < SLACK / 2 and self._ng_share < MOST_NG / 2:
             self.kind = None
             self._sums.clear()
-        elif self.kind is State.PROCESS and self._frames % DECIDE_FRAMES == 0:
+        elif self.kind is DriftState.PROCESS and self._frames % DECIDE_FRAMES == 0:
             alarm = self._alarm(WINDOW)
-            if alarm.kind is State.CAMERA:
-                self.kind = State.CAMERA
+            if alarm.kind is DriftState.CAMERA:
+                self.kind = DriftState.CAMERA
                 return alarm
         return None
 
@@ -199,22 +199,22 @@ class Watch:
         )
 
 
-def _kind_of(scales: Signals, cells: Signals, moved: NDArray[np.bool_], least: float) -> State:
+def _kind_of(scales: Signals, cells: Signals, moved: NDArray[np.bool_], least: float) -> DriftState:
     """Tell what moved the whole picture from what moved the parts.
 
     Light and focus move most cells. A camera that was pushed moves all distances to whole-picture
     prototypes, and no place stands out; a change of the parts stands out where it is.
     """
     if moved.size and moved.mean() >= MOST_CELLS:
-        return State.CAMERA
+        return DriftState.CAMERA
     if scales.size < _TWO:
-        return State.PROCESS
+        return DriftState.PROCESS
     least_scale = np.abs(scales).min()
     furthest_cell = np.abs(cells).max(initial=0)
-    return State.CAMERA if least_scale > max(least, furthest_cell) else State.PROCESS
+    return DriftState.CAMERA if least_scale > max(least, furthest_cell) else DriftState.PROCESS
 
 
-class _Sums:
+class _CumulativeSums:
     """The two cumulative sums of every signal."""
 
     def __init__(self, signals: int, most: float) -> None:
@@ -243,7 +243,7 @@ class _Sums:
         self._since[:] = 0
 
 
-class _Usual:
+class _Baseline:
     """What is usual of each signal: learned once, then fixed."""
 
     def __init__(self, signals: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.drift.detector import Alarm, State, Watch, read_signals
+from pipeline.drift.detector import Alarm, DriftDetector, DriftState, read_signals
 
 PERIOD_S = 3600.0
 _NS_PER_S = 1_000_000_000
@@ -43,14 +43,14 @@ class CameraHistory:
     engine_sha256: str
     periods: tuple[Period, ...]  # oldest first; a period without frames is left out
     alarms: tuple[DatedAlarm, ...]
-    state: State  # at the end
+    state: DriftState  # at the end
 
 
 @dataclass(slots=True)
-class _Course:
+class _CameraRecord:
     # by how many distances and cells a row has (those of earlier releases have no cells); the one
     # that saw the latest row is the last
-    watches: dict[tuple[int, int], Watch] = field(default_factory=dict)
+    detectors: dict[tuple[int, int], DriftDetector] = field(default_factory=dict)
     good: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)  # by start_ns
     ng: dict[int, int] = field(default_factory=dict)
     alarms: list[DatedAlarm] = field(default_factory=list)
@@ -68,18 +68,18 @@ def drift_history(
     Returns: one for each camera and engine, in the order in which they first appear.
     """
     period_ns = max(1, int(period_s * _NS_PER_S))
-    courses: dict[tuple[str, str], _Course] = {}
+    records: dict[tuple[str, str], _CameraRecord] = {}
     for row in rows:
         distance, cells = tuple(row.get("distance") or ()), tuple(row.get("cells") or ())
         if not (distance or cells) or not row.get("engine"):
             continue
         key = (str(row["camera"]), str(row["engine"]["sha256"]))
-        _add(courses.setdefault(key, _Course()), row, distance, cells, period_ns)
-    return [_concluded(*key, course) for key, course in courses.items()]
+        _add(records.setdefault(key, _CameraRecord()), row, distance, cells, period_ns)
+    return [_concluded(*key, record) for key, record in records.items()]
 
 
 def _add(
-    course: _Course,
+    record: _CameraRecord,
     row: Mapping[str, Any],
     distance: tuple[float, ...],
     cells: tuple[float, ...],
@@ -87,26 +87,26 @@ def _add(
 ) -> None:
     at_ns = int(row["captured_ns"])
     start_ns = at_ns - at_ns % period_ns
-    good = course.good.setdefault(start_ns, [])
+    good = record.good.setdefault(start_ns, [])
     ng = row["score"] > row["threshold"]  # a verdict LATE was judged all the same
     if ng:
-        course.ng[start_ns] = course.ng.get(start_ns, 0) + 1
+        record.ng[start_ns] = record.ng.get(start_ns, 0) + 1
     else:
         good.append(distance)
     form = (len(distance), len(cells))
-    watch = course.watches.pop(form, None) or Watch(*form)
-    course.watches[form] = watch
-    if (alarm := watch.see(read_signals(distance, cells), ng=ng)) is not None:
-        course.alarms.append(DatedAlarm(at_ns, alarm))
+    detector = record.detectors.pop(form, None) or DriftDetector(*form)
+    record.detectors[form] = detector
+    if (alarm := detector.observe(read_signals(distance, cells), ng=ng)) is not None:
+        record.alarms.append(DatedAlarm(at_ns, alarm))
 
 
-def _concluded(camera: str, engine: str, course: _Course) -> CameraHistory:
+def _concluded(camera: str, engine: str, record: _CameraRecord) -> CameraHistory:
     periods = [
-        Period(start_ns, len(good), course.ng.get(start_ns, 0), _typical(good))
-        for start_ns, good in sorted(course.good.items())
+        Period(start_ns, len(good), record.ng.get(start_ns, 0), _typical(good))
+        for start_ns, good in sorted(record.good.items())
     ]
-    state = next(reversed(course.watches.values())).standing().state
-    return CameraHistory(camera, engine, tuple(periods), tuple(course.alarms), state)
+    state = next(reversed(record.detectors.values())).status().state
+    return CameraHistory(camera, engine, tuple(periods), tuple(record.alarms), state)
 
 
 def _typical(distances: list[tuple[float, ...]]) -> tuple[float, ...]:

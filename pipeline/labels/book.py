@@ -98,8 +98,8 @@ class LabelBook:
             SettingsError: no such URL, or a name that is none.
         """
         with ExitStack() as opening:
-            link = opening.enter_context(self._access.connect())
-            self._stream = LabelStream(link.client, self._line)
+            connection = opening.enter_context(self._access.connect())
+            self._stream = LabelStream(connection.client, self._line)
             self._opened = opening.pop_all()
         return self
 

@@ -15,12 +15,12 @@ from pipeline.streams.server_checks import Fitness
 
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 2.0
-Answer = TypeVar("Answer")
+Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Link:
+class RedisConnection:
     """A client, and how to get its server back."""
 
     client: Client
@@ -29,12 +29,12 @@ class Link:
     fitness: Fitness
     _revive: Callable[[], None]
 
-    def persist(
+    def retry(
         self,
-        action: Callable[[], Answer],
+        action: Callable[[], Reply],
         stopping: Callable[[], bool],
         pause: Callable[[float], object] = time.sleep,
-    ) -> Answer:
+    ) -> Reply:
         """Repeat `action` until Redis answers; it must be safe to repeat.
 
         `pause` waits between two tries, given seconds; it may return early.
@@ -65,7 +65,7 @@ class Link:
 
 
 @contextmanager
-def linked(access: Access, state: Path) -> Iterator[Link]:
+def open_connection(access: Access, state: Path) -> Iterator[RedisConnection]:
     """Open a link to the given server, or where no URL is given to the embedded one.
 
     Raises:
@@ -73,23 +73,23 @@ def linked(access: Access, state: Path) -> Iterator[Link]:
         RedisUnfit: the server would lose frames, or none can be started.
     """
     if access.url:
-        with _opened(access, lambda: None) as link:
-            yield link
+        with _opened(access, lambda: None) as connection:
+            yield connection
         return
     from pipeline.streams.embedded import embedded_url, revive  # noqa: PLC0415  # only without URL
 
     with embedded_url(state) as url:
         _log.debug("redis.embedded", extra={"state": str(state)})
-        with _opened(Access(url), lambda: revive(state)) as link:
-            yield link
+        with _opened(Access(url), lambda: revive(state)) as connection:
+            yield connection
 
 
 @contextmanager
-def _opened(access: Access, revive_server: Callable[[], None]) -> Iterator[Link]:
+def _opened(access: Access, revive_server: Callable[[], None]) -> Iterator[RedisConnection]:
     client = open_client(access)
     try:
         server = check_server(client)
         fitness = Fitness(client, time.monotonic)
-        yield Link(client, access.shown, server, fitness, revive_server)
+        yield RedisConnection(client, access.shown, server, fitness, revive_server)
     finally:
         client.close()

@@ -10,7 +10,7 @@ from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import make_group, read_group
 from pipeline.streams.keys import GROUP, NEVER_DELIVERED, Keys, LineLimits
 from pipeline.streams.scripts import Script
-from pipeline.streams.thread_connection import Lane
+from pipeline.streams.thread_connection import ThreadConnection
 
 EXPIRE_AT_ONCE = 256
 DEAD_LETTERS_KEPT = 100  # with DEAD_PAYLOAD_BYTES a tenth of the embedded server
@@ -26,7 +26,7 @@ class Entry:
     """A frame as it lies in the stream: nothing of it is trusted yet."""
 
     entry_id: str
-    head: bytes
+    header: bytes
     payload: bytes | None  # None for a frame in a ring
     charged: int
     deliveries: int = 1
@@ -54,19 +54,19 @@ class OverdueFrames:
         return len(self._expire(self._written, self._arguments))
 
 
-class Work:
+class FrameConsumer:
     """Reads and answers the frames of one line in the name of one worker."""
 
     def __init__(self, client: Client, line: str, worker: str, limits: LineLimits) -> None:
         self._client = client
         self._keys = Keys(line)
         self._worker = worker
-        self._kept = limits.results_kept
+        self._results_kept = limits.results_kept
         self._results_bytes = limits.results_bytes
-        self._hot = Lane(client)
-        self._answer = Script(self._hot, "answer")
+        self._connection = ThreadConnection(client)
+        self._answer = Script(self._connection, "answer")
         self._overdue = OverdueFrames(client, line, limits)
-        self._forget = Script(client.execute_command, "forget")
+        self._remove_consumer = Script(client.execute_command, "remove_consumer")
 
     def join(self) -> None:
         """Make the stream and its group, where missing."""
@@ -76,7 +76,7 @@ class Work:
         """Take up to `count` waiting frames; wait `block_ms` for the first (0 returns at once)."""
         return self._read(NEVER_DELIVERED, count, block_ms)
 
-    def mine(self) -> list[Entry]:
+    def pending(self) -> list[Entry]:
         """Give every frame that is in this worker's name, in hand or lost with a connection."""
         return self._read("0", None, 0)
 
@@ -84,7 +84,12 @@ class Work:
         with translated():
             try:
                 found = read_group(
-                    self._hot, (GROUP, self._worker), self._keys.frames, after, count, block_ms
+                    self._connection,
+                    (GROUP, self._worker),
+                    self._keys.frames,
+                    after,
+                    count,
+                    block_ms,
                 )
             except redis.ResponseError as error:
                 if "NOGROUP" not in str(error):
@@ -100,11 +105,11 @@ class Work:
         Returns: what was published for each, `LATE` where the deadline had passed, `` where the
             frame had been answered before.
         """
-        arguments: list[Any] = [GROUP, self._kept]
+        arguments: list[Any] = [GROUP, self._results_kept]
         for said in answers:
             entry = said.entry
             arguments += [entry.entry_id, entry.charged, said.decision.value]
-            arguments += [entry.head, said.judgement]
+            arguments += [entry.header, said.judgement]
         return [word.decode() for word in self._answer(self._keys.written_by_answers, arguments)]
 
     def expire(self) -> int:
@@ -124,15 +129,15 @@ class Work:
                 return 0
             return int(self._client.xtrim(results, maxlen=kept - kept // 10, approximate=False))
 
-    def bury(self, entry: Entry, why: str) -> None:
+    def dead_letter(self, entry: Entry, why: str) -> None:
         """Keep a copy of a frame that cannot be judged, for a person to look at."""
-        fields: dict[Any, Any] = {"why": why, "e": entry.entry_id, "m": entry.head[:65536]}
+        fields: dict[Any, Any] = {"why": why, "e": entry.entry_id, "m": entry.header[:65536]}
         if entry.payload is not None:
             fields["d"] = entry.payload[:DEAD_PAYLOAD_BYTES]
         with translated():
             self._client.xadd(self._keys.dead, fields, maxlen=DEAD_LETTERS_KEPT, approximate=True)
 
-    def beat(self, report: bytes, lasts_ms: int) -> None:
+    def send_heartbeat(self, report: bytes, lasts_ms: int) -> None:
         """Say that this worker lives, for the next `lasts_ms`."""
         with translated():
             self._client.set(self._keys.worker(self._worker), report, px=lasts_ms)
@@ -141,7 +146,7 @@ class Work:
         """Leave the group; frames still in hand are taken over by the others."""
         with translated():
             self._client.delete(self._keys.worker(self._worker))
-            self._forget([self._keys.frames], [GROUP, self._worker])
+            self._remove_consumer([self._keys.frames], [GROUP, self._worker])
 
     def take_over(self, count: int) -> list[Entry]:
         """Claim up to `count` frames of workers without heartbeat, or stuck with them.
@@ -157,7 +162,7 @@ class Work:
             if pending:
                 claimed += self._claim(name, idle_ms, count - len(claimed))
             elif not alive:
-                self._forget([self._keys.frames], [GROUP, name])
+                self._remove_consumer([self._keys.frames], [GROUP, name])
         return claimed
 
     def _others(self) -> list[tuple[str, int]]:
@@ -190,7 +195,7 @@ class Work:
             counts = self._client.hgetall(self._keys.counts)
         return {_text(answer): int(count) for answer, count in counts.items()}
 
-    def waiting(self) -> tuple[int, int]:
+    def unanswered(self) -> tuple[int, int]:
         """Frames not yet answered, and the bytes they are charged."""
         with translated():
             frames = self._client.zcard(self._keys.open)
@@ -207,7 +212,7 @@ def _entry(raw: tuple[bytes, dict[bytes, bytes]], deliveries: int = 1) -> Entry:
     charged = fields.get(b"n", b"0")
     return Entry(
         entry_id=entry_id.decode(),
-        head=fields.get(b"m", b""),
+        header=fields.get(b"m", b""),
         payload=fields.get(b"d"),
         charged=int(charged) if charged.isdigit() and len(charged) < 16 else 0,  # noqa: PLR2004
         deliveries=deliveries,

@@ -9,7 +9,7 @@ from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import make_group
 from pipeline.streams.keys import GROUP, Keys, LineLimits
 from pipeline.streams.scripts import Script
-from pipeline.streams.thread_connection import Lane
+from pipeline.streams.thread_connection import ThreadConnection
 
 RUNS_KEPT = 10_000
 ROOM_SHARE = 16  # a camera that waits goes on when so small a part of the budget is free
@@ -27,7 +27,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class OfferResult:
     """The line's answer to an offer."""
 
     status: Status
@@ -35,7 +35,7 @@ class Offered:
     shed: tuple[str, ...]  # entry ids of older frames that made room
 
 
-class Intake:
+class FrameProducer:
     """Offers the frames of one camera to one line."""
 
     def __init__(self, client: Client, line: str, camera: str, limits: LineLimits) -> None:
@@ -43,7 +43,7 @@ class Intake:
         self._keys = Keys(line)
         self.camera = camera
         self._limits = limits
-        self._written = [
+        self._written_keys = [
             self._keys.frames,
             self._keys.open,
             self._keys.bytes,
@@ -53,8 +53,8 @@ class Intake:
             self._keys.camera(camera),
             self._keys.runs(camera),
         ]
-        self._calling = Lane(client)
-        self._offer = Script(self._calling, "offer")
+        self._connection = ThreadConnection(client)
+        self._offer = Script(self._connection, "offer")
 
     def join(self) -> None:
         """Make the stream and its group, where no worker did."""
@@ -63,19 +63,19 @@ class Intake:
     def offer(
         self,
         seq: int,
-        head: bytes,
+        header: bytes,
         payload: bytes,
         charged: int,
         deadline_ns: int,
         cursor: str,
         *,
         shed: bool,
-    ) -> Offered:
+    ) -> OfferResult:
         """Offer one frame; safe to repeat with the same `seq` when the answer was lost.
 
         Args:
             seq: the trigger's number, above every one offered before.
-            head: packed by `wire.encode_head`.
+            header: packed by `wire.encode_head`.
             payload: encoded pixels; empty for a frame in a ring.
             charged: bytes against the budget: payload, or the frame's bytes in the ring.
             deadline_ns: UTC, nanoseconds.
@@ -91,11 +91,11 @@ class Intake:
                 f"{self._limits.budget_bytes}: raise --budget-mb"
             )
         status, entry_id, *answered = self._offer(
-            self._written,
+            self._written_keys,
             [
                 self.camera,
                 seq,
-                head,
+                header,
                 payload,
                 charged,
                 deadline_ns // 1_000_000,
@@ -107,18 +107,18 @@ class Intake:
                 RUNS_KEPT,
             ],
         )
-        return Offered(
+        return OfferResult(
             Status(status.decode()), entry_id.decode(), tuple(name.decode() for name in answered)
         )
 
     def has_room(self, charged: int) -> bool:
         """Whether a frame of `charged` bytes would be admitted, and where frames are small more."""
         with translated():
-            used = int(self._calling("GET", self._keys.bytes) or 0)
+            used = int(self._connection("GET", self._keys.bytes) or 0)
         budget = self._limits.budget_bytes
         return used + max(charged, budget // ROOM_SHARE) <= budget
 
-    def hold(self, token: str, lasts_ms: int) -> bool:
+    def acquire_lease(self, token: str, lasts_ms: int) -> bool:
         """Hold the camera's name for the next `lasts_ms`; False where another process has it."""
         key = self._keys.holder(self.camera)
         with translated():
@@ -128,7 +128,7 @@ class Intake:
                 return False
             return bool(self._client.pexpire(key, lasts_ms))
 
-    def let_go(self, token: str) -> None:
+    def release_lease(self, token: str) -> None:
         """Leave the camera's name to whoever comes next."""
         key = self._keys.holder(self.camera)
         with translated():
@@ -148,7 +148,7 @@ class Intake:
         with translated():
             self._client.hdel(self._keys.camera(self.camera), "cursor")
 
-    def still_open(self, entry_ids: list[str]) -> set[str]:
+    def unanswered(self, entry_ids: list[str]) -> set[str]:
         """Which of these frames are not yet answered."""
         if not entry_ids:
             return set()
@@ -160,7 +160,7 @@ class Intake:
             if deadline is not None
         }
 
-    def note(self, event: str) -> None:
+    def record_event(self, event: str) -> None:
         """Keep the camera's last event, `lost` or `back`, for whoever watches the line."""
         with translated():
             self._client.hset(
@@ -169,7 +169,7 @@ class Intake:
             )
 
 
-def charge(head: bytes, held: int) -> int:
+def charge(header: bytes, held: int) -> int:
     """Give the bytes that a frame takes until it is answered.
 
     A frame without a picture costs Redis as much beside its pixels as any other: uncharged, a
@@ -177,7 +177,7 @@ def charge(head: bytes, held: int) -> int:
     much as a quarter.
 
     Args:
-        head: as packed.
+        header: as packed.
         held: bytes of its pixels, in Redis or in a ring.
     """
-    return ENTRY_BYTES + len(head) + held
+    return ENTRY_BYTES + len(header) + held

@@ -5,7 +5,7 @@ from typing import TypeAlias
 import redis
 
 from pipeline.streams.connect import Client, translated
-from pipeline.streams.thread_connection import Lane
+from pipeline.streams.thread_connection import ThreadConnection
 
 Raw: TypeAlias = "tuple[bytes, dict[bytes, bytes]]"  # id and fields, as they come
 
@@ -28,12 +28,17 @@ def make_group(client: Client, stream: str, group: str, start: str) -> None:
 
 
 def read_group(
-    lane: Lane, reader: tuple[str, str], stream: str, after: str, count: int | None, block_ms: int
+    connection: ThreadConnection,
+    reader: tuple[str, str],
+    stream: str,
+    after: str,
+    count: int | None,
+    block_ms: int,
 ) -> list[Raw]:
     """Read entries of one stream in the name of `reader` (group, consumer).
 
     Args:
-        lane: the connection that waits.
+        connection: the connection that waits.
         reader: group and consumer.
         stream: key.
         after: `>` for entries never delivered, else an id: the reader's own ones after it.
@@ -45,5 +50,5 @@ def read_group(
     options: list[str | int] = [] if count is None else ["COUNT", count]
     if block_ms:
         options += ["BLOCK", block_ms]
-    found = lane("XREADGROUP", "GROUP", *reader, *options, "STREAMS", stream, after)
+    found = connection("XREADGROUP", "GROUP", *reader, *options, "STREAMS", stream, after)
     return [raw for _, raws in found or [] for raw in raws]

@@ -13,7 +13,7 @@ _OPEN_PAGE = 64  # entries come with their pixels
 
 
 @dataclass(frozen=True, slots=True)
-class CameraBook:
+class CameraLedger:
     """What one camera offered."""
 
     camera: str
@@ -23,7 +23,7 @@ class CameraBook:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ResultRetention:
     """What the stream of verdicts says of itself."""
 
     added: int  # verdicts ever added
@@ -33,13 +33,13 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class LedgerSnapshot:
     """The books of a line at one moment."""
 
-    cameras: tuple[CameraBook, ...]
+    cameras: tuple[CameraLedger, ...]
     open_entries: int
     counts: dict[str, int]  # answer -> verdicts since the line began
-    kept: Kept
+    retention: ResultRetention
 
 
 class Ledger:
@@ -49,14 +49,14 @@ class Ledger:
         self._client = client
         self._keys = Keys(line)
 
-    def books(self) -> Books:
+    def snapshot(self) -> LedgerSnapshot:
         """Read all books in one transaction, so that they fit each other."""
         names: list[str] = []
         while True:
             found, *rest = self._read(names)
             now = sorted(name.decode() for name in found)
             if now == names:
-                return _books(names, rest)
+                return _snapshot(names, rest)
             names = now  # a camera joined the line while we looked
 
     def _read(self, names: list[str]) -> list[Any]:
@@ -85,7 +85,7 @@ class Ledger:
             raws = self._client.xrange(self._keys.results, low, "+", count)
         return [read_result(raw) for raw in raws]
 
-    def open_heads(self) -> dict[str, bytes]:
+    def open_headers(self) -> dict[str, bytes]:
         """The heads of all frames not yet answered, by entry id."""
         with translated():
             ids = self._client.zrange(self._keys.open, 0, -1)
@@ -104,16 +104,18 @@ class Ledger:
         return heads
 
 
-def _books(names: list[str], rest: list[Any]) -> Books:
+def _snapshot(names: list[str], rest: list[Any]) -> LedgerSnapshot:
     open_entries, counts, stream, *books = rest
-    return Books(
+    return LedgerSnapshot(
         cameras=tuple(
-            _camera_book(name, _fields(books[2 * at]), books[2 * at + 1])
+            _camera_ledger(name, _fields(books[2 * at]), books[2 * at + 1])
             for at, name in enumerate(names)
         ),
         open_entries=int(open_entries),
         counts={answer.decode(): int(count) for answer, count in _fields(counts).items()},
-        kept=_kept(_fields(stream)) if stream else Kept(0, 0, 0, deleted=False),
+        retention=_retention(_fields(stream))
+        if stream
+        else ResultRetention(0, 0, 0, deleted=False),
     )
 
 
@@ -124,9 +126,9 @@ def _fields(answer: Any) -> dict[bytes, Any]:  # noqa: ANN401  # as redis-py giv
     return dict(zip(answer[::2], answer[1::2], strict=True))
 
 
-def _kept(stream: dict[bytes, Any]) -> Kept:
+def _retention(stream: dict[bytes, Any]) -> ResultRetention:
     first = stream[b"first-entry"]
-    return Kept(
+    return ResultRetention(
         added=int(stream[b"entries-added"]),
         length=int(stream[b"length"]),
         first_ms=int(first[0].split(b"-")[0]) if first else 0,
@@ -134,10 +136,10 @@ def _kept(stream: dict[bytes, Any]) -> Kept:
     )
 
 
-def _camera_book(name: str, fields: dict[bytes, bytes], runs: list[Any]) -> CameraBook:
+def _camera_ledger(name: str, fields: dict[bytes, bytes], runs: list[Any]) -> CameraLedger:
     closed = [tuple(map(int, run.split(b"-"))) for run in runs]
     current = (int(fields[b"from"]), int(fields[b"last"]))
-    return CameraBook(
+    return CameraLedger(
         camera=name,
         offered=int(fields[b"offered"]),
         runs=tuple((first, last) for first, last in [*closed, current]),

@@ -7,7 +7,7 @@ import redis
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import Raw, make_group, read_group
 from pipeline.streams.keys import NEVER_DELIVERED, Keys, check_name
-from pipeline.streams.thread_connection import Lane
+from pipeline.streams.thread_connection import ThreadConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +17,17 @@ class Result:
     result_id: str
     answer: str
     entry_id: str
-    head: bytes
+    header: bytes
     judgement: bytes | None
 
 
-class Outcomes:
+class ResultReader:
     """Reads the verdicts of one line."""
 
     def __init__(self, client: Client, line: str) -> None:
         self._client = client
         self._keys = Keys(line)
-        self._reading = Lane(client)
+        self._connection = ThreadConnection(client)
 
     def join(self, program: str, *, from_start: bool) -> None:
         """Make the program's group where it has none: at the oldest verdict kept, or at now."""
@@ -79,7 +79,7 @@ class Outcomes:
 
     def _read(self, program: str, after: str, count: int, block_ms: int) -> list[Raw]:
         reader = (program, "program")
-        return read_group(self._reading, reader, self._keys.results, after, count, block_ms)
+        return read_group(self._connection, reader, self._keys.results, after, count, block_ms)
 
     def acknowledge(self, program: str, result_ids: list[str]) -> None:
         """Say that the program has dealt with these verdicts."""
@@ -94,6 +94,6 @@ def read_result(raw: tuple[bytes, dict[bytes, bytes]]) -> Result:
         result_id=result_id.decode(),
         answer=fields.get(b"k", b"").decode("ascii", "replace"),
         entry_id=fields.get(b"e", b"").decode("ascii", "replace"),
-        head=fields.get(b"m", b""),
+        header=fields.get(b"m", b""),
         judgement=fields.get(b"j"),
     )

@@ -21,13 +21,13 @@ from pipeline.streams.connect import Client
 LOOK_AFTER_S = 1.0  # a connection that was idle for longer may be dead: look before using it
 
 
-class Lane:
+class ThreadConnection:
     """Calls Redis on a connection of the calling thread; all close with their client."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._many_nodes = isinstance(client, RedisCluster)
-        self._kept = threading.local()
+        self._local = threading.local()
 
     def __call__(self, *command: Any) -> Any:  # noqa: ANN401  # whatever Redis answers
         """Send a command, return its answer as the client would; errors are redis-py's.
@@ -48,19 +48,19 @@ class Lane:
         except BaseException:
             self._drop(connection)
             raise
-        self._kept.used_s = time.monotonic()
+        self._local.used_s = time.monotonic()
         return answer
 
     def _connection(self) -> Any:  # noqa: ANN401  # redis-py has several kinds
-        connection = getattr(self._kept, "connection", None)
-        if connection is not None and time.monotonic() - self._kept.used_s > LOOK_AFTER_S:
-            connection = self._looked_at(connection)
+        connection = getattr(self._local, "connection", None)
+        if connection is not None and time.monotonic() - self._local.used_s > LOOK_AFTER_S:
+            connection = self._checked(connection)
         if connection is None:
             connection = self._client.connection_pool.get_connection()
-            self._kept.connection, self._kept.used_s = connection, time.monotonic()
+            self._local.connection, self._local.used_s = connection, time.monotonic()
         return connection
 
-    def _looked_at(self, connection: Any) -> Any:  # noqa: ANN401
+    def _checked(self, connection: Any) -> Any:  # noqa: ANN401
         """Give the connection, or None after dropping one that is closed or holds an old answer."""
         try:
             if not connection.can_read():
@@ -71,6 +71,6 @@ class Lane:
         return None
 
     def _drop(self, connection: Any) -> None:  # noqa: ANN401
-        self._kept.connection = None
+        self._local.connection = None
         connection.disconnect()
         self._client.connection_pool.release(connection)

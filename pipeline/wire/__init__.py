@@ -14,24 +14,24 @@ A key that is not listed is ignored, so a field may be added; `v` rises when a m
 
 from pipeline.wire.fields import MAX_NAME_CHARS, WIRE_VERSION, pack_mask, unpack_mask
 from pipeline.wire.frame_header import (
-    Head,
+    FrameHeader,
     Identity,
     RingPlace,
-    decode_head,
+    decode_frame_header,
     decode_identity,
-    encode_head,
+    encode_frame_header,
 )
 from pipeline.wire.judgement import MAX_REGIONS, decode_judgement, encode_judgement
 from pipeline.wire.label import MAX_CORNERS, MAX_OUTLINES, decode_label, encode_label
 from pipeline.wire.message import (
-    Standing,
-    Trial,
+    RolloutRecord,
+    RolloutState,
     decode_control,
     decode_report,
-    decode_trial,
+    decode_rollout_record,
     encode_control,
     encode_report,
-    encode_trial,
+    encode_rollout_record,
 )
 
 __all__ = [
@@ -40,24 +40,24 @@ __all__ = [
     "MAX_OUTLINES",
     "MAX_REGIONS",
     "WIRE_VERSION",
-    "Head",
+    "FrameHeader",
     "Identity",
     "RingPlace",
-    "Standing",
-    "Trial",
+    "RolloutRecord",
+    "RolloutState",
     "decode_control",
-    "decode_head",
+    "decode_frame_header",
     "decode_identity",
     "decode_judgement",
     "decode_label",
     "decode_report",
-    "decode_trial",
+    "decode_rollout_record",
     "encode_control",
-    "encode_head",
+    "encode_frame_header",
     "encode_judgement",
     "encode_label",
     "encode_report",
-    "encode_trial",
+    "encode_rollout_record",
     "pack_mask",
     "unpack_mask",
 ]

@@ -8,7 +8,7 @@ from pipeline.errors import UnreadableFrame
 from pipeline.frames import FrameMeta
 from pipeline.wire.fields import MAX_NAME_CHARS, Fields, pack
 
-MAX_HEAD_BYTES = 4096
+MAX_HEADER_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class FrameHeader:
     """Everything that travels with a frame but its pixels."""
 
     meta: FrameMeta
@@ -39,10 +39,10 @@ class Head:
     ring: RingPlace | None = None
 
 
-def encode_head(head: Head) -> bytes:
+def encode_frame_header(header: FrameHeader) -> bytes:
     """Pack a frame's head for the field `m`."""
-    meta = head.meta
-    ring = head.ring
+    meta = header.meta
+    ring = header.ring
     return pack(
         {
             "camera": meta.camera,
@@ -50,21 +50,21 @@ def encode_head(head: Head) -> bytes:
             "part": meta.part_id,
             "captured_ns": meta.captured_ns,
             "deadline_ns": meta.deadline_ns,
-            "codec": head.codec.value,
-            "shape": head.shape,
+            "codec": header.codec.value,
+            "shape": header.shape,
             "mm": meta.mm_per_pixel,
             "ring": (ring.name, ring.slot, ring.generation) if ring else None,
         }
     )
 
 
-def decode_head(packed: bytes) -> Head:
+def decode_frame_header(packed: bytes) -> FrameHeader:
     """Read a frame's head.
 
     Raises:
         UnreadableFrame: truncated, foreign, of another schema version, or out of bounds.
     """
-    fields = Fields(packed, MAX_HEAD_BYTES, UnreadableFrame)
+    fields = Fields(packed, MAX_HEADER_BYTES, UnreadableFrame)
     codec = fields.text("codec")
     if codec not in set(Codec):
         raise UnreadableFrame(f"codec {codec!r:.40}: known are {', '.join(Codec)}")
@@ -72,16 +72,18 @@ def decode_head(packed: bytes) -> Head:
     if shape is None:
         raise UnreadableFrame("field 'shape' is missing")
     check_shape((shape[0], shape[1]))
-    return Head(_decode_meta(fields), Codec(codec), (shape[0], shape[1]), _decode_ring(fields))
+    return FrameHeader(
+        _decode_meta(fields), Codec(codec), (shape[0], shape[1]), _decode_ring(fields)
+    )
 
 
 def decode_identity(packed: bytes) -> Identity:
-    """Read which frame a head speaks of: a third of the time of `decode_head`.
+    """Read which frame a head speaks of: a third of the time of `decode_frame_header`.
 
     Raises:
         UnreadableFrame: truncated, foreign, of another schema version, or out of bounds.
     """
-    fields = Fields(packed, MAX_HEAD_BYTES, UnreadableFrame)
+    fields = Fields(packed, MAX_HEADER_BYTES, UnreadableFrame)
     return Identity(fields.text("camera"), fields.whole("seq"), fields.whole("deadline_ns"))
 
 

@@ -12,7 +12,7 @@ MAX_REPORT_BYTES = 65_536  # it says where each camera stands
 _WHY_CHARS = 200
 
 
-class Standing(StrEnum):
+class RolloutState(StrEnum):
     """What is known of a promotion."""
 
     TRYING = "trying"  # by a worker that has not said yet how it ended
@@ -21,12 +21,12 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class RolloutRecord:
     """What the workers of a line found out about a promotion."""
 
     version: str  # in the registry
     promoted_at: str  # as the registry says it
-    standing: Standing
+    state: RolloutState
     worker: str  # who says so
     why: str = ""
     tries: int = 1  # that were begun; each before the last took its worker with it
@@ -63,22 +63,22 @@ def decode_report(packed: bytes) -> dict[str, Any]:
     return Fields(packed, MAX_REPORT_BYTES, UnreadableFrame).everything()
 
 
-def encode_trial(trial: Trial) -> bytes:
+def encode_rollout_record(record: RolloutRecord) -> bytes:
     """Pack what is known of a promotion; a long reason is cut."""
     return pack(
         {
-            "version": trial.version,
-            "promoted_at": trial.promoted_at,
-            "standing": trial.standing.value,
-            "worker": trial.worker,
-            "why": trial.why[:_WHY_CHARS].encode(errors="replace").decode(),
-            "tries": trial.tries,
-            "noted_ms": trial.noted_ms,
+            "version": record.version,
+            "promoted_at": record.promoted_at,
+            "standing": record.state.value,
+            "worker": record.worker,
+            "why": record.why[:_WHY_CHARS].encode(errors="replace").decode(),
+            "tries": record.tries,
+            "noted_ms": record.noted_ms,
         }
     )
 
 
-def decode_trial(packed: bytes) -> Trial:
+def decode_rollout_record(packed: bytes) -> RolloutRecord:
     """Read what is known of a promotion.
 
     Raises:
@@ -86,12 +86,12 @@ def decode_trial(packed: bytes) -> Trial:
     """
     fields = Fields(packed, MAX_MESSAGE_BYTES, UnreadableFrame)
     standing = fields.text("standing")
-    if standing not in set(Standing):
+    if standing not in set(RolloutState):
         raise UnreadableFrame(f"field 'standing': {standing!r:.80}")
-    return Trial(
+    return RolloutRecord(
         fields.text("version"),
         fields.text("promoted_at"),
-        Standing(standing),
+        RolloutState(standing),
         fields.text("worker"),
         fields.text("why"),
         fields.whole("tries"),

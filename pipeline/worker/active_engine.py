@@ -10,62 +10,62 @@ from engines.admission.timing import CostCurve
 from engines.engine import Engine
 from engines.manifest import Thresholds
 from pipeline.frames import Decision, EngineName, Reason
-from pipeline.worker.in_flight import Held
-from pipeline.worker.judge import Limits, Row
+from pipeline.worker.in_flight import InFlightFrame
+from pipeline.worker.judge import DecisionThresholds, FrameScore
 
-KEPT = 500  # verdicts, and times of batches
+VERDICTS_KEPT = 500  # verdicts, and times of batches
 _OF_THE_ENGINE = frozenset({Decision.OK, Decision.NG, Reason.LATE, Reason.ENGINE})
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class VerdictCounts:
     """Verdicts of one engine, counted."""
 
     frames: int
     ng: int
     unknown: int  # LATE or ENGINE
-    paces: tuple[float, ...]  # of batches: measured time by what the cost curve expects
+    time_ratios: tuple[float, ...]  # of batches: measured time by what the cost curve expects
 
 
-class Record:
+class RecentVerdicts:
     """The latest verdicts of one engine; written by the writer, read by the swap.
 
     SHED and UNREADABLE are left out: they say nothing of an engine.
     """
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = VERDICTS_KEPT) -> None:
         self._answers: deque[str] = deque(maxlen=kept)
         self._costs: deque[tuple[int, float]] = deque(maxlen=kept)
-        self.verdicts = 0  # since the record began
+        self.total = 0  # since the record began
 
-    def answered(self, answer: str) -> None:
+    def add_verdict(self, answer: str) -> None:
         """Note one verdict: what was published, "" where the frame was answered before."""
         answer = answer or Reason.LATE  # somebody else had to answer it
         if answer in _OF_THE_ENGINE:
             self._answers.append(answer)
-            self.verdicts += 1
+            self.total += 1
 
-    def scored(self, frames: int, took_ms: float) -> None:
+    def add_batch(self, frames: int, took_ms: float) -> None:
         """Note how long a batch took on the engine."""
         self._costs.append((frames, took_ms))
 
-    def begin_anew(self) -> None:
+    def clear(self) -> None:
         """Forget what was noted."""
         self._answers.clear()
         self._costs.clear()
-        self.verdicts = 0
+        self.total = 0
 
-    def figures(self, pace: Callable[[int, float], float]) -> Figures:
-        """Count the verdicts kept; `pace` says what a batch's time amounts to."""
+    def counts(self, time_ratio: Callable[[int, float], float]) -> VerdictCounts:
+        """Count the verdicts kept; `time_ratio` says what a batch's time amounts to."""
         answers = tuple(self._answers)
         ng = answers.count(Decision.NG)
         ok = answers.count(Decision.OK)
-        paces = tuple(pace(frames, took_ms) for frames, took_ms in tuple(self._costs))
-        return Figures(len(answers), ng, len(answers) - ng - ok, paces)
+        ratios = tuple(time_ratio(frames, took_ms) for frames, took_ms in tuple(self._costs))
+        return VerdictCounts(len(answers), ng, len(answers) - ng - ok, ratios)
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class LoadedEngine:
     """What changes together, between two batches. Owns its engines."""
 
     name: EngineName
@@ -74,7 +74,7 @@ class Serving:
     curve: CostCurve
     max_batch: int  # frames worth scoring together
     version: str = ""  # in the registry; "" for an engine file that was named by hand
-    record: Record = field(default_factory=Record)
+    recent: RecentVerdicts = field(default_factory=RecentVerdicts)
 
     def close(self) -> None:
         """Free the engines."""
@@ -85,79 +85,84 @@ class Serving:
 class Shadow(Protocol):
     """Gets what lanes have just scored."""
 
-    def offer(self, batch: list[Held], rows: list[Row], limits: Limits) -> None:
+    def offer(
+        self,
+        batch: list[InFlightFrame],
+        frame_scores: list[FrameScore],
+        thresholds: DecisionThresholds,
+    ) -> None:
         """Take what is wanted of a batch; must not keep a lane waiting."""
         ...
 
 
-class InForce:
+class ActiveEngine:
     """Which engine judges; each lane asks once a batch, under its turn."""
 
-    def __init__(self, first: Serving) -> None:
-        self.serving = first
+    def __init__(self, first: LoadedEngine) -> None:
+        self.current = first
         self.lanes = len(first.lanes)  # that the worker runs, whatever comes after
         self.shadow: Shadow | None = None
-        self.before: Serving | None = None  # still warm
-        self._on_probation = False  # the newcomer goes back at the first sign of trouble
-        self._trouble = ""
+        self.previous: LoadedEngine | None = None  # still warm
+        self._on_probation = False  # the candidate goes back at the first sign of trouble
+        self._failure = ""
         self._changing = threading.Lock()
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many entries a worker holds: batches on the engine, one ready, a few on their way."""
-        serving = self.serving
-        return (min(self.lanes, len(serving.lanes)) + 1) * serving.max_batch + 2
+        loaded = self.current
+        return (min(self.lanes, len(loaded.lanes)) + 1) * loaded.max_batch + 2
 
-    def take(self, newcomer: Serving, *, on_probation: bool) -> Serving:
-        """Let `newcomer` judge from the next batch on; the incumbent stays warm.
+    def activate(self, candidate: LoadedEngine, *, on_probation: bool) -> LoadedEngine:
+        """Let `candidate` judge from the next batch on; the incumbent stays warm.
 
-        Whoever calls has dropped `before`, unless that is the newcomer.
+        Whoever calls has dropped `previous`, unless that is the candidate.
 
-        Returns: the newcomer as it judges, with a record of its own.
+        Returns: the candidate as it judges, with a record of its own.
         """
         with self._changing:
-            fresh = replace(newcomer, record=Record())
-            self.before, self.serving = self.serving, fresh
-            self._on_probation, self._trouble = on_probation, ""
-            return fresh
+            active = replace(candidate, recent=RecentVerdicts())
+            self.previous, self.current = self.current, active
+            self._on_probation, self._failure = on_probation, ""
+            return active
 
-    def prove(self, newcomer: Serving) -> bool:
-        """End the newcomer's probation: it stays; False where it judges no more."""
+    def accept(self, candidate: LoadedEngine) -> bool:
+        """End the candidate's probation: it stays; False where it judges no more."""
         with self._changing:
-            if self.serving is not newcomer:
+            if self.current is not candidate:
                 return False
             self._on_probation = False
             return True
 
-    def go_back(self, failing: Serving, why: str) -> bool:
-        """Let the old engine judge again from the next batch on, if the newcomer is on probation.
+    def roll_back(self, failing: LoadedEngine, why: str) -> bool:
+        """Let the old engine judge again from the next batch on, if the candidate is on probation.
 
         A lane calls it whose engine is gone, or the swap whose band it left.
 
         Returns: whether `failing` judges no more.
         """
         with self._changing:
-            if self.serving is not failing:
+            if self.current is not failing:
                 return True
-            if not self._on_probation or self.before is None:
+            if not self._on_probation or self.previous is None:
                 return False
-            self.before, self.serving = self.serving, self.before
-            self._on_probation, self._trouble = False, why
+            self.previous, self.current = self.current, self.previous
+            self._on_probation, self._failure = False, why
             return True
 
-    def trouble(self) -> str:
-        """Why the latest newcomer was sent back; "" where it was not."""
-        return self._trouble
+    def failure(self) -> str:
+        """Why the latest candidate was sent back; "" where it was not."""
+        return self._failure
 
-    def drop_before(self, no_lane_uses_it: Callable[[], None]) -> None:
+    def close_previous(self, no_lane_uses_it: Callable[[], None]) -> None:
         """Close the engine that is kept warm, once no lane is at it any more."""
         with self._changing:
-            dropped, self.before = self.before, None
+            dropped, self.previous = self.previous, None
         if dropped is not None:
             no_lane_uses_it()
             dropped.close()
 
     def close(self) -> None:
         """Free every engine."""
-        for serving in (self.before, self.serving):
-            if serving is not None:
-                serving.close()
+        for loaded in (self.previous, self.current):
+            if loaded is not None:
+                loaded.close()

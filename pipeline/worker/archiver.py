@@ -1,4 +1,4 @@
-"""The archivist: frames worth a label -> the archive, after their verdicts and behind them.
+"""The archiver: frames worth a label -> the archive, after their verdicts and behind them.
 
 It never makes a verdict wait: what does not fit into its queue, or cannot be written, is counted,
 logged now and then, and dropped.
@@ -21,7 +21,7 @@ from pipeline.archive import Archive, ArchivedFrame
 from pipeline.frames import Decision, Judgement, Verdict
 from pipeline.telemetry import Telemetry
 from pipeline.verdicts import decide, verdict_fields
-from pipeline.worker.in_flight import Held
+from pipeline.worker.in_flight import InFlightFrame
 
 QUEUE_BYTES = 64 << 20
 TRIM_EVERY_S = 60.0
@@ -31,7 +31,7 @@ _AT_THE_THRESHOLD = 0.5  # on the normalised score
 _log = logging.getLogger(__name__)
 
 
-class Kept(Enum):
+class RetentionReason(Enum):
     """Why a frame is archived."""
 
     UNSURE = auto()  # NG, UNKNOWN, or near the threshold
@@ -39,7 +39,7 @@ class Kept(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class RetentionPolicy:
     """Which frames are kept, and for how long."""
 
     share: float  # of the OK frames, drawn by entry id
@@ -47,13 +47,15 @@ class Keeping:
     most_bytes: int
     most_age_s: float
 
-    def why(self, answer: str, judgement: Judgement | None, entry_id: str) -> Kept | None:
+    def reason_to_keep(
+        self, answer: str, judgement: Judgement | None, entry_id: str
+    ) -> RetentionReason | None:
         """Say why a frame is kept, None if it is not; the same for the same entry, always."""
         if answer != Decision.OK or judgement is None:
-            return Kept.UNSURE
+            return RetentionReason.UNSURE
         if abs(judgement.normalised - _AT_THE_THRESHOLD) <= self.near:
-            return Kept.UNSURE
-        return Kept.BY_CHANCE if drawn(entry_id) < self.share else None
+            return RetentionReason.UNSURE
+        return RetentionReason.BY_CHANCE if drawn(entry_id) < self.share else None
 
 
 def drawn(entry_id: str) -> float:
@@ -63,29 +65,29 @@ def drawn(entry_id: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _QueuedFrame:
     verdict: Verdict
     pixels: NDArray[np.uint8]
-    kept: Kept
+    reason: RetentionReason
 
 
-class Archivist:
+class Archiver:
     """Writes frames in a thread of its own; `offer` comes from any thread."""
 
     def __init__(
         self,
         archive: Archive,
         line: str,
-        keeping: Keeping,
+        policy: RetentionPolicy,
         telemetry: Telemetry,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._archive = archive
         self._line = line
-        self._keeping = keeping
+        self._policy = policy
         self._telemetry = telemetry
         self._clock = clock
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_QueuedFrame | None] = queue.SimpleQueue()
         self._counting = threading.Lock()
         self._waiting_bytes = 0
         self._dropped = 0  # since the last complaint
@@ -97,20 +99,23 @@ class Archivist:
         """Begin to write."""
         self._thread.start()
 
-    def offer(self, held: Held, answer: str, judgement: Judgement | None) -> None:
+    def offer(self, frame: InFlightFrame, answer: str, judgement: Judgement | None) -> None:
         """Take a frame whose `answer` was published, if it is worth a label; never waits.
 
         The pixels are borrowed: whoever decoded them made them for this frame alone.
 
         Args:
-            held: the frame.
+            frame: the frame.
             answer: as published; empty where another worker's came first.
             judgement: what the engine said, where it was asked.
         """
-        entry_id = held.entry.entry_id
-        if not answer or (kept := self._keeping.why(answer, judgement, entry_id)) is None:
+        entry_id = frame.entry.entry_id
+        if (
+            not answer
+            or (kept_for := self._policy.reason_to_keep(answer, judgement, entry_id)) is None
+        ):
             return
-        size = held.pixels.nbytes
+        size = frame.pixels.nbytes
         with self._counting:
             full = self._waiting_bytes > 0 and self._waiting_bytes + size > QUEUE_BYTES
             if not full:
@@ -119,22 +124,22 @@ class Archivist:
             self._drop(f"more than {QUEUE_BYTES >> 20} MB wait for the disk")
             return
         decision, reason = decide(answer, judgement)
-        verdict = Verdict(self._line, held.head.meta, decision, reason, judgement, entry_id)
-        self._queue.put(_Waiting(verdict, held.pixels, kept))
+        verdict = Verdict(self._line, frame.header.meta, decision, reason, judgement, entry_id)
+        self._queue.put(_QueuedFrame(verdict, frame.pixels, kept_for))
 
     def run(self) -> None:
         """Write until `close`."""
         self._trim()
         while True:
             try:
-                waiting = self._queue.get(timeout=TRIM_EVERY_S)
+                queued = self._queue.get(timeout=TRIM_EVERY_S)
             except queue.Empty:
                 self._trim()
                 continue
-            if waiting is None:
+            if queued is None:
                 return
-            self._write(waiting)
-            if self._untrimmed_bytes >= TRIM_SHARE * self._keeping.most_bytes:
+            self._write(queued)
+            if self._untrimmed_bytes >= TRIM_SHARE * self._policy.most_bytes:
                 self._trim()
 
     def close(self, until_s: float) -> None:
@@ -150,33 +155,33 @@ class Archivist:
             self._telemetry.archive_dropped.inc(left)
             _log.warning("archive.left_frames", extra={"frames": left})
 
-    def _write(self, waiting: _Waiting) -> None:
-        verdict = waiting.verdict
+    def _write(self, queued: _QueuedFrame) -> None:
+        verdict = queued.verdict
         try:
             fields = verdict_fields(verdict, with_mask=True)
-            frame = ArchivedFrame(verdict.entry_id, waiting.pixels, fields)
-            by_chance = waiting.kept is Kept.BY_CHANCE
+            frame = ArchivedFrame(verdict.entry_id, queued.pixels, fields)
+            by_chance = queued.reason is RetentionReason.BY_CHANCE
             self._untrimmed_bytes += self._archive.store(frame, by_chance=by_chance)
             self._telemetry.archived.inc()
         except Exception as error:  # noqa: BLE001  # no archive is worth a worker's life
             self._drop(f"{type(error).__name__}: {error}")
         finally:
             with self._counting:
-                self._waiting_bytes -= waiting.pixels.nbytes
+                self._waiting_bytes -= queued.pixels.nbytes
 
     def _trim(self) -> None:
-        keeping = self._keeping
-        most_bytes = int((1 - TRIM_SHARE) * keeping.most_bytes)  # room until the next time
+        policy = self._policy
+        most_bytes = int((1 - TRIM_SHARE) * policy.most_bytes)  # room until the next time
         self._untrimmed_bytes = 0
         try:
-            trimmed = self._archive.trim(most_bytes, keeping.most_age_s, self._clock())
+            trimmed = self._archive.trim(most_bytes, policy.most_age_s, self._clock())
         except Exception as error:  # noqa: BLE001  # as above
             _log.warning("archive.untrimmed", extra={"why": f"{type(error).__name__}: {error}"})
             return
         if trimmed.removed:
             fields = {"removed": trimmed.removed, "kept_mb": trimmed.kept_bytes >> 20}
             _log.info("archive.trimmed", extra=fields)
-        if trimmed.pinned_bytes > keeping.most_bytes // 2:
+        if trimmed.pinned_bytes > policy.most_bytes // 2:
             why = "labelled frames take half of --archive-mb: let the sample store take them"
             fields = {"pinned_mb": trimmed.pinned_bytes >> 20}
             _log.warning("archive.pinned", extra={**fields, "why": why})

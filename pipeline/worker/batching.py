@@ -12,7 +12,7 @@ CostMs = Callable[[int], float]  # frames in a batch -> milliseconds
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingFrame:
     """What batching knows of a frame."""
 
     deadline_ns: int
@@ -21,7 +21,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BatchDecision:
     """What to do now; indices into the waiting frames."""
 
     batch: tuple[int, ...]  # score these now; empty: nothing yet
@@ -29,13 +29,13 @@ class Plan:
     wake_ns: int | None  # where the batch is empty: decide again then, or at the next arrival
 
 
-def plan_batch(
-    waiting: Sequence[Waiting],
+def decide_batch(
+    waiting: Sequence[WaitingFrame],
     now_ns: int,
     cost_ms: CostMs,
     max_batch: int,
     max_wait_ms: float,
-) -> Plan:
+) -> BatchDecision:
     """Decide on the next batch.
 
     Args:
@@ -55,17 +55,17 @@ def plan_batch(
         key=lambda index: (waiting[index].deadline_ns, index),
     )
     if not ready:
-        return Plan((), late, None)
+        return BatchDecision((), late, None)
     first = waiting[ready[0]]
     if first.alone:
-        return Plan((ready[0],), late, None)
+        return BatchDecision((ready[0],), late, None)
     company = [index for index in ready if not waiting[index].alone][:max_batch]
     size = _size_in_time(len(company), first.deadline_ns - now_ns, cost_ms)
     if size < max_batch and size == len(ready):
         wake_ns = _worth_waiting_until(waiting, ready, cost_ms, max_wait_ms)
         if wake_ns > now_ns:
-            return Plan((), late, wake_ns)
-    return Plan(tuple(company[:size]), late, None)
+            return BatchDecision((), late, wake_ns)
+    return BatchDecision(tuple(company[:size]), late, None)
 
 
 def _size_in_time(most: int, left_ns: int, cost_ms: CostMs) -> int:
@@ -76,7 +76,7 @@ def _size_in_time(most: int, left_ns: int, cost_ms: CostMs) -> int:
 
 
 def _worth_waiting_until(
-    waiting: Sequence[Waiting], ready: list[int], cost_ms: CostMs, max_wait_ms: float
+    waiting: Sequence[WaitingFrame], ready: list[int], cost_ms: CostMs, max_wait_ms: float
 ) -> int:
     oldest_ns = min(waiting[index].arrived_ns for index in ready)
     larger_ns = int(cost_ms(len(ready) + 1) * NS_PER_MS)

@@ -7,28 +7,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from pipeline.drift.monitor import DriftWatch
+from pipeline.drift.monitor import DriftMonitor
 from pipeline.frames import Judgement, Reason
-from pipeline.streams.connection import Link
+from pipeline.streams.connection import RedisConnection
 from pipeline.streams.control import Controls
-from pipeline.streams.frame_consumer import Entry, Work
+from pipeline.streams.frame_consumer import Entry, FrameConsumer
 from pipeline.telemetry import Telemetry
-from pipeline.worker.active_engine import Serving
-from pipeline.worker.decode import Rings
-from pipeline.worker.in_flight import Held, Tray
-from pipeline.worker.judge import Limits, Row
+from pipeline.worker.active_engine import LoadedEngine
+from pipeline.worker.decode import RingReaders
+from pipeline.worker.in_flight import InFlight, InFlightFrame
+from pipeline.worker.judge import DecisionThresholds, FrameScore
 
 _log = logging.getLogger(__name__)
 
 
 class FrameArchive(Protocol):
-    """Keeps frames for labels that come later; `archivist.Archivist` is one."""
+    """Keeps frames for labels that come later; `archiver.Archiver` is one."""
 
     def start(self) -> None:
         """Begin to write."""
         ...
 
-    def offer(self, held: Held, answer: str, judgement: Judgement | None) -> None:
+    def offer(self, frame: InFlightFrame, answer: str, judgement: Judgement | None) -> None:
         """Take a frame whose `answer` was published, if it is worth a label; never waits."""
         ...
 
@@ -37,7 +37,7 @@ class FrameArchive(Protocol):
         ...
 
 
-class Halt:
+class Shutdown:
     """The two steps of stopping, and what went wrong if something did."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Halt:
         self.failure = self.failure or why
         self.draining.set()
 
-    def guard(self, run: Callable[[], None], name: str) -> threading.Thread:
+    def guarded_thread(self, run: Callable[[], None], name: str) -> threading.Thread:
         """Make a thread whose unexpected error stops the worker instead of passing unseen."""
 
         def guarded() -> None:
@@ -64,43 +64,44 @@ class Halt:
         return threading.Thread(target=guarded, name=name, daemon=True)
 
 
-Outbox: TypeAlias = "queue.SimpleQueue[Scored | Refused | None]"  # None: nothing more comes
+# None: nothing more comes
+Outbox: TypeAlias = "queue.SimpleQueue[ScoredBatch | RejectedFrames | None]"
 
 
 @dataclass(frozen=True)
-class Post:
+class WorkerContext:
     """Everything between a worker's threads and between them and the line."""
 
     name: str
-    link: Link
-    work: Work
+    connection: RedisConnection
+    frame_consumer: FrameConsumer
     controls: Controls
     telemetry: Telemetry
-    tray: Tray
-    rings: Rings
-    archivist: FrameArchive | None = None  # None: nothing is archived
+    in_flight: InFlight
+    ring_readers: RingReaders
+    archiver: FrameArchive | None = None  # None: nothing is archived
     outbox: Outbox = field(default_factory=queue.SimpleQueue)
-    halt: Halt = field(default_factory=Halt)
-    drift: DriftWatch = field(default_factory=DriftWatch)
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    drift_monitor: DriftMonitor = field(default_factory=DriftMonitor)
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredBatch:
     """A batch and what the engine says of each of its frames."""
 
-    batch: list[Held]
-    rows: list[Row]
+    batch: list[InFlightFrame]
+    frame_scores: list[FrameScore]
     started_ns: int  # UTC
     inference_ms: float
-    serving: Serving  # whose engine it was
-    limits: Limits  # in force when it was scored
+    engine: LoadedEngine  # whose engine it was
+    thresholds: DecisionThresholds  # in force when it was scored
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedFrames:
     """Entries that are answered UNKNOWN."""
 
     entries: list[Entry]
     reason: Reason
     why: str
-    frames: tuple[Held, ...] = ()  # of these entries, those whose pixels are in hand
+    frames: tuple[InFlightFrame, ...] = ()  # of these entries, those whose pixels are in hand

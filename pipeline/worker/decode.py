@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.codecs import Codec, decode_pixels
 from pipeline.errors import RingStale, UnreadableFrame
 from pipeline.streams.frame_consumer import Entry
-from pipeline.wire import Head, RingPlace, decode_head
+from pipeline.wire import FrameHeader, RingPlace, decode_frame_header
 
 
 class Ring(Protocol):
@@ -29,7 +29,7 @@ class Ring(Protocol):
         ...
 
 
-class Rings:
+class RingReaders:
     """The rings of all cameras that this process has met."""
 
     def __init__(self, attach: Callable[[str], Ring]) -> None:
@@ -60,24 +60,24 @@ class Rings:
         self._open.clear()
 
 
-def unpack(
-    entry: Entry, input_size: tuple[int, int], rings: Rings
-) -> tuple[Head, NDArray[np.uint8]]:
+def decode_entry(
+    entry: Entry, input_size: tuple[int, int], ring_readers: RingReaders
+) -> tuple[FrameHeader, NDArray[np.uint8]]:
     """Read head and pixels of an entry, uint8 [H, W, 3] RGB of the engine's size.
 
     Raises:
         UnreadableFrame: foreign, truncated, of another size, or its ring slot is gone.
     """
-    head = decode_head(entry.head)
-    if head.shape != input_size:
+    header = decode_frame_header(entry.header)
+    if header.shape != input_size:
         raise UnreadableFrame(
-            f"frame of {head.shape[0]}x{head.shape[1]}, the engine takes "
+            f"frame of {header.shape[0]}x{header.shape[1]}, the engine takes "
             f"{input_size[0]}x{input_size[1]} (height x width): set the camera's --size"
         )
-    if head.codec is Codec.RING:
-        if head.ring is None:
+    if header.codec is Codec.RING:
+        if header.ring is None:
             raise RingStale("a ring frame without its place in the ring")
-        return head, rings.read(head.ring, head.shape)
+        return header, ring_readers.read(header.ring, header.shape)
     if entry.payload is None:
-        raise UnreadableFrame(f"a {head.codec} frame without payload")
-    return head, decode_pixels(entry.payload, head.codec, head.shape)
+        raise UnreadableFrame(f"a {header.codec} frame without payload")
+    return header, decode_pixels(entry.payload, header.codec, header.shape)

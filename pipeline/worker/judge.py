@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import Floats, Scores, Summary, summary_of
+from engines.engine import Floats, MapSummary, Scores, summary_of
 from engines.errors import ScoringError
 from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
 from pipeline.wire import MAX_REGIONS
@@ -16,7 +16,7 @@ _CONNECTIVITY = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DecisionThresholds:
     """Where OK ends."""
 
     image: float  # raw score above which a frame is NG
@@ -24,7 +24,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FrameScore:
     """What an engine says of one frame of a batch."""
 
     score: float
@@ -34,7 +34,7 @@ class Row:
     distance: tuple[float, ...] = ()
 
 
-def checked_summary(scores: Scores) -> Summary:
+def checked_summary(scores: Scores) -> MapSummary:
     """Return the summary of a batch's maps, and refuse NaN and infinity.
 
     NaN is above no threshold, so its part would pass as OK.
@@ -64,8 +64,8 @@ def normalise(score: float, threshold: float) -> float:
 
 
 def judge(
-    row: Row,
-    limits: Limits,
+    frame_score: FrameScore,
+    thresholds: DecisionThresholds,
     mm_per_pixel: tuple[float, float] | None,
     engine: EngineName,
     timings: Timings,
@@ -74,28 +74,28 @@ def judge(
     """Say OK or NG of one frame, and where.
 
     Args:
-        row: what the engine said.
-        limits: the thresholds; the pixel's is the one by which maps were left out.
+        frame_score: what the engine said.
+        thresholds: the thresholds; the pixel's is the one by which maps were left out.
         mm_per_pixel: (vertical, horizontal), where calibrated.
         engine: who said it.
         timings: where the time went.
         worker: which process.
     """
-    mask, regions = _marked(row.anomaly_map, limits.pixel, mm_per_pixel)
+    mask, regions = _marked(frame_score.anomaly_map, thresholds.pixel, mm_per_pixel)
     return Judgement(
-        judged=Decision.NG if row.score > limits.image else Decision.OK,
-        score=row.score,
-        normalised=normalise(row.score, limits.image),
-        threshold=limits.image,
-        pixel_threshold=limits.pixel,
+        judged=Decision.NG if frame_score.score > thresholds.image else Decision.OK,
+        score=frame_score.score,
+        normalised=normalise(frame_score.score, thresholds.image),
+        threshold=thresholds.image,
+        pixel_threshold=thresholds.pixel,
         regions=regions,
         mask=mask,
         engine=engine,
         timings=timings,
         worker=worker,
-        nearest=row.nearest,
-        distance=row.distance,
-        cells=row.cells,
+        nearest=frame_score.nearest,
+        distance=frame_score.distance,
+        cells=frame_score.cells,
     )
 
 

@@ -10,19 +10,19 @@ from contextlib import closing
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
 from pipeline.signals import stopped_by_signals
-from pipeline.streams.connection import Link
+from pipeline.streams.connection import RedisConnection
 from pipeline.streams.control import Controls
-from pipeline.streams.frame_consumer import Work
+from pipeline.streams.frame_consumer import FrameConsumer
 from pipeline.streams.keys import LineLimits
 from pipeline.streams.server_checks import warn_if_apart
 from pipeline.telemetry import Telemetry, served
-from pipeline.worker.active_engine import InForce
-from pipeline.worker.context import FrameArchive, Post
-from pipeline.worker.decode import Ring, Rings
-from pipeline.worker.in_flight import Tray
+from pipeline.worker.active_engine import ActiveEngine
+from pipeline.worker.context import FrameArchive, WorkerContext
+from pipeline.worker.decode import Ring, RingReaders
+from pipeline.worker.in_flight import InFlight
 from pipeline.worker.settings import WorkerSettings
-from pipeline.worker.swap.interfaces import Around, Follower
-from pipeline.worker.swap.loading import open_serving
+from pipeline.worker.swap.interfaces import Follower, WorkerHandle
+from pipeline.worker.swap.loading import load_engine
 from pipeline.worker.worker import Worker, worker_name
 
 _DAY_S = 86_400.0
@@ -38,68 +38,72 @@ def run(settings: WorkerSettings) -> int:
     if settings.engine is None:
         return _serve_promoted(settings, name)
     # before Redis is asked for: a wrong file is said at once
-    first = open_serving(settings.engine, settings.way())
-    with closing(InForce(first)) as in_force, settings.link() as link:
-        return _serve(settings, link, in_force, name, None)
+    first = load_engine(settings.engine, settings.engine_options())
+    with closing(ActiveEngine(first)) as active, settings.connect() as connection:
+        return _serve(settings, connection, active, name, None)
 
 
 def _serve_promoted(settings: WorkerSettings, name: str) -> int:
     """Serve what a registry promotes."""
     from engines.registry.registry import Registry  # noqa: PLC0415  # only with --registry
-    from pipeline.streams.swap_coordinator import Swaps  # noqa: PLC0415
-    from pipeline.worker.swap.controller import Swapper  # noqa: PLC0415
-    from pipeline.worker.swap.engine_source import Source  # noqa: PLC0415
-    from pipeline.worker.swap.start import open_promoted  # noqa: PLC0415
+    from pipeline.streams.swap_coordinator import RedisSwapCoordinator  # noqa: PLC0415
+    from pipeline.worker.swap.controller import SwapController  # noqa: PLC0415
+    from pipeline.worker.swap.engine_source import EngineSource  # noqa: PLC0415
+    from pipeline.worker.swap.start import load_promoted  # noqa: PLC0415
 
-    way = settings.way()
-    source = Source(Registry(settings.registry), settings.cache(), settings.line)
-    with settings.link() as link:
-        swaps = Swaps(link.client, settings.line, name)
-        with closing(InForce(open_promoted(source, swaps, way))) as in_force:
+    options = settings.engine_options()
+    source = EngineSource(Registry(settings.registry), settings.cache(), settings.line)
+    with settings.connect() as connection:
+        coordinator = RedisSwapCoordinator(connection.client, settings.line, name)
+        with closing(ActiveEngine(load_promoted(source, coordinator, options))) as active:
 
-            def follow(around: Around) -> Swapper:
-                return Swapper(in_force, source, swaps, way, around, settings.pace())
+            def follow(worker: WorkerHandle) -> SwapController:
+                return SwapController(
+                    active, source, coordinator, options, worker, settings.rollout_settings()
+                )
 
-            return _serve(settings, link, in_force, name, follow)
+            return _serve(settings, connection, active, name, follow)
 
 
 def _serve(
     settings: WorkerSettings,
-    link: Link,
-    in_force: InForce,
+    connection: RedisConnection,
+    active: ActiveEngine,
     name: str,
-    follow: Callable[[Around], Follower] | None,
+    follow: Callable[[WorkerHandle], Follower] | None,
 ) -> int:
-    warn_if_apart(link.client)
-    post = _post(settings, link, name, in_force)
-    worker = Worker(post, in_force, settings.options(), follow)
-    page = served(post.telemetry, settings.host, settings.port, worker.ailing, worker.not_ready)
-    with page as port, stopped_by_signals(post.halt.draining.set):
-        fields = {"worker": name, "line": settings.line, "redis": link.server, "port": port}
+    warn_if_apart(connection.client)
+    context = _context(settings, connection, name, active)
+    worker = Worker(context, active, settings.worker_options(), follow)
+    page = served(context.telemetry, settings.host, settings.port, worker.failure, worker.not_ready)
+    with page as port, stopped_by_signals(context.shutdown.draining.set):
+        fields = {"worker": name, "line": settings.line, "redis": connection.server, "port": port}
         _log.info("worker.started", extra=fields)
         gc.collect()
         gc.freeze()  # what a start leaves lives as long as the process: never look at it again
         worker.run(settings.drain_s)
-    if post.halt.failure:
-        _log.error("worker.failed", extra={"why": post.halt.failure})
+    if context.shutdown.failure:
+        _log.error("worker.failed", extra={"why": context.shutdown.failure})
         return 1
     return 0
 
 
-def _post(settings: WorkerSettings, link: Link, name: str, in_force: InForce) -> Post:
+def _context(
+    settings: WorkerSettings, connection: RedisConnection, name: str, active: ActiveEngine
+) -> WorkerContext:
     limits = LineLimits(
         results_kept=settings.results_kept, results_bytes=int(settings.results_mb * (1 << 20))
     )
     telemetry = Telemetry(settings.line)
-    return Post(
+    return WorkerContext(
         name,
-        link,
-        Work(link.client, settings.line, name, limits),
-        Controls(link.client, settings.line),
+        connection,
+        FrameConsumer(connection.client, settings.line, name, limits),
+        Controls(connection.client, settings.line),
         telemetry,
-        Tray(in_force.room),
-        Rings(_attach),
-        open_archivist(settings, telemetry),
+        InFlight(active.capacity),
+        RingReaders(_attach),
+        open_archiver(settings, telemetry),
     )
 
 
@@ -109,7 +113,7 @@ def _attach(name: str) -> Ring:
     return RingReader.attach(name)
 
 
-def open_archivist(settings: WorkerSettings, telemetry: Telemetry) -> FrameArchive | None:
+def open_archiver(settings: WorkerSettings, telemetry: Telemetry) -> FrameArchive | None:
     """Give who archives, not started yet; None where nothing is archived.
 
     Raises:
@@ -120,7 +124,7 @@ def open_archivist(settings: WorkerSettings, telemetry: Telemetry) -> FrameArchi
         _log.info("archive.none", extra={"why": why})
         return None
     from pipeline.archive import Archive  # noqa: PLC0415  # only with --archive
-    from pipeline.worker.archiver import Archivist, Keeping  # noqa: PLC0415
+    from pipeline.worker.archiver import Archiver, RetentionPolicy  # noqa: PLC0415
 
     archive = Archive(settings.archive, settings.line)
     try:
@@ -134,10 +138,10 @@ def open_archivist(settings: WorkerSettings, telemetry: Telemetry) -> FrameArchi
         ) from error
     fields = {"folder": str(archive.folder), "mb": settings.archive_mb}
     _log.info("archive.ready", extra={**fields, "days": settings.archive_days})
-    keeping = Keeping(
+    policy = RetentionPolicy(
         share=settings.archive_share,
         near=settings.archive_near,
         most_bytes=int(settings.archive_mb * (1 << 20)),
         most_age_s=settings.archive_days * _DAY_S,
     )
-    return Archivist(archive, settings.line, keeping, telemetry)
+    return Archiver(archive, settings.line, policy, telemetry)

@@ -1,4 +1,4 @@
-"""The reader: entries of the stream -> decoded frames on the tray."""
+"""The reader: entries of the stream -> decoded frames in flight."""
 
 import logging
 import threading
@@ -8,49 +8,51 @@ from collections.abc import Callable, Iterator
 from pipeline.errors import ConnectionLost, RedisFull, UnreadableFrame
 from pipeline.frames import Reason
 from pipeline.streams.frame_consumer import Entry
-from pipeline.worker.batching import Waiting
-from pipeline.worker.context import Post, Refused
-from pipeline.worker.decode import unpack
-from pipeline.worker.in_flight import Held
+from pipeline.worker.batching import WaitingFrame
+from pipeline.worker.context import RejectedFrames, WorkerContext
+from pipeline.worker.decode import decode_entry
+from pipeline.worker.in_flight import InFlightFrame
 
 READ_BLOCK_MS = 100
 _WAIT_S = 0.1
 _log = logging.getLogger(__name__)
 
 
-class Intake:
-    """Takes entries into hand: to the tray if they are frames, else to the outbox."""
+class EntryDecoder:
+    """Decodes entries: what is a frame goes in flight, the rest to the writer."""
 
-    def __init__(self, post: Post, input_size: tuple[int, int], max_deliveries: int) -> None:
-        self._tray = post.tray
-        self._outbox = post.outbox
-        self._rings = post.rings
+    def __init__(
+        self, context: WorkerContext, input_size: tuple[int, int], max_deliveries: int
+    ) -> None:
+        self._in_flight = context.in_flight
+        self._outbox = context.outbox
+        self._ring_readers = context.ring_readers
         self._input_size = input_size
         self._max_deliveries = max_deliveries
 
-    def take(self, entries: list[Entry]) -> None:
+    def add(self, entries: list[Entry]) -> None:
         """Take in what is not in hand already."""
-        for held in self.open(self._tray.take_in(entries)):
-            self._tray.put(held)
+        for frame in self.decode(self._in_flight.add_entries(entries)):
+            self._in_flight.add_frame(frame)
 
-    def open(self, entries: list[Entry]) -> Iterator[Held]:
+    def decode(self, entries: list[Entry]) -> Iterator[InFlightFrame]:
         """Give the frames of entries that are in hand; refuse those that are none."""
         for entry in entries:
-            if held := self._open(entry):
-                yield held
+            if frame := self._decode(entry):
+                yield frame
 
-    def _open(self, entry: Entry) -> Held | None:
+    def _decode(self, entry: Entry) -> InFlightFrame | None:
         if entry.deliveries > self._max_deliveries:
             why = f"handed out {entry.deliveries} times and never answered: it may kill workers"
-            self._outbox.put(Refused([entry], Reason.UNREADABLE, why))
+            self._outbox.put(RejectedFrames([entry], Reason.UNREADABLE, why))
             return None
         try:
-            head, pixels = unpack(entry, self._input_size, self._rings)
+            header, pixels = decode_entry(entry, self._input_size, self._ring_readers)
         except UnreadableFrame as error:
-            self._outbox.put(Refused([entry], Reason.UNREADABLE, str(error)))
+            self._outbox.put(RejectedFrames([entry], Reason.UNREADABLE, str(error)))
             return None
-        waiting = Waiting(head.meta.deadline_ns, time.time_ns(), alone=entry.deliveries > 1)
-        return Held(entry, head, pixels, waiting)
+        waiting = WaitingFrame(header.meta.deadline_ns, time.time_ns(), alone=entry.deliveries > 1)
+        return InFlightFrame(entry, header, pixels, waiting)
 
 
 class Reader:
@@ -63,23 +65,23 @@ class Reader:
 
     def __init__(
         self,
-        post: Post,
-        intake: Intake,
-        score_at_once: Callable[[Held], bool],
+        context: WorkerContext,
+        decoder: EntryDecoder,
+        try_score: Callable[[InFlightFrame], bool],
         paused: Callable[[], bool],
     ) -> None:
-        self._post = post
-        self._intake = intake
-        self._score_at_once = score_at_once
+        self._context = context
+        self._decoder = decoder
+        self._try_score = try_score
         self._paused = paused
         self._recovering = threading.Lock()
         self._recovered_s = 0.0
 
     def run(self) -> None:
         """Read until the worker drains."""
-        while not self._post.halt.draining.is_set():
+        while not self._context.shutdown.draining.is_set():
             if self._paused():
-                self._post.halt.draining.wait(_WAIT_S)
+                self._context.shutdown.draining.wait(_WAIT_S)
                 continue
             try:
                 entries = self._read()
@@ -87,17 +89,19 @@ class Reader:
                 _log.warning("redis.lost", extra={"why": str(error)})
                 self._recover(time.monotonic())
                 continue
-            alone = len(entries) == 1 and self._post.tray.is_empty()
-            for held in self._intake.open(entries):
-                if not (alone and self._score_at_once(held)):
-                    self._post.tray.put(held)
+            alone = len(entries) == 1 and self._context.in_flight.is_empty()
+            for frame in self._decoder.decode(entries):
+                if not (alone and self._try_score(frame)):
+                    self._context.in_flight.add_frame(frame)
 
     def _read(self) -> list[Entry]:
         """Read what there is room for; those that were not in hand already."""
-        with self._post.tray.reserved(_WAIT_S) as places:
+        with self._context.in_flight.reserve(_WAIT_S) as places:
             if not places:
                 return []
-            return self._post.tray.take_in(self._post.work.read(places, READ_BLOCK_MS))
+            return self._context.in_flight.add_entries(
+                self._context.frame_consumer.read(places, READ_BLOCK_MS)
+            )
 
     def _recover(self, lost_s: float) -> None:
         """Wait for Redis, then take what was delivered to us but never arrived.
@@ -107,13 +111,15 @@ class Reader:
         with self._recovering:
             if self._recovered_s > lost_s:
                 return
-            draining = self._post.halt.draining.is_set
+            draining = self._context.shutdown.draining.is_set
             began_s = time.monotonic()
-            with self._post.tray.noting_answers() as answered:
+            with self._context.in_flight.recording_answers() as answered:
                 try:
-                    mine = self._post.link.persist(self._post.work.mine, draining)
+                    pending = self._context.connection.retry(
+                        self._context.frame_consumer.pending, draining
+                    )
                 except (ConnectionLost, RedisFull):
                     return  # draining: whoever lives takes these entries over
-                self._intake.take([entry for entry in mine if entry.entry_id not in answered])
+                self._decoder.add([entry for entry in pending if entry.entry_id not in answered])
             self._recovered_s = began_s
-            _log.info("redis.back", extra={"undelivered": len(mine)})
+            _log.info("redis.back", extra={"undelivered": len(pending)})

@@ -1,4 +1,4 @@
-"""The scorer: batches from the tray -> the engine -> the outbox."""
+"""The scorer: batches of frames in flight -> the engine -> the writer."""
 
 import logging
 import threading
@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from engines.admission.timing import CostCurve
-from engines.engine import Floats, Pixels, Scores, Summary
+from engines.engine import Floats, MapSummary, Pixels, Scores
 from engines.errors import EngineError
 from pipeline.frames import Reason
-from pipeline.worker.active_engine import InForce, Serving
-from pipeline.worker.batching import NS_PER_MS, Plan, Waiting, plan_batch
-from pipeline.worker.context import Post, Refused, Scored
-from pipeline.worker.in_flight import Held
-from pipeline.worker.judge import Limits, Row, checked_summary
+from pipeline.worker.active_engine import ActiveEngine, LoadedEngine
+from pipeline.worker.batching import NS_PER_MS, BatchDecision, WaitingFrame, decide_batch
+from pipeline.worker.context import RejectedFrames, ScoredBatch, WorkerContext
+from pipeline.worker.in_flight import InFlightFrame
+from pipeline.worker.judge import DecisionThresholds, FrameScore, checked_summary
 from pipeline.worker.writer import Writer
 
 PACE_WEIGHT = 0.1  # of the newest batch in the running ratio of measured to expected time
@@ -31,47 +31,47 @@ class Scorer:
 
     def __init__(
         self,
-        post: Post,
-        in_force: InForce,
+        context: WorkerContext,
+        active: ActiveEngine,
         lane: int,
         batch_wait_ms: float,
         writer: Writer,
-        limits: Callable[[Serving], Limits],
+        thresholds: Callable[[LoadedEngine], DecisionThresholds],
     ) -> None:
-        self._tray = post.tray
-        self._outbox = post.outbox
-        self._halt = post.halt
-        self._in_force = in_force
+        self._in_flight = context.in_flight
+        self._outbox = context.outbox
+        self._shutdown = context.shutdown
+        self._active = active
         self._lane = lane
         self._batch_wait_ms = batch_wait_ms
         self._writer = writer
-        self._limits = limits
+        self._thresholds = thresholds
         self._turn = threading.Lock()  # held by whoever uses the engine and what it returns
-        self._serving = in_force.serving  # of this turn
-        self._frames = self._room_for(self._serving.max_batch)
+        self._loaded = active.current  # of this turn
+        self._frames = self._room_for(self._loaded.max_batch)
         self._pace = 1.0
         self._failures = 0
         self._busy_since_s: float | None = None
 
     def run(self) -> None:
-        """Score until the tray is closed and empty."""
-        while (picked := self._tray.next_batch(self._take_turn)) is not None:
+        """Score until the frames in flight are closed and empty."""
+        while (picked := self._in_flight.next_batch(self._take_turn)) is not None:
             batch, late = picked
             if late:
-                entries = [held.entry for held in late]
+                entries = [frame.entry for frame in late]
                 why = "no time left to score it"
-                self._outbox.put(Refused(entries, Reason.LATE, why, tuple(late)))
+                self._outbox.put(RejectedFrames(entries, Reason.LATE, why, tuple(late)))
             if batch:
                 self._score_in_turn(batch)
             else:
                 self._ease_pace()
 
-    def score_at_once(self, held: Held) -> bool:
+    def try_score(self, frame: InFlightFrame) -> bool:
         """Score a frame in the caller's thread; False, and nothing done, if that cannot be now."""
-        if not self._take_turn([held.waiting], time.time_ns()).batch:
+        if not self._take_turn([frame.waiting], time.time_ns()).batch:
             return False
-        self._score_in_turn([held])
-        self._tray.look_again()
+        self._score_in_turn([frame])
+        self._in_flight.notify()
         return True
 
     def busy_s(self) -> float:
@@ -79,98 +79,103 @@ class Scorer:
         since = self._busy_since_s
         return 0.0 if since is None else time.monotonic() - since
 
-    def let_pass(self) -> None:
+    def wait_for_batch(self) -> None:
         """Wait until the batch that this lane may be at is handed over."""
         with self._turn:
             pass
 
     def expected_ms(self, batch: int) -> float:
         """How long a batch takes: the curve times how it went lately, and its publication."""
-        return self._serving.curve.ms(batch) * self._pace + self._writer.publish_ms()
+        return self._loaded.curve.ms(batch) * self._pace + self._writer.publish_ms()
 
-    def _take_turn(self, waiting: Sequence[Waiting], now_ns: int) -> Plan:
+    def _take_turn(self, waiting: Sequence[WaitingFrame], now_ns: int) -> BatchDecision:
         """Decide what to do now; with a batch comes the turn. Nothing while the engine is busy."""
         if not self._turn.acquire(blocking=False):
-            return Plan((), (), None)
-        serving = self._in_force.serving
-        if serving is not self._serving:
-            self._serving, self._failures = serving, 0
-        if self._lane >= len(serving.lanes):  # this engine has fewer
+            return BatchDecision((), (), None)
+        loaded = self._active.current
+        if loaded is not self._loaded:
+            self._loaded, self._failures = loaded, 0
+        if self._lane >= len(loaded.lanes):  # this engine has fewer
             self._turn.release()
-            return Plan((), (), None)
-        plan = plan_batch(waiting, now_ns, self.expected_ms, serving.max_batch, self._batch_wait_ms)
-        if not plan.batch:
+            return BatchDecision((), (), None)
+        decision = decide_batch(
+            waiting, now_ns, self.expected_ms, loaded.max_batch, self._batch_wait_ms
+        )
+        if not decision.batch:
             self._turn.release()
-        return plan
+        return decision
 
-    def _score_in_turn(self, batch: list[Held]) -> None:
+    def _score_in_turn(self, batch: list[InFlightFrame]) -> None:
         try:
             self._score(batch)
         finally:
             self._turn.release()
 
-    def _score(self, batch: list[Held]) -> None:
-        frames = self._gathered(batch)
-        limits = self._limits(self._serving)
+    def _score(self, batch: list[InFlightFrame]) -> None:
+        frames = self._stacked(batch)
+        thresholds = self._thresholds(self._loaded)
         started_ns = time.time_ns()
         try:
-            scores, took_ms = self._timed(frames, limits)
+            scores, took_ms = self._timed(frames, thresholds)
             summary = checked_summary(scores)
         except EngineError as error:
             self._failed(batch, error)
             return
         self._failures = 0
-        self._learn_pace(len(batch), took_ms)
-        rows = _rows(scores, summary, limits)
-        scored = Scored(batch, rows, started_ns, took_ms, self._serving, limits)
+        self._update_pace(len(batch), took_ms)
+        frame_scores = _frame_scores(scores, summary, thresholds)
+        scored = ScoredBatch(batch, frame_scores, started_ns, took_ms, self._loaded, thresholds)
         self._hand_over(scored)
-        if (shadow := self._in_force.shadow) is not None:
-            shadow.offer(batch, rows, limits)
+        if (shadow := self._active.shadow) is not None:
+            shadow.offer(batch, frame_scores, thresholds)
 
-    def _hand_over(self, scored: Scored) -> None:
+    def _hand_over(self, scored: ScoredBatch) -> None:
         """Publish in this thread where nothing else waits for it, else leave it to the writer."""
-        if self._tray.is_empty() and self._writer.publish_at_once(scored):
+        if self._in_flight.is_empty() and self._writer.try_publish(scored):
             return
-        own = [replace(row, anomaly_map=_copied(row.anomaly_map)) for row in scored.rows]
-        self._outbox.put(replace(scored, rows=own))  # the engine reuses its arrays
+        own = [
+            replace(frame_score, anomaly_map=_copied(frame_score.anomaly_map))
+            for frame_score in scored.frame_scores
+        ]
+        self._outbox.put(replace(scored, frame_scores=own))  # the engine reuses its arrays
 
-    def _gathered(self, batch: list[Held]) -> Pixels:
+    def _stacked(self, batch: list[InFlightFrame]) -> Pixels:
         """Lay the frames of a batch side by side; one alone needs no copy."""
         if len(batch) == 1:
             return batch[0].pixels[np.newaxis]
         if len(batch) > len(self._frames):
-            self._frames = self._room_for(self._serving.max_batch)
+            self._frames = self._room_for(self._loaded.max_batch)
         frames = self._frames[: len(batch)]
-        for slot, held in zip(frames, batch, strict=True):
-            np.copyto(slot, held.pixels)
+        for slot, frame in zip(frames, batch, strict=True):
+            np.copyto(slot, frame.pixels)
         return frames
 
     def _room_for(self, batch: int) -> Pixels:
-        return np.empty((batch, *self._serving.lanes[0].input_size, 3), np.uint8)
+        return np.empty((batch, *self._loaded.lanes[0].input_size, 3), np.uint8)
 
-    def _timed(self, frames: Pixels, limits: Limits) -> tuple[Scores, float]:
+    def _timed(self, frames: Pixels, thresholds: DecisionThresholds) -> tuple[Scores, float]:
         self._busy_since_s = began_s = time.monotonic()
         try:
-            scores = self._serving.lanes[self._lane].score(frames, maps_above=limits.pixel)
+            scores = self._loaded.lanes[self._lane].score(frames, maps_above=thresholds.pixel)
             return scores, (time.monotonic() - began_s) * 1e3
         finally:
             self._busy_since_s = None
 
-    def _failed(self, batch: list[Held], error: EngineError) -> None:
+    def _failed(self, batch: list[InFlightFrame], error: EngineError) -> None:
         if len(batch) > 1:  # one frame's fault is not the others'
-            for held in batch:
-                self._score([held])
+            for frame in batch:
+                self._score([frame])
             return
         self._failures += 1
         _log.error("engine.failed", extra={"why": str(error), "in_a_row": self._failures})
-        self._outbox.put(Refused([batch[0].entry], Reason.ENGINE, str(error), tuple(batch)))
+        self._outbox.put(RejectedFrames([batch[0].entry], Reason.ENGINE, str(error), tuple(batch)))
         if self._failures >= FAILURES_TO_STOP:
             why = f"the engine failed {self._failures} times in a row: {error}"
-            if not self._in_force.go_back(self._serving, why):
-                self._halt.fail(why)
+            if not self._active.roll_back(self._loaded, why):
+                self._shutdown.fail(why)
 
-    def _learn_pace(self, batch: int, took_ms: float) -> None:
-        ratio = took_ms / max(self._serving.curve.ms(batch), 1e-3)
+    def _update_pace(self, batch: int, took_ms: float) -> None:
+        ratio = took_ms / max(self._loaded.curve.ms(batch), 1e-3)
         self._pace += PACE_WEIGHT * (min(max(ratio, PACE_LEAST), PACE_MOST) - self._pace)
 
     def _ease_pace(self) -> None:
@@ -178,14 +183,16 @@ class Scorer:
         self._pace = max(self._pace * PACE_EASED, PACE_LEAST)
 
 
-def _rows(scores: Scores, summary: Summary, limits: Limits) -> list[Row]:
+def _frame_scores(
+    scores: Scores, summary: MapSummary, thresholds: DecisionThresholds
+) -> list[FrameScore]:
     """Take a batch apart; maps are those of the engine, and only those that have a mask."""
-    marked = summary.peak > limits.pixel
+    marked = summary.peak > thresholds.pixel
     cells = summary.cells.reshape(len(marked), -1).tolist()
     nearest = scores.nearest.tolist() if scores.nearest is not None else None
     distance = scores.distance.tolist() if scores.distance is not None else None
     return [
-        Row(
+        FrameScore(
             float(score),
             scores.maps[index] if marked[index] else None,
             tuple(cells[index]),

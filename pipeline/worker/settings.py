@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 from engines.commandline.flags import File, Folder, Metavar
 from engines.open import Backend
 from pipeline.settings import LineSettings
-from pipeline.worker.active_engine import KEPT
-from pipeline.worker.swap.interfaces import Pace
-from pipeline.worker.swap.loading import Way
-from pipeline.worker.worker import Options
+from pipeline.worker.active_engine import VERDICTS_KEPT
+from pipeline.worker.swap.interfaces import RolloutSettings
+from pipeline.worker.swap.loading import EngineOptions
+from pipeline.worker.worker import WorkerOptions
 
 FOLDER_LOOK_S = 0.2  # a rollback without a message is heeded in less than a second
 URL_LOOK_S = 10.0  # each look is a request that somebody pays for
@@ -51,9 +51,9 @@ class WorkerSettings(LineSettings):
         default=60.0, ge=0, description="it judges after so many seconds, however many it scored"
     )
     watch_frames: int = Field(
-        default=KEPT,
+        default=VERDICTS_KEPT,
         ge=1,
-        le=KEPT,
+        le=VERDICTS_KEPT,
         description="verdicts of a newcomer that are compared with the last ones before it; "
         "outside the band the old engine comes back",
     )
@@ -138,13 +138,15 @@ class WorkerSettings(LineSettings):
             )
         return self
 
-    def way(self) -> Way:
+    def engine_options(self) -> EngineOptions:
         """How engines run."""
-        return Way(self.backend, self.device, self.threads, self.max_batch, self.skip_admission)
+        return EngineOptions(
+            self.backend, self.device, self.threads, self.max_batch, self.skip_admission
+        )
 
-    def options(self) -> Options:
+    def worker_options(self) -> WorkerOptions:
         """How the worker works."""
-        return Options(
+        return WorkerOptions(
             self.batch_wait_ms, self.max_deliveries, self.threshold, self.pixel_threshold
         )
 
@@ -152,10 +154,10 @@ class WorkerSettings(LineSettings):
         """Where engines of the registry are copied to."""
         return self.engine_cache or self.state_dir / "engines"
 
-    def pace(self) -> Pace:
-        """How a newcomer comes in."""
+    def rollout_settings(self) -> RolloutSettings:
+        """How a candidate comes in."""
         usual_s = URL_LOOK_S if "://" in self.registry else FOLDER_LOOK_S
-        return Pace(
+        return RolloutSettings(
             self.registry_look_s or usual_s,
             self.shadow_share,
             self.shadow_frames,

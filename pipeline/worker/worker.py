@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from pipeline.errors import ConnectionLost, RedisFull
 from pipeline.wire import encode_report
-from pipeline.worker.active_engine import InForce, Serving
-from pipeline.worker.context import Post
-from pipeline.worker.housekeeping import Keeper
-from pipeline.worker.in_flight import Held
-from pipeline.worker.judge import Limits
-from pipeline.worker.reader import Intake, Reader
+from pipeline.worker.active_engine import ActiveEngine, LoadedEngine
+from pipeline.worker.context import WorkerContext
+from pipeline.worker.housekeeping import Housekeeping
+from pipeline.worker.in_flight import InFlightFrame
+from pipeline.worker.judge import DecisionThresholds
+from pipeline.worker.reader import EntryDecoder, Reader
 from pipeline.worker.scorer import Scorer, worst_case_s
-from pipeline.worker.swap.interfaces import Around, Follower
+from pipeline.worker.swap.interfaces import Follower, WorkerHandle
 from pipeline.worker.writer import Writer
 
 _SAID_CHARS = 500
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class WorkerOptions:
     """How a worker works."""
 
     batch_wait_ms: float  # how long a frame waits for company while the engine is free
@@ -63,177 +63,191 @@ class Worker:
 
     def __init__(
         self,
-        post: Post,
-        in_force: InForce,
-        options: Options,
-        follow: Callable[[Around], Follower] | None = None,
+        context: WorkerContext,
+        active: ActiveEngine,
+        options: WorkerOptions,
+        follow: Callable[[WorkerHandle], Follower] | None = None,
     ) -> None:
         """Put a worker together.
 
         Args:
-            post: what its threads share.
-            in_force: the engine that it begins with; borrowed.
+            context: what its threads share.
+            active: the engine that it begins with; borrowed.
             options: how it works.
             follow: makes what brings in other engines; None: it keeps the one it has.
         """
-        self._post = post
-        self._in_force = in_force
+        self._context = context
+        self._active = active
         self._options = options
         self._lapsed = False  # whether thresholds set by hand are of another engine
         self._started_ms = time.time_ns() // 1_000_000
-        lanes = in_force.serving.lanes
-        intake = Intake(post, lanes[0].input_size, options.max_deliveries)
-        self._keeper = Keeper(post, intake, self._report, self._look)
-        self._writer = Writer(post, in_force)
+        lanes = active.current.lanes
+        decoder = EntryDecoder(context, lanes[0].input_size, options.max_deliveries)
+        self._housekeeping = Housekeeping(context, decoder, self._report, self._on_look)
+        self._writer = Writer(context, active)
         self._scorers = [
-            Scorer(post, in_force, lane, options.batch_wait_ms, self._writer, self.limits_of)
+            Scorer(context, active, lane, options.batch_wait_ms, self._writer, self.thresholds_of)
             for lane in range(len(lanes))
         ]
-        self._swapper = None if follow is None else follow(self._around())
+        self._swap_controller = None if follow is None else follow(self._handle())
         self._reader = Reader(
-            post, intake, self._score_at_once, lambda: self._keeper.standing.paused
+            context, decoder, self._try_score, lambda: self._housekeeping.line_state.paused
         )
-        halt = post.halt
+        shutdown = context.shutdown
         readers = len(lanes) + 1  # so that one reads while the others score
-        self._reading = [halt.guard(self._reader.run, "reader") for _ in range(readers)]
-        self._keeping = halt.guard(self._keeper.run, "keeper")
-        self._scoring = [halt.guard(scorer.run, "scorer") for scorer in self._scorers]
-        self._writing = halt.guard(self._writer.run, "writer")
-        following = [] if self._swapper is None else [self._swapper.run]
-        self._swapping = [halt.guard(run, "swapper") for run in following]
+        self._reader_threads = [
+            shutdown.guarded_thread(self._reader.run, "reader") for _ in range(readers)
+        ]
+        self._housekeeping_thread = shutdown.guarded_thread(self._housekeeping.run, "keeper")
+        self._scorer_threads = [
+            shutdown.guarded_thread(scorer.run, "scorer") for scorer in self._scorers
+        ]
+        self._writer_thread = shutdown.guarded_thread(self._writer.run, "writer")
+        following = [] if self._swap_controller is None else [self._swap_controller.run]
+        self._swap_threads = [shutdown.guarded_thread(run, "swapper") for run in following]
 
     def run(self, drain_s: float) -> None:
-        """Work until `halt.draining` is set, then answer what is in hand.
+        """Work until `shutdown.draining` is set, then answer what is in hand.
 
         Args:
             drain_s: seconds that this may take; what is left then is taken over by others.
         """
-        stopping = self._post.halt.draining.is_set
-        self._post.link.persist(self._post.work.join, stopping)
-        self._post.link.persist(self._keeper.hear, stopping)
-        if self._post.archivist:
-            self._post.archivist.start()
-        working = (*self._reading, self._keeping, *self._scoring, self._writing)
-        for thread in (*working, *self._swapping):
+        stopping = self._context.shutdown.draining.is_set
+        self._context.connection.retry(self._context.frame_consumer.join, stopping)
+        self._context.connection.retry(self._housekeeping.apply_control_messages, stopping)
+        if self._context.archiver:
+            self._context.archiver.start()
+        working = (
+            *self._reader_threads,
+            self._housekeeping_thread,
+            *self._scorer_threads,
+            self._writer_thread,
+        )
+        for thread in (*working, *self._swap_threads):
             thread.start()
-        self._post.halt.draining.wait()
-        _log.info("worker.draining", extra={"in_hand": self._post.tray.in_hand})
-        timer = threading.Timer(drain_s, self._post.halt.giving_up.set)
+        self._context.shutdown.draining.wait()
+        _log.info("worker.draining", extra={"in_hand": self._context.in_flight.count})
+        timer = threading.Timer(drain_s, self._context.shutdown.giving_up.set)
         timer.start()
         try:
             self._drain(drain_s)
         finally:
             timer.cancel()
-            self._post.rings.close()
+            self._context.ring_readers.close()
 
     def _drain(self, drain_s: float) -> None:
         until_s = time.monotonic() + drain_s
-        _join([*self._reading, self._keeping, *self._swapping], until_s)
-        self._post.tray.close()
-        _join(self._scoring, until_s)
-        self._post.outbox.put(None)
-        _join([self._writing], until_s)
-        if self._post.tray.in_hand:
-            _log.error("worker.left_frames", extra={"in_hand": self._post.tray.in_hand})
+        _join([*self._reader_threads, self._housekeeping_thread, *self._swap_threads], until_s)
+        self._context.in_flight.close()
+        _join(self._scorer_threads, until_s)
+        self._context.outbox.put(None)
+        _join([self._writer_thread], until_s)
+        if self._context.in_flight.count:
+            _log.error("worker.left_frames", extra={"in_hand": self._context.in_flight.count})
         try:
-            self._post.work.leave()
+            self._context.frame_consumer.leave()
         except (ConnectionLost, RedisFull) as error:
             _log.warning("worker.left_unsaid", extra={"why": str(error)})  # others see it is gone
-        if self._post.archivist:
-            self._post.archivist.close(until_s)
+        if self._context.archiver:
+            self._context.archiver.close(until_s)
         _log.info("worker.drained", extra={"verdicts": self._writer.verdicts})
 
-    def _score_at_once(self, held: Held) -> bool:
+    def _try_score(self, frame: InFlightFrame) -> bool:
         """Score a frame in the reader's thread on the first lane that is free, if one is."""
-        return any(scorer.score_at_once(held) for scorer in self._scorers)
+        return any(scorer.try_score(frame) for scorer in self._scorers)
 
-    def limits(self) -> Limits:
+    def thresholds(self) -> DecisionThresholds:
         """The thresholds in force."""
-        return self.limits_of(self._in_force.serving)
+        return self.thresholds_of(self._active.current)
 
-    def limits_of(self, serving: Serving) -> Limits:
+    def thresholds_of(self, loaded: LoadedEngine) -> DecisionThresholds:
         """An engine's thresholds: a control message's for it, the flag's, or its manifest's."""
-        image, pixel = self._keeper.standing.thresholds_of(serving.name.sha256)
-        options, built = self._options, serving.thresholds
-        return Limits(
+        image, pixel = self._housekeeping.line_state.thresholds_of(loaded.name.sha256)
+        options, built = self._options, loaded.thresholds
+        return DecisionThresholds(
             _first(image, options.threshold, built.image),
             _first(pixel, options.pixel_threshold, built.pixel),
         )
 
-    def ailing(self) -> str:
+    def failure(self) -> str:
         """What is wrong with this process, or nothing."""
-        if self._post.halt.failure:
-            return self._post.halt.failure
-        serving = self._in_force.serving
-        stuck_s = worst_case_s(serving.curve, serving.max_batch)
+        if self._context.shutdown.failure:
+            return self._context.shutdown.failure
+        loaded = self._active.current
+        stuck_s = worst_case_s(loaded.curve, loaded.max_batch)
         if (busy_s := max(scorer.busy_s() for scorer in self._scorers)) > stuck_s:
             return f"the engine has been at one batch for {busy_s:.0f} s"
         return ""
 
     def not_ready(self) -> str:
         """Why this process takes no frames, or nothing."""
-        if self._post.halt.draining.is_set():
+        if self._context.shutdown.draining.is_set():
             return "draining"
-        if self._keeper.standing.paused:
+        if self._housekeeping.line_state.paused:
             return "paused: pipeline-control --resume goes on"
-        if (unseen_s := self._keeper.unseen_s()) > REDIS_UNSEEN_S:
+        if (unseen_s := self._housekeeping.redis_silence_s()) > REDIS_UNSEEN_S:
             return f"Redis has not answered for {unseen_s:.0f} s"
-        return self.ailing()
+        return self.failure()
 
-    def _look(self) -> None:
-        if self._swapper is not None:
-            self._swapper.look()
+    def _on_look(self) -> None:
+        if self._swap_controller is not None:
+            self._swap_controller.look()
 
-    def _around(self) -> Around:
-        post = self._post
-        return Around(
-            name=post.name,
-            telemetry=post.telemetry,
-            limits=self.limits_of,
-            set_by_hand=lambda: (self._keeper.standing.threshold, self._keeper.standing.pixel),
-            spare=self._has_spare_time,
-            no_lane_uses_it=self._let_lanes_pass,
-            unseen_s=self._keeper.unseen_s,
-            draining=post.halt.draining,
+    def _handle(self) -> WorkerHandle:
+        context = self._context
+        return WorkerHandle(
+            name=context.name,
+            telemetry=context.telemetry,
+            thresholds=self.thresholds_of,
+            manual_thresholds=lambda: (
+                self._housekeeping.line_state.threshold,
+                self._housekeeping.line_state.pixel,
+            ),
+            has_spare_time=self._has_spare_time,
+            wait_for_lanes=self._wait_for_lanes,
+            redis_silence_s=self._housekeeping.redis_silence_s,
+            draining=context.shutdown.draining,
         )
 
     def _has_spare_time(self) -> bool:
-        return self._post.tray.is_empty() and not any(lane.busy_s() for lane in self._scorers)
+        return self._context.in_flight.is_empty() and not any(
+            lane.busy_s() for lane in self._scorers
+        )
 
-    def _let_lanes_pass(self) -> None:
+    def _wait_for_lanes(self) -> None:
         for scorer in self._scorers:
-            scorer.let_pass()
+            scorer.wait_for_batch()
 
     def _report(self) -> bytes | None:
         """What this worker says of itself; nothing while it is stuck, so that others take over."""
-        if self.ailing():
+        if self.failure():
             return None
-        serving = self._in_force.serving
-        self._post.telemetry.serves(serving.name)
-        limits = self.limits_of(serving)
+        loaded = self._active.current
+        self._context.telemetry.serves(loaded.name)
+        thresholds = self.thresholds_of(loaded)
         return encode_report(
             {
-                "worker": self._post.name,
+                "worker": self._context.name,
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
-                "engine": serving.name.model,
-                "version": serving.name.version,
-                "sha256": serving.name.sha256,
-                "promoted": serving.version,
-                "swap": self._says(serving),
-                "threshold": limits.image,
-                "pixel_threshold": limits.pixel,
+                "engine": loaded.name.model,
+                "version": loaded.name.version,
+                "sha256": loaded.name.sha256,
+                "promoted": loaded.version,
+                "swap": self._swap_status(loaded),
+                "threshold": thresholds.image,
+                "pixel_threshold": thresholds.pixel,
                 "frames": self._writer.verdicts,
                 "started_ms": self._started_ms,
-                "drift": self._post.drift.report(),
+                "drift": self._context.drift_monitor.report(),
             }
         )
 
-    def _says(self, serving: Serving) -> str:
+    def _swap_status(self, loaded: LoadedEngine) -> str:
         """What the swap is at, and whether a threshold set by hand has lapsed."""
-        said = "" if self._swapper is None else self._swapper.says()[:_SAID_CHARS]
-        lapsed = self._keeper.standing.is_for_others(serving.name.sha256)
+        said = "" if self._swap_controller is None else self._swap_controller.status()[:_SAID_CHARS]
+        lapsed = self._housekeeping.line_state.has_lapsed_for(loaded.name.sha256)
         if lapsed and not self._lapsed:
-            _log.warning("threshold.lapsed", extra={"engine": serving.name.sha256, "why": _LAPSED})
+            _log.warning("threshold.lapsed", extra={"engine": loaded.name.sha256, "why": _LAPSED})
         self._lapsed = lapsed
         return "; ".join(filter(None, (said, _LAPSED if lapsed else "")))

@@ -2,15 +2,15 @@ import json
 from pathlib import Path
 
 from engines.backends.fixed import FixedPlan, write_fixed_engine
-from pipeline.commands.subprocesses import Crew
+from pipeline.commands.subprocesses import ProcessGroup
 
 
 def test_bench_measures_a_line_beside_the_bare_loop(tmp_path: Path) -> None:
     engine = tmp_path / "slow.fixed"
     write_fixed_engine(engine, FixedPlan(height=64, width=64, cost_ms_per_frame=10), max_batch=4)
     out = tmp_path / "out"
-    with Crew(tmp_path / "logs") as crew:
-        bench = crew.start(
+    with ProcessGroup(tmp_path / "logs") as processes:
+        bench = processes.start(
             "bench",
             "pipeline-bench",
             *("--engine", str(engine), "--threads", "[1]", "--codecs", '["ring"]'),

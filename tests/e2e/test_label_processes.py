@@ -9,7 +9,7 @@ import pytest
 from rigs.processes import WAIT_S, Plant, plan, plant_in
 
 from pipeline.archive import Archive
-from pipeline.commands.subprocesses import Member, wait_until
+from pipeline.commands.subprocesses import ChildProcess, wait_until
 from pipeline.labels import LabelBook, LabelKind
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli import label; label()"]
@@ -21,7 +21,7 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
         yield opened
 
 
-def archiving(plant: Plant, name: str = "worker") -> tuple[Member, Archive]:
+def archiving(plant: Plant, name: str = "worker") -> tuple[ChildProcess, Archive]:
     folder = plant.folder / "archive"
     worker = plant.worker(plan(), "--archive", str(folder), "--archive-share", "0.5", name=name)
     return worker, Archive(folder, "line-1")

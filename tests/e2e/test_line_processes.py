@@ -18,7 +18,7 @@ from rigs.processes import SIZE, WAIT_S, Plant, plan, plant_in
 from engines.files import file_sha256
 from engines.manifest import Manifest, Thresholds, write_manifest
 from pipeline.commands.reconcile import reconcile
-from pipeline.commands.subprocesses import MemberFailed, wait_until
+from pipeline.commands.subprocesses import ProcessFailed, wait_until
 from pipeline.product.product import write_product
 
 
@@ -92,7 +92,7 @@ def test_oldest_waiting_parts_are_shed_first(plant: Plant) -> None:
 def seq_of(plant: Plant, at: int) -> int:
     from pipeline.wire import decode_identity  # noqa: PLC0415  # needed here only
 
-    return decode_identity(plant.ledger.results("-", 100_000)[at].head).seq
+    return decode_identity(plant.ledger.results("-", 100_000)[at].header).seq
 
 
 def test_parts_beyond_their_deadline_are_answered_late(plant: Plant) -> None:
@@ -126,7 +126,7 @@ def test_second_camera_under_one_name_is_refused(plant: Plant) -> None:
     plant.wait_for(10)
     second = plant.camera("--rate", "1", "--count", "100000", name="second")
     assert second.process.wait(WAIT_S) == 1
-    assert "another pipeline-camera" in second.last_words()
+    assert "another pipeline-camera" in second.log_tail()
 
 
 def test_worker_drains_on_sigterm_and_others_lose_nothing(plant: Plant) -> None:
@@ -147,7 +147,7 @@ def test_second_signal_ends_a_draining_worker_at_once(plant: Plant) -> None:
     wait_until(lambda: bool(started(plant)), WAIT_S, "start")
     time.sleep(1)
     worker.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: "worker.draining" in worker.last_words(), WAIT_S, "draining")
+    wait_until(lambda: "worker.draining" in worker.log_tail(), WAIT_S, "draining")
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.wait(5) == 130
 
@@ -204,7 +204,7 @@ def test_folder_ends_after_the_count_that_was_asked_for(plant: Plant, tmp_path: 
     plant.worker(plan())
     write_product(tmp_path / "product", 1, normals=5, test_good=1, per_defect=1)
     folder = f"folder:{tmp_path / 'product'}"
-    plant.crew.start(
+    plant.processes.start(
         "camera", "pipeline-camera", "--source", folder, "--count", "3", "--size", "64x64"
     ).wait(WAIT_S)
     plant.wait_for(3)
@@ -266,18 +266,18 @@ def mean_engine(folder: Path) -> Path:
 
 def test_worker_serves_an_engine_only_when_it_was_admitted_or_is_told_to(plant: Plant) -> None:
     engine = str(mean_engine(plant.folder))
-    refused = plant.crew.start("refused", "pipeline-worker", "--engine", engine)
+    refused = plant.processes.start("refused", "pipeline-worker", "--engine", engine)
     wait_until(lambda: not refused.alive(), WAIT_S, "the end of the worker")
-    with pytest.raises(MemberFailed, match="engine-admit --engine"):
+    with pytest.raises(ProcessFailed, match="engine-admit --engine"):
         refused.check(refused.process.returncode)
     flags = ("--engine", engine, "--skip-admission")
-    told = plant.crew.start("told", "pipeline-worker", *flags)
+    told = plant.processes.start("told", "pipeline-worker", *flags)
     plant.camera("--count", "3").wait(WAIT_S)
     plant.wait_for(3)
     assert "engine.not_admitted" in [line["event"] for line in plant.log("told")]
     assert told.stop() == 0
-    plant.crew.start("admit", "engine-admit", "--engine", engine).wait(WAIT_S)
-    plant.crew.start("proved", "pipeline-worker", "--engine", engine)
+    plant.processes.start("admit", "engine-admit", "--engine", engine).wait(WAIT_S)
+    plant.processes.start("proved", "pipeline-worker", "--engine", engine)
     plant.camera("--count", "3", name="second").wait(WAIT_S)
     plant.wait_for(6)
     assert "engine.not_admitted" not in [line["event"] for line in plant.log("proved")]

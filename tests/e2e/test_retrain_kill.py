@@ -13,9 +13,9 @@ from fakes.retrain import fill_store, full_from, killed_at, run
 from engines.errors import RegistryError
 from engines.registry.registry import Registry
 from trainer.errors import RetrainBusyError, StageError
-from trainer.retrain.run import STAGES, Point, only_one, past_runs
+from trainer.retrain.run import STAGES, StageEvent, exclusive_run, past_runs
 
-POINTS: list[tuple[str, Point]] = [(name, "worked") for name in STAGES] + [
+POINTS: list[tuple[str, StageEvent]] = [(name, "worked") for name in STAGES] + [
     (name, "kept") for name in STAGES if name != "collect"
 ]
 
@@ -68,7 +68,7 @@ def same_registry(home: Path, other: Path) -> bool:
 
 @pytest.mark.parametrize(("stage", "point"), POINTS)
 def test_run_that_is_killed_ends_with_the_registry_of_one_that_was_not(
-    context: ForkServerContext, home: Path, unkilled: Path, stage: str, point: Point
+    context: ForkServerContext, home: Path, unkilled: Path, stage: str, point: StageEvent
 ) -> None:
     child = context.Process(target=killed_at, args=(str(home), stage, point))
     child.start()
@@ -101,7 +101,7 @@ def test_full_disk_is_said_keeps_the_stages_before_and_the_next_run_goes_on(
 def test_registry_that_vanishes_before_the_promotion_costs_nothing(home: Path) -> None:
     registry, away = home / "registry", home / "away"
 
-    def vanish(name: str, at: Point) -> None:
+    def vanish(name: str, at: StageEvent) -> None:
         if (name, at) == ("register", "kept"):
             registry.rename(away)
 
@@ -109,16 +109,16 @@ def test_registry_that_vanishes_before_the_promotion_costs_nothing(home: Path) -
         run(home, vanish)
     away.rename(registry)
     assert Registry(str(registry)).pointer() is None
-    ending = run(home)
-    assert ending.result == "promoted"
+    outcome = run(home)
+    assert outcome.result == "promoted"
     pointer = Registry(str(registry)).pointer()
     assert pointer is not None
-    assert pointer.promoted == ending.version
+    assert pointer.promoted == outcome.version
 
 
 def test_second_retrain_is_told_who_is_at_work(home: Path) -> None:
     with (
-        only_one(home / "runs"),
+        exclusive_run(home / "runs"),
         pytest.raises(RetrainBusyError, match=f"process {os.getpid()} retrains"),
     ):
         run(home)
@@ -137,11 +137,11 @@ def test_changed_snapshot_begins_a_new_run_and_equal_answers_are_refused(home: P
     fill_store(home / "store", normals=8, defects=0, seed=2)
     assert run(home).result == "promoted"
     fill_store(home / "store", normals=8, defects=0, seed=3)
-    ending = run(home)
-    assert ending.result == "refused"
-    assert "the incumbent's own file" in ending.why
-    assert ending.run is not None
-    assert (ending.run / "gate" / "gate.json").is_file()
+    outcome = run(home)
+    assert outcome.result == "refused"
+    assert "the incumbent's own file" in outcome.why
+    assert outcome.run is not None
+    assert (outcome.run / "gate" / "gate.json").is_file()
     assert len(past_runs(home / "runs")) == 3
     assert len(registered(home)) == 1
 
@@ -154,7 +154,7 @@ def test_no_promote_stops_after_the_gate_and_the_next_call_goes_on(home: Path) -
 
 
 def _fail_at(stage: str):  # noqa: ANN202
-    def reached(name: str, _: Point) -> None:
+    def reached(name: str, _: StageEvent) -> None:
         if name == stage:
             raise OSError(28, "No space left on device")
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from engines.registry.registry import Registry
 from trainer.progress import TerminalSteps
-from trainer.retrain.options import Seams
-from trainer.retrain.run import only_one, past_runs
+from trainer.retrain.options import Dependencies
+from trainer.retrain.run import exclusive_run, past_runs
 from trainer.retrain.watch import watch
 
 COMMAND = [sys.executable, "-c", "from trainer.cli import retrain; retrain()"]
@@ -36,9 +36,9 @@ class Days:
 def watched(home: Path, arrivals: list[tuple[int, int]], **enough: int) -> list[str]:
     given, said = options(home, every_s=1, **enough), list[str]()
     with TerminalSteps(Console(quiet=True)) as steps:
-        seams = Seams(steps, said.append, lambda _: 1, learner=PlainLearner)
+        dependencies = Dependencies(steps, said.append, lambda _: 1, learner=PlainLearner)
         registry, days = Registry(given.registry), Days(home, arrivals)
-        watch(given, registry, seams, days, rounds=len(arrivals))
+        watch(given, registry, dependencies, days, rounds=len(arrivals))
     return said
 
 
@@ -99,7 +99,7 @@ def test_collecting_alone_begins_no_run(tmp_path: Path) -> None:
 
 def test_second_command_names_the_process_at_work(tmp_path: Path) -> None:
     fill_store(tmp_path / "store", 3, 1)
-    with only_one(tmp_path / "runs"):
+    with exclusive_run(tmp_path / "runs"):
         done = command(tmp_path)
     assert done.returncode == 1
     assert "retrains with" in done.stderr

@@ -14,9 +14,9 @@ import pytest
 from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.registry.registry import Registry
 from pipeline.commands.reconcile import reconcile
-from pipeline.commands.subprocesses import Crew, Member, wait_until
+from pipeline.commands.subprocesses import ChildProcess, ProcessGroup, wait_until
 from pipeline.streams.connect import Access
-from pipeline.streams.connection import Link, linked
+from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.control import Controls
 from pipeline.streams.ledger import Ledger
 from pipeline.verdicts import read_verdict
@@ -29,9 +29,9 @@ SIZE = 64
 class Line:
     """A line of real processes, and the registry that its workers follow."""
 
-    def __init__(self, folder: Path, crew: Crew, link: Link) -> None:
-        self.folder, self.crew, self.link = folder, crew, link
-        self.ledger = Ledger(link.client, "line-1")
+    def __init__(self, folder: Path, processes: ProcessGroup, connection: RedisConnection) -> None:
+        self.folder, self.processes, self.connection = folder, processes, connection
+        self.ledger = Ledger(connection.client, "line-1")
         self.registry = Registry(str(folder / "registry"))
         self._numbers = itertools.count()
 
@@ -42,24 +42,24 @@ class Line:
         write_fixed_engine(folder / "engine.fixed", plan, **flaws)  # type: ignore[arg-type]
         return self.registry.register(folder / "engine.fixed").name
 
-    def worker(self, name: str, *flags: str) -> Member:
+    def worker(self, name: str, *flags: str) -> ChildProcess:
         words = ("--registry", str(self.folder / "registry"), *flags)
-        return self.crew.start(name, "pipeline-worker", *words)
+        return self.processes.start(name, "pipeline-worker", *words)
 
-    def camera(self) -> Member:
+    def camera(self) -> ChildProcess:
         flags = ("--source", "synthetic:1", "--variety", "8", "--size", f"{SIZE}x{SIZE}")
-        return self.crew.start(
+        return self.processes.start(
             "camera", "pipeline-camera", *flags, "--rate", "100", "--deadline-ms", "60000", "--live"
         )
 
     def workers(self) -> list[dict[str, Any]]:
-        beats = Controls(self.link.client, "line-1").workers().values()
+        beats = Controls(self.connection.client, "line-1").workers().values()
         return [decode_report(beat) for beat in beats]
 
     def all_serve(self, version: str, count: int) -> bool:
         return [worker["promoted"] for worker in self.workers()] == [version] * count
 
-    def settle(self, camera: Member) -> None:
+    def settle(self, camera: ChildProcess) -> None:
         """Stop the camera, wait until all is answered, prove that every part has one verdict."""
         assert camera.stop() == 0
         wait_until(lambda: reconcile(self.ledger).open == 0, WAIT_S, "the last verdict")
@@ -76,10 +76,10 @@ class Line:
 def line_in(folder: Path) -> Iterator[Line]:
     environment = {"PRN_STATE_DIR": str(folder / "redis"), "PRN_LOG_FORMAT": "json"}
     with (
-        linked(Access(""), folder / "redis") as link,
-        Crew(folder / "logs", environment) as crew,
+        open_connection(Access(""), folder / "redis") as connection,
+        ProcessGroup(folder / "logs", environment) as processes,
     ):
-        yield Line(folder, crew, link)
+        yield Line(folder, processes, connection)
 
 
 @pytest.fixture
@@ -143,4 +143,4 @@ def test_worker_without_a_promoted_version_says_what_to_do(line: Line) -> None:
     worker = line.worker("lost")
     wait_until(lambda: not worker.alive(), WAIT_S, "its end")
     assert worker.process.returncode == 1
-    assert "engine-registry promote" in worker.last_words()
+    assert "engine-registry promote" in worker.log_tail()

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 
 from trainer.dataset import GOOD, Pictures, Sample
-from trainer.results.evaluation import Judged
-from trainer.retrain.comparison import Answers
+from trainer.results.evaluation import ScoredPictures
+from trainer.retrain.comparison import EngineAnswers
 
 SIDE = 16
 
 
-def judged(scores: np.ndarray, defects: int, quality: float = 1.0, seed: int = 3) -> Judged:
+def judged(scores: np.ndarray, defects: int, quality: float = 1.0, seed: int = 3) -> ScoredPictures:
     """Answers on len(scores) pictures, of which the first `defects` show a square defect."""
     rng = np.random.default_rng(seed)
     count = len(scores)
@@ -24,7 +24,7 @@ def judged(scores: np.ndarray, defects: int, quality: float = 1.0, seed: int = 3
         for number in range(count)
     ]
     pixels = np.zeros((count, SIDE, SIDE, 3), np.uint8)
-    return Judged(
+    return ScoredPictures(
         Pictures(tuple(samples), pixels, ()),
         scores.astype(np.float32),
         maps.astype(np.float32),
@@ -34,12 +34,12 @@ def judged(scores: np.ndarray, defects: int, quality: float = 1.0, seed: int = 3
 
 def answers(
     separation: float, defects: int = 40, normals: int = 60, quality: float = 1.0, seed: int = 3
-) -> Answers:
+) -> EngineAnswers:
     """An engine whose scores tell defects apart by so many standard deviations."""
     rng = np.random.default_rng(seed)
     scores = rng.normal(0, 1, defects + normals)
     scores[:defects] += separation
-    return Answers(judged(scores, defects, quality, seed), separation / 2, 0.5)
+    return EngineAnswers(judged(scores, defects, quality, seed), separation / 2, 0.5)
 
 
 def golden_folder(folder: Path, defects: int, normals: int) -> list[Sample]:

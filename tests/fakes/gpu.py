@@ -17,7 +17,7 @@ import numpy as np
 
 from engines.backends.fixed import fixed_scores
 from engines.contract import CELLS, DISTANCE, FRAMES, MAP, NEAREST, PEAK, SCORE
-from engines.engine import GRID, summarise
+from engines.engine import GRID, summarise_maps
 
 SCALES = 3
 CONTEXT_BYTES = 1000  # that TensorRT takes for an execution context
@@ -195,7 +195,7 @@ def answers(frames: np.ndarray) -> dict[str, np.ndarray]:
     distance = np.asarray(scores[:, None] + np.arange(SCALES), np.float32)
     maps = frames[..., 1].astype(np.float32) / 255
     said = {SCORE: scores, MAP: maps, NEAREST: nearest, DISTANCE: distance}
-    summary = summarise(maps)
+    summary = summarise_maps(maps)
     return said | {PEAK: summary.peak, CELLS: summary.cells}
 
 

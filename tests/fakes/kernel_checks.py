@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engines.residual.launcher import Answers, Scale
+from engines.residual.launcher import OutputPointers, Scale
 from engines.residual.reference import prototype_residual
 from fakes.kernel_runs import Maps, Run
 
@@ -51,10 +51,10 @@ SIZES = {
 }
 # pointers that cannot be, of answers and scale, and the word that says why
 POINTERS = [
-    (Answers(0, 16, 16, 1 << 20), GOOD, "null"),
-    (Answers(16, 0, 16, 1 << 20), GOOD, "null"),
-    (Answers(16, 16, 16, 1 << 20), Scale(0, 16, 16, 100, 3), "null"),
-    (Answers(16, 16, 0, 1 << 20), GOOD, "workspace"),
-    (Answers(16, 16, 16, 351), GOOD, "workspace"),
-    (Answers(16, 16, 24, 1 << 20), GOOD, "workspace"),
+    (OutputPointers(0, 16, 16, 1 << 20), GOOD, "null"),
+    (OutputPointers(16, 0, 16, 1 << 20), GOOD, "null"),
+    (OutputPointers(16, 16, 16, 1 << 20), Scale(0, 16, 16, 100, 3), "null"),
+    (OutputPointers(16, 16, 0, 1 << 20), GOOD, "workspace"),
+    (OutputPointers(16, 16, 16, 351), GOOD, "workspace"),
+    (OutputPointers(16, 16, 24, 1 << 20), GOOD, "workspace"),
 ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engines.engine import Floats, Indices
 from engines.residual.compile_kernel import SOURCE
-from engines.residual.launcher import Answers, ResidualKernel, Scale
+from engines.residual.launcher import OutputPointers, ResidualKernel, Scale
 
 HEADERS = Path(__file__).parents[1] / "kernel_on_cpu"
 FORWARDS, BACKWARDS, SHUFFLED = range(3)
@@ -124,7 +124,7 @@ class KernelOnCpu:
         ]
         needed = self.kernel.workspace_bytes(pointers, count)
         workspace = Guarded(np.full(needed, 0xFF, np.uint8), 0xFF)  # dirty on purpose
-        answers = Answers(index.pointer, distance.pointer, workspace.pointer, needed)
+        answers = OutputPointers(index.pointer, distance.pointer, workspace.pointer, needed)
         guards = (*given, *residuals, index, distance, workspace)
         self._set_order(*orders)
         self._allow(

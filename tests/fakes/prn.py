@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.networks.backbones import Backbone, Features
-from trainer.networks.prn import PLANS, Plan, Switches
-from trainer.training.prn.initial import Untrained, make_prn
+from trainer.networks.prn import PRN_CONFIGS, NetworkParts, PrnConfig
+from trainer.training.prn.initial import InitialPrn, make_prn
 
 SIZE = 32
-TINY: Plan = Plan(
+TINY: PrnConfig = PrnConfig(
     widths=(4, 4, 8),
     compressed=True,
     attention_blocks=1,
@@ -26,7 +26,7 @@ TINY: Plan = Plan(
     tail=(4,),
     stem_skip=True,
 )
-TINY_PAPER: Plan = Plan(
+TINY_PAPER: PrnConfig = PrnConfig(
     widths=None,
     compressed=False,
     attention_blocks=2,
@@ -38,7 +38,7 @@ TINY_PAPER: Plan = Plan(
     tail=(8, 4),
     stem_skip=False,
 )
-assert PLANS["prn-s"].stem_skip
+assert PRN_CONFIGS["prn-s"].stem_skip
 
 
 class TinyBackbone(Backbone):
@@ -104,6 +104,8 @@ def normal_pictures(count: int = 20, size: int = SIZE) -> NDArray[np.uint8]:
 
 
 def tiny_prn(
-    folder: Path, plan: Plan = TINY, switches: Switches | None = None, seed: int = 1
-) -> Untrained:
-    return make_prn(TinyBackbone(), normal_pictures(), plan, switches or Switches(), folder, seed)
+    folder: Path, config: PrnConfig = TINY, parts: NetworkParts | None = None, seed: int = 1
+) -> InitialPrn:
+    return make_prn(
+        TinyBackbone(), normal_pictures(), config, parts or NetworkParts(), folder, seed
+    )

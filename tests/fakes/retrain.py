@@ -17,12 +17,12 @@ from engines.registry.registry import Registry
 from trainer.export.engine_file import write_engine
 from trainer.progress import TerminalSteps
 from trainer.retrain.learner import Facts, Learner, Task
-from trainer.retrain.options import Ending, Seams
+from trainer.retrain.options import Dependencies, RetrainResult
 from trainer.retrain.prototype_diff import Prototypes
 from trainer.retrain.retrain import retrain
-from trainer.retrain.run import Point
+from trainer.retrain.run import StageEvent
 from trainer.retrain_settings import RetrainSettings
-from trainer.samples.records import Place, Source
+from trainer.samples.records import LabelSource, SampleStatus
 from trainer.samples.store import SampleStore
 
 SIDE = 64
@@ -110,9 +110,9 @@ def fill_store(folder: Path, normals: int = 30, defects: int = 20, seed: int = 1
                 mask[4:60, 4:60] = True
                 picture[mask] = 250 - rng.integers(0, 40, (int(mask.sum()), 3)).astype(np.uint8)
             kind = "spot" if defective else "good"
-            source = Source(f"{seed}-{number}")
+            source = LabelSource(f"{seed}-{number}")
             store.add(picture, kind, mask if defective else None, source)
-        for picture_row in store.pictures(Place.INCOMING):
+        for picture_row in store.pictures(SampleStatus.INCOMING):
             store.keep(picture_row.sha)
 
 
@@ -132,10 +132,10 @@ def options(home: Path, **changed: object) -> RetrainSettings:
 
 def run(
     home: Path,
-    reached: Callable[[str, Point], None] = lambda _, __: None,
+    reached: Callable[[str, StageEvent], None] = lambda _, __: None,
     learner: Callable[[Task], Learner] = PlainLearner,
     **changed: object,
-) -> Ending:
+) -> RetrainResult:
     """Retrain once."""
     given = options(home, **changed)
     with TerminalSteps(Console(quiet=True)) as steps:
@@ -145,14 +145,14 @@ def run(
             with said.open("a") as file:
                 file.write(text + "\n")
 
-        seams = Seams(steps, say, lambda _: 1, learner=learner, reached=reached)
-        return retrain(given, Registry(given.registry), seams)
+        dependencies = Dependencies(steps, say, lambda _: 1, learner=learner, reached=reached)
+        return retrain(given, Registry(given.registry), dependencies)
 
 
-def killed_at(home: str, stage: str, point: Point) -> None:
+def killed_at(home: str, stage: str, point: StageEvent) -> None:
     """Retrain in this process, which kills itself at a point of a stage."""
 
-    def reached(name: str, at: Point) -> None:
+    def reached(name: str, at: StageEvent) -> None:
         if (name, at) == (stage, point):
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -162,7 +162,7 @@ def killed_at(home: str, stage: str, point: Point) -> None:
 def full_from(home: str, stage: str) -> None:
     """Retrain in this process, which can write no byte more once it has reached a stage."""
 
-    def reached(name: str, at: Point) -> None:
+    def reached(name: str, at: StageEvent) -> None:
         if (name, at) == (stage, "worked"):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))

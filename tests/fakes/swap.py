@@ -14,10 +14,10 @@ from engines.manifest import CostPoint, Thresholds
 from pipeline.errors import ConnectionLost
 from pipeline.frames import EngineName
 from pipeline.telemetry import Telemetry
-from pipeline.wire import Trial, decode_trial, encode_trial
-from pipeline.worker.active_engine import Serving
-from pipeline.worker.judge import Limits
-from pipeline.worker.swap.interfaces import Around
+from pipeline.wire import RolloutRecord, decode_rollout_record, encode_rollout_record
+from pipeline.worker.active_engine import LoadedEngine
+from pipeline.worker.judge import DecisionThresholds
+from pipeline.worker.swap.interfaces import WorkerHandle
 
 CURVE = CostCurve.through([CostPoint(batch=1, median_ms=1, p99_ms=1)])
 THRESHOLDS = Thresholds(image=0.5, pixel=0.5, method="chosen", normals=0)
@@ -50,9 +50,9 @@ class FlatEngine:
         self.closed = True
 
 
-def serving(version: str, *engines: FlatEngine) -> Serving:
+def serving(version: str, *engines: FlatEngine) -> LoadedEngine:
     lanes = engines or (FlatEngine(),)
-    return Serving(EngineName("flat", version, version), THRESHOLDS, lanes, CURVE, 2, version)
+    return LoadedEngine(EngineName("flat", version, version), THRESHOLDS, lanes, CURVE, 2, version)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Line:
         self.promotions: dict[str, bytes] = {}
         self.away = False
 
-    def hold(self, lasts_ms: int) -> bool:
+    def acquire_lease(self, lasts_ms: int) -> bool:
         assert lasts_ms > 0
         self._ask()
         if self.holder not in {"", self.worker}:
@@ -110,16 +110,16 @@ class Line:
         self.holder = self.worker
         return True
 
-    def let_go(self) -> None:
+    def release_lease(self) -> None:
         self._ask()
         if self.holder == self.worker:
             self.holder = ""
 
-    def lives(self, worker: str) -> bool:
+    def is_alive(self, worker: str) -> bool:
         self._ask()
         return worker in self.living
 
-    def note(self, promotion: str, was: bytes, now: bytes) -> bool:
+    def compare_and_set(self, promotion: str, was: bytes, now: bytes) -> bool:
         self._ask()
         if self.promotions.get(promotion, b"") != was:
             return False
@@ -128,22 +128,22 @@ class Line:
             del self.promotions[promotion]
         return True
 
-    def noted(self, promotion: str) -> bytes:
+    def read_record(self, promotion: str) -> bytes:
         self._ask()
         return self.promotions.get(promotion, b"")
 
-    def notes(self) -> dict[str, bytes]:
+    def read_records(self) -> dict[str, bytes]:
         self._ask()
         return dict(self.promotions)
 
-    def put(self, trial: Trial) -> None:
+    def put(self, record: RolloutRecord) -> None:
         """Note what another worker found."""
-        self.promotions[f"{trial.version} {trial.promoted_at}"] = encode_trial(trial)
+        self.promotions[f"{record.version} {record.promoted_at}"] = encode_rollout_record(record)
 
     def standing(self, version: str, at: str = "today") -> str:
         """What is known of a promotion, in a word."""
         packed = self.promotions.get(f"{version} {at}")
-        return "" if packed is None else str(decode_trial(packed).standing)
+        return "" if packed is None else str(decode_rollout_record(packed).state)
 
     def _ask(self) -> None:
         if self.away:
@@ -154,30 +154,30 @@ class Line:
 class Surroundings:
     """A worker with nothing to do, and what a test may change of it."""
 
-    spare: bool = True
+    has_spare_time: bool = True
     by_hand: object = None
     threshold_of_old: float = THRESHOLDS.image
-    unseen_s: float = 0.0
+    redis_silence_s: float = 0.0
     passed: int = 0
     draining: threading.Event = field(default_factory=threading.Event)
 
-    def let_pass(self) -> None:
+    def wait_for_lanes(self) -> None:
         self.passed += 1
 
-    def limits(self, one: Serving) -> Limits:
+    def thresholds(self, one: LoadedEngine) -> DecisionThresholds:
         old = one.version == "old"
         image = self.threshold_of_old if old else one.thresholds.image
-        return Limits(image, one.thresholds.pixel)
+        return DecisionThresholds(image, one.thresholds.pixel)
 
-    def around(self) -> Around:
-        return Around(
+    def handle(self) -> WorkerHandle:
+        return WorkerHandle(
             "me",
             Telemetry("line"),
-            self.limits,
+            self.thresholds,
             lambda: self.by_hand,
-            lambda: self.spare,
-            self.let_pass,
-            lambda: self.unseen_s,
+            lambda: self.has_spare_time,
+            self.wait_for_lanes,
+            lambda: self.redis_silence_s,
             self.draining,
         )
 

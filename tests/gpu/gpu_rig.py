@@ -17,7 +17,7 @@ from fakes.kernel_runs import Run, compile_for_cpu
 from torch import Tensor
 
 from engines.residual.compile_kernel import CompiledKernel, compile_kernel, find_nvcc
-from engines.residual.launcher import Answers, ResidualKernel, Scale
+from engines.residual.launcher import OutputPointers, ResidualKernel, Scale
 
 GUARD = 64  # elements on either side of an array that nobody may write
 ELEMENT_TYPES = {torch.float32: np.float32, torch.float16: np.float16}
@@ -141,7 +141,7 @@ class BoundCall:
         needed = rig.kernel.workspace_bytes(self._scales, count)
         dirty = torch.full((needed,), 0xFF, dtype=torch.uint8, **device)
         self.workspace = Guarded(dirty, 0xFF)
-        self._answers = Answers(
+        self._pointers = OutputPointers(
             self.index.values.data_ptr(),
             self.distance.values.data_ptr(),
             self.workspace.values.data_ptr(),
@@ -158,7 +158,7 @@ class BoundCall:
         """Enqueue on the current stream."""
         self._rig.allow(self.arrays)
         self._rig.kernel.launch(
-            self._scales, self._batch, self._element, self._answers, self._rig.stream()
+            self._scales, self._batch, self._element, self._pointers, self._rig.stream()
         )
 
     def forget(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.residual.launcher import Answers, ResidualKernel, Scale
+from engines.residual.launcher import OutputPointers, ResidualKernel, Scale
 from engines.residual.reference import prototype_residual
 
 SCALES = [(4096, 33), (2051, 3), (300, 1)]  # elements, prototypes: whole slices, ragged ones, tiny
@@ -84,7 +84,7 @@ def call_once(driver: Driver, kernel: ResidualKernel, batch: int, kind: type) ->
     answers = len(SCALES) * batch
     size = kernel.workspace_bytes(scales, batch)
     index, distance, space = (driver.allocate(each) for each in (4 * answers, 4 * answers, size))
-    kernel.launch(scales, batch, kind, Answers(index, distance, space, size), 0)
+    kernel.launch(scales, batch, kind, OutputPointers(index, distance, space, size), 0)
     driver.synchronize()
     found = driver.take(distance, np.empty((batch, len(SCALES)), np.float32))
     chosen = driver.take(index, np.empty((batch, len(SCALES)), np.int32))

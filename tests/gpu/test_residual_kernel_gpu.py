@@ -8,7 +8,7 @@ from fakes.kernel_runs import KernelOnCpu, Maps, Run, compile_for_cpu
 from gpu_rig import BITS, BoundCall, Rig, captured, drawn
 
 from engines.errors import ShapeError
-from engines.residual.launcher import Answers, Scale
+from engines.residual.launcher import OutputPointers, Scale
 
 pytestmark = pytest.mark.gpu
 
@@ -223,12 +223,14 @@ def test_sizes_that_cannot_be_are_refused_on_a_gpu(rig: Rig, reason: str) -> Non
     with pytest.raises(ShapeError, match=reason):
         rig.kernel.workspace_bytes(scales, batch)
     with pytest.raises(ShapeError, match=reason):
-        rig.kernel.launch(scales, batch, np.float32, Answers(16, 16, 16, 1 << 20), rig.stream())
+        rig.kernel.launch(
+            scales, batch, np.float32, OutputPointers(16, 16, 16, 1 << 20), rig.stream()
+        )
 
 
 @pytest.mark.parametrize(("answers", "scale", "reason"), POINTERS)
 def test_refused_call_leaves_the_gpu_as_it_was(
-    rig: Rig, answers: Answers, scale: Scale, reason: str
+    rig: Rig, answers: OutputPointers, scale: Scale, reason: str
 ) -> None:
     with pytest.raises(ShapeError, match=reason):
         rig.kernel.launch([scale], 1, np.float32, answers, rig.stream())

@@ -13,7 +13,7 @@ from pipeline.labels import Label, LabelBook, LabelKind
 from trainer.errors import DatasetError
 from trainer.progress import TerminalSteps
 from trainer.retrain.collect import Collected, collect
-from trainer.retrain.options import Seams
+from trainer.retrain.options import Dependencies
 from trainer.retrain_settings import RetrainSettings
 from trainer.samples.store import SampleStore
 
@@ -50,10 +50,10 @@ def options(folder: Path, line: str, url: str, archive: Path | None) -> RetrainS
 
 def collected(given: RetrainSettings) -> Collected:
     with TerminalSteps(Console(quiet=True)) as steps, SampleStore.open(given.store) as store:
-        seams = Seams(
+        dependencies = Dependencies(
             steps, print, lambda _: 0, lambda line: LabelBook(line, redis_url=given.redis_url)
         )
-        return collect(store, given, seams)
+        return collect(store, given, dependencies)
 
 
 def test_labels_become_samples_once_and_their_frames_are_let_go(

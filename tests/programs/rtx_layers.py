@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorrt_rtx as trt
 
 from engines.backends.tensorrt.plugin import PlanPlugins
-from engines.build.tensorrt_process import Request, make_config
+from engines.build.tensorrt_process import BuildRequest, make_config
 
 _LAYER = re.compile(
     r"Name: (?P<name>\S+), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\],? C"
@@ -38,7 +38,7 @@ def main() -> None:
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     assert parser.parse(Path(graph).read_bytes()), log.lines[-1]
-    request = Request("", "", "tensorrt_rtx", "sm_89", (1, 4, 16), (0, 0, 3), plugins=1)
+    request = BuildRequest("", "", "tensorrt_rtx", "sm_89", (1, 4, 16), (0, 0, 3), plugins=1)
     config = make_config(trt, builder, request, lambda **_: None)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     profile = builder.create_optimization_profile()

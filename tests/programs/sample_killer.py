@@ -20,7 +20,7 @@ from pipeline.archive import ArchivedFrame
 from pipeline.frames import Label, LabelKind
 from trainer.layouts import find_samples
 from trainer.samples.files import find_pictures
-from trainer.samples.records import Place, Source
+from trainer.samples.records import LabelSource, SampleStatus
 from trainer.samples.store import SampleStore
 
 WRITING = {"open", "write", "pwrite", "fsync", "replace", "mkdir", "unlink", "execute", "truncate"}
@@ -53,19 +53,19 @@ def marked() -> np.ndarray:
 def adding(folder: Path, said: Callable[[str, str], None]) -> None:
     """Add, relabel, take labels, hold, release, reject, freeze."""
     with SampleStore.open(folder) as store:
-        good = store.add(picture(1), "good", None, Source("a")).sha
+        good = store.add(picture(1), "good", None, LabelSource("a")).sha
         said(good, "good")
-        said(store.add(picture(2), "dent", marked(), Source("b")).sha, "dent")
-        said(store.add(picture(2), "crack", ~marked(), Source("c")).sha, "crack")
+        said(store.add(picture(2), "dent", marked(), LabelSource("b")).sha, "dent")
+        said(store.add(picture(2), "crack", ~marked(), LabelSource("c")).sha, "crack")
         frame = ArchivedFrame("7-0", picture(3), {"captured_ns": 5})
         label = Label("7-0", LabelKind.DEFECT, "dent", mask=marked(), by="anna", at_ns=9)
         added = store.take_label("line", "1-0", label, frame)
         if added is not None:
             said(added.sha, "dent")
         store.take_label("line", "2-0", Label("8-0", LabelKind.NORMAL, at_ns=9), None)
-        if store.named(good).place is Place.INCOMING:
+        if store.named(good).place is SampleStatus.INCOMING:
             store.hold(good, ["odd"])
-        if store.named(good).place is Place.QUARANTINE:
+        if store.named(good).place is SampleStatus.QUARANTINE:
             store.keep(good)
         store.snapshot()
 
@@ -123,7 +123,7 @@ def all_of(folder: Path) -> dict[str, object]:
     """Everything that a store knows, and its files."""
     with SampleStore.look(folder) as store:
         pictures = {each.sha: str(each) for each in store.pictures()}
-        said = {str(each) for sha in [*pictures, ""] for each in store.statements(sha)}
+        said = {str(each) for sha in [*pictures, ""] for each in store.label_records(sha)}
         read = store.labels_read("line")
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.is_file())
     return {"pictures": pictures, "said": sorted(said), "read": read, "files": files}

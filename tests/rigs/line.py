@@ -7,18 +7,18 @@ import numpy as np
 from pipeline.codecs import Codec
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Reason, Region, Timings
 from pipeline.streams.connect import Client
-from pipeline.streams.frame_consumer import Answer, Entry, Work
-from pipeline.streams.frame_producer import Intake, Offered
+from pipeline.streams.frame_consumer import Answer, Entry, FrameConsumer
+from pipeline.streams.frame_producer import FrameProducer, OfferResult
 from pipeline.streams.keys import LineLimits
 from pipeline.streams.ledger import Ledger
-from pipeline.wire import Head, encode_head, encode_judgement
+from pipeline.wire import FrameHeader, encode_frame_header, encode_judgement
 
 SOON_NS = 60 * 10**9
 
 
 def head_of(camera: str, seq: int, deadline_ns: int) -> bytes:
     meta = FrameMeta(camera, seq, f"part-{seq}", time.time_ns(), deadline_ns)
-    return encode_head(Head(meta, Codec.RAW, (8, 8)))
+    return encode_frame_header(FrameHeader(meta, Codec.RAW, (8, 8)))
 
 
 def judgement_of(judged: Decision, score: float = 0.7) -> Judgement:
@@ -44,26 +44,26 @@ class Plant:
     def __init__(self, client: Client, name: str, limits: LineLimits | None = None) -> None:
         self.client, self.name, self.limits = client, name, limits or LineLimits()
 
-    def camera(self, name: str = "cam") -> Intake:
-        intake = Intake(self.client, self.name, name, self.limits)
-        intake.join()
-        return intake
+    def camera(self, name: str = "cam") -> FrameProducer:
+        producer = FrameProducer(self.client, self.name, name, self.limits)
+        producer.join()
+        return producer
 
-    def worker(self, name: str = "worker") -> Work:
-        work = Work(self.client, self.name, name, self.limits)
-        work.join()
-        return work
+    def worker(self, name: str = "worker") -> FrameConsumer:
+        frame_consumer = FrameConsumer(self.client, self.name, name, self.limits)
+        frame_consumer.join()
+        return frame_consumer
 
     def ledger(self) -> Ledger:
         return Ledger(self.client, self.name)
 
     def offer(
         self, *seqs: int, camera: str = "cam", in_ns: int = SOON_NS, shed: bool = False
-    ) -> list[Offered]:
-        intake = self.camera(camera)
+    ) -> list[OfferResult]:
+        producer = self.camera(camera)
         due = time.time_ns() + in_ns
         return [
-            intake.offer(seq, head_of(camera, seq, due), b"x" * 100, 100, due, "", shed=shed)
+            producer.offer(seq, head_of(camera, seq, due), b"x" * 100, 100, due, "", shed=shed)
             for seq in seqs
         ]
 

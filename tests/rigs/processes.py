@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engines.backends.fixed import FixedPlan, write_fixed_engine
-from pipeline.commands.subprocesses import Crew, Member, wait_until
+from pipeline.commands.subprocesses import ChildProcess, ProcessGroup, wait_until
 from pipeline.streams.connect import Access
-from pipeline.streams.connection import Link, linked
+from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.ledger import Ledger
 
 WAIT_S = 60.0
@@ -18,17 +18,19 @@ SIZE = 64
 class Plant:
     """A line of real processes in a folder of its own."""
 
-    def __init__(self, folder: Path, crew: Crew, link: Link) -> None:
-        self.folder, self.crew, self.link = folder, crew, link
-        self.ledger = Ledger(link.client, "line-1")
+    def __init__(self, folder: Path, processes: ProcessGroup, connection: RedisConnection) -> None:
+        self.folder, self.processes, self.connection = folder, processes, connection
+        self.ledger = Ledger(connection.client, "line-1")
 
-    def worker(self, plan: FixedPlan, *flags: str, name: str = "worker", most: int = 32) -> Member:
+    def worker(
+        self, plan: FixedPlan, *flags: str, name: str = "worker", most: int = 32
+    ) -> ChildProcess:
         engine = self.folder / f"{name}.fixed"
         write_fixed_engine(engine, plan, max_batch=most)
-        return self.crew.start(name, "pipeline-worker", "--engine", str(engine), *flags)
+        return self.processes.start(name, "pipeline-worker", "--engine", str(engine), *flags)
 
-    def camera(self, *flags: str, name: str = "camera") -> Member:
-        return self.crew.start(
+    def camera(self, *flags: str, name: str = "camera") -> ChildProcess:
+        return self.processes.start(
             name,
             "pipeline-camera",
             "--source",
@@ -55,10 +57,10 @@ class Plant:
 def plant_in(folder: Path) -> Iterator[Plant]:
     environment = {"PRN_STATE_DIR": str(folder / "redis"), "PRN_LOG_FORMAT": "json"}
     with (
-        linked(Access(""), folder / "redis") as link,
-        Crew(folder / "logs", environment) as crew,
+        open_connection(Access(""), folder / "redis") as connection,
+        ProcessGroup(folder / "logs", environment) as processes,
     ):
-        yield Plant(folder, crew, link)
+        yield Plant(folder, processes, connection)
 
 
 def plan(**costs: float) -> FixedPlan:

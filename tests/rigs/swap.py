@@ -17,32 +17,34 @@ from engines.manifest import manifest_path, read_manifest
 from pipeline.codecs import Codec
 from pipeline.commands.reconcile import reconcile
 from pipeline.frames import FrameMeta, Verdict
-from pipeline.streams.connection import Link
+from pipeline.streams.connection import RedisConnection
 from pipeline.streams.control import Controls
-from pipeline.streams.frame_consumer import Work
-from pipeline.streams.frame_producer import Intake
+from pipeline.streams.frame_consumer import FrameConsumer
+from pipeline.streams.frame_producer import FrameProducer
 from pipeline.streams.keys import LineLimits
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.swap_coordinator import Swaps
+from pipeline.streams.swap_coordinator import RedisSwapCoordinator
 from pipeline.telemetry import Telemetry
 from pipeline.verdicts import read_verdict
-from pipeline.wire import Head, encode_head
-from pipeline.worker.active_engine import InForce
-from pipeline.worker.context import Post
-from pipeline.worker.decode import Rings
-from pipeline.worker.in_flight import Tray
-from pipeline.worker.swap.controller import Swapper
-from pipeline.worker.swap.engine_source import Source
-from pipeline.worker.swap.interfaces import Around, Pace
-from pipeline.worker.swap.loading import Way
-from pipeline.worker.swap.start import open_promoted
-from pipeline.worker.worker import Options, Worker
+from pipeline.wire import FrameHeader, encode_frame_header
+from pipeline.worker.active_engine import ActiveEngine
+from pipeline.worker.context import WorkerContext
+from pipeline.worker.decode import RingReaders
+from pipeline.worker.in_flight import InFlight
+from pipeline.worker.swap.controller import SwapController
+from pipeline.worker.swap.engine_source import EngineSource
+from pipeline.worker.swap.interfaces import RolloutSettings, WorkerHandle
+from pipeline.worker.swap.loading import EngineOptions
+from pipeline.worker.swap.start import load_promoted
+from pipeline.worker.worker import Worker, WorkerOptions
 
 SIDE = 16
 GREEN = 100  # of every frame: its score is 0.392
 WAIT_S = 20.0
-WAY = Way("auto", "auto", 0, 0, skip_admission=False)
-BRISK = Pace(look_s=0.05, shadow_share=0.5, shadow_frames=5, shadow_s=5, watch_frames=40, watch_s=9)
+WAY = EngineOptions("auto", "auto", 0, 0, skip_admission=False)
+BRISK = RolloutSettings(
+    look_s=0.05, shadow_share=0.5, shadow_frames=5, shadow_s=5, watch_frames=40, watch_s=9
+)
 
 
 def until(done: Callable[[], bool]) -> None:
@@ -111,63 +113,76 @@ def spoil(cache: Path, version: str) -> None:
 class Member:
     """One worker of the rig."""
 
-    def __init__(self, worker: Worker, post: Post, in_force: InForce, swapper: Swapper) -> None:
-        self.worker, self.post, self.in_force, self.swapper = worker, post, in_force, swapper
+    def __init__(
+        self,
+        worker: Worker,
+        context: WorkerContext,
+        active: ActiveEngine,
+        controller: SwapController,
+    ) -> None:
+        self.worker, self.context, self.active, self.controller = (
+            worker,
+            context,
+            active,
+            controller,
+        )
 
     @property
     def version(self) -> str:
-        return self.in_force.serving.version
+        return self.active.current.version
 
     def swaps(self, outcome: str) -> float:
-        labels = {"line": self.post.telemetry._line, "outcome": outcome}
-        return self.post.telemetry.registry.get_sample_value("prn_swaps_total", labels) or 0.0
+        labels = {"line": self.context.telemetry._line, "outcome": outcome}
+        return self.context.telemetry.registry.get_sample_value("prn_swaps_total", labels) or 0.0
 
 
 class SwapRig:
     """A line, its registry, a camera in a thread."""
 
-    def __init__(self, link: Link, line: str, folder: Path, plan: FixedPlan) -> None:
-        self.link, self.line, self.folder = link, line, folder
+    def __init__(
+        self, connection: RedisConnection, line: str, folder: Path, plan: FixedPlan
+    ) -> None:
+        self.connection, self.line, self.folder = connection, line, folder
         self.registry = FakeRegistry(folder / "registry")
         self.first = self.registry.add("one", plan)
         self.registry.promote("one")
-        self.controls = Controls(link.client, line)
+        self.controls = Controls(connection.client, line)
         self.offered = 0
-        self.intake = Intake(link.client, line, "cam", LineLimits())
-        self.intake.join()
+        self.producer = FrameProducer(connection.client, line, "cam", LineLimits())
+        self.producer.join()
 
     @contextmanager
-    def worker(self, name: str, pace: Pace = BRISK) -> Iterator[Member]:
+    def worker(self, name: str, pace: RolloutSettings = BRISK) -> Iterator[Member]:
         cache = self.folder / name
-        source = Source(self.registry, cache, self.line)
-        swaps = Swaps(self.link.client, self.line, name)
-        in_force = InForce(open_promoted(source, swaps, WAY))
-        made: list[Swapper] = []
+        source = EngineSource(self.registry, cache, self.line)
+        coordinator = RedisSwapCoordinator(self.connection.client, self.line, name)
+        active = ActiveEngine(load_promoted(source, coordinator, WAY))
+        made: list[SwapController] = []
 
-        def follow(around: Around) -> Swapper:
-            made.append(Swapper(in_force, source, swaps, WAY, around, pace))
+        def follow(worker: WorkerHandle) -> SwapController:
+            made.append(SwapController(active, source, coordinator, WAY, worker, pace))
             return made[0]
 
-        post = Post(
+        context = WorkerContext(
             name,
-            self.link,
-            Work(self.link.client, self.line, name, LineLimits()),
+            self.connection,
+            FrameConsumer(self.connection.client, self.line, name, LineLimits()),
             self.controls,
             Telemetry(self.line),
-            Tray(in_force.room),
-            Rings(lambda _: None),  # type: ignore[arg-type,return-value]
+            InFlight(active.capacity),
+            RingReaders(lambda _: None),  # type: ignore[arg-type,return-value]
         )
-        worker = Worker(post, in_force, Options(0.0, 3, None, None), follow)
+        worker = Worker(context, active, WorkerOptions(0.0, 3, None, None), follow)
         thread = threading.Thread(target=worker.run, args=(WAIT_S,))
         thread.start()
         try:
-            yield Member(worker, post, in_force, made[0])
+            yield Member(worker, context, active, made[0])
         finally:
-            post.halt.draining.set()
+            context.shutdown.draining.set()
             thread.join(2 * WAIT_S)
-            in_force.close()
+            active.close()
         assert not thread.is_alive()
-        assert post.halt.failure == ""
+        assert context.shutdown.failure == ""
 
     @contextmanager
     def camera(self, rate: float = 300.0, in_s: float = 30.0) -> Iterator[None]:
@@ -191,12 +206,14 @@ class SwapRig:
         pixels = np.full((SIDE, SIDE, 3), GREEN, np.uint8).tobytes()
         now = time.time_ns()
         meta = FrameMeta("cam", self.offered, "part", now, now + int(in_s * 1e9))
-        head = encode_head(Head(meta, Codec.RAW, (SIDE, SIDE)))
-        self.intake.offer(self.offered, head, pixels, len(pixels), meta.deadline_ns, "", shed=False)
+        head = encode_frame_header(FrameHeader(meta, Codec.RAW, (SIDE, SIDE)))
+        self.producer.offer(
+            self.offered, head, pixels, len(pixels), meta.deadline_ns, "", shed=False
+        )
         self.offered += 1
 
     def verdicts(self) -> list[Verdict]:
-        results = Ledger(self.link.client, self.line).results("-", 100_000)
+        results = Ledger(self.connection.client, self.line).results("-", 100_000)
         return [read_verdict(self.line, result) for result in results]
 
     def engines_in_turn(self, worker: str) -> list[str]:
@@ -214,7 +231,7 @@ class SwapRig:
 
     def proof(self) -> None:
         """Every part that was offered has one verdict."""
-        report = reconcile(Ledger(self.link.client, self.line))
+        report = reconcile(Ledger(self.connection.client, self.line))
         assert report.broken() == []
         assert report.offered == self.offered
         seqs = [verdict.meta.seq for verdict in self.verdicts()]

@@ -11,10 +11,10 @@ import redis
 from pipeline.commands.proof import Report
 from pipeline.commands.reconcile import reconcile
 from pipeline.consumer import Consumer
-from pipeline.control import FROM_THE_FIRST, Standing, heed
+from pipeline.control import FROM_THE_FIRST, LineState, apply_messages
 from pipeline.frames import Decision
 from pipeline.streams.connect import Access
-from pipeline.streams.connection import linked
+from pipeline.streams.connection import open_connection
 from pipeline.streams.control import Controls
 from pipeline.streams.keys import LineLimits
 from pipeline.streams.server_checks import probe, server_ahead_ms
@@ -52,8 +52,8 @@ def answers(client: "redis.Redis") -> bool:
 
 def prove_line(access: Access, tmp_path: Path) -> Report:
     """Offer, read, answer, expire, shed, take over, consume, control and reconcile on a server."""
-    with linked(access, tmp_path) as link:
-        plant = Plant(link.client, "line", LineLimits(budget_bytes=600))
+    with open_connection(access, tmp_path) as connection:
+        plant = Plant(connection.client, "line", LineLimits(budget_bytes=600))
         plant.offer(1, 2, in_ns=40_000_000)
         dead = plant.worker("dead")
         dead.read(1, 0)
@@ -65,13 +65,13 @@ def prove_line(access: Access, tmp_path: Path) -> Report:
         (taken,) = plant.worker().take_over(8)
         assert plant.worker().answer([say(taken, Decision.OK)]) == ["OK"]
         assert plant.judge(Decision.NG) == ["NG"] * 5
-        controls = Controls(link.client, "line")
+        controls = Controls(connection.client, "line")
         controls.send(encode_control("pause"))
-        assert heed(controls, Standing(), FROM_THE_FIRST)[0].paused
-        plant.worker("alive").beat(encode_report({"frames": 1}), 60_000)
+        assert apply_messages(controls, LineState(), FROM_THE_FIRST)[0].paused
+        plant.worker("alive").send_heartbeat(encode_report({"frames": 1}), 60_000)
         assert list(controls.workers()) == ["alive"]
-        assert probe(link.client).round_trip_ms > 0
-        assert abs(server_ahead_ms(link.client)) < WAIT_S * 1e3
+        assert probe(connection.client).round_trip_ms > 0
+        assert abs(server_ahead_ms(connection.client)) < WAIT_S * 1e3
         with Consumer(
             "line",
             "plc",
@@ -84,7 +84,7 @@ def prove_line(access: Access, tmp_path: Path) -> Report:
         assert [verdict.meta.seq for verdict in heard if verdict] == list(range(1, 11))
         plant.offer(12, camera="other")
         report = reconcile(plant.ledger())
-        assert list(plant.ledger().open_heads()) != []
+        assert list(plant.ledger().open_headers()) != []
     assert report.broken() == []
     assert (report.offered, report.open) == (11, 1)
     return report

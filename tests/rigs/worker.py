@@ -8,30 +8,30 @@ from contextlib import contextmanager
 import numpy as np
 
 from engines.admission.timing import CostCurve
-from engines.engine import ALL_MAPS, Pixels, Scores, check_frames, summarise
+from engines.engine import ALL_MAPS, Pixels, Scores, check_frames, summarise_maps
 from engines.errors import ScoringError
 from engines.manifest import CostPoint, Manifest, Thresholds
 from pipeline.codecs import Codec, encode_pixels
 from pipeline.frames import EngineName, FrameMeta, Verdict
 from pipeline.ring.ring import RingReader
-from pipeline.streams.connection import Link
+from pipeline.streams.connection import RedisConnection
 from pipeline.streams.control import Controls
-from pipeline.streams.frame_consumer import Work
-from pipeline.streams.frame_producer import Intake, Status
+from pipeline.streams.frame_consumer import FrameConsumer
+from pipeline.streams.frame_producer import FrameProducer, Status
 from pipeline.streams.keys import LineLimits
 from pipeline.streams.ledger import Ledger
 from pipeline.telemetry import Telemetry
 from pipeline.verdicts import read_verdict
 from pipeline.wire import (
-    Head,
-    encode_head,
+    FrameHeader,
+    encode_frame_header,
 )
-from pipeline.worker.active_engine import InForce, Serving
-from pipeline.worker.archiver import Archivist
-from pipeline.worker.context import Post
-from pipeline.worker.decode import Rings
-from pipeline.worker.in_flight import Tray
-from pipeline.worker.worker import Options, Worker
+from pipeline.worker.active_engine import ActiveEngine, LoadedEngine
+from pipeline.worker.archiver import Archiver
+from pipeline.worker.context import WorkerContext
+from pipeline.worker.decode import RingReaders
+from pipeline.worker.in_flight import InFlight
+from pipeline.worker.worker import Worker, WorkerOptions
 
 SIDE = 16
 CURSED = 13  # a red value that this engine fails on
@@ -72,7 +72,7 @@ class ProbeEngine:
             raise ScoringError("a cursed frame")
         maps = frames[..., 1].astype(np.float32) / 255
         maps[frames[..., 0] == OVERFLOWING] = np.nan
-        summary, score = summarise(maps), maps.mean(axis=(1, 2))
+        summary, score = summarise_maps(maps), maps.mean(axis=(1, 2))
         maps[summary.peak <= maps_above] = np.nan  # who looks at them all the same fails
         return Scores(score, maps, summary=summary)
 
@@ -83,33 +83,33 @@ class ProbeEngine:
 class Bench:
     """A line with one worker in this process, and a camera to feed it."""
 
-    def __init__(self, link: Link, line: str, limits: LineLimits) -> None:
-        self.link, self.line, self.limits = link, line, limits
+    def __init__(self, connection: RedisConnection, line: str, limits: LineLimits) -> None:
+        self.connection, self.line, self.limits = connection, line, limits
         self.engine = ProbeEngine()
         self.lanes = [self.engine]
-        self.archivist: Archivist | None = None
+        self.archiver: Archiver | None = None
         self.curve_ms = 1.0  # what the engine is believed to take for one frame
-        self.intake = Intake(link.client, line, "cam", limits)
-        self.intake.join()
+        self.producer = FrameProducer(connection.client, line, "cam", limits)
+        self.producer.join()
 
     @contextmanager
     def worker(self, name: str = "worker") -> Iterator[Worker]:
         cost = CostPoint(batch=1, median_ms=self.curve_ms, p99_ms=self.curve_ms)
         curve = CostCurve.through([cost])
         engine = EngineName(MANIFEST.model, MANIFEST.version, MANIFEST.sha256)
-        serving = Serving(engine, MANIFEST.thresholds, tuple(self.lanes), curve, 4)
-        in_force = InForce(serving)
-        post = Post(
+        loaded = LoadedEngine(engine, MANIFEST.thresholds, tuple(self.lanes), curve, 4)
+        active = ActiveEngine(loaded)
+        context = WorkerContext(
             name,
-            self.link,
-            Work(self.link.client, self.line, name, self.limits),
-            Controls(self.link.client, self.line),
+            self.connection,
+            FrameConsumer(self.connection.client, self.line, name, self.limits),
+            Controls(self.connection.client, self.line),
             Telemetry(self.line),
-            Tray(in_force.room),
-            Rings(RingReader.attach),
-            self.archivist,
+            InFlight(active.capacity),
+            RingReaders(RingReader.attach),
+            self.archiver,
         )
-        worker = Worker(post, in_force, Options(0.0, 3, None, None))
+        worker = Worker(context, active, WorkerOptions(0.0, 3, None, None))
         thread = threading.Thread(target=worker.run, args=(WAIT_S,))
         thread.start()
         try:
@@ -117,7 +117,7 @@ class Bench:
         finally:
             for engine in self.lanes:
                 engine.free.set()
-            post.halt.draining.set()
+            context.shutdown.draining.set()
             thread.join(2 * WAIT_S)
         assert not thread.is_alive()
 
@@ -132,14 +132,14 @@ class Bench:
     ) -> None:
         now = time.time_ns()
         meta = FrameMeta("cam", seq, f"part-{seq}", now, now + int(in_s * 1e9))
-        head = encode_head(Head(meta, codec, (side, side)))
-        offered = self.intake.offer(
+        head = encode_frame_header(FrameHeader(meta, codec, (side, side)))
+        result = self.producer.offer(
             seq, head, payload, len(payload), meta.deadline_ns, "", shed=False
         )
-        assert offered.status is Status.ADMITTED
+        assert result.status is Status.ADMITTED
 
     def verdicts(self) -> dict[int, Verdict]:
-        results = Ledger(self.link.client, self.line).results("-", 10_000)
+        results = Ledger(self.connection.client, self.line).results("-", 10_000)
         found = [read_verdict(self.line, result) for result in results]
         assert len({verdict.meta.seq for verdict in found}) == len(found), "two for one part"
         return {verdict.meta.seq: verdict for verdict in found}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trainer.anomalies.augment import Matrix, apply_tones, bend_field, place, warp
 from trainer.anomalies.blend import Anomaly, Box, Mask, Pixels, changed_pixels, paste, shown_enough
-from trainer.anomalies.regions import LEAST_PIXELS, Region, middle, tone_around
+from trainer.anomalies.regions import LEAST_PIXELS, DefectRegion, middle, tone_around
 
 MOST_BETA = 0.7  # opacity of the normal picture under an extended anomaly
 _TRIES = 4
@@ -48,7 +48,7 @@ def extend(
     rng: np.random.Generator,
     base: Pixels,
     foreground: Mask | None,
-    regions: tuple[Region, ...],
+    regions: tuple[DefectRegion, ...],
     freedom: Freedom,
 ) -> Anomaly:
     """Paste one to three varied regions into a normal picture.
@@ -80,7 +80,7 @@ def extend(
 
 def _pasted(
     rng: np.random.Generator,
-    region: Region,
+    region: DefectRegion,
     matrix: Matrix,
     frame: Pixels,
     part: Mask | None,
@@ -113,7 +113,7 @@ def _draw_beta(rng: np.random.Generator, freedom: Freedom) -> float:
 
 def _draw_place(
     rng: np.random.Generator,
-    region: Region,
+    region: DefectRegion,
     foreground: Mask | None,
     size: tuple[int, ...],
     freedom: Freedom,
@@ -144,7 +144,7 @@ def _draw_point(
     return float(points[0, 1]), float(points[0, 0])
 
 
-def _reach(region: Region, matrix: Matrix, size: tuple[int, ...]) -> Box | None:
+def _reach(region: DefectRegion, matrix: Matrix, size: tuple[int, ...]) -> Box | None:
     """Box of a picture of `size` that a moved region reaches; None where it lies outside."""
     left, top, width, height = region.box
     corners = np.array(
@@ -168,7 +168,7 @@ def _within(matrix: Matrix, box: Box) -> Matrix:
 def _recoloured(
     rng: np.random.Generator,
     source: Pixels,
-    region: Region,
+    region: DefectRegion,
     put: NDArray[np.bool_],
     frame: Pixels,
     part: Mask | None,

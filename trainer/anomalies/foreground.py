@@ -20,7 +20,7 @@ _SMALL_HOLE = 0.005  # holes smaller than this share of the picture are reflecti
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class ForegroundSplit:
     """One picture cut into part and background."""
 
     mask: NDArray[np.bool_]  # [H, W], True on the part
@@ -28,7 +28,7 @@ class Split:
     separability: float  # 0..1: how clearly the two differ
 
 
-def split_picture(picture: NDArray[np.uint8]) -> Split:
+def split_picture(picture: NDArray[np.uint8]) -> ForegroundSplit:
     """Cut uint8 [H, W, 3] by Otsu's threshold on the difference from the border's colour."""
     strip = _strip(picture.shape[:2])
     smooth = cv2.GaussianBlur(picture, (5, 5), 0)
@@ -37,10 +37,10 @@ def split_picture(picture: NDArray[np.uint8]) -> Split:
     grey = difference.astype(np.uint8)
     level, raw = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     mask = _cleaned(raw)
-    return Split(mask, float(raw[strip].mean()), _separability(grey, level))
+    return ForegroundSplit(mask, float(raw[strip].mean()), _separability(grey, level))
 
 
-def is_object(splits: list[Split]) -> bool:
+def is_object(splits: list[ForegroundSplit]) -> bool:
     """Tell whether most pictures show a part on a background that reaches the border."""
     border = np.median([split.border for split in splits])
     cover = np.median([split.mask.mean() for split in splits])

@@ -18,7 +18,7 @@ _MARGIN = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class DefectRegion:
     """A seen anomaly, or one connected piece of it, in its own picture."""
 
     picture: Pixels  # [H, W, 3], borrowed
@@ -40,7 +40,7 @@ def find_regions(
     seen: NDArray[np.uint8],
     masks: NDArray[np.bool_],
     objects: bool,  # noqa: FBT001
-) -> tuple[Region, ...]:
+) -> tuple[DefectRegion, ...]:
     """Cut seen anomalies into regions: each whole, and piece by piece where it has a few.
 
     Args:
@@ -48,7 +48,7 @@ def find_regions(
         masks: bool [S, H, W].
         objects: the pictures show parts on a background.
     """
-    regions: list[Region] = []
+    regions: list[DefectRegion] = []
     for picture, mask in zip(seen, masks, strict=True):
         part = split_picture(picture).mask if objects else None
         count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
@@ -79,7 +79,7 @@ def tone_around(picture: Pixels, inner: Pixels, part: Mask | None) -> float | No
     return float(np.mean(cv2.mean(picture, ring)[:3]))
 
 
-def _cut(picture: Pixels, mask: Mask, part: Mask | None) -> Region | None:
+def _cut(picture: Pixels, mask: Mask, part: Mask | None) -> DefectRegion | None:
     """Cut one region out; None where nothing of it is left."""
     whole = np.ones(mask.shape, np.bool_) if part is None else part
     on_part = part is None or bool(mask.any() and part[mask].mean() >= _INSIDE)
@@ -92,7 +92,7 @@ def _cut(picture: Pixels, mask: Mask, part: Mask | None) -> Region | None:
     if on_part:
         wide = cv2.bitwise_and(wide, cv2.erode(whole.view(np.uint8), _MARGIN))
     left, top, width, height = cv2.boundingRect(wide)
-    return Region(
+    return DefectRegion(
         picture,
         255 * np.stack([inner, wide], axis=2),
         (left, top, width, height),

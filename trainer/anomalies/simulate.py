@@ -44,7 +44,7 @@ _LEAST_TONE = 14.0  # grey levels
 
 
 @dataclass(frozen=True, slots=True)
-class Normals:
+class NormalPictures:
     """The normal pictures and what is known of them."""
 
     pictures: NDArray[np.uint8]  # [N, H, W, 3]
@@ -58,7 +58,7 @@ class Normals:
 
 def simulate(
     rng: np.random.Generator,
-    normals: Normals,
+    normals: NormalPictures,
     index: int,
     bank: NoiseBank,
     textures: Textures | None,
@@ -150,7 +150,7 @@ def heterologous_source(
     return source
 
 
-def homologous_source(rng: np.random.Generator, normals: Normals, index: int) -> Pixels:
+def homologous_source(rng: np.random.Generator, normals: NormalPictures, index: int) -> Pixels:
     """Make an anomaly source of this normal picture or another one.
 
     Shuffled: augmented and cut into a shuffled grid. Moved: shifted content, which over an object

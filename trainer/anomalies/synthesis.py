@@ -11,7 +11,7 @@ from trainer.anomalies.foreground import find_foregrounds
 from trainer.anomalies.noise import make_noise_bank
 from trainer.anomalies.pose import find_likeness
 from trainer.anomalies.regions import find_regions
-from trainer.anomalies.simulate import MOST_BETA, Normals, simulate
+from trainer.anomalies.simulate import MOST_BETA, NormalPictures, simulate
 from trainer.anomalies.textures import Textures
 from trainer.choices import SIMULATED_CERTAINTY
 from trainer.errors import DatasetError
@@ -24,7 +24,7 @@ _RARE_DRAWS = 1 / 3  # of all draws of normal pictures go to those
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class SyntheticBatch:
     """What one training step sees: normal pictures, then extended, then simulated anomalies."""
 
     frames: NDArray[np.uint8]  # [B, H, W, 3], RGB, 0..255
@@ -33,7 +33,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Switches:
+class AnomalyKinds:
     """Which anomalies are made (PRN, table 5)."""
 
     extended: bool = True  # EA
@@ -51,7 +51,7 @@ class Synthesis:
         normals: NDArray[np.uint8],
         seen: SeenPictures,
         textures: Textures,
-        switches: Switches,
+        kinds: AnomalyKinds,
         batch_size: int,
         seed: int,
         rarity: NDArray[np.float64] | None = None,
@@ -62,7 +62,7 @@ class Synthesis:
             normals: uint8 [N, H, W, 3], kept, not copied.
             seen: defects that training may see; there may be none.
             textures: source of foreign textures, of the pictures' size.
-            switches: which anomalies to make.
+            kinds: which anomalies to make.
             batch_size: a multiple of 4.
             seed: of every random choice.
             rarity: of each normal picture, [N]: the rarest are drawn more often; None: all alike.
@@ -78,19 +78,19 @@ class Synthesis:
             )
         size = (normals.shape[1], normals.shape[2])
         foregrounds = find_foregrounds(normals)
-        self._normals = Normals(normals, foregrounds, find_likeness(normals))
+        self._normals = NormalPictures(normals, foregrounds, find_likeness(normals))
         self._seen = seen
         self._regions = find_regions(seen.pixels, seen.masks, foregrounds is not None)
         self._bank = make_noise_bank(np.random.default_rng(seed), size)
-        self._sources = (textures,) * switches.heterologous + (None,) * switches.homologous
+        self._sources = (textures,) * kinds.heterologous + (None,) * kinds.homologous
         likeness = self._normals.likeness
-        self._freedom = Freedom(likeness.turns, likeness.roughness, switches.transparent)
-        self._certainty = switches.certainty
+        self._freedom = Freedom(likeness.turns, likeness.roughness, kinds.transparent)
+        self._certainty = kinds.certainty
         self._seed = seed
         self._shares = draw_shares(rarity) if rarity is not None else None
-        self._counts = _counts(batch_size, switches, len(self._regions))
+        self._counts = _counts(batch_size, kinds, len(self._regions))
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> SyntheticBatch:
         """Make the batch of a step: half normal, a quarter EA, a quarter SA, in this order."""
         rng = np.random.default_rng([self._seed, step])
         normal, extended, simulated = self._counts
@@ -108,7 +108,7 @@ class Synthesis:
             masks[normal + extended :] *= self._certainty
         under = np.concatenate([plain, bases]).astype(np.intp)
         self._move(rng, frames, masks, under)
-        return Batch(frames, masks, under)
+        return SyntheticBatch(frames, masks, under)
 
     def _move(
         self,
@@ -153,10 +153,10 @@ def draw_shares(rarity: NDArray[np.float64]) -> NDArray[np.float64]:
     return shares
 
 
-def _counts(batch_size: int, switches: Switches, regions: int) -> tuple[int, int, int]:
+def _counts(batch_size: int, kinds: AnomalyKinds, regions: int) -> tuple[int, int, int]:
     """Pictures of each group: normal, EA, SA; a group that is off leaves its share to the other."""
-    extends = switches.extended and regions > 0
-    simulates = switches.heterologous or switches.homologous
+    extends = kinds.extended and regions > 0
+    simulates = kinds.heterologous or kinds.homologous
     if not (extends or simulates):
         raise DatasetError(
             "nothing to make anomalies of: no seen anomalies with a mask, and simulated ones are "

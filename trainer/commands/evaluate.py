@@ -14,10 +14,10 @@ from trainer.export.calibrate import Costs
 from trainer.layouts import find_samples
 from trainer.progress import TerminalSteps
 from trainer.results.evaluation import (
-    Judged,
+    ScoredPictures,
     ThresholdCosts,
     evaluation_json,
-    judge,
+    score_pictures,
     weigh_thresholds,
 )
 from trainer.results.evaluation import evaluate as figures_of
@@ -37,13 +37,13 @@ def evaluate(settings: EvaluateSettings) -> None:
         open_engine(settings.engine, settings.backend, settings.device) as opened,
         TerminalSteps(console) as steps,
     ):
-        judged = _judged(opened.engine, dataset, steps)
+        scored = _scored(opened.engine, dataset, steps)
         seen_masks = load_seen_masks(seen, opened.engine.input_size)
     thresholds = opened.manifest.thresholds
-    evaluation = figures_of(judged, thresholds.image, thresholds.pixel, seen_masks)
+    evaluation = figures_of(scored, thresholds.image, thresholds.pixel, seen_masks)
     if settings.out:
-        _write_worst(settings, judged, thresholds.image, thresholds.pixel)
-    costs = _costs(settings, judged, thresholds.image)
+        _write_worst(settings, scored, thresholds.image, thresholds.pixel)
+    costs = _costs(settings, scored, thresholds.image)
     if settings.as_json:
         sys.stdout.write(evaluation_json(evaluation, costs))
         return
@@ -51,11 +51,13 @@ def evaluate(settings: EvaluateSettings) -> None:
         console.print(renderable, soft_wrap=True)
 
 
-def _costs(settings: EvaluateSettings, judged: Judged, threshold: float) -> ThresholdCosts | None:
+def _costs(
+    settings: EvaluateSettings, scored: ScoredPictures, threshold: float
+) -> ThresholdCosts | None:
     if settings.escape_cost is None:
         return None
     costs = Costs(settings.escape_cost, settings.false_reject_cost, settings.defect_share)
-    return weigh_thresholds(judged, threshold, costs)
+    return weigh_thresholds(scored, threshold, costs)
 
 
 def _unseen(
@@ -72,21 +74,21 @@ def _unseen(
     return without(dataset, [sample.name for sample in seen]), defects
 
 
-def _judged(engine: Engine, dataset: Dataset, steps: TerminalSteps) -> Judged:
+def _scored(engine: Engine, dataset: Dataset, steps: TerminalSteps) -> ScoredPictures:
     with steps.step("reading pictures", len(dataset.test)) as advance:
         pictures = load_pictures(dataset.test, engine.input_size, lambda: advance(1))
     unreadable = (*dataset.unreadable, *pictures.unreadable)
     with steps.step("judging", len(pictures.samples)) as advance:
-        return judge(engine, replace(pictures, unreadable=unreadable), advance)
+        return score_pictures(engine, replace(pictures, unreadable=unreadable), advance)
 
 
 def _write_worst(
-    settings: EvaluateSettings, judged: Judged, threshold: float, pixel_threshold: float
+    settings: EvaluateSettings, scored: ScoredPictures, threshold: float, pixel_threshold: float
 ) -> None:
     """Draw the normal parts with the highest scores and the defects with the lowest."""
     assert settings.out is not None  # noqa: S101  # the caller looked
-    order = np.argsort(judged.scores, kind="stable")
-    kinds = [judged.pictures.samples[index].kind for index in order]
+    order = np.argsort(scored.scores, kind="stable")
+    kinds = [scored.pictures.samples[index].kind for index in order]
     normal = [int(index) for index, kind in zip(order, kinds, strict=True) if kind == GOOD]
     defective = [int(index) for index, kind in zip(order, kinds, strict=True) if kind != GOOD]
     sheets = {
@@ -95,5 +97,5 @@ def _write_worst(
     }
     for name, which in sheets.items():
         if which:
-            sheet = contact_sheet(judged, which, threshold, pixel_threshold)
+            sheet = contact_sheet(scored, which, threshold, pixel_threshold)
             save_picture(settings.out / name, sheet)

@@ -15,9 +15,9 @@ from trainer.dataset import Dataset
 from trainer.layouts import find_datasets
 from trainer.networks.backbones import Backbone, load_backbone
 from trainer.progress import TerminalSteps
-from trainer.reproduce.rows import TABLES, Row
+from trainer.reproduce.rows import TABLES, TableRow
 from trainer.reproduce.tables import comparison, results_json
-from trainer.reproduce.trial import BASELINES, Result, run_baseline, run_trial
+from trainer.reproduce.trial import BASELINES, TrialResult, run_baseline, run_trial
 from trainer.settings import ReproduceSettings
 from trainer.training.device import find_device
 from trainer.training.prn.data import SupervisedRecipe
@@ -36,7 +36,7 @@ def reproduce(settings: ReproduceSettings) -> None:
     recipe = prn_recipe(settings, settings.model, device)
     # The paper's map is the head's; one row of table 4 adds the untrained residual.
     base = replace(recipe, parts=replace(recipe.parts, residual_map=False))
-    found: dict[str, list[Result]] = {}
+    found: dict[str, list[TrialResult]] = {}
     with TerminalSteps(console) as steps:
         for name in BASELINES:
             for dataset, recipe, folder in _runs(name, base, datasets, settings):
@@ -52,7 +52,7 @@ def reproduce(settings: ReproduceSettings) -> None:
 
 
 def _trained(
-    row: Row,
+    row: TableRow,
     base: SupervisedRecipe,
     datasets: tuple[Dataset, ...],
     settings: ReproduceSettings,
@@ -60,7 +60,7 @@ def _trained(
     console: Console,
     steps: TerminalSteps,
     device: torch.device,
-) -> Iterator[Result]:
+) -> Iterator[TrialResult]:
     for dataset, recipe, folder in _runs(row.name, row.change(base), datasets, settings):
         console.print(f"{row.name}: {dataset.name}, seed {recipe.seed}", markup=False)
         yield run_trial(dataset, backbone, recipe, folder, steps, device, settings.weights)

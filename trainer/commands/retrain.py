@@ -10,7 +10,7 @@ from engines.registry.registry import Registry
 from pipeline.announce import announce
 from pipeline.labels import LabelBook
 from trainer.progress import TerminalSteps
-from trainer.retrain.options import Ending, Seams
+from trainer.retrain.options import Dependencies, RetrainResult
 from trainer.retrain.retrain import retrain as run_once
 from trainer.retrain.watch import watch
 from trainer.retrain_settings import RetrainSettings
@@ -29,31 +29,31 @@ def retrain(settings: RetrainSettings) -> int:
     }
     registry = Registry(settings.registry)
     with TerminalSteps(console) as steps:
-        seams = Seams(
+        dependencies = Dependencies(
             steps=steps,
             say=lambda text: console.print(text, soft_wrap=True, markup=False),
             announce=lambda line: announce(line, **access),
             labels=lambda line: LabelBook(line, **access),
         )
         if settings.watch:
-            watch(settings, registry, seams)
+            watch(settings, registry, dependencies)
             return 0
-        ending = run_once(settings, registry, seams)
-    _tell(console, ending, settings)
-    return REFUSED_STATUS if ending.result == "refused" else 0
+        outcome = run_once(settings, registry, dependencies)
+    _tell(console, outcome, settings)
+    return REFUSED_STATUS if outcome.result == "refused" else 0
 
 
-def _tell(console: Console, ending: Ending, settings: RetrainSettings) -> None:
+def _tell(console: Console, outcome: RetrainResult, settings: RetrainSettings) -> None:
     if settings.as_json:
         fields = {
-            "result": ending.result,
-            "why": ending.why,
-            "run": str(ending.run) if ending.run else None,
-            "version": ending.version,
+            "result": outcome.result,
+            "why": outcome.why,
+            "run": str(outcome.run) if outcome.run else None,
+            "version": outcome.version,
         }
         sys.stdout.write(json.dumps(fields) + "\n")
         return
-    style = {"promoted": "bold green", "refused": "bold red"}.get(ending.result, "")
-    console.print(f"{ending.result}: {ending.why}", style=style, soft_wrap=True, markup=False)
-    if ending.run is not None:
-        console.print(f"all of it lies in {ending.run}", soft_wrap=True, markup=False)
+    style = {"promoted": "bold green", "refused": "bold red"}.get(outcome.result, "")
+    console.print(f"{outcome.result}: {outcome.why}", style=style, soft_wrap=True, markup=False)
+    if outcome.run is not None:
+        console.print(f"all of it lies in {outcome.run}", soft_wrap=True, markup=False)

@@ -14,8 +14,8 @@ from rich.table import Table
 from trainer.errors import SampleError
 from trainer.layouts import find_samples
 from trainer.progress import TerminalSteps
-from trainer.samples.quarantine import LEAST_REFERENCES, Limits
-from trainer.samples.records import Counts, ImportReport, Picture, Place
+from trainer.samples.quarantine import LEAST_REFERENCES, QuarantineLimits
+from trainer.samples.records import Counts, ImportReport, Picture, SampleStatus
 from trainer.samples.store import SampleStore
 from trainer.settings import SamplesSettings
 
@@ -39,7 +39,7 @@ def _import(settings: SamplesSettings) -> int:
     backbone = load_backbone(settings.backbone, settings.weights)
     with SampleStore.open(settings.store) as store, TerminalSteps(console) as steps:
         report = store.import_dataset(dataset, steps)
-        screened = screen(store, backbone, steps, Limits(oddness=settings.oddness))
+        screened = screen(store, backbone, steps, QuarantineLimits(oddness=settings.oddness))
         counts = store.counts()
     _print_import(console, report)
     console.print(f"new normal parts: {screened.kept} kept, {screened.held} wait for you")
@@ -131,7 +131,7 @@ def _decide(settings: SamplesSettings, decide: Callable[[SampleStore, str], Pict
                 refused += 1
                 continue
             where = f"{'golden ' if picture.golden else ''}{picture.kind}"
-            if picture.place is Place.ASIDE:
+            if picture.place is SampleStatus.ASIDE:
                 where += ", aside: it resembles golden pictures, and training sees none of those"
             sys.stdout.write(f"{picture.sha[:_SHOWN_CHARS]} {settings.action}: {where}\n")
     return _INCOMPLETE_STATUS if refused else 0
@@ -180,7 +180,7 @@ def _all_fields(store: SampleStore) -> list[dict[str, object]]:
         {
             **_fields(picture),
             "place": picture.place.value,
-            "origins": sorted({said.source.origin for said in store.statements(picture.sha)}),
+            "origins": sorted({said.source.origin for said in store.label_records(picture.sha)}),
         }
         for picture in store.pictures()
     ]

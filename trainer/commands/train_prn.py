@@ -8,18 +8,18 @@ import cv2
 import torch
 from rich.console import Console
 
-from trainer.anomalies.synthesis import Switches
-from trainer.choices import BATCH_SIZES, LEARNING_RATES, PlanName
+from trainer.anomalies.synthesis import AnomalyKinds
+from trainer.choices import BATCH_SIZES, LEARNING_RATES, PrnSize
 from trainer.errors import DatasetError
 from trainer.layouts import find_samples
 from trainer.networks.backbones import load_backbone
-from trainer.networks.prn import Switches as Parts
+from trainer.networks.prn import NetworkParts
 from trainer.progress import TerminalSteps
 from trainer.prototypes.whole_maps import CPU
 from trainer.results.report import common_lines, seconds_line
 from trainer.results.sheets import (
     SHEET_NAME,
-    Losses,
+    LossCurve,
     draw_curves,
     save_picture,
     score_histogram,
@@ -27,12 +27,12 @@ from trainer.results.sheets import (
 )
 from trainer.settings import LearnSettings, TrainSettings
 from trainer.training.device import Precision, find_device, kept_precision
-from trainer.training.fit import Step
+from trainer.training.fit import StepReport
 from trainer.training.prn.data import SupervisedRecipe
-from trainer.training.prn.training import LearnedPrn, engine_path, learn_prn, write_prn
+from trainer.training.prn.training import TrainedPrn, engine_path, learn_prn, write_prn
 from trainer.training.protoad import set_determinism
 from trainer.training.schedule import Budget
-from trainer.training.training_step import Method
+from trainer.training.training_step import OptimizerConfig
 
 
 def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
@@ -45,11 +45,11 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     settings.out.mkdir(parents=True, exist_ok=True)
     device = find_device(settings.device)
     recipe = prn_recipe(settings, plan, device)
-    losses = Losses()
+    losses = LossCurve()
     with TerminalSteps(console) as steps:
         show = steps.training()
 
-        def on_step(step: Step) -> None:
+        def on_step(step: StepReport) -> None:
             losses.add(step)
             show(step.done, step.end, f"loss {losses.curve[-1][1]:.4f}", step.seconds_left)
 
@@ -69,7 +69,7 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
 
 
 def prn_recipe(
-    settings: LearnSettings, plan: PlanName, device: torch.device = CPU
+    settings: LearnSettings, plan: PrnSize, device: torch.device = CPU
 ) -> SupervisedRecipe:
     """Make the recipe that flags ask for.
 
@@ -89,13 +89,13 @@ def prn_recipe(
         seed=settings.seed,
         seen=settings.seen,
         leave_out=tuple(sorted(settings.leave_out)),
-        parts=Parts(
+        parts=NetworkParts(
             prototypes="mp" not in off,
             fusion="mf" not in off,
             attention="msa" not in off,
             residual_map="rm" not in off,
         ),
-        anomalies=Switches(
+        anomalies=AnomalyKinds(
             extended="ea" not in off,
             heterologous="hea" not in off,
             homologous="hoa" not in off,
@@ -104,7 +104,7 @@ def prn_recipe(
         ),
         textures=settings.textures,
         batch_size=settings.batch_size or BATCH_SIZES[plan],
-        method=Method(
+        method=OptimizerConfig(
             optimiser=settings.optimiser,
             learning_rate=LEARNING_RATES[plan],
             leave_one_out="loo" not in off,
@@ -124,13 +124,13 @@ def _precision(settings: LearnSettings, device: torch.device) -> Precision:
     return "bf16" if device.type == "cuda" else kept_precision(settings.out, time.monotonic)
 
 
-def _lines(settings: TrainSettings, plan: PlanName, learned: LearnedPrn, how: str) -> Iterator[str]:
-    material, fitted = learned.material, learned.fitted
-    unreadable = (*learned.rest.unreadable, *material.pictures.unreadable)
+def _lines(settings: TrainSettings, plan: PrnSize, learned: TrainedPrn, how: str) -> Iterator[str]:
+    training_data, fitted = learned.training_data, learned.fitted
+    unreadable = (*learned.rest.unreadable, *training_data.pictures.unreadable)
     yield from common_lines(
-        learned.rest.name, len(material.learned), len(material.held), unreadable
+        learned.rest.name, len(training_data.learned), len(training_data.held), unreadable
     )
-    seen = ", ".join(sample.name for sample in material.samples) or "none"
+    seen = ", ".join(sample.name for sample in training_data.samples) or "none"
     yield f"defects learned from: {seen}"
     why = ", stopped by the held-out pictures" if fitted.stopped_early else ""
     yield f"{fitted.steps} of {fitted.planned} steps{why}, {how}"

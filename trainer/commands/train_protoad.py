@@ -14,8 +14,8 @@ from trainer.results.sheets import save_picture, score_histogram, write_examples
 from trainer.settings import TrainSettings
 from trainer.training.protoad import (
     ENGINE_NAME,
-    Learned,
-    Recipe,
+    ProtoAdRecipe,
+    TrainedProtoAd,
     learn,
     set_determinism,
     write_learned,
@@ -41,8 +41,8 @@ def train_protoad(settings: TrainSettings) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _recipe(settings: TrainSettings) -> Recipe:
-    return Recipe(
+def _recipe(settings: TrainSettings) -> ProtoAdRecipe:
+    return ProtoAdRecipe(
         size=(settings.size, settings.size),
         seed=settings.seed,
         false_reject_rate=settings.false_reject_rate,
@@ -52,7 +52,7 @@ def _recipe(settings: TrainSettings) -> Recipe:
 
 
 def _lines(
-    dataset: Dataset, learned: Learned, out: Path, seconds: Mapping[str, float]
+    dataset: Dataset, learned: TrainedProtoAd, out: Path, seconds: Mapping[str, float]
 ) -> Iterator[str]:
     """Say what was learned, what it rests on and where it lies."""
     unreadable = (*dataset.unreadable, *learned.pictures.unreadable)

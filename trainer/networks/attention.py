@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trainer.networks.fusion import convolution
 
-Comparison = Literal["scaled", "cosine"]
+Similarity = Literal["scaled", "cosine"]
 GRIDS = (1, 2, 4, 8)  # patches a side, for each chunk
 _SLOPE = 0.2
 _EPS = 1e-12
@@ -23,7 +23,7 @@ _TEMPERATURE = 10.0  # that the cosine form starts from: logits of -10..10
 class MultiSizeAttention(nn.Module):
     """One block: attention at four patch sizes, 3x3 convolution, skip; channels stay."""
 
-    def __init__(self, channels: int, inner: int, comparison: Comparison) -> None:
+    def __init__(self, channels: int, inner: int, comparison: Similarity) -> None:
         """Take channels, those to attend with (a multiple of 4), and how tokens are compared.
 
         `scaled` divides the product by the root of the token's length, as the paper does: with

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trainer.choices import PlanName
-from trainer.networks.attention import GRIDS, Comparison, MultiSizeAttention
+from trainer.choices import PrnSize
+from trainer.networks.attention import GRIDS, MultiSizeAttention, Similarity
 from trainer.networks.backbones import Backbone, Features
 from trainer.networks.decoder import Decoder, compact_bottleneck, layer4
 from trainer.networks.fusion import Fusion, Scales, Unfused, Widths, convolution
@@ -26,14 +26,14 @@ RESIDUAL_WEIGHT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PrnConfig:
     """Sizes of a head."""
 
     widths: Widths | None  # of features and of residuals, each; None: as the encoder gives them
     compressed: bool  # log1p of the residual over its usual size, instead of the plain square
     attention_blocks: int
     attention_share: float  # of the channels, that attention works with
-    comparison: Comparison
+    comparison: Similarity
     bottleneck: Literal["layer4", "compact"]
     bottom: int  # channels at stride 32
     decoder: Widths  # channels at strides 4, 8, 16
@@ -42,7 +42,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Switches:
+class NetworkParts:
     """The parts of the network, each of which can be left out to see what it is worth."""
 
     prototypes: bool = True  # MP: the branch of residuals
@@ -51,8 +51,8 @@ class Switches:
     residual_map: bool = True  # RM, ours: the untrained residual, faintly, in the map
 
 
-PLANS: dict[PlanName, Plan] = {
-    "prn": Plan(
+PRN_CONFIGS: dict[PrnSize, PrnConfig] = {
+    "prn": PrnConfig(
         widths=None,
         compressed=False,
         attention_blocks=2,
@@ -64,7 +64,7 @@ PLANS: dict[PlanName, Plan] = {
         tail=(48, 32),
         stem_skip=False,
     ),
-    "prn-s": Plan(
+    "prn-s": PrnConfig(
         widths=(24, 48, 96),
         compressed=True,
         attention_blocks=1,
@@ -80,7 +80,7 @@ PLANS: dict[PlanName, Plan] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class FeatureScale:
     """How far a normal picture is from the nearest prototype that it is no part of."""
 
     channels: tuple[Tensor, Tensor, Tensor]  # float32 [C_j], mean squared difference
@@ -136,31 +136,37 @@ class _Entry(nn.Module):
 class Head(nn.Module):
     """All that is trained: from stem, features and residuals to logits."""
 
-    def __init__(self, plan: Plan, switches: Switches, backbone: Backbone, usual: Usual) -> None:
+    def __init__(
+        self,
+        config: PrnConfig,
+        parts: NetworkParts,
+        backbone: Backbone,
+        feature_scale: FeatureScale,
+    ) -> None:
         super().__init__()
         channels = backbone.channels
-        width = plan.widths or channels
-        branches = 2 if switches.prototypes else 1
+        width = config.widths or channels
+        branches = 2 if parts.prototypes else 1
         joined: Widths = (width[0] * branches, width[1] * branches, width[2] * branches)
-        blocks = plan.attention_blocks if switches.attention else 0
+        blocks = config.attention_blocks if parts.attention else 0
         self.features = nn.ModuleList(
-            _feature_entry(c, plan.widths, j) for j, c in enumerate(channels)
+            _feature_entry(c, config.widths, j) for j, c in enumerate(channels)
         )
-        self.fuse_features = _fusion(width, switches)
+        self.fuse_features = _fusion(width, parts)
         self.residuals = (
-            nn.ModuleList(_residual_entry(usual.channels[j], plan, j) for j in range(3))
-            if switches.prototypes
+            nn.ModuleList(_residual_entry(feature_scale.channels[j], config, j) for j in range(3))
+            if parts.prototypes
             else None
         )
-        self.fuse_residuals = _fusion(width, switches) if switches.prototypes else None
+        self.fuse_residuals = _fusion(width, parts) if parts.prototypes else None
         self.attend = nn.ModuleList(
-            nn.Sequential(*(_attention(width, plan) for _ in range(blocks))) for width in joined
+            nn.Sequential(*(_attention(width, config) for _ in range(blocks))) for width in joined
         )
-        self.fuse_joined = _fusion(joined, switches)
-        make_bottom = layer4 if plan.bottleneck == "layer4" else compact_bottleneck
-        self.bottom = make_bottom(channels[2], plan.bottom)
-        stem = backbone.stem_channels if plan.stem_skip else 0
-        self.decode = Decoder(plan.bottom, joined, plan.decoder, plan.tail, stem)
+        self.fuse_joined = _fusion(joined, parts)
+        make_bottom = layer4 if config.bottleneck == "layer4" else compact_bottleneck
+        self.bottom = make_bottom(channels[2], config.bottom)
+        stem = backbone.stem_channels if config.stem_skip else 0
+        self.decode = Decoder(config.bottom, joined, config.decoder, config.tail, stem)
 
     def forward(self, stem: Tensor, features: Features, residuals: Scales) -> Tensor:
         """Give logits, float32 [N, 1, H, W]."""
@@ -184,7 +190,7 @@ class PRN(nn.Module):
         encoder: Encoder,
         prototypes: tuple[Tensor, Tensor, Tensor],
         head: Head,
-        usual: Usual,
+        feature_scale: FeatureScale,
         *,
         residual_map: bool = True,
     ) -> None:
@@ -199,7 +205,7 @@ class PRN(nn.Module):
         self.encoder = encoder
         self.residuals = nn.ModuleList(PrototypeResidual(each) for each in prototypes)
         self.head = head
-        self.register_buffer("usual_distances", usual.distances)
+        self.register_buffer("usual_distances", feature_scale.distances)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Judge uint8 [N, H, W, 3] RGB.
@@ -262,24 +268,24 @@ def _feature_entry(channels: int, widths: Widths | None, scale: int) -> nn.Modul
     return _projection(channels, widths[scale])
 
 
-def _residual_entry(usual: Tensor, plan: Plan, scale: int) -> nn.Module:
+def _residual_entry(usual: Tensor, config: PrnConfig, scale: int) -> nn.Module:
     channels = len(usual)
     body = (
         nn.BatchNorm2d(channels)
-        if plan.widths is None
-        else _projection(channels, plan.widths[scale])
+        if config.widths is None
+        else _projection(channels, config.widths[scale])
     )
-    return _Entry(usual if plan.compressed else None, body)
+    return _Entry(usual if config.compressed else None, body)
 
 
 def _projection(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(*convolution(inputs, outputs, 1), nn.ReLU(inplace=True))
 
 
-def _attention(channels: int, plan: Plan) -> MultiSizeAttention:
-    chunk = max(1, round(plan.attention_share * channels / len(GRIDS)))
-    return MultiSizeAttention(channels, chunk * len(GRIDS), plan.comparison)
+def _attention(channels: int, config: PrnConfig) -> MultiSizeAttention:
+    chunk = max(1, round(config.attention_share * channels / len(GRIDS)))
+    return MultiSizeAttention(channels, chunk * len(GRIDS), config.comparison)
 
 
-def _fusion(widths: Widths, switches: Switches) -> nn.Module:
-    return Fusion(widths) if switches.fusion else Unfused()
+def _fusion(widths: Widths, parts: NetworkParts) -> nn.Module:
+    return Fusion(widths) if parts.fusion else Unfused()

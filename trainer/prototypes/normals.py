@@ -13,7 +13,7 @@ from torch.nn import functional
 from trainer.choices import PROTOTYPE_SHARE
 from trainer.networks.backbones import Features
 from trainer.networks.fusion import Scales
-from trainer.networks.prn import Encoder, Usual
+from trainer.networks.prn import Encoder, FeatureScale
 from trainer.networks.residual import LeftOut, left_out_residual
 from trainer.prototypes.whole_maps import (
     MapCache,
@@ -112,14 +112,14 @@ def residuals_of(normals: Normals, features: Features, pictures: NDArray[np.intp
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class NormalDistances:
     """How far normal pictures are from the nearest prototype that they are no part of."""
 
-    usual: Usual  # the mean of all
+    feature_scale: FeatureScale  # the mean of all
     rarity: NDArray[np.float64]  # [N], how far the oddest places of each are from the usual there
 
 
-def measure_apart(normals: Normals) -> Apart:
+def measure_normal_distances(normals: Normals) -> NormalDistances:
     """Compare every normal picture with the prototypes made without it.
 
     Rarity is the mean over the scales of what the oddest tenth of a picture's places have of the
@@ -139,10 +139,10 @@ def measure_apart(normals: Normals) -> Apart:
             grid = functional.adaptive_avg_pool2d(residual.mean(dim=1), _PLACES)
             places[scale, start : start + len(pictures)] = grid.flatten(1)
     fine, middle, coarse = (_positive(total / count) for total in channels)
-    usual = Usual((fine, middle, coarse), _positive(distances / count))
+    feature_scale = FeatureScale((fine, middle, coarse), _positive(distances / count))
     odd = places / places.mean(dim=1, keepdim=True).clamp_min(1e-12)
     rarity = odd.topk(_ODD_PLACES, dim=2).values.mean(dim=(0, 2))
-    return Apart(usual, rarity.double().numpy())
+    return NormalDistances(feature_scale, rarity.double().numpy())
 
 
 def _positive(usual: Tensor) -> Tensor:

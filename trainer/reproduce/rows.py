@@ -13,7 +13,7 @@ from trainer.training.prn.data import SupervisedRecipe
 
 
 @dataclass(frozen=True, slots=True)
-class Four:
+class FourMetrics:
     """Image AUROC, pixel AUROC, PRO to 30 % false positives, pixel AP; fractions, 0..1."""
 
     image_auroc: float
@@ -27,12 +27,12 @@ class Four:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One training of a table."""
 
     name: str
     change: Callable[[SupervisedRecipe], SupervisedRecipe]
-    paper: Four | None = None  # means over the categories of MVTec AD
+    paper: FourMetrics | None = None  # means over the categories of MVTec AD
     likely: bool = False  # which row of the paper it is, is likely, not certain
 
 
@@ -41,21 +41,23 @@ class PaperTable:
     """A table of the paper."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     note: str = ""
 
 
-def _paper(*percent: float) -> Four:
+def _paper(*percent: float) -> FourMetrics:
     image, pixel, pro, ap = (each / 100 for each in percent)
-    return Four(image, pixel, pro, ap)
+    return FourMetrics(image, pixel, pro, ap)
 
 
 _PRN = _paper(99.4, 99.0, 96.1, 78.6)
 
 
-def _parts(name: str, paper: Four | None = None, *, likely: bool = False, **changed: bool) -> Row:
+def _parts(
+    name: str, paper: FourMetrics | None = None, *, likely: bool = False, **changed: bool
+) -> TableRow:
     """Make a row with some of the network's parts switched."""
-    return Row(
+    return TableRow(
         name,
         lambda recipe: replace(recipe, parts=replace(recipe.parts, **changed)),
         paper,
@@ -63,13 +65,15 @@ def _parts(name: str, paper: Four | None = None, *, likely: bool = False, **chan
     )
 
 
-def _anomalies(name: str, **changed: Any) -> Row:  # noqa: ANN401  # fields of Switches
-    return Row(name, lambda recipe: replace(recipe, anomalies=replace(recipe.anomalies, **changed)))
+def _anomalies(name: str, **changed: Any) -> TableRow:  # noqa: ANN401  # fields of Switches
+    return TableRow(
+        name, lambda recipe: replace(recipe, anomalies=replace(recipe.anomalies, **changed))
+    )
 
 
-def _ratio(percent: int, paper: Four | None) -> Row:
+def _ratio(percent: int, paper: FourMetrics | None) -> TableRow:
     share = percent / 100
-    return Row(
+    return TableRow(
         f"{percent} % prototypes",
         lambda recipe: replace(recipe, prototype_share=share),
         paper,
@@ -77,11 +81,11 @@ def _ratio(percent: int, paper: Four | None) -> Row:
     )
 
 
-def _seen(count: int, paper: Four | None) -> Row:
-    return Row(f"{count} seen", lambda recipe: replace(recipe, seen=count), paper)
+def _seen(count: int, paper: FourMetrics | None) -> TableRow:
+    return TableRow(f"{count} seen", lambda recipe: replace(recipe, seen=count), paper)
 
 
-_ALL = Row("PRN, all of it", lambda recipe: recipe, _PRN)
+_ALL = TableRow("PRN, all of it", lambda recipe: recipe, _PRN)
 
 TABLES: dict[TableName, PaperTable] = {
     "table4": PaperTable(

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from trainer.reproduce.rows import Four, PaperTable
-from trainer.reproduce.trial import Result
+from trainer.reproduce.rows import FourMetrics, PaperTable
+from trainer.reproduce.trial import TrialResult
 
-Results = Mapping[str, Sequence[Result]]  # by the name of the row
+Results = Mapping[str, Sequence[TrialResult]]  # by the name of the row
 
 _NAMES = ("image AUROC", "pixel AUROC", "PRO 30 %", "pixel AP")
 
@@ -37,7 +37,7 @@ def results_json(found: Results) -> bytes:
     return (json.dumps(plain, indent=2) + "\n").encode()
 
 
-def _cells(results: Sequence[Result]) -> list[str]:
+def _cells(results: Sequence[TrialResult]) -> list[str]:
     seeds = sorted({str(each.configuration["seed"]) for each in results}, key=int)
     by_seed = [[r for r in results if str(r.configuration["seed"]) == seed] for seed in seeds]
     figures = np.array([np.mean([r.figures.values() for r in some], axis=0) for some in by_seed])
@@ -64,7 +64,7 @@ def _share(counts: Sequence[tuple[int | None, int]]) -> str:
     return f"{sum(c for c, _ in known)} of {sum(of for _, of in known)}" if known else "-"
 
 
-def _paper(four: Four | None, *, likely: bool) -> str:
+def _paper(four: FourMetrics | None, *, likely: bool) -> str:
     if four is None:
         return ""
     text = " / ".join(f"{100 * each:.1f}" for each in four.values())

@@ -16,8 +16,8 @@ from trainer.networks.prn import Encoder
 from trainer.progress import TerminalSteps
 from trainer.prototypes.normals import learn_normals
 from trainer.prototypes.whole_maps import CPU
-from trainer.reproduce.rows import Four
-from trainer.results.evaluation import Evaluation, evaluate, judge
+from trainer.reproduce.rows import FourMetrics
+from trainer.results.evaluation import Evaluation, evaluate, score_pictures
 from trainer.results.metrics import PixelFigures
 from trainer.results.patchcore import ResidualMap
 from trainer.seen import draw_seen, load_seen
@@ -25,7 +25,7 @@ from trainer.training.prn.data import SupervisedRecipe
 from trainer.training.prn.training import engine_path, learn_prn, write_prn
 from trainer.training.protoad import (
     ENGINE_NAME,
-    Recipe,
+    ProtoAdRecipe,
     drawn,
     learn,
     set_determinism,
@@ -39,15 +39,15 @@ BaselineName = Literal["ProtoAD", "untrained residual map"]
 BASELINES: tuple[BaselineName, ...] = ("untrained residual map", "ProtoAD")
 
 
-class Result(BaseModel):
+class TrialResult(BaseModel):
     """The figures of one training on one dataset with one seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     configuration: dict[str, str | int | float | bool | None]  # all that decided it
-    figures: Four
-    apart: Four | None  # of the defects unlike every seen one
+    figures: FourMetrics
+    apart: FourMetrics | None  # of the defects unlike every seen one
     escapes: int | None  # None: no threshold
     defects: int
     false_rejects: int | None
@@ -63,7 +63,7 @@ def run_trial(
     steps: TerminalSteps,
     device: torch.device = CPU,
     weights: Path | None = None,
-) -> Result:
+) -> TrialResult:
     """Train PRN and judge it, or read what was found before.
 
     Raises:
@@ -89,7 +89,7 @@ def run_trial(
     write_prn(folder, dataset, learned, recipe, steps)
     with open_engine(engine_path(folder, recipe.plan), "auto", "cpu") as opened:
         limits = opened.manifest.thresholds
-        seen = learned.material.samples
+        seen = learned.training_data.samples
         evaluation = _judged(
             opened.engine, learned.rest, seen, recipe, (limits.image, limits.pixel), steps
         )
@@ -103,7 +103,7 @@ def run_baseline(
     recipe: SupervisedRecipe,
     folder: Path,
     steps: TerminalSteps,
-) -> Result:
+) -> TrialResult:
     """Judge what needs no training, on the pictures that a training of `recipe` is judged on.
 
     Raises:
@@ -136,7 +136,7 @@ def run_baseline(
 
 def read_result(
     folder: Path, configuration: dict[str, str | int | float | bool | None]
-) -> Result | None:
+) -> TrialResult | None:
     """Read what was kept in `folder`; None where there is nothing.
 
     Raises:
@@ -148,7 +148,7 @@ def read_result(
     with path.open("rb") as file:
         content = file.read(MAX_RESULT_BYTES + 1)
     try:
-        found = Result.model_validate_json(content)
+        found = TrialResult.model_validate_json(content)
     except ValidationError as error:
         faults = error.error_count()
         raise CheckpointError(f"{path} is no result ({faults} faults): move it away") from error
@@ -178,11 +178,11 @@ def _keep(
     configuration: dict[str, str | int | float | bool | None],
     evaluation: Evaluation,
     steps: int | None,
-) -> Result:
+) -> TrialResult:
     plant = evaluation.plant
     judged = evaluation.threshold < float("inf")
     apart = evaluation.apart
-    result = Result(
+    result = TrialResult(
         configuration=configuration,
         figures=_four(evaluation.image_auroc, evaluation.pixel),
         apart=_four(apart.image_auroc, apart.pixel) if apart and apart.pictures else None,
@@ -207,8 +207,8 @@ def _judged(
     """Judge the test pictures that are not among the seen ones, at image and pixel thresholds."""
     with steps.step("judging", len(rest.test)) as advance:
         pictures = load_pictures(rest.test, recipe.size)
-        judged = judge(engine, pictures, advance)
-    return evaluate(judged, *limits, load_seen(seen, recipe.size).masks)
+        scored = score_pictures(engine, pictures, advance)
+    return evaluate(scored, *limits, load_seen(seen, recipe.size).masks)
 
 
 def _proto_ad(
@@ -219,7 +219,7 @@ def _proto_ad(
     folder: Path,
     steps: TerminalSteps,
 ) -> Evaluation:
-    own = Recipe(
+    own = ProtoAdRecipe(
         recipe.size, recipe.seed, recipe.false_reject_rate, _HELD_OUT_SHARE, recipe.max_normals
     )
     learned = learn(rest, backbone, own, steps)
@@ -245,5 +245,5 @@ def _residual_map(
     return ResidualMap(backbone, normals.prototypes, recipe.size)
 
 
-def _four(image_auroc: float, pixel: PixelFigures) -> Four:
-    return Four(image_auroc, pixel.auroc, pixel.pro, pixel.ap)
+def _four(image_auroc: float, pixel: PixelFigures) -> FourMetrics:
+    return FourMetrics(image_auroc, pixel.auroc, pixel.pro, pixel.ap)

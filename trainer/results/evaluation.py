@@ -22,7 +22,7 @@ _BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ScoredPictures:
     """What an engine says of N pictures."""
 
     pictures: Pictures
@@ -74,9 +74,9 @@ class _Labelled:
     overlaps: NDArray[np.float64]  # [N], NaN where no mask is known or there is no defect
 
 
-def judge(
+def score_pictures(
     engine: Engine, pictures: Pictures, on_picture: Callable[[int], None] = lambda _: None
-) -> Judged:
+) -> ScoredPictures:
     """Score pictures with an engine and read their masks.
 
     Args:
@@ -94,7 +94,7 @@ def judge(
         answer = engine.score(pictures.pixels[some])
         scores[some], maps[some] = answer.score, answer.maps
         on_picture(some.stop - start)
-    return Judged(pictures, scores, maps, known_masks(pictures, size))
+    return ScoredPictures(pictures, scores, maps, known_masks(pictures, size))
 
 
 def known_masks(pictures: Pictures, size: tuple[int, int]) -> tuple[NDArray[np.bool_] | None, ...]:
@@ -103,7 +103,7 @@ def known_masks(pictures: Pictures, size: tuple[int, int]) -> tuple[NDArray[np.b
 
 
 def evaluate(
-    judged: Judged,
+    scored: ScoredPictures,
     threshold: float,
     pixel_threshold: float,
     seen_masks: NDArray[np.bool_] | None = None,
@@ -111,16 +111,16 @@ def evaluate(
     """Compute all figures at the given thresholds.
 
     Args:
-        judged: pictures that the engine has not learned from.
+        scored: pictures that the engine has not learned from.
         threshold: of the scores.
         pixel_threshold: of the maps.
         seen_masks: [S, H, W] of the defects that it has learned from.
     """
-    kinds = np.array([sample.kind for sample in judged.pictures.samples])
-    labelled = _labelled(judged, kinds != GOOD, pixel_threshold)
+    kinds = np.array([sample.kind for sample in scored.pictures.samples])
+    labelled = _labelled(scored, kinds != GOOD, pixel_threshold)
     everything = _defect_figures("all", labelled, labelled.defective, threshold)
     areas = labelled.masks.sum(axis=(1, 2))
-    seen = np.empty((0, *judged.maps.shape[1:]), np.bool_) if seen_masks is None else seen_masks
+    seen = np.empty((0, *scored.maps.shape[1:]), np.bool_) if seen_masks is None else seen_masks
     return Evaluation(
         pictures=len(kinds),
         image_auroc=everything.image_auroc,
@@ -128,7 +128,7 @@ def evaluate(
         overlap=everything.overlap,
         threshold=threshold,
         pixel_threshold=pixel_threshold,
-        kinds=tuple(counts_by_kind(judged.scores, kinds.tolist(), threshold)),
+        kinds=tuple(counts_by_kind(scored.scores, kinds.tolist(), threshold)),
         plant=plant_figures(labelled.scores, labelled.defective, areas, threshold),
         defects=tuple(
             _defect_figures(str(kind), labelled, kinds == kind, threshold)
@@ -137,7 +137,7 @@ def evaluate(
         apart=_apart(labelled, seen, threshold) if len(seen) else None,
         seen=len(seen),
         without_mask=int((~labelled.known).sum()),
-        unreadable=judged.pictures.unreadable,
+        unreadable=scored.pictures.unreadable,
     )
 
 
@@ -150,16 +150,16 @@ class ThresholdCosts:
     cheapest: float  # of a part, at that one
 
 
-def weigh_thresholds(judged: Judged, threshold: float, costs: Costs) -> ThresholdCosts:
+def weigh_thresholds(scored: ScoredPictures, threshold: float, costs: Costs) -> ThresholdCosts:
     """Weigh errors at `threshold` and find the threshold of least cost.
 
     Raises:
         DatasetError: no normal or no defective pictures.
     """
-    defective = np.array([sample.kind != GOOD for sample in judged.pictures.samples])
+    defective = np.array([sample.kind != GOOD for sample in scored.pictures.samples])
     if defective.all() or not defective.any():
         raise DatasetError("costs of errors need test pictures of good parts and of defects")
-    normals, defects = judged.scores[~defective], judged.scores[defective]
+    normals, defects = scored.scores[~defective], scored.scores[defective]
     cheapest, least = cost_threshold(normals, defects, costs)
     return ThresholdCosts(expected_cost(normals, defects, costs, threshold), cheapest, least)
 
@@ -179,17 +179,19 @@ def overlaps(predicted: NDArray[np.bool_], masks: NDArray[np.bool_]) -> NDArray[
     return overlap
 
 
-def _labelled(judged: Judged, defective: NDArray[np.bool_], pixel_threshold: float) -> _Labelled:
-    known = np.array([mask is not None for mask in judged.masks])
-    masks = np.zeros(judged.maps.shape, np.bool_)
-    for index, mask in enumerate(judged.masks):
+def _labelled(
+    scored: ScoredPictures, defective: NDArray[np.bool_], pixel_threshold: float
+) -> _Labelled:
+    known = np.array([mask is not None for mask in scored.masks])
+    masks = np.zeros(scored.maps.shape, np.bool_)
+    for index, mask in enumerate(scored.masks):
         if mask is not None:
             masks[index] = mask
     overlap = np.full(len(known), np.nan)
     for which in np.flatnonzero(known & defective):
-        found = judged.maps[which] > pixel_threshold
+        found = scored.maps[which] > pixel_threshold
         overlap[which] = overlaps(found[None], masks[which][None])[0]
-    return _Labelled(judged.scores, judged.maps, masks, known, defective, overlap)
+    return _Labelled(scored.scores, scored.maps, masks, known, defective, overlap)
 
 
 def _defect_figures(

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from engines.errors import PictureError
 from engines.files import write_atomic
 from engines.open import open_engine
-from trainer.anomalies.synthesis import Batch, Switches, Synthesis
+from trainer.anomalies.synthesis import AnomalyKinds, Synthesis, SyntheticBatch
 from trainer.anomalies.textures import Textures
 from trainer.dataset import Dataset, load_pictures
 from trainer.progress import Steps
-from trainer.results.evaluation import Judged, judge
+from trainer.results.evaluation import ScoredPictures, score_pictures
 from trainer.seen import SeenPictures
-from trainer.training.checkpoint import Check
-from trainer.training.fit import Step
+from trainer.training.checkpoint import ValidationLoss
+from trainer.training.fit import StepReport
 
 CAPTION = 20  # height of the line under a row, pixels
 TRUTH = (60, 220, 60)
@@ -29,9 +29,9 @@ _PLOT = (240, 480)  # height, width in pixels
 _MARGIN = 30
 Pixels = NDArray[np.uint8]
 _KINDS = {
-    "EA, extended": Switches(heterologous=False, homologous=False),
-    "HEA, foreign texture": Switches(extended=False, homologous=False),
-    "HOA, own texture": Switches(extended=False, heterologous=False),
+    "EA, extended": AnomalyKinds(heterologous=False, homologous=False),
+    "HEA, foreign texture": AnomalyKinds(extended=False, homologous=False),
+    "HOA, own texture": AnomalyKinds(extended=False, heterologous=False),
 }
 _CURVE_HEIGHT, _CURVE_WIDTH, _CURVE_MARGIN = 300, 640, 40  # pixels
 _TRAINING, _HELD = (150, 170, 200), (220, 60, 40)
@@ -42,13 +42,13 @@ _SHOWN_OF_KIND = 3
 
 
 def contact_sheet(
-    judged: Judged, which: Sequence[int], threshold: float, pixel_threshold: float
+    scored: ScoredPictures, which: Sequence[int], threshold: float, pixel_threshold: float
 ) -> NDArray[np.uint8]:
     """Draw one row for each of `which`: picture, map, outlines of the true and the found mask.
 
     Returns: uint8 [H, W, 3] RGB.
     """
-    return np.concatenate([_row(judged, index, threshold, pixel_threshold) for index in which])
+    return np.concatenate([_row(scored, index, threshold, pixel_threshold) for index in which])
 
 
 def score_histogram(scores: NDArray[np.floating], threshold: float) -> NDArray[np.uint8]:
@@ -79,16 +79,18 @@ def save_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
     write_atomic(path, encoded.tobytes())
 
 
-def _row(judged: Judged, index: int, threshold: float, pixel_threshold: float) -> NDArray[np.uint8]:
-    picture = judged.pictures.pixels[index]
-    sample = judged.pictures.samples[index]
-    score = float(judged.scores[index])
+def _row(
+    scored: ScoredPictures, index: int, threshold: float, pixel_threshold: float
+) -> NDArray[np.uint8]:
+    picture = scored.pictures.pixels[index]
+    sample = scored.pictures.samples[index]
+    score = float(scored.scores[index])
     outlined = picture.copy()
-    mask = judged.masks[index]
+    mask = scored.masks[index]
     if mask is not None:
         outline(outlined, mask, TRUTH)
-    outline(outlined, judged.maps[index] > pixel_threshold, _FOUND)
-    heat = _heat(picture, judged.maps[index], pixel_threshold)
+    outline(outlined, scored.maps[index] > pixel_threshold, _FOUND)
+    heat = _heat(picture, scored.maps[index], pixel_threshold)
     drawn = np.concatenate([picture, heat, outlined], axis=1)
     caption = np.full((CAPTION, drawn.shape[1], 3), 255, np.uint8)
     decision = "NG" if score > threshold else "OK"
@@ -136,11 +138,11 @@ def draw_anomalies(
     Returns: uint8 [H, W, 3] RGB.
     """
     columns: list[Pixels] = []
-    for name, switches in _KINDS.items():
-        if switches.extended and not seen.masks.any():
+    for name, kinds in _KINDS.items():
+        if kinds.extended and not seen.masks.any():
             continue
         size = 4 * -(-rows // 2)
-        synthesis = Synthesis(normals, seen, textures, switches, size, seed)
+        synthesis = Synthesis(normals, seen, textures, kinds, size, seed)
         batch = synthesis.batch(0)
         if not columns:
             columns.append(_column("normal", batch.frames[:rows]))
@@ -148,7 +150,7 @@ def draw_anomalies(
     return np.concatenate(columns, axis=1)
 
 
-def _anomalies(name: str, batch: Batch, rows: int) -> list[Pixels]:
+def _anomalies(name: str, batch: SyntheticBatch, rows: int) -> list[Pixels]:
     first = len(batch.frames) // 2
     shown = slice(first, first + rows)
     outlined = batch.frames[shown].copy()
@@ -163,19 +165,19 @@ def _column(name: str, pictures: Pixels) -> Pixels:
     return np.concatenate([heading, *pictures])
 
 
-class Losses:
+class LossCurve:
     """The training loss of every step, smoothed."""
 
     def __init__(self) -> None:
         self.curve: Curve = []
 
-    def add(self, step: Step) -> None:
+    def add(self, step: StepReport) -> None:
         """Note a step."""
         before = self.curve[-1][1] if self.curve else step.loss
         self.curve.append((step.done, _SMOOTHING * before + (1 - _SMOOTHING) * step.loss))
 
 
-def draw_curves(training: Curve, checks: Sequence[Check]) -> NDArray[np.uint8]:
+def draw_curves(training: Curve, checks: Sequence[ValidationLoss]) -> NDArray[np.uint8]:
     """Draw both curves on one logarithmic axis; uint8 [H, W, 3] RGB."""
     held = [(check.step, check.loss) for check in checks]
     sheet = np.full(
@@ -222,7 +224,9 @@ def write_examples(engine: Path, dataset: Dataset, steps: Steps) -> None:
             samples.append(sample)
     with open_engine(engine) as opened, steps.step("drawing examples", len(samples)) as advance:
         thresholds = opened.manifest.thresholds
-        judged = judge(opened.engine, load_pictures(samples, opened.engine.input_size), advance)
-    which = range(len(judged.scores))
-    sheet = contact_sheet(judged, which, thresholds.image, thresholds.pixel)
+        scored = score_pictures(
+            opened.engine, load_pictures(samples, opened.engine.input_size), advance
+        )
+    which = range(len(scored.scores))
+    sheet = contact_sheet(scored, which, thresholds.image, thresholds.pixel)
     save_picture(engine.with_name(SHEET_NAME), sheet)

@@ -17,13 +17,13 @@ from trainer.errors import BudgetError
 from trainer.results.sheets import save_picture, write_examples
 from trainer.retrain.incumbent import Incumbent, find_start
 from trainer.retrain.learner import Learner, Task
-from trainer.retrain.options import Seams
+from trainer.retrain.options import Dependencies
 from trainer.retrain.prn_learner import PrnLearner
 from trainer.retrain.protoad_learner import ProtoAdLearner
 from trainer.retrain.prototype_diff import compare, draw_moves, read_prototypes
 from trainer.retrain.prototype_diff import say as diff_said
 from trainer.retrain.run import STAGES, Outcome, RunFolder, Stages, past_runs, recipe_values
-from trainer.retrain.weights import Start, read_start
+from trainer.retrain.weights import StartWeights, read_start
 from trainer.retrain_settings import RetrainSettings
 from trainer.samples.store import SampleStore
 from trainer.training.device import find_device
@@ -52,13 +52,13 @@ class Candidate:
         registry: Registry,
         stages: Stages,
         incumbent: Incumbent | None,
-        seams: Seams,
+        dependencies: Dependencies,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._stages = stages
         self._incumbent = incumbent
-        self._seams = seams
+        self._dependencies = dependencies
         self._folder = stages.run.folder
 
     def make(self) -> str:
@@ -82,14 +82,16 @@ class Candidate:
     def learner(self) -> Learner:
         """Whatever makes this kind of network; made once in a process, where a stage needs it."""
         settings = self._settings
-        task = Task(self._dataset(), self._folder, self._seams.steps, settings, self._start())
-        if self._seams.learner is not None:
-            return self._seams.learner(task)
+        task = Task(
+            self._dataset(), self._folder, self._dependencies.steps, settings, self._start()
+        )
+        if self._dependencies.learner is not None:
+            return self._dependencies.learner(task)
         if settings.model == "protoad":
             return ProtoAdLearner(task)
         return PrnLearner(task, settings.model, find_device(settings.device))
 
-    def _start(self) -> Start | None:
+    def _start(self) -> StartWeights | None:
         """Give the head to begin from, kept in the run: a later promotion must not change it."""
         kept = self._folder / _START_NAME
         if not kept.is_file() and self._stages.run.outcome("prototypes") is None:
@@ -107,7 +109,7 @@ class Candidate:
 
     def _dataset(self) -> Dataset:
         with SampleStore.look(self._settings.store) as store:
-            return store.training(self._stages.run.about.snapshot)
+            return store.training(self._stages.run.description.snapshot)
 
     def _make_prototypes(self) -> Outcome:
         made = self.learner.make_prototypes()
@@ -153,7 +155,7 @@ class Candidate:
         with SampleStore.look(self._settings.store) as store:
             golden = store.golden()
         if golden.test:
-            write_examples(engine, golden, self._seams.steps)
+            write_examples(engine, golden, self._dependencies.steps)
         return {"engine": self._relative(engine), "said": self._relative(engine)}
 
     def _build(self) -> Outcome:
@@ -163,7 +165,7 @@ class Candidate:
             said = "none: the ONNX file serves as it is"
             return {"engine": self._relative(source), "said": said}
         plan = source.with_suffix(".plan")
-        with self._seams.steps.step(f"building a plan for {backend}", None):
+        with self._dependencies.steps.step(f"building a plan for {backend}", None):
             build_plan(source, plan, PlanOptions(backend=backend))
         return {"engine": self._relative(plan), "said": self._relative(plan)}
 
@@ -171,7 +173,7 @@ class Candidate:
         golden = self._settings.store / "golden"
         pictures = golden.rglob("*") if golden.is_dir() else ()
         there = any(path.suffix.lower() in PICTURE_SUFFIXES for path in pictures)
-        with self._seams.steps.step("admitting on this machine", None):
+        with self._dependencies.steps.step("admitting on this machine", None):
             report = admit(self.engine, golden if there else None, max_images=_ADMITTED_ON)
         said = f"{'admitted' if report.admitted else 'REFUSED'} on {report.machine}"
         return {"admitted": report.admitted, "reasons": report.reasons, "said": said}
@@ -180,7 +182,7 @@ class Candidate:
         """Seconds of each stage in the last run that finished with these settings but minutes."""
         wanted = self._comparable(recipe_values(self._settings))
         for run in past_runs(self._settings.runs):
-            if run.finished and self._comparable(run.about.settings) == wanted:
+            if run.finished and self._comparable(run.description.settings) == wanted:
                 found = {name: run.outcome(name) for name in STAGES}
                 return {
                     name: each["seconds"]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pipeline.archive import Archive, ArchivedFrame
 from trainer.errors import DatasetError
 from trainer.networks.backbones import load_backbone
-from trainer.retrain.options import Seams
+from trainer.retrain.options import Dependencies
 from trainer.retrain_settings import CandidateRecipe, RetrainSettings
-from trainer.samples.records import Place
-from trainer.samples.screening import Screened, screen
+from trainer.samples.records import SampleStatus
+from trainer.samples.screening import ScreeningResult, screen
 from trainer.samples.store import SampleStore
 
 
@@ -32,7 +32,7 @@ class Collected:
         )
 
 
-def collect(store: SampleStore, settings: RetrainSettings, seams: Seams) -> Collected:
+def collect(store: SampleStore, settings: RetrainSettings, dependencies: Dependencies) -> Collected:
     """Read what is new in the labels of all lines, and screen new normal pictures.
 
     Raises:
@@ -44,8 +44,8 @@ def collect(store: SampleStore, settings: RetrainSettings, seams: Seams) -> Coll
         raise DatasetError("labels of a line need its archive, or they are of no use: --archive")
     states: list[str] = []
     for line in settings.line:
-        states += _read_line(store, line, settings, seams)
-    screened = _screened(store, settings, seams)
+        states += _read_line(store, line, settings, dependencies)
+    screened = _screened(store, settings, dependencies)
     return Collected(
         labels=len(states),
         new=states.count("new"),
@@ -56,18 +56,22 @@ def collect(store: SampleStore, settings: RetrainSettings, seams: Seams) -> Coll
     )
 
 
-def _screened(store: SampleStore, recipe: CandidateRecipe, seams: Seams) -> Screened:
-    if not store.pictures(Place.INCOMING):
-        return Screened(0, 0, 0)
-    return screen(store, load_backbone(recipe.backbone, recipe.weights), seams.steps)
+def _screened(
+    store: SampleStore, recipe: CandidateRecipe, dependencies: Dependencies
+) -> ScreeningResult:
+    if not store.pictures(SampleStatus.INCOMING):
+        return ScreeningResult(0, 0, 0)
+    return screen(store, load_backbone(recipe.backbone, recipe.weights), dependencies.steps)
 
 
-def _read_line(store: SampleStore, line: str, settings: RetrainSettings, seams: Seams) -> list[str]:
+def _read_line(
+    store: SampleStore, line: str, settings: RetrainSettings, dependencies: Dependencies
+) -> list[str]:
     """Take a line's labels; gives what became of each."""
     assert settings.archive is not None  # noqa: S101  # `collect` looked
     archive = Archive(settings.archive, line)
     states: list[str] = []
-    with seams.labels(line) as book:
+    with dependencies.labels(line) as book:
         while page := book.since(store.labels_read(line)):
             for label_id, label in page:
                 frame = _find(archive, label.entry_id)

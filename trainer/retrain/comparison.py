@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.dataset import GOOD
-from trainer.results.evaluation import Judged
+from trainer.results.evaluation import ScoredPictures
 from trainer.results.metrics import auroc, pixel_figures
 from trainer.retrain.bootstrap import (
     DRAWS,
@@ -23,8 +23,8 @@ from trainer.retrain.bootstrap import (
     map_histograms,
     shares,
 )
-from trainer.retrain.gate_report import Standing, Weighed
-from trainer.retrain.latency import Pace, Turns, pace
+from trainer.retrain.gate_report import Comparison, MetricComparison
+from trainer.retrain.latency import LatencyComparison, Turns, compare_latency
 
 CONFIDENCE = 0.95
 SLACK = 0.1  # share by which latency may grow
@@ -35,22 +35,22 @@ CHANCE = 0.5  # AUROC of an engine that knows nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class EngineAnswers:
     """What an engine says of the golden pictures, with its own thresholds."""
 
-    judged: Judged
+    scored: ScoredPictures
     threshold: float
     pixel_threshold: float
 
     @property
     def defective(self) -> NDArray[np.bool_]:
         """Which pictures show a defect, [N]."""
-        return np.array([each.kind != GOOD for each in self.judged.pictures.samples], np.bool_)
+        return np.array([each.kind != GOOD for each in self.scored.pictures.samples], np.bool_)
 
     @property
     def rejected(self) -> NDArray[np.bool_]:
         """Which pictures the engine rejects, [N]."""
-        return self.judged.scores > self.threshold
+        return self.scored.scores > self.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +71,19 @@ class _Figure:
     drawn: Reals  # [B]
 
 
-def same_answers(incumbent: Answers, candidate: Answers) -> bool:
+def same_answers(incumbent: EngineAnswers, candidate: EngineAnswers) -> bool:
     """Whether both decide and mark every picture alike, to the last bit."""
     return (
         incumbent.threshold == candidate.threshold
         and incumbent.pixel_threshold == candidate.pixel_threshold
-        and np.array_equal(incumbent.judged.scores, candidate.judged.scores)
-        and np.array_equal(incumbent.judged.maps, candidate.judged.maps)
+        and np.array_equal(incumbent.scored.scores, candidate.scored.scores)
+        and np.array_equal(incumbent.scored.maps, candidate.scored.maps)
     )
 
 
-def weigh(
-    incumbent: Answers | None, candidate: Answers, turns: Turns | None, rules: Rules
-) -> tuple[Weighed, ...]:
+def compare(
+    incumbent: EngineAnswers | None, candidate: EngineAnswers, turns: Turns | None, rules: Rules
+) -> tuple[MetricComparison, ...]:
     """Compare all figures; without an incumbent the intervals are those of the candidate alone.
 
     Args:
@@ -95,16 +95,17 @@ def weigh(
     flags = candidate.defective
     draws = draw(int(flags.sum()), int((~flags).sum()), rules.seed, rules.draws)
     made = _figures(candidate, draws)
-    rival = _figures(incumbent, draws) if incumbent else {}
-    weighed = [
-        _weighed(name, rival.get(name), made[name], rules.confidence) for name in _LOWER_IS_BETTER
+    baseline = _figures(incumbent, draws) if incumbent else {}
+    compared = [
+        _compared(name, baseline.get(name), made[name], rules.confidence)
+        for name in _LOWER_IS_BETTER
     ]
     if turns is not None:
-        weighed.append(_latency(pace(turns, rules.confidence, rules.seed), rules.slack))
-    return tuple(weighed)
+        compared.append(_latency(compare_latency(turns, rules.confidence, rules.seed), rules.slack))
+    return tuple(compared)
 
 
-def verdict(figures: tuple[Weighed, ...]) -> tuple[bool, str]:
+def decide_promotion(figures: tuple[MetricComparison, ...]) -> tuple[bool, str]:
     """Apply the rule to figures that were compared; say which of them decided."""
     worse = [each.name for each in figures if each.standing == "worse"]
     better = [each.name for each in figures if each.standing == "better"]
@@ -117,8 +118,8 @@ def verdict(figures: tuple[Weighed, ...]) -> tuple[bool, str]:
     return True, f"better than the incumbent beyond chance: {', '.join(better)}; none is worse"
 
 
-def sane(figures: tuple[Weighed, ...]) -> tuple[bool, str]:
-    """Judge a first engine, which has no rival: it must tell defects from good parts at all."""
+def check_first_engine(figures: tuple[MetricComparison, ...]) -> tuple[bool, str]:
+    """Judge a first engine, which has no baseline: it must tell defects from good parts at all."""
     found = next(each for each in figures if each.name == "image AUROC")
     if found.candidate is None or found.low is None:
         return False, "image AUROC is unknown: there is no golden defect or no golden good part"
@@ -128,7 +129,7 @@ def sane(figures: tuple[Weighed, ...]) -> tuple[bool, str]:
     return True, f"there is no incumbent, and it beats chance: {said}"
 
 
-def _lost(figures: tuple[Weighed, ...]) -> list[str]:
+def _lost(figures: tuple[MetricComparison, ...]) -> list[str]:
     """Name what is worse on the golden pictures, be it by chance: one more escape is."""
     said = []
     for each in figures:
@@ -149,8 +150,8 @@ _LOWER_IS_BETTER = {
 }
 
 
-def _figures(answers: Answers, draws: Draws) -> dict[str, _Figure | None]:
-    flags, scores = answers.defective, answers.judged.scores.astype(np.float64)
+def _figures(answers: EngineAnswers, draws: Draws) -> dict[str, _Figure | None]:
+    flags, scores = answers.defective, answers.scored.scores.astype(np.float64)
     normal, defective = scores[~flags], scores[flags]
     figures: dict[str, _Figure | None] = dict.fromkeys(_LOWER_IS_BETTER)
     if defective.size:
@@ -166,44 +167,48 @@ def _figures(answers: Answers, draws: Draws) -> dict[str, _Figure | None]:
     return figures
 
 
-def _pixel_ap(answers: Answers, draws: Draws, flags: NDArray[np.bool_]) -> _Figure | None:
+def _pixel_ap(answers: EngineAnswers, draws: Draws, flags: NDArray[np.bool_]) -> _Figure | None:
     """AP over the pixels of the pictures whose mask is known; None without a known mask."""
-    judged = answers.judged
-    known = np.array([mask is not None for mask in judged.masks], np.bool_)
+    scored = answers.scored
+    known = np.array([mask is not None for mask in scored.masks], np.bool_)
     if not (known & flags).any():
         return None
     which = np.flatnonzero(known)
-    masks = np.zeros((len(which), *judged.maps.shape[1:]), np.bool_)
+    masks = np.zeros((len(which), *scored.maps.shape[1:]), np.bool_)
     for place, index in enumerate(which):
-        masks[place] = judged.masks[index]
-    maps = judged.maps[which]
+        masks[place] = scored.masks[index]
+    maps = scored.maps[which]
     counts = np.empty((len(draws.defects), len(flags)))
     counts[:, flags], counts[:, ~flags] = draws.defects, draws.normals
     drawn = average_precisions(counts[:, known], map_histograms(maps, masks))
     return _Figure(pixel_figures(maps, masks).ap, drawn)
 
 
-def _weighed(name: str, rival: _Figure | None, made: _Figure | None, confidence: float) -> Weighed:
+def _compared(
+    name: str, baseline: _Figure | None, made: _Figure | None, confidence: float
+) -> MetricComparison:
     drawn = None
     if made is not None:
-        drawn = made.drawn if rival is None else made.drawn - rival.drawn
+        drawn = made.drawn if baseline is None else made.drawn - baseline.drawn
     low, high = interval(drawn, confidence) if drawn is not None else (None, None)
-    both = made is not None and rival is not None
+    both = made is not None and baseline is not None
     lower = _LOWER_IS_BETTER[name]
-    return Weighed(
+    return MetricComparison(
         name=name,
         unit="%",
         lower_is_better=lower,
-        incumbent=rival.value if rival else None,
+        incumbent=baseline.value if baseline else None,
         candidate=made.value if made else None,
-        difference=made.value - rival.value if made and rival else None,
+        difference=made.value - baseline.value if made and baseline else None,
         low=low,
         high=high,
-        standing=_standing(low, high, lower=lower) if both else "unknown",
+        standing=_comparison(low, high, lower=lower) if both else "unknown",
     )
 
 
-def _standing(low: float | None, high: float | None, *, lower: bool, edge: float = 0.0) -> Standing:
+def _comparison(
+    low: float | None, high: float | None, *, lower: bool, edge: float = 0.0
+) -> Comparison:
     if low is None or high is None:
         return "unknown"
     if high < -edge:
@@ -213,8 +218,8 @@ def _standing(low: float | None, high: float | None, *, lower: bool, edge: float
     return "same"
 
 
-def _latency(found: Pace, slack: float) -> Weighed:
-    return Weighed(
+def _latency(found: LatencyComparison, slack: float) -> MetricComparison:
+    return MetricComparison(
         name=_LATENCY,
         unit="ms",
         lower_is_better=True,
@@ -223,6 +228,6 @@ def _latency(found: Pace, slack: float) -> Weighed:
         difference=found.candidate_ms - found.incumbent_ms,
         low=(found.low - 1) * found.incumbent_ms,
         high=(found.high - 1) * found.incumbent_ms,
-        standing=_standing(found.low - 1, found.high - 1, lower=True, edge=slack),
+        standing=_comparison(found.low - 1, found.high - 1, lower=True, edge=slack),
         note=f"a change of less than {slack:.0%} does not count",
     )

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from engines.files import write_atomic
 from trainer.results.sheets import contact_sheet
-from trainer.retrain.comparison import Answers
-from trainer.retrain.gate_report import GateReport, Weighed
+from trainer.retrain.comparison import EngineAnswers
+from trainer.retrain.gate_report import GateReport, MetricComparison
 
 PAGE_NAME = "gate.html"
 _SHOWN = 12
@@ -34,7 +34,7 @@ figcaption { color: #4a5563 }
 
 
 def write_page(
-    folder: Path, report: GateReport, candidate: Answers, incumbent: Answers | None
+    folder: Path, report: GateReport, candidate: EngineAnswers, incumbent: EngineAnswers | None
 ) -> None:
     """Write gate.html into `folder`, one file with the pictures in it."""
     pictures = list(_figures(candidate, incumbent))
@@ -42,7 +42,7 @@ def write_page(
     write_atomic(folder / PAGE_NAME, page.encode())
 
 
-def worst_first(candidate: Answers, incumbent: Answers | None) -> NDArray[np.intp]:
+def worst_first(candidate: EngineAnswers, incumbent: EngineAnswers | None) -> NDArray[np.intp]:
     """Order pictures: decided differently first, then by how far apart the scores are.
 
     Scores of two engines are on two scales: each is taken from its threshold, in spreads of its own
@@ -57,12 +57,14 @@ def worst_first(candidate: Answers, incumbent: Answers | None) -> NDArray[np.int
     return np.lexsort((-apart, ~differs))
 
 
-def _from_threshold(answers: Answers) -> NDArray[np.float64]:
-    scores = answers.judged.scores.astype(np.float64)
+def _from_threshold(answers: EngineAnswers) -> NDArray[np.float64]:
+    scores = answers.scored.scores.astype(np.float64)
     return np.asarray((scores - answers.threshold) / max(float(scores.std()), 1e-9))
 
 
-def _figures(candidate: Answers, incumbent: Answers | None) -> Iterator[tuple[str, str]]:
+def _figures(
+    candidate: EngineAnswers, incumbent: EngineAnswers | None
+) -> Iterator[tuple[str, str]]:
     """Caption and picture of the worst ones, as data URLs."""
     for index in worst_first(candidate, incumbent)[:_SHOWN]:
         sides = [each for each in (incumbent, candidate) if each is not None]
@@ -77,21 +79,21 @@ def _figures(candidate: Answers, incumbent: Answers | None) -> Iterator[tuple[st
         yield _caption(candidate, incumbent, int(index)), _data_url(np.concatenate(padded, axis=1))
 
 
-def _row(answers: Answers, index: int) -> NDArray[np.uint8]:
-    sheet = contact_sheet(answers.judged, [index], answers.threshold, answers.pixel_threshold)
+def _row(answers: EngineAnswers, index: int) -> NDArray[np.uint8]:
+    sheet = contact_sheet(answers.scored, [index], answers.threshold, answers.pixel_threshold)
     height = round(len(sheet) * _ROW_WIDTH / sheet.shape[1])
     return np.asarray(cv2.resize(sheet, (_ROW_WIDTH, height), interpolation=cv2.INTER_AREA))
 
 
-def _caption(candidate: Answers, incumbent: Answers | None, index: int) -> str:
-    sample = candidate.judged.pictures.samples[index]
+def _caption(candidate: EngineAnswers, incumbent: EngineAnswers | None, index: int) -> str:
+    sample = candidate.scored.pictures.samples[index]
     says = [f"candidate {_decision(candidate, index)}"]
     if incumbent is not None:
         says.insert(0, f"incumbent {_decision(incumbent, index)}")
     return f"{sample.name} ({sample.kind}): {', '.join(says)}"
 
 
-def _decision(answers: Answers, index: int) -> str:
+def _decision(answers: EngineAnswers, index: int) -> str:
     right = bool(answers.rejected[index]) == bool(answers.defective[index])
     return f"{'NG' if answers.rejected[index] else 'OK'}, {'right' if right else 'WRONG'}"
 
@@ -136,7 +138,7 @@ def _table(report: GateReport) -> Iterator[str]:
     yield f"frame, timed in turns; a change of less than {report.slack:.0%} does not count.</p>"
 
 
-def figure_cells(figure: Weighed) -> tuple[str, str, str, str]:
+def figure_cells(figure: MetricComparison) -> tuple[str, str, str, str]:
     """Word a figure: incumbent, candidate, difference, interval."""
     scale, form = (100, "{:.2f} %") if figure.unit == "%" else (1, "{:.2f} ms")
     signed = form.replace(":", ":+")

@@ -12,19 +12,25 @@ from engines.open import Backend, OpenedEngine, open_engine
 from trainer.dataset import Sample, load_pictures
 from trainer.errors import DatasetError
 from trainer.progress import Steps
-from trainer.results.evaluation import judge
+from trainer.results.evaluation import score_pictures
 from trainer.retrain.comparison import (
     LEAST_DEFECTS,
     LEAST_NORMALS,
-    Answers,
+    EngineAnswers,
     Rules,
+    check_first_engine,
+    compare,
+    decide_promotion,
     same_answers,
-    sane,
-    verdict,
-    weigh,
 )
 from trainer.retrain.disagreements import write_page
-from trainer.retrain.gate_report import REPORT_NAME, Contender, Decision, GateReport, Weighed
+from trainer.retrain.gate_report import (
+    REPORT_NAME,
+    ComparedEngine,
+    GateDecision,
+    GateReport,
+    MetricComparison,
+)
 from trainer.retrain.latency import Turns, time_turns
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -43,18 +49,18 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class _Ruling:
-    decision: Decision
+    decision: GateDecision
     reasons: tuple[str, ...]
-    figures: tuple[Weighed, ...]
+    figures: tuple[MetricComparison, ...]
     ungated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Both:
+class _Pair:
     """The engines and what they say; without an incumbent, or where the file is the same, one."""
 
-    candidate: Answers
-    incumbent: Answers | None
+    candidate: EngineAnswers
+    incumbent: EngineAnswers | None
     turns: Turns | None
 
 
@@ -85,7 +91,7 @@ def pass_gate(
             "there is no golden picture to judge by: import pictures of good parts and of defects "
             "into the sample store, a fifth of them becomes golden"
         )
-    both = _judged(candidate, incumbent, golden, conditions, steps)
+    both = _scored_pair(candidate, incumbent, golden, conditions, steps)
     with steps.step("drawing golden pictures again", None):
         ruling = _ruling(both, conditions, same_file=_is_same_file(candidate, incumbent))
     report = _report(both, ruling, (candidate, incumbent), conditions)
@@ -102,31 +108,33 @@ def _is_same_file(candidate: Path, incumbent: Path | None) -> bool:
     return ours.sha256 == theirs.sha256 and ours.thresholds == theirs.thresholds
 
 
-def _judged(
+def _scored_pair(
     candidate: Path,
     incumbent: Path | None,
     golden: Sequence[Sample],
     conditions: Conditions,
     steps: Steps,
-) -> _Both:
+) -> _Pair:
     with open_engine(candidate, conditions.backend, conditions.device) as opened:
         ours = _answers("candidate", opened, golden, steps)
         if incumbent is None:
-            return _Both(ours, None, None)
+            return _Pair(ours, None, None)
         with open_engine(incumbent, conditions.backend, conditions.device) as rival:
             theirs = _answers("incumbent", rival, golden, steps)
             with steps.step("timing both in turns", None):
                 turns = time_turns(rival.engine, opened.engine)
-    return _Both(ours, theirs, turns)
+    return _Pair(ours, theirs, turns)
 
 
-def _answers(name: str, opened: OpenedEngine, golden: Sequence[Sample], steps: Steps) -> Answers:
+def _answers(
+    name: str, opened: OpenedEngine, golden: Sequence[Sample], steps: Steps
+) -> EngineAnswers:
     with steps.step(f"{name} judges golden pictures", len(golden)) as advance:
         named = [replace(sample, name=_short(sample.name)) for sample in golden]
         pictures = load_pictures(named, opened.engine.input_size)
-        judged = judge(opened.engine, pictures, advance)
+        scored = score_pictures(opened.engine, pictures, advance)
     limits = opened.manifest.thresholds
-    return Answers(judged, limits.image, limits.pixel)
+    return EngineAnswers(scored, limits.image, limits.pixel)
 
 
 def _short(name: str) -> str:
@@ -135,8 +143,8 @@ def _short(name: str) -> str:
     return str(path.with_stem(path.stem[:_SHOWN])) if _HASH.fullmatch(path.stem) else name
 
 
-def _ruling(both: _Both, conditions: Conditions, *, same_file: bool) -> _Ruling:
-    figures = weigh(both.incumbent, both.candidate, both.turns, conditions.rules)
+def _ruling(both: _Pair, conditions: Conditions, *, same_file: bool) -> _Ruling:
+    figures = compare(both.incumbent, both.candidate, both.turns, conditions.rules)
 
     def refuse(why: str) -> _Ruling:
         return _Ruling("refuse", (why,), figures)
@@ -150,11 +158,11 @@ def _ruling(both: _Both, conditions: Conditions, *, same_file: bool) -> _Ruling:
         return _unproven(few, figures)
     if few:
         return refuse(f"{few}: label more parts, or promote it unproven with --allow-ungated")
-    good, why = sane(figures) if both.incumbent is None else verdict(figures)
+    good, why = check_first_engine(figures) if both.incumbent is None else decide_promotion(figures)
     return _Ruling("promote", (why,), figures) if good else refuse(why)
 
 
-def _too_few(answers: Answers) -> str:
+def _too_few(answers: EngineAnswers) -> str:
     defects = int(answers.defective.sum())
     normals = len(answers.defective) - defects
     if normals >= LEAST_NORMALS and defects >= LEAST_DEFECTS:
@@ -165,7 +173,7 @@ def _too_few(answers: Answers) -> str:
     )
 
 
-def _unproven(few: str, figures: tuple[Weighed, ...]) -> _Ruling:
+def _unproven(few: str, figures: tuple[MetricComparison, ...]) -> _Ruling:
     """Let pass what is not seen to be worse, as --allow-ungated asks."""
     worse = [each.name for each in figures if each.standing == "worse"]
     if worse:
@@ -176,21 +184,21 @@ def _unproven(few: str, figures: tuple[Weighed, ...]) -> _Ruling:
 
 
 def _report(
-    both: _Both,
+    both: _Pair,
     ruling: _Ruling,
     files: tuple[Path, Path | None],
     conditions: Conditions,
 ) -> GateReport:
-    pictures, flags = both.candidate.judged.pictures, both.candidate.defective
-    masks, rules = both.candidate.judged.masks, conditions.rules
+    pictures, flags = both.candidate.scored.pictures, both.candidate.defective
+    masks, rules = both.candidate.scored.masks, conditions.rules
     candidate, incumbent = files
     return GateReport(
         decision=ruling.decision,
         reasons=ruling.reasons,
         warnings=tuple(_warnings(both)),
         ungated=ruling.ungated,
-        candidate=_contender(candidate),
-        incumbent=_contender(incumbent) if incumbent else None,
+        candidate=_compared_engine(candidate),
+        incumbent=_compared_engine(incumbent) if incumbent else None,
         figures=ruling.figures,
         normals=int((~flags).sum()),
         defects=int(flags.sum()),
@@ -204,19 +212,19 @@ def _report(
     )
 
 
-def _warnings(both: _Both) -> list[str]:
+def _warnings(both: _Pair) -> list[str]:
     said = []
-    pictures = both.candidate.judged.pictures
+    pictures = both.candidate.scored.pictures
     if pictures.unreadable:
         said.append(f"{len(pictures.unreadable)} golden pictures are unreadable and left out")
-    if both.incumbent and both.incumbent.judged.maps.shape != both.candidate.judged.maps.shape:
+    if both.incumbent and both.incumbent.scored.maps.shape != both.candidate.scored.maps.shape:
         said.append("the engines see pictures of different sizes, each judged at its own")
     return said
 
 
-def _contender(path: Path) -> Contender:
+def _compared_engine(path: Path) -> ComparedEngine:
     manifest = read_manifest(path)
-    return Contender(
+    return ComparedEngine(
         file=path.name,
         model=manifest.model,
         version=manifest.version,

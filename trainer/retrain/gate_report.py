@@ -7,15 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field
 REPORT_NAME = "gate.json"
 MAX_REPORT_BYTES = 4 << 20
 
-Standing = Literal["better", "worse", "same", "unknown"]
-Decision = Literal["promote", "refuse"]
+Comparison = Literal["better", "worse", "same", "unknown"]
+GateDecision = Literal["promote", "refuse"]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Weighed(_Part):
+class MetricComparison(_Part):
     """One figure of both engines, and how sure their difference is."""
 
     name: str
@@ -26,11 +26,11 @@ class Weighed(_Part):
     difference: float | None = Field(description="candidate less incumbent")
     low: float | None = Field(description="of the difference, 95 % interval")
     high: float | None
-    standing: Standing
+    standing: Comparison
     note: str = ""
 
 
-class Contender(_Part):
+class ComparedEngine(_Part):
     """One of the two engines."""
 
     file: str
@@ -45,13 +45,13 @@ class GateReport(_Part):
     """Candidate against incumbent on the golden pictures."""
 
     schema_version: Literal[1] = 1
-    decision: Decision
+    decision: GateDecision
     reasons: tuple[str, ...] = Field(description="why, in sentences; the first one decides")
     warnings: tuple[str, ...] = ()
     ungated: bool = Field(description="allowed although there are too few golden pictures")
-    candidate: Contender
-    incumbent: Contender | None
-    figures: tuple[Weighed, ...]
+    candidate: ComparedEngine
+    incumbent: ComparedEngine | None
+    figures: tuple[MetricComparison, ...]
     normals: int = Field(description="golden pictures of good parts")
     defects: int = Field(description="golden pictures of defects")
     without_mask: int = Field(description="defects that the pixel AP leaves out")

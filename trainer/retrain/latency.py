@@ -29,7 +29,7 @@ class Turns:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class LatencyComparison:
     """What turns say."""
 
     incumbent_ms: float  # median
@@ -58,9 +58,11 @@ def time_turns(
     return Turns(took[0], took[1])
 
 
-def pace(turns: Turns, confidence: float, seed: int) -> Pace:
+def compare_latency(turns: Turns, confidence: float, seed: int) -> LatencyComparison:
     """Medians, and the interval of the median ratio."""
     ratios = turns.candidate / turns.incumbent
     which = np.random.default_rng(seed).integers(0, ratios.size, (_DRAWS, ratios.size))
     low, high = interval(np.median(ratios[which], axis=1), confidence)
-    return Pace(float(np.median(turns.incumbent)), float(np.median(turns.candidate)), low, high)
+    return LatencyComparison(
+        float(np.median(turns.incumbent)), float(np.median(turns.candidate)), low, high
+    )

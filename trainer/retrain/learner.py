@@ -13,7 +13,7 @@ from engines.manifest import Thresholds
 from trainer.dataset import Dataset
 from trainer.progress import TerminalSteps
 from trainer.retrain.prototype_diff import Prototypes
-from trainer.retrain.weights import Start
+from trainer.retrain.weights import StartWeights
 from trainer.retrain_settings import CandidateRecipe
 
 Facts = dict[str, str | int | float | bool | None]  # what a stage tells, as JSON
@@ -27,7 +27,7 @@ class Task:
     folder: Path  # of the run
     steps: TerminalSteps
     recipe: CandidateRecipe
-    start: Start | None  # the incumbent's head, or the one that the recipe names
+    start: StartWeights | None  # the incumbent's head, or the one that the recipe names
 
 
 class Learner(Protocol):

@@ -8,11 +8,11 @@ from typing import Literal
 from pipeline.labels import LabelBook
 from trainer.progress import TerminalSteps
 from trainer.retrain.learner import Learner, Task
-from trainer.retrain.run import Point
+from trainer.retrain.run import StageEvent
 
 
 @dataclass(frozen=True, slots=True)
-class Seams:
+class Dependencies:
     """What a run talks to besides files; a test gives its own."""
 
     steps: TerminalSteps
@@ -20,11 +20,11 @@ class Seams:
     announce: Callable[[str], int]  # to a line; gives how many workers heard it
     labels: Callable[[str], LabelBook] = LabelBook  # of a line
     learner: Callable[[Task], Learner] | None = None  # None: that of the recipe's model
-    reached: Callable[[str, Point], None] = lambda _, __: None  # told of every stage, twice
+    reached: Callable[[str, StageEvent], None] = lambda _, __: None  # told of every stage, twice
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RetrainResult:
     """How a retrain ended."""
 
     result: Literal["promoted", "refused", "stopped", "nothing new"]

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from engines.files import write_atomic
 from engines.manifest import Thresholds
-from trainer.anomalies.synthesis import Switches
-from trainer.choices import BATCH_SIZES, LEARNING_RATES, SIMULATED_CERTAINTY, PlanName
+from trainer.anomalies.synthesis import AnomalyKinds
+from trainer.choices import BATCH_SIZES, LEARNING_RATES, SIMULATED_CERTAINTY, PrnSize
 from trainer.errors import CheckpointError
 from trainer.networks.backbones import load_backbone, read_tensors
-from trainer.networks.prn import PLANS, PRN, Encoder, Head, Usual
-from trainer.networks.prn import Switches as Parts
-from trainer.results.sheets import Losses, draw_curves, save_picture, score_histogram
+from trainer.networks.prn import PRN, PRN_CONFIGS, Encoder, FeatureScale, Head, NetworkParts
+from trainer.results.sheets import LossCurve, draw_curves, save_picture, score_histogram
 from trainer.retrain.learner import Facts, Task
 from trainer.retrain.prototype_diff import Prototypes
 from trainer.retrain.weights import (
@@ -33,21 +32,21 @@ from trainer.retrain.weights import (
 )
 from trainer.seen import SEEN_NAME
 from trainer.training.device import Precision, faster_precision
-from trainer.training.fit import Fitted, Step
-from trainer.training.prn.data import Gathered, SupervisedRecipe, gather
-from trainer.training.prn.initial import Untrained
+from trainer.training.fit import FitResult, StepReport
+from trainer.training.prn.data import PreparedTraining, SupervisedRecipe, prepare_training
+from trainer.training.prn.initial import InitialPrn
 from trainer.training.prn.training import (
-    LearnedPrn,
+    TrainedPrn,
     begin_bottom,
     calibrate_prn,
     engine_path,
     fit_prn,
-    make_untrained,
+    make_initial_prn,
     write_prn,
 )
 from trainer.training.protoad import set_determinism
 from trainer.training.schedule import Budget
-from trainer.training.training_step import Method
+from trainer.training.training_step import OptimizerConfig
 
 FINE_TUNE_RATE = 0.3  # of the learning rate, for a head that knows the part already
 _NOTE_EVERY_S = 10.0
@@ -69,12 +68,12 @@ _SESSION = TypeAdapter(_Session)
 class PrnLearner:
     """Learns from normal pictures and defects of a snapshot."""
 
-    def __init__(self, task: Task, plan: PlanName, device: torch.device) -> None:
+    def __init__(self, task: Task, plan: PrnSize, device: torch.device) -> None:
         self._task = task
         self._plan = plan
         self._device = device
-        self._gathered: Gathered | None = None
-        self._made: Untrained | None = None
+        self._prepared: PreparedTraining | None = None
+        self._made: InitialPrn | None = None
         self._network: PRN | None = None
         set_determinism(task.recipe.seed)
         cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
@@ -96,10 +95,10 @@ class PrnLearner:
             }
         session = self._session(seconds)
         recipe, made = self._recipe(session), self._untrained()
-        losses, show = Losses(), task.steps.training()
+        losses, show = LossCurve(), task.steps.training()
         noted = time.monotonic()
 
-        def on_step(step: Step) -> None:
+        def on_step(step: StepReport) -> None:
             nonlocal noted
             losses.add(step)
             show(step.done, step.end, f"loss {losses.curve[-1][1]:.4f}", step.seconds_left)
@@ -132,15 +131,15 @@ class PrnLearner:
     def export(self, thresholds: Thresholds) -> Path:
         """See `Learner`."""
         session = self._noted() or _Session()
-        task, recipe, gathered = self._task, self._recipe(session), self._gather()
-        fitted = Fitted(session.steps, session.steps, stopped_early=False, checks=())
-        learned = LearnedPrn(
+        task, recipe, prepared = self._task, self._recipe(session), self._gather()
+        fitted = FitResult(session.steps, session.steps, stopped_early=False, checks=())
+        learned = TrainedPrn(
             self._restored(),
             fitted,
             thresholds,
             np.empty(0, np.float32),  # calibrated before, and not asked for here
-            gathered.material,
-            gathered.rest,
+            prepared.training_data,
+            prepared.rest,
             pretrained_bottom=False,
         )
         folder = task.folder / "engine"
@@ -152,18 +151,18 @@ class PrnLearner:
         """See `Learner`."""
         return (self._task.folder / HEAD_NAME, self._task.folder / "engine" / SEEN_NAME)
 
-    def _gather(self) -> Gathered:
-        if self._gathered is None:
-            self._gathered = gather(self._task.dataset, self._recipe(), self._task.steps)
-        return self._gathered
+    def _gather(self) -> PreparedTraining:
+        if self._prepared is None:
+            self._prepared = prepare_training(self._task.dataset, self._recipe(), self._task.steps)
+        return self._prepared
 
-    def _untrained(self) -> Untrained:
+    def _untrained(self) -> InitialPrn:
         """Make prototypes and a head that begins where it should; once in a process."""
         if self._made is not None:
             return self._made
         task, recipe = self._task, self._recipe()
         backbone = load_backbone(task.recipe.backbone, task.recipe.weights)
-        made = make_untrained(self._gather(), backbone, recipe, task.folder, task.steps)
+        made = make_initial_prn(self._gather(), backbone, recipe, task.folder, task.steps)
         if task.start is not None:
             begin_from(made.network.head, task.start)
         elif task.recipe.prototypes_only:
@@ -188,10 +187,10 @@ class PrnLearner:
             task, path = self._task, self._task.folder / NETWORK_NAME
             tensors = read_tensors(path)
             backbone = load_backbone(task.recipe.backbone, task.recipe.weights)
-            usual = Usual(_ones(backbone.channels), torch.ones(3))
-            head = Head(PLANS[self._plan], Parts(), backbone, usual)
+            feature_scale = FeatureScale(_ones(backbone.channels), torch.ones(3))
+            head = Head(PRN_CONFIGS[self._plan], NetworkParts(), backbone, feature_scale)
             fine, middle, coarse = (tensors[f"residuals.{j}.prototypes"] for j in range(3))
-            network = PRN(Encoder(backbone).eval(), (fine, middle, coarse), head, usual)
+            network = PRN(Encoder(backbone).eval(), (fine, middle, coarse), head, feature_scale)
             restore(network, tensors, path)
             self._network = network.eval()
         return self._network
@@ -222,11 +221,11 @@ class PrnLearner:
             seed=given.seed,
             seen=None,
             leave_out=(),
-            parts=Parts(),
-            anomalies=Switches(certainty=SIMULATED_CERTAINTY),
+            parts=NetworkParts(),
+            anomalies=AnomalyKinds(certainty=SIMULATED_CERTAINTY),
             textures=given.textures,
             batch_size=BATCH_SIZES[self._plan],
-            method=Method(
+            method=OptimizerConfig(
                 learning_rate=rate,
                 precision=session.precision,
                 shards=2 if self._device.type == "cpu" else 1,

@@ -16,7 +16,7 @@ from trainer.retrain.disagreements import PAGE_NAME
 from trainer.retrain.gate import Conditions, pass_gate
 from trainer.retrain.gate_report import REPORT_NAME, GateReport
 from trainer.retrain.incumbent import Incumbent
-from trainer.retrain.options import Seams
+from trainer.retrain.options import Dependencies
 from trainer.retrain.run import Outcome, Stages
 from trainer.retrain_settings import RetrainSettings
 from trainer.samples.store import SampleStore
@@ -34,13 +34,13 @@ class Promotion:
         registry: Registry,
         stages: Stages,
         candidate: Candidate,
-        seams: Seams,
+        dependencies: Dependencies,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._stages = stages
         self._candidate = candidate
-        self._seams = seams
+        self._dependencies = dependencies
         self._run = stages.run
 
     def forget_old_gate(self, incumbent: Incumbent | None) -> None:
@@ -66,12 +66,12 @@ class Promotion:
     def _weigh(self, incumbent: Incumbent | None) -> Outcome:
         golden = _golden(self._settings)
         conditions = Conditions(allow_ungated=self._settings.allow_ungated)
-        rival = incumbent.engine if incumbent else None
+        baseline = incumbent.engine if incumbent else None
         folder = self._run.folder / _GATE
         engine = self._candidate.engine
         # a first engine may have learned what is golden here
-        judged = unseen(golden, [each for each in (engine, rival) if each is not None]).test
-        report = pass_gate(engine, rival, judged, conditions, folder, self._seams.steps)
+        judged = unseen(golden, [each for each in (engine, baseline) if each is not None]).test
+        report = pass_gate(engine, baseline, judged, conditions, folder, self._dependencies.steps)
         _write_golden(engine, report)
         why = "; ".join(report.reasons)
         passed = "PASSED" if report.promoted else "REFUSED"
@@ -111,7 +111,7 @@ class Promotion:
         heard: dict[str, str] = {}
         for line in self._settings.line:
             try:
-                heard[line] = f"{self._seams.announce(line)} workers"
+                heard[line] = f"{self._dependencies.announce(line)} workers"
             except PipelineError as error:
                 heard[line] = f"not told ({error}): its workers look by themselves"
         said = ", ".join(f"{line}: {what}" for line, what in heard.items()) or "no line to tell"

@@ -15,9 +15,9 @@ from trainer.retrain.weights import NETWORK_NAME, write_tensors
 from trainer.seen import SEEN_NAME
 from trainer.training.protoad import (
     ENGINE_NAME,
-    Learned,
     NormalParts,
-    Recipe,
+    ProtoAdRecipe,
+    TrainedProtoAd,
     calibrate_protoad,
     learn_protoad,
     read_normals,
@@ -34,7 +34,7 @@ class ProtoAdLearner:
     def __init__(self, task: Task) -> None:
         self._task = task
         given = task.recipe
-        self._recipe = Recipe(
+        self._recipe = ProtoAdRecipe(
             size=(given.size, given.size),
             seed=given.seed,
             false_reject_rate=given.false_reject_rate,
@@ -70,7 +70,9 @@ class ProtoAdLearner:
         """See `Learner`."""
         task, parts = self._task, self._read()
         scores = np.empty(0, np.float32)  # calibrated before, and not asked for here
-        learned = Learned(self._made(), thresholds, scores, len(parts.learned), parts.pictures)
+        learned = TrainedProtoAd(
+            self._made(), thresholds, scores, len(parts.learned), parts.pictures
+        )
         folder = task.folder / "engine"
         name, backbone = task.dataset.name, task.recipe.backbone
         write_learned(folder, name, learned, self._recipe, backbone, task.steps)
@@ -94,5 +96,5 @@ class ProtoAdLearner:
             self._network = ProtoAD(encoder, rows).eval()
         return self._network
 
-    def _calibrated(self) -> Learned:
+    def _calibrated(self) -> TrainedProtoAd:
         return calibrate_protoad(self._made(), self._read(), self._recipe, self._task.steps)

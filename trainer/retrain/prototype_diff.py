@@ -34,7 +34,7 @@ _CHUNK = re.compile(r"chunks\.(\d+)\.(fine|middle|coarse)")
 _SCALES = ("fine", "middle", "coarse")
 
 
-class Change(BaseModel):
+class PrototypeChange(BaseModel):
     """What became of one prototype of the new network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +53,7 @@ class ScaleDiff(BaseModel):
     before: int
     after: int
     step: float  # in the unit of the features
-    changes: tuple[Change, ...]  # by index
+    changes: tuple[PrototypeChange, ...]  # by index
     gone: tuple[int, ...]  # indices among the old ones
 
     def count(self, state: str) -> int:
@@ -97,14 +97,14 @@ def draw_moves(diffs: Sequence[ScaleDiff]) -> NDArray[np.uint8]:
 def _compare(old: Rows, new: Rows) -> ScaleDiff:
     step = _typical_gap(old)
     gaps = _gaps(old, new) / step  # [K_old, K_new]
-    changes: dict[int, Change] = {}
+    changes: dict[int, PrototypeChange] = {}
     gone = set(range(len(old)))
     for was, now in zip(*linear_sum_assignment(np.minimum(gaps, _STEP)), strict=True):
         far = float(gaps[was, now])
         if far <= _STEP:
             gone.discard(int(was))
             state: Literal["same", "moved"] = "same" if far < SAME else "moved"
-            changes[int(now)] = Change(
+            changes[int(now)] = PrototypeChange(
                 index=int(now), state=state, was=int(was), steps=round(far, 6)
             )
     return ScaleDiff(
@@ -112,14 +112,15 @@ def _compare(old: Rows, new: Rows) -> ScaleDiff:
         after=len(new),
         step=step,
         changes=tuple(
-            changes.get(index, Change(index=index, state="new")) for index in range(len(new))
+            changes.get(index, PrototypeChange(index=index, state="new"))
+            for index in range(len(new))
         ),
         gone=tuple(sorted(gone)),
     )
 
 
 def _all_new(new: Rows) -> ScaleDiff:
-    changes = tuple(Change(index=index, state="new") for index in range(len(new)))
+    changes = tuple(PrototypeChange(index=index, state="new") for index in range(len(new)))
     return ScaleDiff(before=0, after=len(new), step=0.0, changes=changes, gone=())
 
 

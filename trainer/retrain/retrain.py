@@ -8,14 +8,14 @@ from engines.registry.registry import Registry
 from trainer.retrain.candidate import Candidate, is_training_begun
 from trainer.retrain.collect import Collected, collect
 from trainer.retrain.incumbent import Incumbent, fetch_incumbent
-from trainer.retrain.options import Ending, Seams
+from trainer.retrain.options import Dependencies, RetrainResult
 from trainer.retrain.promotion import Promotion, is_outdated
 from trainer.retrain.run import (
-    About,
     Finished,
+    RunDescription,
     RunFolder,
     Stages,
-    only_one,
+    exclusive_run,
     past_runs,
     recipe_values,
 )
@@ -24,7 +24,9 @@ from trainer.samples.snapshots import SnapshotRecord
 from trainer.samples.store import SampleStore
 
 
-def retrain(settings: RetrainSettings, registry: Registry, seams: Seams) -> Ending:
+def retrain(
+    settings: RetrainSettings, registry: Registry, dependencies: Dependencies
+) -> RetrainResult:
     """Do one retrain, or go on with one that was killed.
 
     Raises:
@@ -34,32 +36,34 @@ def retrain(settings: RetrainSettings, registry: Registry, seams: Seams) -> Endi
         TrainerError, EngineError, PipelineError: this stage cannot be done as asked.
     """
     started = time.monotonic()
-    with only_one(settings.runs):
+    with exclusive_run(settings.runs):
         with ExitStack() as opened:
             store = opened.enter_context(SampleStore.open(settings.store))
-            collected = collect(store, settings, seams)
-            seams.say(f"collect: {collected.said()}")
-            seams.reached("collect", "worked")
+            collected = collect(store, settings, dependencies)
+            dependencies.say(f"collect: {collected.said()}")
+            dependencies.reached("collect", "worked")
             if settings.collect_only:
-                return Ending("stopped", f"{collected.said()}; --collect-only asks for no more")
+                return RetrainResult(
+                    "stopped", f"{collected.said()}; --collect-only asks for no more"
+                )
             snapshot = store.snapshot()
-            seams.reached("snapshot", "worked")
+            dependencies.reached("snapshot", "worked")
         incumbent = fetch_incumbent(registry, settings.runs)
-        found = _run_of(settings, snapshot, incumbent, seams)
-        if isinstance(found, Ending):
+        found = _run_of(settings, snapshot, incumbent, dependencies)
+        if isinstance(found, RetrainResult):
             return found
         _keep_first(found, collected, snapshot)
-        seams.reached("snapshot", "kept")
-        stages = _stages(found, seams, started)
-        return _finished(settings, registry, stages, incumbent, seams)
+        dependencies.reached("snapshot", "kept")
+        stages = _stages(found, dependencies, started)
+        return _finished(settings, registry, stages, incumbent, dependencies)
 
 
-def left_behind(settings: RetrainSettings) -> RunFolder | None:
+def find_unfinished(settings: RetrainSettings) -> RunFolder | None:
     """Find the last run if it was cut short after its training began; it goes before a new one."""
     last = past_runs(settings.runs)[:1]
     if not last or is_done(last[0], settings) or not is_training_begun(last[0]):
         return None
-    return last[0] if last[0].about.settings == recipe_values(settings) else None
+    return last[0] if last[0].description.settings == recipe_values(settings) else None
 
 
 def is_done(run: RunFolder, settings: RetrainSettings) -> bool:
@@ -70,21 +74,28 @@ def is_done(run: RunFolder, settings: RetrainSettings) -> bool:
 
 
 def _run_of(
-    settings: RetrainSettings, snapshot: SnapshotRecord, incumbent: Incumbent | None, seams: Seams
-) -> RunFolder | Ending:
+    settings: RetrainSettings,
+    snapshot: SnapshotRecord,
+    incumbent: Incumbent | None,
+    dependencies: Dependencies,
+) -> RunFolder | RetrainResult:
     """Find the run to go on with, begin a new one, or say that there is nothing new."""
     recipe = recipe_values(settings)
-    if (last := left_behind(settings)) is not None:
-        came = "" if last.about.snapshot == snapshot.sha256 else "; what came since is for the next"
-        seams.say(f"going on with {last.name}{came}")
+    if (last := find_unfinished(settings)) is not None:
+        came = (
+            ""
+            if last.description.snapshot == snapshot.sha256
+            else "; what came since is for the next"
+        )
+        dependencies.say(f"going on with {last.name}{came}")
         return last
     for run in past_runs(settings.runs):
-        if (run.about.snapshot, run.about.settings) != (snapshot.sha256, recipe):
+        if (run.description.snapshot, run.description.settings) != (snapshot.sha256, recipe):
             continue
         if _is_worth_another_gate(run, settings):
             run.reopen()
         if run.finished is None:
-            seams.say(f"going on with {run.name}")
+            dependencies.say(f"going on with {run.name}")
             return run
         if settings.again:
             break
@@ -92,8 +103,8 @@ def _run_of(
             f"training may see the same pictures as in {run.name}, which was {run.finished.result} "
             f"({run.finished.why}); --again tries once more"
         )
-        return Ending("nothing new", why, run.folder, run.finished.version)
-    about = About(
+        return RetrainResult("nothing new", why, run.folder, run.finished.version)
+    description = RunDescription(
         snapshot=snapshot.sha256,
         normals=snapshot.normals,
         defects=snapshot.defects,
@@ -101,8 +112,10 @@ def _run_of(
         incumbent=incumbent.name if incumbent else None,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    run = RunFolder.begin(settings.runs, about)
-    seams.say(f"new run {run.name}: {snapshot.normals} normal pictures, {snapshot.defects} defects")
+    run = RunFolder.begin(settings.runs, description)
+    dependencies.say(
+        f"new run {run.name}: {snapshot.normals} normal pictures, {snapshot.defects} defects"
+    )
     return run
 
 
@@ -121,12 +134,12 @@ def _keep_first(run: RunFolder, collected: Collected, snapshot: SnapshotRecord) 
         run.keep("snapshot", {"sha256": snapshot.sha256, "normals": snapshot.normals})
 
 
-def _stages(run: RunFolder, seams: Seams, started: float) -> Stages:
+def _stages(run: RunFolder, dependencies: Dependencies, started: float) -> Stages:
     def say(text: str) -> None:
         run.log(text)
-        seams.say(text)
+        dependencies.say(text)
 
-    return Stages(run, say, seams.reached, started)
+    return Stages(run, say, dependencies.reached, started)
 
 
 def _finished(
@@ -134,30 +147,30 @@ def _finished(
     registry: Registry,
     stages: Stages,
     incumbent: Incumbent | None,
-    seams: Seams,
-) -> Ending:
+    dependencies: Dependencies,
+) -> RetrainResult:
     """Do all stages that are left."""
     run = stages.run
-    candidate = Candidate(settings, registry, stages, incumbent, seams)
-    promotion = Promotion(settings, registry, stages, candidate, seams)
+    candidate = Candidate(settings, registry, stages, incumbent, dependencies)
+    promotion = Promotion(settings, registry, stages, candidate, dependencies)
     promotion.forget_old_gate(incumbent)
     if why := candidate.make():
-        return _end(run, stages, Ending("refused", why, run.folder))
+        return _end(run, stages, RetrainResult("refused", why, run.folder))
     gate = promotion.gate(incumbent)
     if not gate["promoted"]:
-        return _end(run, stages, Ending("refused", gate["why"], run.folder))
+        return _end(run, stages, RetrainResult("refused", gate["why"], run.folder))
     if settings.no_promote:
         why = f"{gate['why']}; not promoted, as --no-promote asks: run again without it"
-        return Ending("stopped", why, run.folder)
+        return RetrainResult("stopped", why, run.folder)
     version = promotion.promote()
-    return _end(run, stages, Ending("promoted", gate["why"], run.folder, version))
+    return _end(run, stages, RetrainResult("promoted", gate["why"], run.folder, version))
 
 
-def _end(run: RunFolder, stages: Stages, ending: Ending) -> Ending:
-    result = "promoted" if ending.result == "promoted" else "refused"
+def _end(run: RunFolder, stages: Stages, outcome: RetrainResult) -> RetrainResult:
+    result = "promoted" if outcome.result == "promoted" else "refused"
     finished = Finished(
-        result=result, why=ending.why, version=ending.version, seconds=round(stages.worked_s, 3)
+        result=result, why=outcome.why, version=outcome.version, seconds=round(stages.worked_s, 3)
     )
     run.finish(finished)
-    run.log(f"{ending.result}: {ending.why}")
-    return ending
+    run.log(f"{outcome.result}: {outcome.why}")
+    return outcome

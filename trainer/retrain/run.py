@@ -24,7 +24,7 @@ from trainer.lock import folder_locked
 from trainer.retrain_settings import CandidateRecipe
 
 # of a stage: its work is done, or what it found is kept as well
-Point = Literal["worked", "kept"]
+StageEvent = Literal["worked", "kept"]
 STAGES = (
     "collect",
     "snapshot",
@@ -46,7 +46,7 @@ Value = str | int | float | bool | None
 Outcome = dict[str, Any]
 
 
-class About(BaseModel):
+class RunDescription(BaseModel):
     """What a run is about: another snapshot or other settings are another run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,15 +75,15 @@ class RunFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.about = About.model_validate_json(_read(folder / _RUN))
+        self.description = RunDescription.model_validate_json(_read(folder / _RUN))
 
     @classmethod
-    def begin(cls, runs: Path, about: About) -> "RunFolder":
+    def begin(cls, runs: Path, description: RunDescription) -> "RunFolder":
         """Make the folder of a new run."""
-        stamp = datetime.fromisoformat(about.started).strftime("%Y%m%d-%H%M%S")
-        folder = runs / f"{stamp}-{about.snapshot[:8]}"
+        stamp = datetime.fromisoformat(description.started).strftime("%Y%m%d-%H%M%S")
+        folder = runs / f"{stamp}-{description.snapshot[:8]}"
         (folder / "stages").mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / _RUN, (about.model_dump_json(indent=2) + "\n").encode())
+        write_atomic(folder / _RUN, (description.model_dump_json(indent=2) + "\n").encode())
         return cls(folder)
 
     @property
@@ -162,7 +162,7 @@ def past_runs(runs: Path) -> list[RunFolder]:
 
 
 @contextmanager
-def only_one(runs: Path) -> Iterator[None]:
+def exclusive_run(runs: Path) -> Iterator[None]:
     """Keep every other retrain with the same runs out; a killed one keeps nobody out.
 
     Raises:
@@ -194,7 +194,7 @@ class Stages:
         self,
         run: RunFolder,
         say: Callable[[str], None],
-        reached: Callable[[str, Point], None],
+        reached: Callable[[str, StageEvent], None],
         started: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -23,7 +23,7 @@ _AVERAGE = "average/"  # begins the names of a checkpoint's averaged weights
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartWeights:
     """Weights of a head to begin from."""
 
     tensors: Mapping[str, Tensor]
@@ -66,7 +66,7 @@ def write_head(path: Path, network: PRN) -> None:
     write_tensors(path, {name: each for name, each in state.items() if not name.endswith(_USUAL)})
 
 
-def read_start(path: Path) -> Start:
+def read_start(path: Path) -> StartWeights:
     """Read weights to begin from: `head.safetensors`, or a training's checkpoint.
 
     Raises:
@@ -78,10 +78,10 @@ def read_start(path: Path) -> Start:
         for name, each in tensors.items()
         if name.startswith(_AVERAGE) and not name.endswith(_USUAL)
     }
-    return Start(averaged or tensors, file_sha256(path), str(path))
+    return StartWeights(averaged or tensors, file_sha256(path), str(path))
 
 
-def begin_from(head: Head, start: Start) -> None:
+def begin_from(head: Head, start: StartWeights) -> None:
     """Give a head the weights to begin from; what is measured on prototypes stays as it is.
 
     Raises:

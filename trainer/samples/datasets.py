@@ -9,7 +9,7 @@ from trainer.dataset import GOOD, Dataset, Sample
 from trainer.samples.files import mask_path, picture_path
 from trainer.samples.index import Index
 from trainer.samples.intake import PREDICTED
-from trainer.samples.records import Counts, Picture, Place
+from trainer.samples.records import Counts, Picture, SampleStatus
 from trainer.samples.snapshots import SnapshotRecord
 
 
@@ -22,7 +22,7 @@ def training_of(folder: Path, index: Index, record: SnapshotRecord) -> Dataset:
             seen.sha,
             seen.kind,
             golden=False,
-            place=Place.KEPT,
+            place=SampleStatus.KEPT,
             mask=seen.mask,
             mask_kind=seen.mask_kind,
         )
@@ -43,7 +43,7 @@ def golden_of(folder: Path, index: Index) -> Dataset:
     A mask that an engine drew, though a person accepted it, is no truth to judge engines by: that
     engine would seem to be right to the pixel. Such a defect comes without a mask.
     """
-    golden = [each for each in index.pictures(Place.KEPT) if each.golden]
+    golden = [each for each in index.pictures(SampleStatus.KEPT) if each.golden]
     drawn = _drawn_by_engines(index)
     samples = [
         sample_of(folder, replace(each, mask="") if (each.sha, each.mask) in drawn else each, each)
@@ -62,7 +62,7 @@ def golden_of(folder: Path, index: Index) -> Dataset:
 
 def _drawn_by_engines(index: Index) -> set[tuple[str, str]]:
     """Give picture and mask where no label came with a mask of its own."""
-    statements = index.statements()
+    statements = index.label_records()
     predicted = {(each.sha, each.mask) for each in statements if each.note == PREDICTED}
     return predicted - {(each.sha, each.mask) for each in statements if each.note != PREDICTED}
 
@@ -70,15 +70,15 @@ def _drawn_by_engines(index: Index) -> set[tuple[str, str]]:
 def counts_of(folder: Path, index: Index) -> Counts:
     """Count pictures by where they are."""
     every = index.pictures()
-    kept = [each for each in every if each.place is Place.KEPT]
+    kept = [each for each in every if each.place is SampleStatus.KEPT]
     places = Counter(each.place for each in every)
     return Counts(
         training=dict(Counter(each.kind for each in kept if not each.golden)),
         golden=dict(Counter(each.kind for each in kept if each.golden)),
-        incoming=places[Place.INCOMING],
-        quarantine=places[Place.QUARANTINE],
-        aside=places[Place.ASIDE],
-        rejected=places[Place.REJECTED],
+        incoming=places[SampleStatus.INCOMING],
+        quarantine=places[SampleStatus.QUARANTINE],
+        aside=places[SampleStatus.ASIDE],
+        rejected=places[SampleStatus.REJECTED],
         missing=sum(not (folder / picture_path(each)).is_file() for each in every),
     )
 

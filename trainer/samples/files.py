@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from engines.files import write_atomic
 from trainer.errors import SampleError, StoreError
-from trainer.samples.records import Picture, Place
+from trainer.samples.records import Picture, SampleStatus
 
 _KIND = re.compile(r"\w[\w .+-]{0,63}")
 _STEM = re.compile(r"[0-9a-f]{64}")
@@ -32,12 +32,12 @@ _FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PictureFile:
     """A picture file as its folder describes it."""
 
     path: Path
     sha: str
-    place: Place
+    place: SampleStatus
     kind: str  # "": the folder does not say
     golden: bool
 
@@ -58,7 +58,7 @@ def check_kind(kind: str) -> None:
 def picture_path(picture: Picture) -> Path:
     """Where a picture lies, within the store's folder."""
     name = picture.sha + _SUFFIX
-    if picture.place is not Place.KEPT:
+    if picture.place is not SampleStatus.KEPT:
         return Path(picture.place) / name
     return Path(GOLDEN if picture.golden else TRAIN) / picture.kind / name
 
@@ -119,16 +119,16 @@ def cannot_write(what: Path, error: Exception) -> StoreError:
     )
 
 
-def find_pictures(folder: Path) -> Iterator[Found]:
+def find_pictures(folder: Path) -> Iterator[PictureFile]:
     """Find every picture file that is named by a hash, wherever it lies."""
     for path in sorted(folder.glob(f"*/*{_SUFFIX}")) + sorted(folder.glob(f"*/*/*{_SUFFIX}")):
         inner = path.relative_to(folder).parts
         if not _STEM.fullmatch(path.stem):
             continue
         if inner[0] in {TRAIN, GOLDEN} and len(inner) == 3:  # noqa: PLR2004  # with a kind
-            yield Found(path, path.stem, Place.KEPT, inner[1], inner[0] == GOLDEN)
-        elif inner[0] in set(Place) and len(inner) == 2:  # noqa: PLR2004
-            yield Found(path, path.stem, Place(inner[0]), "", golden=False)
+            yield PictureFile(path, path.stem, SampleStatus.KEPT, inner[1], inner[0] == GOLDEN)
+        elif inner[0] in set(SampleStatus) and len(inner) == 2:  # noqa: PLR2004
+            yield PictureFile(path, path.stem, SampleStatus(inner[0]), "", golden=False)
 
 
 def find_masks(folder: Path, sha: str) -> Iterator[tuple[str, Path]]:

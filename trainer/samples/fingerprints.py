@@ -38,7 +38,7 @@ def alike(one: Fingerprint, others: NDArray[np.float16]) -> NDArray[np.bool_]:
     return found
 
 
-class Likes:
+class NearDuplicateIndex:
     """Fingerprints of the store's pictures by hash; grows as pictures come."""
 
     def __init__(self) -> None:

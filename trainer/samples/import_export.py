@@ -13,10 +13,10 @@ from trainer.dataset import GOOD, Dataset, Sample, resize_mask
 from trainer.errors import SampleError, StoreError
 from trainer.progress import Steps
 from trainer.samples.files import cannot_write
-from trainer.samples.records import Added, ImportReport, Source
+from trainer.samples.records import AddResult, ImportReport, LabelSource
 
 Mask = NDArray[np.bool_]
-Add = Callable[[NDArray[np.uint8], str, Mask | None, Source], Added]
+Add = Callable[[NDArray[np.uint8], str, Mask | None, LabelSource], AddResult]
 
 
 def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
@@ -39,7 +39,7 @@ def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
             try:
                 pixels = read_picture(sample.path)
                 mask = _mask(sample, pixels, unreadable)
-                source = Source(f"{dataset.name}/{sample.name}")
+                source = LabelSource(f"{dataset.name}/{sample.name}")
                 states[add(pixels, sample.kind, mask, source).state] += 1
                 without_mask += sample.kind != GOOD and mask is None
             except (PictureError, SampleError) as error:

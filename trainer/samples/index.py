@@ -12,7 +12,7 @@ import numpy as np
 
 from trainer.errors import StoreError
 from trainer.samples.fingerprints import Fingerprint
-from trainer.samples.records import Picture, Place, Source, Statement
+from trainer.samples.records import LabelRecord, LabelSource, Picture, SampleStatus
 
 INDEX_NAME = "index.sqlite"
 _VERSION = 2
@@ -36,12 +36,12 @@ _STATEMENT = "sha, kind, mask, note, origin, line, label_id, by, at_ns, captured
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class IndexChange:
     """What is written together, or not at all."""
 
     picture: Picture | None = None
     fingerprint: Fingerprint | None = None  # of a picture that is new
-    statement: Statement | None = None
+    label_record: LabelRecord | None = None
     read_to: tuple[str, str] | None = None  # (line, label id): labels that need no second reading
 
 
@@ -51,7 +51,7 @@ class Index:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def write(self, change: Change) -> bool:
+    def write(self, change: IndexChange) -> bool:
         """Write a change in one transaction; returns whether its statement was a new one.
 
         Raises:
@@ -59,7 +59,7 @@ class Index:
         """
         with _translated(), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            said = change.statement is not None and self._state(change.statement)
+            said = change.label_record is not None and self._insert_label(change.label_record)
             if change.picture:
                 self._put(change.picture, change.fingerprint)
             if change.read_to:
@@ -72,7 +72,7 @@ class Index:
         """Give the row of a picture."""
         return next(self._select("WHERE sha = ?", sha), None)
 
-    def pictures(self, place: Place | None = None) -> list[Picture]:
+    def pictures(self, place: SampleStatus | None = None) -> list[Picture]:
         """Give all rows, or those of a place, by hash."""
         if place is None:
             return list(self._select("ORDER BY sha"))
@@ -93,7 +93,7 @@ class Index:
         rows = self._rows("SELECT fingerprint FROM pictures WHERE sha = ?", sha)
         return np.frombuffer(rows[0][0], np.float16) if rows else None
 
-    def statements(self, sha: str | None = None) -> list[Statement]:
+    def label_records(self, sha: str | None = None) -> list[LabelRecord]:
         """Give every label in the order in which they came, or those of a picture."""
         where = "" if sha is None else "WHERE sha = ?"
         rows = self._rows(
@@ -101,22 +101,28 @@ class Index:
             *(() if sha is None else (sha,)),
         )
         return [
-            Statement(sha, kind, mask, Source(*source), note)
+            LabelRecord(sha, kind, mask, LabelSource(*source), note)
             for sha, kind, mask, note, *source in rows
         ]
 
-    def has_said(self, statement: Statement) -> bool:
+    def has_label(self, label_record: LabelRecord) -> bool:
         """Whether this very label is known already."""
-        source = statement.source
+        source = label_record.source
         where = "sha = ? AND kind = ? AND mask = ? AND note = ? AND origin = ? AND line = ? "
         rows = self._rows(
             f"SELECT 1 FROM statements WHERE {where} AND label_id = ? AND by = ? AND at_ns = ?",  # noqa: S608
-            *(statement.sha, statement.kind, statement.mask, statement.note, source.origin),
+            *(
+                label_record.sha,
+                label_record.kind,
+                label_record.mask,
+                label_record.note,
+                source.origin,
+            ),
             *(source.line, source.label_id, source.by, source.at_ns),
         )
         return bool(rows)
 
-    def taken(self, line: str, label_id: str) -> bool:
+    def has_taken(self, line: str, label_id: str) -> bool:
         """Whether a line's label was taken already."""
         query = "SELECT 1 FROM statements WHERE line = ? AND label_id = ?"
         return bool(self._rows(query, line, label_id))
@@ -132,12 +138,12 @@ class Index:
         rows = self._rows("SELECT read_to FROM lines WHERE line = ?", line)
         return str(rows[0][0]) if rows else ""
 
-    def _state(self, statement: Statement) -> bool:
-        source = statement.source
+    def _insert_label(self, label_record: LabelRecord) -> bool:
+        source = label_record.source
         done = self._connection.execute(
             f"INSERT OR IGNORE INTO statements ({_STATEMENT}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
             (
-                *(statement.sha, statement.kind, statement.mask, statement.note),
+                *(label_record.sha, label_record.kind, label_record.mask, label_record.note),
                 *(source.origin, source.line, source.label_id, source.by, source.at_ns),
                 source.captured_ns,
             ),
@@ -169,7 +175,7 @@ class Index:
                     sha,
                     kind,
                     bool(golden),
-                    Place(place),
+                    SampleStatus(place),
                     mask,
                     mask_kind,
                     tuple(json.loads(reasons)),

@@ -18,59 +18,59 @@ from trainer.dataset import GOOD, content_sha
 from trainer.errors import SampleError
 from trainer.layouts import DEFECT
 from trainer.samples.files import check_kind, mask_path, move, picture_path, write_png
-from trainer.samples.fingerprints import Likes, fingerprint
-from trainer.samples.index import Change, Index
-from trainer.samples.records import Added, Picture, Place, Source, Statement
-from trainer.samples.split import Side, side
+from trainer.samples.fingerprints import NearDuplicateIndex, fingerprint
+from trainer.samples.index import Index, IndexChange
+from trainer.samples.records import AddResult, LabelRecord, LabelSource, Picture, SampleStatus
+from trainer.samples.split import Split, choose_split
 
 Pixels = NDArray[np.uint8]  # [H, W, 3], RGB
 Mask = NDArray[np.bool_]  # [H, W]
 ReadTo = tuple[str, str] | None  # (line, label id)
-_SETTLED = frozenset({Place.ASIDE, Place.REJECTED})
+_SETTLED = frozenset({SampleStatus.ASIDE, SampleStatus.REJECTED})
 UNSURE = "unsure"
 EXPIRED = "expired"
 PREDICTED = "predicted"
 
 
-class Intake:
+class SampleWriter:
     """Writes the pictures of one store."""
 
-    def __init__(self, folder: Path, index: Index, likes: Likes) -> None:
+    def __init__(self, folder: Path, index: Index, duplicates: NearDuplicateIndex) -> None:
         self._folder = folder
         self._index = index
-        self._likes = likes
+        self._duplicates = duplicates
 
     def add(
         self,
         pixels: Pixels,
         kind: str,
         mask: Mask | None,
-        source: Source,
+        source: LabelSource,
         note: str = "",
         read_to: ReadTo = None,
-    ) -> Added:
+    ) -> AddResult:
         """Take a picture; see `SampleStore.add`. `note` and `read_to` are written with it."""
         _check(pixels, kind, mask)
         marked = mask if mask is not None and kind != GOOD and mask.any() else None
         sha = content_sha(pixels)
         mask_sha = "" if marked is None else content_sha(marked)
-        statement = Statement(sha, kind, mask_sha, source, note)
-        change = Change(statement=statement, read_to=read_to)
+        label_record = LabelRecord(sha, kind, mask_sha, source, note)
+        change = IndexChange(label_record=label_record, read_to=read_to)
         row = self._index.picture(sha)
         if row is None:
             picture = self._new(sha, pixels, kind, mask_sha, marked, change)
-            return Added(sha, "new", picture.golden)
+            return AddResult(sha, "new", picture.golden)
         if not (self._folder / picture_path(row)).is_file():  # a lost file comes back
             write_png(self._folder / picture_path(row), pixels)
         after = _relabelled(row, kind, mask_sha)
-        if after == row or self._index.has_said(statement):
+        if after == row or self._index.has_label(label_record):
             self._index.write(change)
-            return Added(sha, "known", row.golden)
+            return AddResult(sha, "known", row.golden)
         self._write_mask(after, marked)
         self.place(row, after, change)
-        return Added(sha, "changed", row.golden)
+        return AddResult(sha, "changed", row.golden)
 
-    def place(self, before: Picture, after: Picture, change: Change) -> None:
+    def place(self, before: Picture, after: Picture, change: IndexChange) -> None:
         """Move a picture to where its new row says, and write the row with `change`.
 
         Raises:
@@ -82,26 +82,32 @@ class Intake:
         self._index.write(replace(change, picture=after))
 
     def _new(
-        self, sha: str, pixels: Pixels, kind: str, mask_sha: str, mask: Mask | None, change: Change
+        self,
+        sha: str,
+        pixels: Pixels,
+        kind: str,
+        mask_sha: str,
+        mask: Mask | None,
+        change: IndexChange,
     ) -> Picture:
         print_ = fingerprint(pixels)
         likes = [
-            row.golden for like in self._likes.of(print_) if (row := self._index.picture(like))
+            row.golden for like in self._duplicates.of(print_) if (row := self._index.picture(like))
         ]
-        decided = side(sha, likes)
-        place = Place.INCOMING if kind == GOOD else Place.KEPT
+        decided = choose_split(sha, likes)
+        place = SampleStatus.INCOMING if kind == GOOD else SampleStatus.KEPT
         picture = Picture(
             sha=sha,
             kind=kind,
-            golden=decided is Side.GOLDEN,
-            place=Place.ASIDE if decided is Side.NEITHER else place,
+            golden=decided is Split.GOLDEN,
+            place=SampleStatus.ASIDE if decided is Split.NEITHER else place,
             mask=mask_sha,
             mask_kind=kind if mask_sha else "",
         )
         self._write_mask(picture, mask)
         write_png(self._folder / picture_path(picture), pixels)
         self._index.write(replace(change, picture=picture, fingerprint=print_))
-        self._likes.add(sha, print_)
+        self._duplicates.add(sha, print_)
         return picture
 
     def _write_mask(self, picture: Picture, mask: Mask | None) -> None:
@@ -118,7 +124,7 @@ def _relabelled(row: Picture, kind: str, mask_sha: str) -> Picture:
     if (kind, mask) == (row.kind, row.mask):
         return row
     # a defect that is said to be normal is a new normal: it must be screened
-    place = Place.INCOMING if kind == GOOD else Place.KEPT
+    place = SampleStatus.INCOMING if kind == GOOD else SampleStatus.KEPT
     return replace(
         row,
         kind=kind,
@@ -148,7 +154,7 @@ def _check(pixels: Pixels, kind: str, mask: Mask | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ParsedLabel:
     """What a label says of its frame."""
 
     kind: str  # GOOD, or which defect; "": unsure
@@ -156,24 +162,24 @@ class Told:
     note: str = ""  # why its mask is of no use, or that an engine drew it
 
 
-def told_by(label: Label, frame: ArchivedFrame | None) -> Told:
+def parse_label(label: Label, frame: ArchivedFrame | None) -> ParsedLabel:
     """Read a label; a mask that does not fit costs the mask, not the label."""
     if label.kind is LabelKind.UNSURE:
-        return Told("", None, UNSURE)
+        return ParsedLabel("", None, UNSURE)
     kind = GOOD if label.kind is LabelKind.NORMAL else label.defect or DEFECT
     if frame is None:
-        return Told(kind, None, EXPIRED)
+        return ParsedLabel(kind, None, EXPIRED)
     try:
         mask = label_mask(label, frame)
-        return Told(kind, mask, PREDICTED if label.predicted and mask is not None else "")
+        return ParsedLabel(kind, mask, PREDICTED if label.predicted and mask is not None else "")
     except LabelError as error:
-        return Told(kind, None, str(error))
+        return ParsedLabel(kind, None, str(error))
 
 
-def source_of(line: str, label_id: str, label: Label, frame: ArchivedFrame | None) -> Source:
+def source_of(line: str, label_id: str, label: Label, frame: ArchivedFrame | None) -> LabelSource:
     """Say where a label came from."""
     captured = frame.verdict.get("captured_ns") if frame else None
-    return Source(
+    return LabelSource(
         origin=label.entry_id,
         line=line,
         label_id=label_id,

@@ -27,7 +27,7 @@ _TO_SIGMA = 1.4826  # of a normal distribution, by its median absolute deviation
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QuarantineLimits:
     """From where on a picture waits."""
 
     oddness: float = ODDNESS  # standard deviations above the median of normal pictures
@@ -71,7 +71,7 @@ def deviations(values: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArray
     return np.asarray((values - median) / max(spread, 1e-3 * abs(median), 1e-9))
 
 
-def judge_oddness(
+def rate_oddness(
     nearest: Nearest, references: NDArray[np.bool_], *, trusted: bool, limit: float
 ) -> NDArray[np.float64]:
     """How many standard deviations each picture is odd by, [N].
@@ -110,7 +110,7 @@ def flooding(
     return found
 
 
-def dominating(hours: Sequence[str], limits: Limits) -> str:
+def dominating(hours: Sequence[str], limits: QuarantineLimits) -> str:
     """Name the hour that gives more than its share of a day's new pictures; "" for none.
 
     Args:

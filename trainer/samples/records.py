@@ -7,7 +7,7 @@ from typing import Literal
 from trainer.dataset import GOOD
 
 
-class Place(StrEnum):
+class SampleStatus(StrEnum):
     """Where a picture is."""
 
     INCOMING = "incoming"  # a new normal that was not screened yet
@@ -18,7 +18,7 @@ class Place(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LabelSource:
     """Where a label came from, as far as that is known."""
 
     origin: str  # a picture's path in a data folder, or a frame's entry id
@@ -30,7 +30,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class AddResult:
     """What became of a picture that was added."""
 
     sha: str  # SHA-256 over shape and pixels, hex
@@ -45,7 +45,7 @@ class Picture:
     sha: str
     kind: str  # GOOD, or which defect
     golden: bool  # decided once, when it came
-    place: Place
+    place: SampleStatus
     mask: str = ""  # SHA-256 of its mask, hex; "": none is known
     mask_kind: str = ""  # its kind when the mask came: the mask's folder
     reasons: tuple[str, ...] = ()  # why it waits
@@ -57,13 +57,13 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class LabelRecord:
     """One label, whether it counts or not: none is ever forgotten."""
 
     sha: str  # "": there was no picture
     kind: str
     mask: str
-    source: Source
+    source: LabelSource
     note: str = ""  # unsure, expired, why its mask is of no use, or that an engine predicted it
 
 

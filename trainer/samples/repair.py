@@ -11,11 +11,18 @@ from pathlib import Path
 from engines.errors import PictureError
 from engines.pictures import read_mask, read_picture
 from trainer.dataset import GOOD, content_sha
-from trainer.samples.files import Found, find_halves, find_masks, find_pictures, move, picture_path
-from trainer.samples.fingerprints import Likes, fingerprint
-from trainer.samples.index import Change, Index
-from trainer.samples.records import Picture, Place
-from trainer.samples.split import Side, side
+from trainer.samples.files import (
+    PictureFile,
+    find_halves,
+    find_masks,
+    find_pictures,
+    move,
+    picture_path,
+)
+from trainer.samples.fingerprints import NearDuplicateIndex, fingerprint
+from trainer.samples.index import Index, IndexChange
+from trainer.samples.records import Picture, SampleStatus
+from trainer.samples.split import Split, choose_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +34,8 @@ class Repair:
     strange: tuple[str, ...] = ()  # files left as they are: no picture, or not what they are named
 
 
-def repair(folder: Path, index: Index, likes: Likes) -> Repair:
-    """Bring files and index to agree; `likes` learns of the pictures that are taken up.
+def repair(folder: Path, index: Index, duplicates: NearDuplicateIndex) -> Repair:
+    """Bring files and index to agree; `duplicates` learns of the pictures that are taken up.
 
     Raises:
         StoreError: the disk is full, or not ours to write.
@@ -41,7 +48,7 @@ def repair(folder: Path, index: Index, likes: Likes) -> Repair:
     for found in sorted(find_pictures(folder), key=_rank):
         row = rows.get(found.sha)
         if row is None:
-            taken = _take_up(found, _mask_of(folder, found.sha), index, likes)
+            taken = _take_up(found, _mask_of(folder, found.sha), index, duplicates)
             if isinstance(taken, str):
                 strange.append(taken)
                 continue
@@ -52,9 +59,9 @@ def repair(folder: Path, index: Index, likes: Likes) -> Repair:
     return Repair(taken_up, moved, tuple(strange))
 
 
-def _rank(found: Found) -> int:
+def _rank(found: PictureFile) -> int:
     """Kept ones come first, as they decide on which side others are, and last those on neither."""
-    return {Place.KEPT: 0, Place.ASIDE: 2}.get(found.place, 1)
+    return {SampleStatus.KEPT: 0, SampleStatus.ASIDE: 2}.get(found.place, 1)
 
 
 def _mask_of(folder: Path, sha: str) -> tuple[str, str]:
@@ -68,7 +75,9 @@ def _mask_of(folder: Path, sha: str) -> tuple[str, str]:
     return "", ""
 
 
-def _take_up(found: Found, mask: tuple[str, str], index: Index, likes: Likes) -> Picture | str:
+def _take_up(
+    found: PictureFile, mask: tuple[str, str], index: Index, duplicates: NearDuplicateIndex
+) -> Picture | str:
     """Add a row for a picture; returns it, or why there is none."""
     try:
         pixels = read_picture(found.path)
@@ -78,16 +87,16 @@ def _take_up(found: Found, mask: tuple[str, str], index: Index, likes: Likes) ->
         return f"{found.path}: other pixels than its name says"
     print_ = fingerprint(pixels)
     kind, golden, place = found.kind or mask[1] or GOOD, found.golden, found.place
-    if place is not Place.KEPT:
-        sides = [row.golden for sha in likes.of(print_) if (row := index.picture(sha))]
-        decided = side(found.sha, sides)
-        golden = decided is Side.GOLDEN
-        if decided is Side.NEITHER and place is not Place.REJECTED:
-            place = Place.ASIDE
+    if place is not SampleStatus.KEPT:
+        sides = [row.golden for sha in duplicates.of(print_) if (row := index.picture(sha))]
+        decided = choose_split(found.sha, sides)
+        golden = decided is Split.GOLDEN
+        if decided is Split.NEITHER and place is not SampleStatus.REJECTED:
+            place = SampleStatus.ASIDE
     with_mask = mask if kind != GOOD else ("", "")
     picture = Picture(found.sha, kind, golden, place, *with_mask)
-    index.write(Change(picture, print_))
-    likes.add(found.sha, print_)
+    index.write(IndexChange(picture, print_))
+    duplicates.add(found.sha, print_)
     return picture
 
 

@@ -11,8 +11,14 @@ from trainer.networks.backbones import Backbone
 from trainer.networks.proto_ad import PatchEncoder
 from trainer.progress import Steps
 from trainer.samples.patch_distances import find_nearest
-from trainer.samples.quarantine import LEAST_REFERENCES, Limits, dominating, flooding, judge_oddness
-from trainer.samples.records import Picture, Place, Source
+from trainer.samples.quarantine import (
+    LEAST_REFERENCES,
+    QuarantineLimits,
+    dominating,
+    flooding,
+    rate_oddness,
+)
+from trainer.samples.records import LabelSource, Picture, SampleStatus
 from trainer.samples.store import SampleStore
 
 MOST_REFERENCES = 300  # compared with; of more, so many are drawn
@@ -21,7 +27,7 @@ _DAY_NS = 24 * 3600 * _SECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
-class Screened:
+class ScreeningResult:
     """What became of the new normal pictures."""
 
     kept: int
@@ -33,9 +39,9 @@ def screen(
     store: SampleStore,
     backbone: Backbone,
     steps: Steps,
-    limits: Limits | None = None,
+    limits: QuarantineLimits | None = None,
     seed: int = 0,
-) -> Screened:
+) -> ScreeningResult:
     """Judge every incoming picture.
 
     Args:
@@ -49,11 +55,11 @@ def screen(
         StoreError: the disk is full; what was decided stays, a repeat goes on.
     """
     there = [each for each in store.pictures() if store.path(each).is_file()]
-    new = [each for each in there if each.place is Place.INCOMING]
+    new = [each for each in there if each.place is SampleStatus.INCOMING]
     trusted = _trusted(there)
     if not new or len(new) + len(trusted) < LEAST_REFERENCES:
-        return Screened(0, 0, len(new))
-    rules = limits or Limits()
+        return ScreeningResult(0, 0, len(new))
+    rules = limits or QuarantineLimits()
     odd = _oddness(store, PatchEncoder(backbone).eval(), new, trusted, steps, rules, seed)
     reasons = _reasons(store, there, new, odd, rules)
     with steps.step("deciding", len(new)) as advance:
@@ -64,7 +70,7 @@ def screen(
                 store.keep(picture.sha)
             advance(1)
     held = sum(bool(why) for why in reasons)
-    return Screened(len(new) - held, held, 0)
+    return ScreeningResult(len(new) - held, held, 0)
 
 
 def _oddness(
@@ -73,7 +79,7 @@ def _oddness(
     new: Sequence[Picture],
     trusted: Sequence[Picture],
     steps: Steps,
-    limits: Limits,
+    limits: QuarantineLimits,
     seed: int,
 ) -> NDArray[np.float64]:
     """By how many standard deviations each new picture is odd, [len(new)]."""
@@ -87,7 +93,7 @@ def _oddness(
         nearest = find_nearest(encoder, paths, references, seed, advance)
     among = np.zeros(len(every), np.bool_)
     among[references] = True
-    odd = judge_oddness(nearest, among, trusted=enough, limit=limits.oddness)
+    odd = rate_oddness(nearest, among, trusted=enough, limit=limits.oddness)
     return odd[len(vouchers) :]
 
 
@@ -96,11 +102,11 @@ def _reasons(
     there: Sequence[Picture],
     new: Sequence[Picture],
     odd: NDArray[np.float64],
-    limits: Limits,
+    limits: QuarantineLimits,
 ) -> list[list[str]]:
     """Say why each new picture waits; nothing where it does not."""
     kept = {each.sha for each in _trusted(there)}
-    likes = {each.sha: store.likes(each.sha) for each in new}
+    likes = {each.sha: store.near_duplicates(each.sha) for each in new}
     flood = flooding([each.sha for each in new], likes, kept, limits.alike)
     # what a first import is made of cannot dominate anything
     hours = hours_of_a_day(store, there) if len(kept) >= LEAST_REFERENCES else {}
@@ -126,7 +132,7 @@ def hours_of_a_day(store: SampleStore, there: Sequence[Picture]) -> dict[str, st
     """
     sources = {each.sha: _first_source(store, each.sha) for each in there if each.normal}
     since_ns = max((source.at_ns for source in sources.values()), default=0) - _DAY_NS
-    new = {each.sha for each in there if each.place is Place.INCOMING}
+    new = {each.sha for each in there if each.place is SampleStatus.INCOMING}
     return {
         sha: _hour(source.captured_ns)
         for sha, source in sources.items()
@@ -135,17 +141,17 @@ def hours_of_a_day(store: SampleStore, there: Sequence[Picture]) -> dict[str, st
 
 
 def _trusted(there: Sequence[Picture]) -> list[Picture]:
-    return [each for each in there if each.place is Place.KEPT and each.normal]
+    return [each for each in there if each.place is SampleStatus.KEPT and each.normal]
 
 
 def _drawn(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
     return np.sort(rng.permutation(count)[:MOST_REFERENCES])
 
 
-def _first_source(store: SampleStore, sha: str) -> Source:
+def _first_source(store: SampleStore, sha: str) -> LabelSource:
     """Where the label that brought a picture came from; an index that was lost does not know."""
-    said = store.statements(sha)
-    return said[0].source if said else Source("")
+    said = store.label_records(sha)
+    return said[0].source if said else LabelSource("")
 
 
 def _hour(captured_ns: int) -> str:

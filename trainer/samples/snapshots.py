@@ -18,7 +18,7 @@ MAX_SNAPSHOT_BYTES = 256 << 20
 _Sha = Field(pattern="^[0-9a-f]{64}$")
 
 
-class Seen(BaseModel):
+class SnapshotPicture(BaseModel):
     """One picture as a training sees it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,13 +38,13 @@ class SnapshotRecord(BaseModel):
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="over hashes, kinds, masks' hashes")
     normals: int
     defects: int
-    pictures: tuple[Seen, ...] = Field(description="by hash")
+    pictures: tuple[SnapshotPicture, ...] = Field(description="by hash")
 
 
 def record_of(pictures: Iterable[Picture]) -> SnapshotRecord:
     """List pictures, whatever their order."""
     seen = [
-        Seen(sha=each.sha, kind=each.kind, mask=each.mask, mask_kind=each.mask_kind)
+        SnapshotPicture(sha=each.sha, kind=each.kind, mask=each.mask, mask_kind=each.mask_kind)
         for each in sorted(pictures, key=lambda each: each.sha)
     ]
     normals = sum(each.kind == GOOD for each in seen)
@@ -84,7 +84,7 @@ def read_snapshot(folder: Path, sha256: str) -> SnapshotRecord:
     return record
 
 
-def _hash(pictures: Iterable[Seen]) -> str:
+def _hash(pictures: Iterable[SnapshotPicture]) -> str:
     digest = hashlib.sha256()
     for each in pictures:
         digest.update(f"{each.sha}\0{each.kind}\0{each.mask}\n".encode())

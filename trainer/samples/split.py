@@ -10,7 +10,7 @@ from enum import Enum
 _ONE_IN = 5
 
 
-class Side(Enum):
+class Split(Enum):
     """Who may see a picture."""
 
     TRAINING = "training"
@@ -18,7 +18,7 @@ class Side(Enum):
     NEITHER = "neither"
 
 
-def side(sha: str, likes_golden: Sequence[bool]) -> Side:
+def choose_split(sha: str, likes_golden: Sequence[bool]) -> Split:
     """Decide the side of a new picture.
 
     Args:
@@ -28,7 +28,7 @@ def side(sha: str, likes_golden: Sequence[bool]) -> Side:
     Returns: where its likes are, without any a draw by hash; neither where they are on both sides.
     """
     if not likes_golden:
-        return Side.GOLDEN if int(sha[:8], 16) % _ONE_IN == 0 else Side.TRAINING
+        return Split.GOLDEN if int(sha[:8], 16) % _ONE_IN == 0 else Split.TRAINING
     if all(likes_golden):
-        return Side.GOLDEN
-    return Side.NEITHER if any(likes_golden) else Side.TRAINING
+        return Split.GOLDEN
+    return Split.NEITHER if any(likes_golden) else Split.TRAINING

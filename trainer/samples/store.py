@@ -29,16 +29,24 @@ from trainer.lock import folder_locked
 from trainer.progress import Steps
 from trainer.samples.datasets import counts_of, golden_of, sample_of, training_of
 from trainer.samples.files import cannot_write, check_kind, picture_path
-from trainer.samples.fingerprints import Likes
+from trainer.samples.fingerprints import NearDuplicateIndex
 from trainer.samples.import_export import export_samples, import_samples
-from trainer.samples.index import Change, Index, index_opened
-from trainer.samples.intake import Intake, Mask, Pixels, source_of, told_by
-from trainer.samples.records import Added, Counts, ImportReport, Picture, Place, Source, Statement
+from trainer.samples.index import Index, IndexChange, index_opened
+from trainer.samples.intake import Mask, Pixels, SampleWriter, parse_label, source_of
+from trainer.samples.records import (
+    AddResult,
+    Counts,
+    ImportReport,
+    LabelRecord,
+    LabelSource,
+    Picture,
+    SampleStatus,
+)
 from trainer.samples.repair import Repair, repair
 from trainer.samples.snapshots import SnapshotRecord, freeze, read_snapshot, record_of
-from trainer.samples.split import Side, side
+from trainer.samples.split import Split, choose_split
 
-_WAITING = frozenset({Place.INCOMING, Place.QUARANTINE, Place.REJECTED})
+_WAITING = frozenset({SampleStatus.INCOMING, SampleStatus.QUARANTINE, SampleStatus.REJECTED})
 _log = logging.getLogger(__name__)
 
 
@@ -46,13 +54,17 @@ class SampleStore:
     """An opened store; made by `open` and `look`."""
 
     def __init__(
-        self, folder: Path, index: Index, likes: Likes, clock_ns: Callable[[], int] = time.time_ns
+        self,
+        folder: Path,
+        index: Index,
+        duplicates: NearDuplicateIndex,
+        clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.folder = folder
         self.repaired = Repair()
         self._index = index
-        self._likes = likes
-        self._intake = Intake(folder, index, likes)
+        self._duplicates = duplicates
+        self._writer = SampleWriter(folder, index, duplicates)
         self._clock_ns = clock_ns
 
     @classmethod
@@ -75,11 +87,11 @@ class SampleStore:
             )
 
         with folder_locked(folder, busy), index_opened(folder, to_write=True) as index:
-            likes = Likes()
+            duplicates = NearDuplicateIndex()
             for sha, print_ in index.fingerprints():
-                likes.add(sha, print_)
-            store = cls(folder, index, likes)
-            store.repaired = repair(folder, index, likes)
+                duplicates.add(sha, print_)
+            store = cls(folder, index, duplicates)
+            store.repaired = repair(folder, index, duplicates)
             yield store
 
     @classmethod
@@ -91,9 +103,9 @@ class SampleStore:
             StoreError: there is none, or it cannot be read.
         """
         with index_opened(folder, to_write=False) as index:
-            yield cls(folder, index, Likes())
+            yield cls(folder, index, NearDuplicateIndex())
 
-    def add(self, pixels: Pixels, kind: str, mask: Mask | None, source: Source) -> Added:
+    def add(self, pixels: Pixels, kind: str, mask: Mask | None, source: LabelSource) -> AddResult:
         """Take a picture with its label; of several labels for it the last one counts.
 
         Args:
@@ -107,11 +119,11 @@ class SampleStore:
             SampleError: no picture, no kind, or a mask of another size.
             StoreError: the disk is full; the store is whole.
         """
-        return self._intake.add(pixels, kind, mask, source)
+        return self._writer.add(pixels, kind, mask, source)
 
     def take_label(
         self, line: str, label_id: str, label: Label, frame: ArchivedFrame | None
-    ) -> Added | None:
+    ) -> AddResult | None:
         """Take a label of a line, and remember that it was read.
 
         Args:
@@ -126,20 +138,22 @@ class SampleStore:
         Raises:
             StoreError: the disk is full; the label is still to be taken.
         """
-        if self._index.taken(line, label_id):
+        if self._index.has_taken(line, label_id):
             return None
         read_to = (line, max(label_id, self.labels_read(line), key=_label_order))
         frame = frame or self._taken_frame(line, label.entry_id)
-        source, told = source_of(line, label_id, label, frame), told_by(label, frame)
-        note = told.note
-        if frame is not None and told.kind:
+        source, parsed = source_of(line, label_id, label, frame), parse_label(label, frame)
+        note = parsed.note
+        if frame is not None and parsed.kind:
             try:
-                return self._intake.add(frame.pixels, told.kind, told.mask, source, note, read_to)
+                return self._writer.add(
+                    frame.pixels, parsed.kind, parsed.mask, source, note, read_to
+                )
             except SampleError as error:
                 note = str(error)
         _log.info("label.recorded", extra={"line": line, "label": label_id, "why": note})
-        statement = Statement("", told.kind, "", source, note)
-        self._index.write(Change(statement=statement, read_to=read_to))
+        label_record = LabelRecord("", parsed.kind, "", source, note)
+        self._index.write(IndexChange(label_record=label_record, read_to=read_to))
         return None
 
     def labels_read(self, line: str) -> str:
@@ -154,22 +168,22 @@ class SampleStore:
         """
         return import_samples(dataset, self.add, steps)
 
-    def pictures(self, place: Place | None = None) -> list[Picture]:
+    def pictures(self, place: SampleStatus | None = None) -> list[Picture]:
         """Give all pictures by hash, or those of a place."""
         return self._index.pictures(place)
 
     def quarantined(self) -> list[Picture]:
         """Give the pictures that wait for a person, with the reasons."""
-        return self._index.pictures(Place.QUARANTINE)
+        return self._index.pictures(SampleStatus.QUARANTINE)
 
-    def statements(self, sha: str) -> list[Statement]:
+    def label_records(self, sha: str) -> list[LabelRecord]:
         """Give every label that a picture ever got, the oldest first."""
-        return self._index.statements(sha)
+        return self._index.label_records(sha)
 
-    def likes(self, sha: str) -> set[str]:
+    def near_duplicates(self, sha: str) -> set[str]:
         """Name the near-duplicates of a picture, itself left out, in a store opened to write."""
         print_ = self._index.fingerprint(sha)
-        return set() if print_ is None else set(self._likes.of(print_)) - {sha}
+        return set() if print_ is None else set(self._duplicates.of(print_)) - {sha}
 
     def path(self, picture: Picture) -> Path:
         """Where its file lies."""
@@ -193,12 +207,12 @@ class SampleStore:
     def keep(self, sha: str) -> None:
         """Let training, or the golden set, see an incoming picture: screening found no fault."""
         picture = self.named(sha)
-        self._move(picture, replace(picture, place=Place.KEPT, reasons=()))
+        self._move(picture, replace(picture, place=SampleStatus.KEPT, reasons=()))
 
     def hold(self, sha: str, reasons: Iterable[str]) -> None:
         """Let a picture wait for a person."""
         picture = self.named(sha)
-        self._move(picture, replace(picture, place=Place.QUARANTINE, reasons=tuple(reasons)))
+        self._move(picture, replace(picture, place=SampleStatus.QUARANTINE, reasons=tuple(reasons)))
 
     def release(self, sha: str, kind: str, by: str) -> Picture:
         """Say what a waiting or rejected picture shows; `kind` is "good" or a defect's name.
@@ -214,11 +228,11 @@ class SampleStore:
             raise SampleError(f"{picture.sha[:12]} is {picture.place}: only what waits is released")
         same = kind == picture.kind
         mask, mask_kind = (picture.mask, picture.mask_kind) if same else ("", "")
-        place = Place.ASIDE if self._would_leak(picture) else Place.KEPT
+        place = SampleStatus.ASIDE if self._would_leak(picture) else SampleStatus.KEPT
         released = replace(
             picture, kind=kind, place=place, mask=mask, mask_kind=mask_kind, reasons=()
         )
-        self._move(picture, released, self._said(released, by, "released"))
+        self._move(picture, released, self._label_record(released, by, "released"))
         return released
 
     def reject(self, sha: str, by: str) -> Picture:
@@ -228,8 +242,8 @@ class SampleStore:
             SampleError: no such picture.
         """
         picture = self.named(sha)
-        rejected = replace(picture, place=Place.REJECTED)
-        self._move(picture, rejected, self._said(rejected, by, "rejected"))
+        rejected = replace(picture, place=SampleStatus.REJECTED)
+        self._move(picture, rejected, self._label_record(rejected, by, "rejected"))
         return rejected
 
     def snapshot(self) -> SnapshotRecord:
@@ -238,9 +252,9 @@ class SampleStore:
         Raises:
             StoreError: the disk is full.
         """
-        if waiting := len(self._index.pictures(Place.INCOMING)):
+        if waiting := len(self._index.pictures(SampleStatus.INCOMING)):
             _log.warning("samples.unscreened", extra={"pictures": waiting})
-        seen = [each for each in self.pictures(Place.KEPT) if not each.golden]
+        seen = [each for each in self.pictures(SampleStatus.KEPT) if not each.golden]
         record = record_of([each for each in seen if self.path(each).is_file()])
         freeze(self.folder, record)
         return record
@@ -272,23 +286,23 @@ class SampleStore:
         """
         learned = [
             sample_of(self.folder, each, each)
-            for each in self.pictures(Place.KEPT)
+            for each in self.pictures(SampleStatus.KEPT)
             if not each.golden and self.path(each).is_file()
         ]
         return export_samples(learned, self.golden().test, folder, steps)
 
-    def _move(self, before: Picture, after: Picture, said: Statement | None = None) -> None:
-        self._intake.place(before, after, Change(statement=said))
+    def _move(self, before: Picture, after: Picture, said: LabelRecord | None = None) -> None:
+        self._writer.place(before, after, IndexChange(label_record=said))
 
     def _would_leak(self, picture: Picture) -> bool:
         """Whether training would learn a near-duplicate of a golden picture."""
-        rows = [self.named(like) for like in self.likes(picture.sha)]
-        decided = side(picture.sha, [each.golden for each in rows])
-        return not picture.golden and decided is not Side.TRAINING
+        rows = [self.named(like) for like in self.near_duplicates(picture.sha)]
+        decided = choose_split(picture.sha, [each.golden for each in rows])
+        return not picture.golden and decided is not Split.TRAINING
 
-    def _said(self, picture: Picture, by: str, what: str) -> Statement:
-        source = Source(what, by=by, at_ns=self._clock_ns())
-        return Statement(picture.sha, picture.kind, picture.mask, source)
+    def _label_record(self, picture: Picture, by: str, what: str) -> LabelRecord:
+        source = LabelSource(what, by=by, at_ns=self._clock_ns())
+        return LabelRecord(picture.sha, picture.kind, picture.mask, source)
 
     def _taken_frame(self, line: str, entry_id: str) -> ArchivedFrame | None:
         """Give a frame that the archive has no more, but the store took for an earlier label."""

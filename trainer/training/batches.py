@@ -29,7 +29,7 @@ class Batch(Protocol):
         ...
 
 
-class Generator(Protocol):
+class BatchGenerator(Protocol):
     """Makes batches; may be called from any thread."""
 
     def batch(self, step: int) -> Batch:
@@ -38,8 +38,8 @@ class Generator(Protocol):
 
 
 @contextmanager
-def made_ahead(
-    generator: Generator, start: int, end: int, ahead: int = 1
+def prefetched(
+    generator: BatchGenerator, start: int, end: int, ahead: int = 1
 ) -> Iterator[Iterator[Batch]]:
     """Give the batches of steps start..end-1; `ahead` threads make the next while one is used."""
     with ThreadPoolExecutor(ahead, thread_name_prefix="batches") as threads:
@@ -47,7 +47,7 @@ def made_ahead(
 
 
 def _batches(
-    threads: ThreadPoolExecutor, generator: Generator, steps: range, ahead: int
+    threads: ThreadPoolExecutor, generator: BatchGenerator, steps: range, ahead: int
 ) -> Iterator[Batch]:
     coming = deque(threads.submit(generator.batch, step) for step in steps[:ahead])
     for step in steps:

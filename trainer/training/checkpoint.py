@@ -24,7 +24,7 @@ CONTENT = "content."  # begins the names of what is known by its hash
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ValidationLoss:
     """What the held-out pictures said after `step` steps."""
 
     step: int
@@ -39,7 +39,7 @@ class Progress:
     step: int  # steps done
     total: int  # steps planned
     cut: int | None  # step at which it was decided to stop early
-    checks: tuple[Check, ...]
+    checks: tuple[ValidationLoss, ...]
 
 
 _PROGRESS = TypeAdapter(Progress)

@@ -12,22 +12,22 @@ from pathlib import Path
 
 from trainer.networks.prn import PRN
 from trainer.prototypes.normals import Normals
-from trainer.training.batches import Generator, made_ahead
+from trainer.training.batches import BatchGenerator, prefetched
 from trainer.training.checkpoint import (
     CONTENT,
-    Check,
     Configuration,
     Progress,
+    ValidationLoss,
     read_checkpoint,
     write_checkpoint,
 )
 from trainer.training.schedule import Budget, Schedule, time_steps
-from trainer.training.training_step import Losses, Method, Trainee
-from trainer.training.validation import HeldOut, held_out_loss, says_stop
+from trainer.training.training_step import Losses, OptimizerConfig, TrainingState
+from trainer.training.validation import ValidationSet, should_stop, validation_loss
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class FitIntervals:
     """What happens every so many steps."""
 
     save_every: int = 100
@@ -37,18 +37,18 @@ class Rhythm:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class FitOptions:
     """How a network is trained."""
 
-    method: Method
+    method: OptimizerConfig
     budget: Budget
-    rhythm: Rhythm = Rhythm()
+    intervals: FitIntervals = FitIntervals()
     ahead: int = 1  # batches that are made while one is learned, each by a thread
     until: float | None = None  # on the clock: by then it has cooled down, whatever was planned
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class CheckpointTarget:
     """Where a training leaves its checkpoint, and what must be the same to go on from it."""
 
     path: Path
@@ -57,7 +57,7 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepReport:
     """What a training tells about a step that it did."""
 
     done: int  # steps
@@ -69,112 +69,114 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FitResult:
     """How a training went; the network itself holds the averaged weights."""
 
     steps: int
     planned: int
     stopped_early: bool
-    checks: tuple[Check, ...]
+    checks: tuple[ValidationLoss, ...]
 
 
 def fit(
     network: PRN,
     normals: Normals,
-    generator: Generator,
-    held: HeldOut | None,
-    course: Course,
-    keep: Keep,
+    generator: BatchGenerator,
+    validation: ValidationSet | None,
+    options: FitOptions,
+    checkpoint: CheckpointTarget,
     clock: Callable[[], float],
-    on_step: Callable[[Step], None] = lambda _: None,
-) -> Fitted:
+    on_step: Callable[[StepReport], None] = lambda _: None,
+) -> FitResult:
     """Train `network` in place; it ends in evaluation mode with its averaged weights.
 
     Args:
         network: with prototypes of `normals`.
         normals: what each of a batch's pictures was made from.
         generator: makes batches.
-        held: says when to stop; None: the budget alone does.
-        course: how.
-        keep: checkpoint to go on from, if it is there, and to leave behind.
+        validation: says when to stop; None: the budget alone does.
+        options: how.
+        checkpoint: checkpoint to go on from, if it is there, and to leave behind.
         clock: monotonic seconds.
         on_step: told of each step.
 
     Raises:
         CheckpointError: the checkpoint is of another configuration, or unreadable.
     """
-    trainee, progress = _begun(network, normals, generator, held, course, keep, clock)
-    schedule = _schedule(progress, course.rhythm)
+    state, progress = _begun(network, normals, generator, validation, options, checkpoint, clock)
+    schedule = _schedule(progress, options.intervals)
     first, started = progress.step, clock()
-    with made_ahead(generator, first, schedule.end, course.ahead) as batches:
+    with prefetched(generator, first, schedule.end, options.ahead) as batches:
         for batch in batches:
-            losses = trainee.step(batch, schedule.share(progress.step), progress.step)
+            losses = state.step(batch, schedule.share(progress.step), progress.step)
             progress = replace(progress, step=progress.step + 1)
             now = clock()
             pace = (now - started) / (progress.step - first)
-            if progress.cut is None and _is_late(course.until, now, pace * schedule.cool_down):
+            if progress.cut is None and _is_late(options.until, now, pace * schedule.cool_down):
                 progress = replace(progress, cut=progress.step)
-                schedule = _schedule(progress, course.rhythm)
-            if held is not None and progress.step % course.rhythm.check_every == 0:
-                progress = _checked(progress, trainee, held, course.rhythm)
-                schedule = _schedule(progress, course.rhythm)
-            if progress.step % course.rhythm.save_every == 0 or progress.step >= schedule.end:
-                write_checkpoint(keep.path, trainee.tensors(), progress)
+                schedule = _schedule(progress, options.intervals)
+            if validation is not None and progress.step % options.intervals.check_every == 0:
+                progress = _checked(progress, state, validation, options.intervals)
+                schedule = _schedule(progress, options.intervals)
+            if progress.step % options.intervals.save_every == 0 or progress.step >= schedule.end:
+                write_checkpoint(checkpoint.path, state.tensors(), progress)
             on_step(_told(progress.step, schedule.end, losses, pace))
             if progress.step >= schedule.end:
                 break
-    trainee.write_average(network.head)
+    state.write_average(network.head)
     network.eval()
-    return Fitted(progress.step, progress.total, progress.cut is not None, progress.checks)
+    return FitResult(progress.step, progress.total, progress.cut is not None, progress.checks)
 
 
 def _begun(
     network: PRN,
     normals: Normals,
-    generator: Generator,
-    held: HeldOut | None,
-    course: Course,
-    keep: Keep,
+    generator: BatchGenerator,
+    validation: ValidationSet | None,
+    options: FitOptions,
+    checkpoint: CheckpointTarget,
     clock: Callable[[], float],
-) -> tuple[Trainee, Progress]:
+) -> tuple[TrainingState, Progress]:
     """Go on from the checkpoint, or plan a new training."""
     configuration = {
-        **keep.configuration,
-        **asdict(course.method),
-        **asdict(course.budget),
-        **asdict(course.rhythm),
-        **{CONTENT + name: sha for name, sha in keep.contents.items()},
+        **checkpoint.configuration,
+        **asdict(options.method),
+        **asdict(options.budget),
+        **asdict(options.intervals),
+        **{CONTENT + name: sha for name, sha in checkpoint.contents.items()},
     }
-    found = read_checkpoint(keep.path, configuration)
+    found = read_checkpoint(checkpoint.path, configuration)
     if found is not None:
-        trainee = Trainee(network, normals, course.method)
-        trainee.restore(found[0])
-        return trainee, found[1]
+        state = TrainingState(network, normals, options.method)
+        state.restore(found[0])
+        return state, found[1]
 
     def seconds_per_step() -> float:
-        thrown_away = Trainee(copy.deepcopy(network), normals, course.method)
+        thrown_away = TrainingState(copy.deepcopy(network), normals, options.method)
         # the number itself, or a GPU would still be at it
         step_s = time_steps(
             lambda step: float(thrown_away.step(generator.batch(step), 1.0, step).total), clock
         )
-        if held is None:
+        if validation is None:
             return step_s
         started = clock()
-        held_out_loss(thrown_away.averaged(), held)
-        return step_s + (clock() - started) / course.rhythm.check_every
+        validation_loss(thrown_away.averaged(), validation)
+        return step_s + (clock() - started) / options.intervals.check_every
 
-    total = course.budget.steps(seconds_per_step)
+    total = options.budget.steps(seconds_per_step)
     progress = Progress(configuration, step=0, total=total, cut=None, checks=())
-    trainee = Trainee(network, normals, course.method)
-    write_checkpoint(keep.path, trainee.tensors(), progress)  # so that the plan outlives a kill
-    return trainee, progress
+    state = TrainingState(network, normals, options.method)
+    write_checkpoint(checkpoint.path, state.tensors(), progress)  # so that the plan outlives a kill
+    return state, progress
 
 
-def _checked(progress: Progress, trainee: Trainee, held: HeldOut, rhythm: Rhythm) -> Progress:
+def _checked(
+    progress: Progress, state: TrainingState, validation: ValidationSet, intervals: FitIntervals
+) -> Progress:
     """Ask the held-out pictures; decide to stop where they say so."""
-    check = Check(progress.step, held_out_loss(trainee.averaged(), held))
+    check = ValidationLoss(progress.step, validation_loss(state.averaged(), validation))
     checks = (*progress.checks, check)
-    stops = progress.cut is None and says_stop(checks, rhythm.patience)
+    stops = progress.cut is None and should_stop(checks, intervals.patience)
     return replace(progress, checks=checks, cut=progress.step if stops else progress.cut)
 
 
@@ -183,13 +185,13 @@ def _is_late(until: float | None, now: float, cool_down_s: float) -> bool:
     return until is not None and now + cool_down_s >= until
 
 
-def _schedule(progress: Progress, rhythm: Rhythm) -> Schedule:
-    cool_down = max(1, round(rhythm.cool_down_share * progress.total))
+def _schedule(progress: Progress, intervals: FitIntervals) -> Schedule:
+    cool_down = max(1, round(intervals.cool_down_share * progress.total))
     return Schedule(progress.total, cool_down, progress.cut)
 
 
-def _told(done: int, end: int, losses: Losses, pace_s: float) -> Step:
-    return Step(
+def _told(done: int, end: int, losses: Losses, pace_s: float) -> StepReport:
+    return StepReport(
         done=done,
         end=end,
         loss=float(losses.total),

@@ -27,7 +27,7 @@ _COMPARED = 4  # frames on which the exported graph must agree with torch
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class ProtoAdRecipe:
     """What decides the result, besides the pictures."""
 
     size: tuple[int, int]  # (height, width), multiples of 16
@@ -38,7 +38,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class TrainedProtoAd:
     """What learning gave."""
 
     network: ProtoAD
@@ -57,7 +57,9 @@ class NormalParts:
     held: NDArray[np.intp]
 
 
-def learn(dataset: Dataset, backbone: Backbone, recipe: Recipe, steps: Steps) -> Learned:
+def learn(
+    dataset: Dataset, backbone: Backbone, recipe: ProtoAdRecipe, steps: Steps
+) -> TrainedProtoAd:
     """Learn and calibrate ProtoAD; the same pictures, recipe and machine give the same network.
 
     Raises:
@@ -68,7 +70,7 @@ def learn(dataset: Dataset, backbone: Backbone, recipe: Recipe, steps: Steps) ->
     return calibrate_protoad(network, parts, recipe, steps)
 
 
-def read_normals(dataset: Dataset, recipe: Recipe, steps: Steps) -> NormalParts:
+def read_normals(dataset: Dataset, recipe: ProtoAdRecipe, steps: Steps) -> NormalParts:
     """Read pictures to learn from and to hold out.
 
     Raises:
@@ -85,7 +87,9 @@ def read_normals(dataset: Dataset, recipe: Recipe, steps: Steps) -> NormalParts:
     return NormalParts(pictures, *split(pictures, recipe.held_out_share, recipe.seed))
 
 
-def learn_protoad(parts: NormalParts, backbone: Backbone, recipe: Recipe, steps: Steps) -> ProtoAD:
+def learn_protoad(
+    parts: NormalParts, backbone: Backbone, recipe: ProtoAdRecipe, steps: Steps
+) -> ProtoAD:
     """Choose the prototypes of the pictures to learn from."""
     encoder = PatchEncoder(backbone).eval()
     pixels = parts.pictures.pixels[parts.learned]
@@ -96,17 +100,22 @@ def learn_protoad(parts: NormalParts, backbone: Backbone, recipe: Recipe, steps:
 
 
 def calibrate_protoad(
-    network: ProtoAD, parts: NormalParts, recipe: Recipe, steps: Steps
-) -> Learned:
+    network: ProtoAD, parts: NormalParts, recipe: ProtoAdRecipe, steps: Steps
+) -> TrainedProtoAd:
     """Find thresholds on the pictures that are held out."""
     with steps.step("calibrating on held-out parts", len(parts.held)) as advance:
         scores, maps = _judged(network, parts.pictures.pixels[parts.held], advance)
     thresholds = calibrate(scores, maps, recipe.false_reject_rate)
-    return Learned(network, thresholds, scores, len(parts.learned), parts.pictures)
+    return TrainedProtoAd(network, thresholds, scores, len(parts.learned), parts.pictures)
 
 
 def write_learned(
-    folder: Path, name: str, learned: Learned, recipe: Recipe, backbone: str, steps: Steps
+    folder: Path,
+    name: str,
+    learned: TrainedProtoAd,
+    recipe: ProtoAdRecipe,
+    backbone: str,
+    steps: Steps,
 ) -> Manifest:
     """Export to `folder`/protoad.onnx with its manifest and seen.json.
 

@@ -51,7 +51,7 @@ def single_cores(count: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def twins(head: Head, count: int) -> list[Head]:
+def replicas(head: Head, count: int) -> list[Head]:
     """Give `head` and copies of it that share its weights, but have batch statistics of their own.
 
     Batch norm writes its running statistics while it runs: threads must not share them.

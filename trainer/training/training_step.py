@@ -24,9 +24,9 @@ from trainer.training.shards import (
     average_statistics,
     copy_statistics,
     mean_of,
+    replicas,
     single_cores,
     split_batch,
-    twins,
 )
 
 _WARM_UP = 10  # after n updates the decay is at most (1 + n) / (_WARM_UP + n)
@@ -36,7 +36,7 @@ _GAMMA = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class OptimizerConfig:
     """How weights are moved; `optimiser="adam"` is the paper's, whose decay joins the gradient."""
 
     optimiser: Literal["adamw", "adam"] = "adamw"
@@ -68,17 +68,17 @@ class _Part:
     gradients: tuple[Tensor, ...]  # one for each parameter
 
 
-class Trainee:
+class TrainingState:
     """A network in training, with its optimiser and its moving average."""
 
-    def __init__(self, network: PRN, normals: Normals, method: Method) -> None:
+    def __init__(self, network: PRN, normals: Normals, method: OptimizerConfig) -> None:
         self.network = network
         self._normals = normals
         self._method = method
         self._parameters = list(network.head.parameters())
-        self._heads = twins(network.head, method.shards)
+        self._heads = replicas(network.head, method.shards)
         self._optimiser = _optimiser(network.head, method)
-        self._average = Average(network.head, method.ema_decay)
+        self._average = WeightAverage(network.head, method.ema_decay)
         for head in self._heads:
             head.train()
 
@@ -183,7 +183,7 @@ def encode_batch(network: PRN, normals: Normals, batch: Batch) -> tuple[Tensor, 
     return stem, (fine, middle, coarse)
 
 
-def _optimiser(head: nn.Module, method: Method) -> torch.optim.Optimizer:
+def _optimiser(head: nn.Module, method: OptimizerConfig) -> torch.optim.Optimizer:
     """Decay convolutions only: batch norms and biases, one number a channel, are left alone."""
     decayed = [each for each in head.parameters() if each.ndim > 1]
     plain = [each for each in head.parameters() if each.ndim <= 1]
@@ -209,7 +209,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-class Average:
+class WeightAverage:
     """A moving average of a module's floating-point state, batch statistics included."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainer.networks.prn import PRN
 from trainer.training.batches import Batch
-from trainer.training.checkpoint import Check
+from trainer.training.checkpoint import ValidationLoss
 from trainer.training.training_step import map_loss
 
 NORMAL_SHARE = 0.12  # of the normal pictures, held out
@@ -23,7 +23,7 @@ NORMAL, DRAWN, SEEN = range(3)  # groups
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
+class ValidationSplit:
     """Which of a number of pictures are learned and which are held out; both sorted."""
 
     learned: NDArray[np.intp]
@@ -31,7 +31,7 @@ class Division:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
+class ValidationSet:
     """Pictures that are not learned, in groups that count alike: normal, drawn, seen defects."""
 
     frames: NDArray[np.uint8]  # [N, H, W, 3]
@@ -39,18 +39,18 @@ class HeldOut:
     groups: NDArray[np.intp]  # [N], 0..G-1
 
 
-def divide_normals(count: int, seed: int) -> Division:
+def split_normals(count: int, seed: int) -> ValidationSplit:
     """Draw normal pictures to hold out: at least one, and never so many that two do not remain."""
-    return _division(count, min(max(1, round(NORMAL_SHARE * count)), max(0, count - 2)), seed)
+    return _split(count, min(max(1, round(NORMAL_SHARE * count)), max(0, count - 2)), seed)
 
 
-def divide_seen(count: int, seed: int) -> Division:
+def split_seen(count: int, seed: int) -> ValidationSplit:
     """Draw seen defects to hold out, at least one of twenty."""
     held = max(1, round(SEEN_SHARE * count)) if count >= LEAST_SEEN else 0
-    return _division(count, held, seed)
+    return _split(count, held, seed)
 
 
-def divide_normals_by_content(shas: Sequence[str]) -> Division:
+def split_normals_by_content(shas: Sequence[str]) -> ValidationSplit:
     """Hold normal pictures out by their pixels alone, for ever, whatever others there are.
 
     So a network that goes on learning is not calibrated on what it learned before. Only where none
@@ -60,21 +60,21 @@ def divide_normals_by_content(shas: Sequence[str]) -> Division:
     held = places < NORMAL_SHARE
     if not held.any():
         held = places == places.min()
-    return Division(np.flatnonzero(~held), np.flatnonzero(held))
+    return ValidationSplit(np.flatnonzero(~held), np.flatnonzero(held))
 
 
-def divide_seen_by_content(shas: Sequence[str]) -> Division:
+def split_seen_by_content(shas: Sequence[str]) -> ValidationSplit:
     """Hold seen defects out likewise; of few, there may be none."""
     held = np.array([_place(sha) < SEEN_SHARE for sha in shas], np.bool_)
-    return Division(np.flatnonzero(~held), np.flatnonzero(held))
+    return ValidationSplit(np.flatnonzero(~held), np.flatnonzero(held))
 
 
-def hold_out(
+def make_validation_set(
     normals: NDArray[np.uint8],
     drawn: Batch,
     seen: NDArray[np.uint8],
     seen_masks: NDArray[np.bool_],
-) -> HeldOut:
+) -> ValidationSet:
     """Join what is held out.
 
     Args:
@@ -87,28 +87,28 @@ def hold_out(
     marked = drawn.masks.any(axis=(1, 2))
     counts = {NORMAL: len(normals), DRAWN: int(marked.sum()), SEEN: len(seen)}
     empty = np.zeros(normals.shape[:3], np.float32)
-    return HeldOut(
+    return ValidationSet(
         frames=np.concatenate([normals, drawn.frames[marked], seen]),
         masks=np.concatenate([empty, drawn.masks[marked], seen_masks.astype(np.float32)]),
         groups=np.repeat(list(counts), list(counts.values())),
     )
 
 
-def held_out_loss(network: PRN, held: HeldOut) -> float:
+def validation_loss(network: PRN, validation: ValidationSet) -> float:
     """Mean over the groups of the loss of each; `network` is in evaluation mode."""
-    losses = np.empty(len(held.frames))
+    losses = np.empty(len(validation.frames))
     for start in range(0, len(losses), _BATCH):
         end = start + _BATCH
         with torch.inference_mode():
-            logits = network.logits(torch.from_numpy(held.frames[start:end])).cpu()
-            masks = torch.from_numpy(held.masks[start:end])
+            logits = network.logits(torch.from_numpy(validation.frames[start:end])).cpu()
+            masks = torch.from_numpy(validation.masks[start:end])
             for place, (logit, mask) in enumerate(zip(logits, masks, strict=True)):
                 losses[start + place] = float(map_loss(logit, mask).total)
-    means = [losses[held.groups == group].mean() for group in np.unique(held.groups)]
+    means = [losses[validation.groups == group].mean() for group in np.unique(validation.groups)]
     return float(np.mean(means))
 
 
-def says_stop(checks: Sequence[Check], patience: int) -> bool:
+def should_stop(checks: Sequence[ValidationLoss], patience: int) -> bool:
     """Whether all of the last `patience` checks were clearly worse than the best before them.
 
     A loss that merely stands still is no overfitting: it falls again when the learning rate does.
@@ -119,9 +119,9 @@ def says_stop(checks: Sequence[Check], patience: int) -> bool:
     return all(check.loss >= limit for check in checks[-patience:])
 
 
-def _division(count: int, held: int, seed: int) -> Division:
+def _split(count: int, held: int, seed: int) -> ValidationSplit:
     order = np.random.default_rng(seed).permutation(count)
-    return Division(np.sort(order[held:]), np.sort(order[:held]))
+    return ValidationSplit(np.sort(order[held:]), np.sort(order[:held]))
 
 
 def _place(sha: str) -> float:

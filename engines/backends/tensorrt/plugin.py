@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engines.errors import BackendError
-from engines.residual.launcher import Answers, ResidualKernel, Scale
+from engines.residual.launcher import OutputPointers, ResidualKernel, Scale
 from engines.residual.operator import DOMAIN, OPERATOR, OUTPUTS, SCALES, VERSION
 
 _INDEX = OUTPUTS.index("index")
@@ -212,14 +212,14 @@ class _Plugin:
             Scale(inputs[2 * place], inputs[2 * place + 1], outputs[place], elements, count)
             for place, (elements, count) in enumerate(maps)
         ]
-        answers = Answers(
+        pointers = OutputPointers(
             index=outputs[_INDEX],
             distance=outputs[_INDEX + 1],
             workspace=workspace,
             workspace_bytes=workspace_bytes(maps, batch),
         )
         element = np.float16 if input_desc[0].type == self.trt.float16 else np.float32
-        self.kernel.launch(scales, batch, element, answers, stream)
+        self.kernel.launch(scales, batch, element, pointers, stream)
 
 
 def _maps(shapes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engines.errors import PictureError
 from engines.pictures import PICTURE_SUFFIXES, read_picture
-from pipeline.camera.pace import Pace
+from pipeline.camera.pace import FramePacer
 from pipeline.camera.source import PartNames, Shot, unreadable_shot
 from pipeline.errors import CameraLost, SettingsError
 
@@ -44,7 +44,7 @@ class FolderSource:
     def __init__(
         self,
         folder: Path,
-        pace: Pace,
+        pacer: FramePacer,
         clock_ns: Callable[[], int],
         passes: int | None = 1,
         part_names: PartNames | None = None,
@@ -53,7 +53,7 @@ class FolderSource:
 
         Args:
             folder: searched with its subfolders, anew for each pass.
-            pace: when the next shot is due.
+            pacer: when the next shot is due.
             clock_ns: UTC; a shot is captured when it is due, whatever the file's date.
             passes: None: without end.
             part_names: finds the part id in the relative name.
@@ -64,7 +64,7 @@ class FolderSource:
         if not folder.is_dir():
             raise SettingsError(f"no folder {folder}")
         self._folder = folder
-        self._pace = pace
+        self._pacer = pacer
         self._clock_ns = clock_ns
         self._passes = passes
         self._part_names = part_names or PartNames(None)
@@ -83,7 +83,7 @@ class FolderSource:
             for name in names:
                 if after and natural_key(name) <= natural_key(after):
                     continue
-                if self._pace.stopped():
+                if self._pacer.stopped():
                     return
                 yield self._shot(name, f"{number}/{name}")
             number, after = number + 1, ""

@@ -174,10 +174,10 @@ class GenicamSource:
         except self._library.errors:
             return Stamp(None)
 
-    def _calmly(self, let_go: Callable[[], None]) -> None:
+    def _calmly(self, release: Callable[[], None]) -> None:
         """A camera that is unplugged cannot be stopped in order."""
         with contextlib.suppress(*self._library.errors):
-            let_go()
+            release()
 
     def close(self) -> None:
         """Nothing is held once `shots` has ended."""

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.camera.backlog import Backlog, Taken
+from pipeline.camera.backlog import Backlog, CapturedPicture
 from pipeline.camera.pace import Wait
 from pipeline.camera.source import Shot, unreadable_shot
 from pipeline.camera.sources.pixel_formats import rgb_from_opencv
@@ -149,13 +149,13 @@ class OpenCvSource:
             now = self._clock()
             if now >= due:
                 due = max(due + self._period_s, now)
-                backlog.put(Taken(decoded, self._clock_ns()))
+                backlog.put(CapturedPicture(decoded, self._clock_ns()))
 
     def close(self) -> None:
         """Nothing is held once `shots` has ended: its thread releases the device."""
 
 
-def _shot(taken: Taken) -> Shot:
+def _shot(taken: CapturedPicture) -> Shot:
     if taken.decoded is None:
         return unreadable_shot("passed by: this machine did not keep up", taken.captured_ns)
     try:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.camera.pace import Pace
+from pipeline.camera.pace import FramePacer
 from pipeline.camera.source import Shot
 from pipeline.errors import SettingsError
 from pipeline.product.product import DEFECTS, PartType, draw_part
@@ -20,7 +20,7 @@ class SyntheticSource:
     def __init__(
         self,
         seed: int,
-        pace: Pace,
+        pacer: FramePacer,
         clock_ns: Callable[[], int],
         size: tuple[int, int] = (256, 256),
         count: int | None = None,
@@ -31,7 +31,7 @@ class SyntheticSource:
 
         Args:
             seed: of everything drawn.
-            pace: when the next shot is due.
+            pacer: when the next shot is due.
             clock_ns: UTC; a shot is captured when it is due.
             size: (height, width).
             count: how many parts; None: without end.
@@ -40,7 +40,7 @@ class SyntheticSource:
         """
         self.live = live
         self._seed = seed
-        self._pace = pace
+        self._pacer = pacer
         self._clock_ns = clock_ns
         self._size = size
         self._count = count
@@ -55,7 +55,7 @@ class SyntheticSource:
         """
         index = _parse_cursor(cursor)
         while self._count is None or index < self._count:
-            if self._pace.stopped():
+            if self._pacer.stopped():
                 return
             captured_ns = self._clock_ns()
             yield Shot(self._pixels(index), captured_ns, f"{self._seed}-{index:06d}", str(index))

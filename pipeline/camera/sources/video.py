@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from engines.pictures import MAX_PIXELS
-from pipeline.camera.pace import Pace
+from pipeline.camera.pace import FramePacer
 from pipeline.camera.source import Shot, unreadable_shot
 from pipeline.errors import SettingsError
 
@@ -20,12 +20,12 @@ class VideoSource:
 
     live = False
 
-    def __init__(self, path: Path, pace: Pace, clock_ns: Callable[[], int]) -> None:
+    def __init__(self, path: Path, pacer: FramePacer, clock_ns: Callable[[], int]) -> None:
         """Open a video file.
 
         Args:
             path: anything that OpenCV's FFmpeg reads.
-            pace: when the next shot is due; the file's own rate plays no part.
+            pacer: when the next shot is due; the file's own rate plays no part.
             clock_ns: UTC; a shot is captured when it is due.
 
         Raises:
@@ -34,7 +34,7 @@ class VideoSource:
         if not path.is_file():
             raise SettingsError(f"no video file {path}")
         self._path = path
-        self._pace = pace
+        self._pacer = pacer
         self._clock_ns = clock_ns
         self._open().release()
 
@@ -73,7 +73,7 @@ class VideoSource:
         while index < first and capture.grab():
             index += 1
         while index >= first:
-            if self._pace.stopped():
+            if self._pacer.stopped():
                 return
             captured_ns = self._clock_ns()
             done, decoded = capture.read()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engines.errors import PictureError
 from engines.pictures import read_picture
-from pipeline.camera.pace import Pace, Wait
+from pipeline.camera.pace import FramePacer, Wait
 from pipeline.camera.source import PartNames, Shot, unreadable_shot
 from pipeline.camera.sources.folder import is_picture_name
 from pipeline.errors import CameraLost, SettingsError
@@ -47,7 +47,7 @@ class WatchedFolderSource:
     def __init__(
         self,
         folder: Path,
-        pace: Pace,
+        pacer: FramePacer,
         clock: Callable[[], float],
         clock_ns: Callable[[], int],
         wait: Wait,
@@ -58,7 +58,7 @@ class WatchedFolderSource:
 
         Args:
             folder: watched with its subfolders; what lies there already counts as new.
-            pace: when the next shot is due.
+            pacer: when the next shot is due.
             clock: monotonic seconds.
             clock_ns: UTC; a shot is captured when it is taken up, whatever the file's date.
             wait: sleeps between two looks; what it returns ends the source.
@@ -71,7 +71,7 @@ class WatchedFolderSource:
         if not folder.is_dir():
             raise SettingsError(f"no folder {folder}")
         self._folder = folder
-        self._pace = pace
+        self._pacer = pacer
         self._clock = clock
         self._clock_ns = clock_ns
         self._wait = wait
@@ -91,7 +91,7 @@ class WatchedFolderSource:
         while True:
             seen = self._look(seen)
             for name in self._whole(seen, start):
-                if self._pace.stopped():
+                if self._pacer.stopped():
                     return
                 stamp, since = seen[name]
                 place = max(newest, (stamp.changed_ns, name))

@@ -20,16 +20,16 @@ MASK_SUFFIX = "_mask.png"
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
+class PictureSplit:
     """Which pictures of a folder go where; names are relative, `/` between folders."""
 
     known: tuple[str, ...]
     parts: tuple[str, ...]  # in the order in which they come; a good one may come twice
 
 
-def divide(
+def split_pictures(
     names: Sequence[str], new_kind: str, parts: int, of_new_kind: int, seed: int
-) -> Division:
+) -> PictureSplit:
     """Divide the pictures of a folder in MVTec layout.
 
     Args:
@@ -43,9 +43,9 @@ def divide(
         SettingsError: the folder has too few pictures of one sort.
     """
     rng = np.random.default_rng(seed)
-    good = _shuffled([name for name in names if kind_of(name) == GOOD], rng)
-    new = _shuffled([name for name in names if kind_of(name) == new_kind], rng)
-    old = _shuffled([name for name in names if kind_of(name) not in (GOOD, new_kind)], rng)
+    good = _shuffled([name for name in names if kind_of_picture(name) == GOOD], rng)
+    new = _shuffled([name for name in names if kind_of_picture(name) == new_kind], rng)
+    old = _shuffled([name for name in names if kind_of_picture(name) not in (GOOD, new_kind)], rng)
     if len(new) < of_new_kind:
         raise SettingsError(f"{len(new)} pictures of {new_kind}, {of_new_kind} are to pass")
     if len(good) < 2 or not old:  # noqa: PLR2004  # one to learn from, one to pass
@@ -57,10 +57,10 @@ def divide(
     passing = good[len(good) // 2 :]
     repeated = [passing[place % len(passing)] for place in range(wanted)]
     known = (*good[: len(good) // 2], *old[: len(old) // 2])
-    return Division(tuple(sorted(known)), tuple(_shuffled([*on_line, *repeated], rng)))
+    return PictureSplit(tuple(sorted(known)), tuple(_shuffled([*on_line, *repeated], rng)))
 
 
-def lay_out(data: Path, division: Division, known: Path, parts: Path) -> dict[str, str]:
+def lay_out(data: Path, split: PictureSplit, known: Path, parts: Path) -> dict[str, str]:
     """Link the pictures into two folders, new ones: `known` in MVTec layout, `parts` as they pass.
 
     Returns: the relative name in `data` by part id, `NUMBER-KIND-NAME`, in whose order they pass.
@@ -68,13 +68,13 @@ def lay_out(data: Path, division: Division, known: Path, parts: Path) -> dict[st
     for folder in (known, parts):
         if folder.exists():
             shutil.rmtree(folder)
-    for name in division.known:
+    for name in split.known:
         _link(data / name, known / name)
         if (mask := mask_of(data, name)) is not None:
             _link(mask, known / mask.relative_to(data))
     names = {}
-    for number, name in enumerate(division.parts):
-        part = f"{number:04d}-{kind_of(name)}-{Path(name).stem}"
+    for number, name in enumerate(split.parts):
+        part = f"{number:04d}-{kind_of_picture(name)}-{Path(name).stem}"
         _link(data / name, parts / f"{part}{Path(name).suffix}")
         names[part] = name
     return names
@@ -86,7 +86,7 @@ def mask_of(data: Path, name: str) -> Path | None:
     Raises:
         SettingsError: a defect without one.
     """
-    kind = kind_of(name)
+    kind = kind_of_picture(name)
     if kind == GOOD:
         return None
     mask = data / "ground_truth" / kind / (Path(name).stem + MASK_SUFFIX)
@@ -105,7 +105,7 @@ def pictures_of(data: Path) -> list[str]:
     ]
 
 
-def kind_of(name: str) -> str:
+def kind_of_picture(name: str) -> str:
     """What a picture `.../KIND/NAME.png` shows."""
     return Path(name).parent.name
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from engines.pictures import read_mask
 from pipeline.archive import Archive, ArchivedFrame
-from pipeline.demo.loop.data import kind_of, mask_of
-from pipeline.demo.loop.report import Row
+from pipeline.demo.loop.data import kind_of_picture, mask_of
+from pipeline.demo.loop.report import VerdictRow
 from pipeline.demo.summary import GOOD
 from pipeline.errors import LabelError
 from pipeline.label_rules import label_mask
@@ -21,7 +21,7 @@ ACCEPTED_OVERLAP = 0.5  # of predicted and true mask: an operator would accept t
 
 
 def label_lines(
-    rows: Iterable[Row], names: Mapping[str, str], data: Path, archive: Archive, masks: Path
+    rows: Iterable[VerdictRow], names: Mapping[str, str], data: Path, archive: Archive, masks: Path
 ) -> Iterator[dict[str, Any]]:
     """Give a line for `pipeline-label --from` for each verdict.
 
@@ -39,14 +39,14 @@ def label_lines(
     for row in rows:
         name = names[row["part_id"]]
         line: dict[str, Any] = {"entry": row["entry_id"], "by": "pipeline-loop"}
-        if kind_of(name) == GOOD:
+        if kind_of_picture(name) == GOOD:
             yield line | {"as": LabelKind.NORMAL.value}
             continue
         frame = archive.find(row["entry_id"])
         drawn = mask_of(data, name)
         assert frame is not None and drawn is not None  # noqa: S101, PT018  # both were just made
         truth = _resized(read_mask(drawn), frame.pixels.shape[:2])
-        line |= {"as": LabelKind.DEFECT.value, "defect": kind_of(name)}
+        line |= {"as": LabelKind.DEFECT.value, "defect": kind_of_picture(name)}
         if _overlap(frame, truth) >= ACCEPTED_OVERLAP:
             yield line | {"predicted": True}
             continue

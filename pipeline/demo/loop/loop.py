@@ -17,21 +17,21 @@ from rich.console import Console
 from engines.registry.registry import Registry
 from pipeline.archive import Archive
 from pipeline.commands.subprocesses import (
-    Crew,
-    Member,
-    MemberFailed,
+    ChildProcess,
+    ProcessFailed,
+    ProcessGroup,
     stopping_on_signals,
     wait_until,
 )
-from pipeline.demo.loop.data import divide, lay_out, pictures_of
+from pipeline.demo.loop.data import lay_out, pictures_of, split_pictures
 from pipeline.demo.loop.labels import label_lines
-from pipeline.demo.loop.report import Course, Rollback, Row, Span, conclude
-from pipeline.demo.loop.settings import LoopSettings, Places, make_room
+from pipeline.demo.loop.report import LoopRecord, Rollback, Span, VerdictRow, report_loop
+from pipeline.demo.loop.settings import LoopPaths, LoopSettings, make_room
 from pipeline.demo.summary import GOOD
 from pipeline.errors import BrokenPromise
 from pipeline.logs import start_logs
 from pipeline.streams.connect import Access
-from pipeline.streams.connection import Link, linked
+from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.control import Controls
 from pipeline.wire import decode_report
 
@@ -48,33 +48,38 @@ def run(settings: LoopSettings) -> int:
     start_logs("error", "text")
     console = Console(highlight=False)
     make_room(settings.out)
-    places = Places(settings.out)
+    paths = LoopPaths(settings.out)
     state = {"PRN_STATE_DIR": str((settings.out / "redis").resolve()), "PRN_LOG_FORMAT": "json"}
     with (
         stopping_on_signals(),
-        linked(Access(""), settings.out / "redis") as link,
-        Crew(settings.out / "logs", state) as crew,
+        open_connection(Access(""), settings.out / "redis") as connection,
+        ProcessGroup(settings.out / "logs", state) as processes,
     ):
-        course = _Show(settings, console, places, link, crew).run()
-    return conclude(course, settings.out, console)
+        record = _Show(settings, console, paths, connection, processes).run()
+    return report_loop(record, settings.out, console)
 
 
 class _Show:
     """The course of the show, act by act."""
 
     def __init__(
-        self, settings: LoopSettings, console: Console, places: Places, link: Link, crew: Crew
+        self,
+        settings: LoopSettings,
+        console: Console,
+        paths: LoopPaths,
+        connection: RedisConnection,
+        processes: ProcessGroup,
     ) -> None:
         self._settings = settings
         self._console = console
-        self._places = places
-        self._crew = crew
-        self._controls = Controls(link.client, LINE)
-        self._registry = Registry(str(places.registry))
+        self._paths = paths
+        self._processes = processes
+        self._controls = Controls(connection.client, LINE)
+        self._registry = Registry(str(paths.registry))
         self._names: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
 
-    def run(self) -> Course:
+    def run(self) -> LoopRecord:
         """Run it all."""
         self._say(1, "divide", "the pictures: what the first engine knows, what comes later")
         self._divide()
@@ -94,7 +99,7 @@ class _Show:
         rollback = self._roll_back(first, worker)
         self._say(8, "prove", "one verdict for every part")
         reconciled = self._close_line(worker)
-        return Course(
+        return LoopRecord(
             names=self._names,
             golden=self._golden_parts(before),
             before=before,
@@ -109,22 +114,23 @@ class _Show:
         )
 
     def _divide(self) -> None:
-        settings, places = self._settings, self._places
+        settings, paths = self._settings, self._paths
         names = pictures_of(settings.data)
-        division = divide(
+        split = split_pictures(
             names, settings.new_kind, settings.parts, settings.of_new_kind, settings.seed
         )
-        self._names = lay_out(settings.data, division, places.known, places.parts)
+        self._names = lay_out(settings.data, split, paths.known, paths.parts)
         self._console.print(
-            f"  {len(division.known)} known, {len(division.parts)} parts to come, of which "
+            f"  {len(split.known)} known, {len(split.parts)} parts to come, of which "
             f"{settings.of_new_kind} with {settings.new_kind}"
         )
 
     def _learn(self) -> str:
         """Let the store take what is known, and a first engine be made of it; its version."""
-        store = ("--store", str(self._places.store))
-        self._command("import", "trainer-samples", "import", str(self._places.known), *store)
-        # a first engine has no rival, and half of the defects leave few golden ones to prove it by
+        store = ("--store", str(self._paths.store))
+        self._command("import", "trainer-samples", "import", str(self._paths.known), *store)
+        # a first engine has no baseline, and half of the defects leave few golden ones to prove it
+        # by
         steps = ("--steps", str(self._settings.first_steps))
         return self._retrain("first", *steps, "--allow-ungated")
 
@@ -136,12 +142,12 @@ class _Show:
         """
         try:
             self._command(f"retrain-{name}", "trainer-retrain", *self._given(), *flags)
-        except MemberFailed as failed:
+        except ProcessFailed as failed:
             if failed.status != REFUSED_BY_GATE:
                 raise
             raise BrokenPromise(
                 f"the gate refused the {name} engine, so there is nothing to show: its report lies "
-                f"in {self._places.out / 'runs'}. More --steps make a better second engine, "
+                f"in {self._paths.out / 'runs'}. More --steps make a better second engine, "
                 "fewer --first-steps leave it more to learn"
             ) from failed
         pointer = self._registry.pointer()
@@ -151,35 +157,35 @@ class _Show:
 
     def _given(self) -> list[str]:
         """Flags of every `trainer-retrain`."""
-        settings, places = self._settings, self._places
+        settings, paths = self._settings, self._paths
         weights = [] if settings.weights is None else ["--weights", str(settings.weights)]
         return [
-            *("--store", str(places.store), "--registry", str(places.registry)),
-            *("--runs", str(places.out / "runs"), "--model", "prn-s"),
+            *("--store", str(paths.store), "--registry", str(paths.registry)),
+            *("--runs", str(paths.out / "runs"), "--model", "prn-s"),
             *("--backbone", settings.backbone),
             *weights,
         ]
 
-    def _open_line(self, version: str) -> Member:
+    def _open_line(self, version: str) -> ChildProcess:
         """Start worker and consumer; returns the worker once it serves."""
-        places = self._places
-        worker = self._crew.start(
+        paths = self._paths
+        worker = self._processes.start(
             "worker",
             "pipeline-worker",
-            *("--line", LINE, "--registry", str(places.registry)),
-            *("--archive", str(places.archive), "--archive-share", "1"),
+            *("--line", LINE, "--registry", str(paths.registry)),
+            *("--archive", str(paths.archive), "--archive-share", "1"),
             *("--shadow-share", "0.5", "--shadow-frames", "30", "--watch-frames", "100"),
         )
-        self._crew.start(
+        self._processes.start(
             "consume",
             "pipeline-consume",
             *("--line", LINE, "--from-start"),
-            to=places.verdicts,
+            to=paths.verdicts,
         )
         self._wait_for(version, worker)
         return worker
 
-    def _wait_for(self, version: str, worker: Member) -> None:
+    def _wait_for(self, version: str, worker: ChildProcess) -> None:
         """Wait until the worker says that it serves a version."""
         sha256 = self._sha256(version)
 
@@ -191,23 +197,23 @@ class _Show:
         wait_until(serves, START_WAIT_S, f"a worker that serves {version}")
 
     @staticmethod
-    def _check_worker(worker: Member) -> None:
+    def _check_worker(worker: ChildProcess) -> None:
         if not worker.alive():
             worker.check(worker.process.returncode)
 
     def _sha256(self, version: str) -> str:
         return self._registry.version(version).sha256
 
-    def _camera(self, name: str, passes: int) -> Member:
-        return self._crew.start(
+    def _camera(self, name: str, passes: int) -> ChildProcess:
+        return self._processes.start(
             f"camera-{name}",
             "pipeline-camera",
             *("--line", LINE, "--camera", name, "--codec", "ring"),
-            *("--source", f"folder:{self._places.parts}", "--passes", str(passes)),
+            *("--source", f"folder:{self._paths.parts}", "--passes", str(passes)),
             *("--rate", str(self._settings.rate), "--part-pattern", r"(.+)\.\w+$"),
         )
 
-    def _pass_parts(self, name: str, worker: Member) -> list[Row]:
+    def _pass_parts(self, name: str, worker: ChildProcess) -> list[VerdictRow]:
         """Pass every part once; its verdicts."""
         camera = self._camera(name, passes=1)
         camera.wait(self._settings.parts / self._settings.rate + START_WAIT_S)
@@ -219,28 +225,28 @@ class _Show:
         wait_until(all_there, START_WAIT_S, "a verdict for every part")
         return self._rows(name)
 
-    def _rows(self, camera: str | None = None) -> list[Row]:
+    def _rows(self, camera: str | None = None) -> list[VerdictRow]:
         """Verdicts that the consumer has written so far, whole lines only."""
-        written = self._places.verdicts.read_text("utf-8")
+        written = self._paths.verdicts.read_text("utf-8")
         whole = written[: written.rfind("\n") + 1].splitlines()
-        rows: list[Row] = [json.loads(line) for line in whole]
+        rows: list[VerdictRow] = [json.loads(line) for line in whole]
         return [row for row in rows if camera is None or row["camera"] == camera]
 
-    def _label(self, rows: list[Row]) -> None:
-        places = self._places
-        archive = Archive(places.archive, LINE)
+    def _label(self, rows: list[VerdictRow]) -> None:
+        paths = self._paths
+        archive = Archive(paths.archive, LINE)
         wait_until(
             lambda: all(archive.verdict(row["entry_id"]) for row in rows),
             START_WAIT_S,
             "every frame in the archive",
         )
-        lines = places.out / "labels.jsonl"
+        lines = paths.out / "labels.jsonl"
         with lines.open("w", encoding="utf-8") as file:
             for said in label_lines(
-                rows, self._names, self._settings.data, archive, places.out / "masks"
+                rows, self._names, self._settings.data, archive, paths.out / "masks"
             ):
                 file.write(json.dumps(said) + "\n")
-        line = ("--line", LINE, "--archive", str(places.archive))
+        line = ("--line", LINE, "--archive", str(paths.archive))
         self._command("label", "pipeline-label", *line, "--from", str(lines), quiet=True)
         self._console.print(f"  {len(rows)} labels sent")
 
@@ -249,17 +255,17 @@ class _Show:
 
         All of these parts come from one hour, which the quarantine holds back: a person decides.
         """
-        line = ("--line", LINE, "--archive", str(self._places.archive))
+        line = ("--line", LINE, "--archive", str(self._paths.archive))
         self._command("collect", "trainer-retrain", *self._given(), *line, "--collect-only")
         waiting = [each["sha"] for each in self._samples()["waiting"] if each["kind"] == GOOD]
         self._console.print(f"  {len(waiting)} good parts waited for a person: released")
         if waiting:
-            store = ("--store", str(self._places.store), "--by", "pipeline-loop")
+            store = ("--store", str(self._paths.store), "--by", "pipeline-loop")
             self._command(
                 "release", "trainer-samples", "release", *waiting, "--as", GOOD, *store, quiet=True
             )
 
-    def _retrain_and_swap(self, worker: Member) -> tuple[Span, str, Span]:
+    def _retrain_and_swap(self, worker: ChildProcess) -> tuple[Span, str, Span]:
         """Retrain while parts pass, until the worker has swapped: steady span, version, swap."""
         flow = self._camera("flow", passes=0)
         began_ms = _now_ms()
@@ -268,7 +274,7 @@ class _Show:
         second = self._retrain(
             "second",
             *("--steps", str(self._settings.steps)),
-            *("--line", LINE, "--archive", str(self._places.archive)),
+            *("--line", LINE, "--archive", str(self._paths.archive)),
         )
         pointer = self._registry.pointer()
         assert pointer is not None  # noqa: S101  # _retrain looked
@@ -279,12 +285,12 @@ class _Show:
         flow.check(flow.stop())
         return steady, second, swap
 
-    def _roll_back(self, first: str, worker: Member) -> Rollback:
+    def _roll_back(self, first: str, worker: ChildProcess) -> Rollback:
         """Roll back while parts pass; how long it took."""
         flow = self._camera("flow", passes=0)
         time.sleep(SETTLED_S)
         began_ms = _now_ms()
-        registry = ("--registry", str(self._places.registry))
+        registry = ("--registry", str(self._paths.registry))
         self._command("rollback", "engine-registry", "rollback", *registry)
         ended_ms = _now_ms()
         self._wait_for(first, worker)
@@ -292,19 +298,19 @@ class _Show:
         flow.check(flow.stop())
         return Rollback(began_ms, ended_ms)
 
-    def _close_line(self, worker: Member) -> dict[str, Any]:
+    def _close_line(self, worker: ChildProcess) -> dict[str, Any]:
         """Let everything end, and reconcile."""
-        to = self._places.out / "reconcile.json"
-        reconcile = self._crew.start(
+        to = self._paths.out / "reconcile.json"
+        reconcile = self._processes.start(
             "reconcile", "pipeline-reconcile", "--line", LINE, "--json", to=to
         )
-        with contextlib.suppress(MemberFailed):  # what is broken is in what it printed
+        with contextlib.suppress(ProcessFailed):  # what is broken is in what it printed
             reconcile.wait(START_WAIT_S)
         worker.check(worker.stop())
         found: dict[str, Any] = json.loads(to.read_text("utf-8"))
         return found
 
-    def _golden_parts(self, rows: list[Row]) -> frozenset[str]:
+    def _golden_parts(self, rows: list[VerdictRow]) -> frozenset[str]:
         """Which parts are golden: no training saw them."""
         pictures = self._samples()["pictures"]
         origins = {origin for each in pictures if each["golden"] for origin in each["origins"]}
@@ -312,9 +318,11 @@ class _Show:
 
     def _samples(self) -> dict[str, Any]:
         """What the sample store holds."""
-        to = self._places.out / "samples.json"
-        store = ("--store", str(self._places.store))
-        listing = self._crew.start("samples", "trainer-samples", "list", *store, "--json", to=to)
+        to = self._paths.out / "samples.json"
+        store = ("--store", str(self._paths.store))
+        listing = self._processes.start(
+            "samples", "trainer-samples", "list", *store, "--json", to=to
+        )
         listing.wait(START_WAIT_S)
         found: dict[str, Any] = json.loads(to.read_text("utf-8"))
         return found
@@ -322,7 +330,7 @@ class _Show:
     def _command(self, name: str, command: str, *flags: str, quiet: bool = False) -> None:
         """Run a command to its end, its progress shown; remember how long it took."""
         began_s = time.monotonic()
-        self._crew.start(name, command, *flags, show=not quiet).wait(COMMAND_WAIT_S)
+        self._processes.start(name, command, *flags, show=not quiet).wait(COMMAND_WAIT_S)
         self._seconds[name] = time.monotonic() - began_s
 
     def _say(self, number: int, verb: str, what: str) -> None:

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from engines.files import write_atomic
-from pipeline.demo.loop.data import kind_of
+from pipeline.demo.loop.data import kind_of_picture
 from pipeline.demo.summary import GOOD
 from pipeline.frames import Decision
 
 ALLOWED_SLOWDOWN = 1.5  # of the 99th percentile during a swap
 ALLOWED_ROLLBACK_MS = 1000.0
 Span = tuple[float, float]  # since, until; milliseconds since the epoch
-Row = Mapping[str, Any]  # a verdict as `pipeline-consume` prints it
+VerdictRow = Mapping[str, Any]  # a verdict as `pipeline-consume` prints it
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class Rollback:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class LoopRecord:
     """All that happened on the line."""
 
     names: Mapping[str, str]  # picture by part id
     golden: frozenset[str]  # part ids that no training saw
-    before: Sequence[Row]  # verdicts of the parts, by the first engine
-    after: Sequence[Row]  # of the same parts, by the second
-    rows: Sequence[Row]  # all verdicts
+    before: Sequence[VerdictRow]  # verdicts of the parts, by the first engine
+    after: Sequence[VerdictRow]  # of the same parts, by the second
+    rows: Sequence[VerdictRow]  # all verdicts
     engines: tuple[str, str]  # SHA-256 of the first and of the second
     steady_ms: Span
     swap_ms: Span
@@ -48,7 +48,7 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
-class KindCount:
+class KindVerdicts:
     """Parts of one kind that one engine judged."""
 
     kind: str
@@ -57,19 +57,19 @@ class KindCount:
     unknown: int
 
 
-def told_twice(rows: Iterable[Row]) -> int:
+def count_repeated(rows: Iterable[VerdictRow]) -> int:
     """How many frames have more than one verdict."""
     frames = Counter((row["camera"], row["seq"]) for row in rows)
     return sum(1 for count in frames.values() if count > 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class LoopSummary:
     """The figures of a course."""
 
-    before: list[KindCount]
-    after: list[KindCount]
-    after_golden: list[KindCount]  # of parts that no training saw
+    before: list[KindVerdicts]
+    after: list[KindVerdicts]
+    after_golden: list[KindVerdicts]  # of parts that no training saw
     verdicts: int
     told_twice: int
     engines: list[tuple[str, int]]  # as they judged, one after the other
@@ -81,31 +81,31 @@ class Summary:
     broken: list[str]
 
 
-def summarise(course: Course) -> Summary:
+def summarise_loop(record: LoopRecord) -> LoopSummary:
     """Give the figures, and what was promised and not kept."""
-    golden = [row for row in course.after if row["part_id"] in course.golden]
-    steady = percentile_ms(course.rows, 99, *course.steady_ms)
-    swap = percentile_ms(course.rows, 99, *course.swap_ms)
-    began_ms = course.rollback.began_ms
-    back = first_by(course.rows, course.engines[0], began_ms)
-    summary = Summary(
-        before=count_kinds(course.before, course.names),
-        after=count_kinds(course.after, course.names),
-        after_golden=count_kinds(golden, course.names),
-        verdicts=len(course.rows),
-        told_twice=told_twice(course.rows),
-        engines=engine_runs(course.rows),
+    golden = [row for row in record.after if row["part_id"] in record.golden]
+    steady = percentile_ms(record.rows, 99, *record.steady_ms)
+    swap = percentile_ms(record.rows, 99, *record.swap_ms)
+    began_ms = record.rollback.began_ms
+    back = first_by(record.rows, record.engines[0], began_ms)
+    summary = LoopSummary(
+        before=count_kinds(record.before, record.names),
+        after=count_kinds(record.after, record.names),
+        after_golden=count_kinds(golden, record.names),
+        verdicts=len(record.rows),
+        told_twice=count_repeated(record.rows),
+        engines=engine_runs(record.rows),
         steady_p99_ms=steady,
         swap_p99_ms=swap,
-        rollback_command_ms=course.rollback.ended_ms - began_ms,
+        rollback_command_ms=record.rollback.ended_ms - began_ms,
         rollback_verdict_ms=None if back is None else back - began_ms,
-        seconds=dict(course.seconds),
-        broken=list(course.reconciled["broken"]),
+        seconds=dict(record.seconds),
+        broken=list(record.reconciled["broken"]),
     )
-    return _judged(summary, course.engines)
+    return _judged(summary, record.engines)
 
 
-def _judged(summary: Summary, engines: tuple[str, str]) -> Summary:
+def _judged(summary: LoopSummary, engines: tuple[str, str]) -> LoopSummary:
     first, second = engines
     took_turns = [sha256 for sha256, _ in summary.engines]
     back_ms = summary.rollback_verdict_ms
@@ -121,9 +121,9 @@ def _judged(summary: Summary, engines: tuple[str, str]) -> Summary:
     return summary
 
 
-def conclude(course: Course, out: Path, console: Console) -> int:
+def report_loop(record: LoopRecord, out: Path, console: Console) -> int:
     """Print the figures and write them to `out`/loop.json; 1 where a promise was broken."""
-    summary = summarise(course)
+    summary = summarise_loop(record)
     write_atomic(out / "loop.json", (json.dumps(asdict(summary), indent=2) + "\n").encode())
     console.print(_table(summary))
     console.print(
@@ -147,7 +147,7 @@ def conclude(course: Course, out: Path, console: Console) -> int:
     return 1 if summary.broken else 0
 
 
-def _table(summary: Summary) -> Table:
+def _table(summary: LoopSummary) -> Table:
     table = Table(title="wrong of parts: good ones rejected, defective ones passed")
     for heading in ("parts", "first engine", "after the swap", "of these never learned from"):
         table.add_column(heading)
@@ -159,7 +159,7 @@ def _table(summary: Summary) -> Table:
     return table
 
 
-def _cell(count: KindCount | None) -> str:
+def _cell(count: KindVerdicts | None) -> str:
     if count is None:
         return "-"
     unknown = f", {count.unknown} unknown" if count.unknown else ""
@@ -170,7 +170,7 @@ def _ms(value: float | None) -> str:
     return "never came" if value is None else f"{value:.0f} ms"
 
 
-def count_kinds(rows: Sequence[Row], names: Mapping[str, str]) -> list[KindCount]:
+def count_kinds(rows: Sequence[VerdictRow], names: Mapping[str, str]) -> list[KindVerdicts]:
     """Count parts by what they truly show, good ones first.
 
     Args:
@@ -179,9 +179,9 @@ def count_kinds(rows: Sequence[Row], names: Mapping[str, str]) -> list[KindCount
     """
     by_kind: dict[str, list[str]] = {}
     for row in rows:
-        by_kind.setdefault(kind_of(names[row["part_id"]]), []).append(row["decision"])
+        by_kind.setdefault(kind_of_picture(names[row["part_id"]]), []).append(row["decision"])
     return [
-        KindCount(
+        KindVerdicts(
             kind,
             len(said),
             said.count(Decision.NG if kind == GOOD else Decision.OK),
@@ -191,23 +191,25 @@ def count_kinds(rows: Sequence[Row], names: Mapping[str, str]) -> list[KindCount
     ]
 
 
-def latency_ms(row: Row) -> float:
+def latency_ms(row: VerdictRow) -> float:
     """From capture to the verdict's entry in the stream, milliseconds."""
     return published_ms(row) - int(row["captured_ns"]) / 1e6
 
 
-def published_ms(row: Row) -> int:
+def published_ms(row: VerdictRow) -> int:
     """When the verdict came into the stream, Redis's clock, milliseconds since the epoch."""
     return int(str(row["result_id"]).split("-", 1)[0])
 
 
-def percentile_ms(rows: Sequence[Row], share: float, since_ms: float, until_ms: float) -> float:
+def percentile_ms(
+    rows: Sequence[VerdictRow], share: float, since_ms: float, until_ms: float
+) -> float:
     """Percentile of the latency of frames captured in a span of time; NaN where there is none."""
     inside = [latency_ms(row) for row in rows if since_ms <= row["captured_ns"] / 1e6 < until_ms]
     return float(np.percentile(inside, share)) if inside else float("nan")
 
 
-def engine_runs(rows: Sequence[Row]) -> list[tuple[str, int]]:
+def engine_runs(rows: Sequence[VerdictRow]) -> list[tuple[str, int]]:
     """Which engines judged, one after the other as verdicts came out: (SHA-256, verdicts)."""
     runs: list[tuple[str, int]] = []
     for row in rows:
@@ -221,7 +223,7 @@ def engine_runs(rows: Sequence[Row]) -> list[tuple[str, int]]:
     return runs
 
 
-def first_by(rows: Iterable[Row], sha256: str, since_ms: float) -> int | None:
+def first_by(rows: Iterable[VerdictRow], sha256: str, since_ms: float) -> int | None:
     """When the first verdict of an engine came after a moment, ms since the epoch; None: never."""
     return next(
         (

@@ -34,7 +34,7 @@ class LoopSettings(CommandSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class LoopPaths:
     """Folders of the show."""
 
     out: Path

@@ -3,8 +3,8 @@
 registry  what is asked of a registry of engines, and where fetched files lie
 trials    what the line knows of each promotion: tried, held, refused
 load      an engine file -> what a worker serves with, if it may judge here
-priority  the newcomer's threads yield until it judges
-shadow    the newcomer scores live frames once their verdicts are out
-band      whether the newcomer's verdicts leave what chance explains: pure
-swapper   the steps: look, wait for the lease, load, warm, shadow, swap, watch, go back
+priority  the candidate's threads yield until it judges
+shadow    the candidate scores live frames once their verdicts are out
+band      whether the candidate's verdicts leave what chance explains: pure
+controller  the steps: look, wait for the lease, load, warm, shadow, swap, watch, go back
 """

@@ -1,6 +1,6 @@
-"""The swapper: looks at the registry, and brings in what it promotes.
+"""The swap controller: looks at the registry, and brings in what it promotes.
 
-It makes no verdict wait: the newcomer scores in spare time, and what changes at the swap is one
+It makes no verdict wait: the candidate scores in spare time, and what changes at the swap is one
 attribute, which every lane reads once a batch.
 """
 
@@ -13,271 +13,277 @@ from functools import partial
 
 from engines.errors import EngineError
 from pipeline.errors import CannotServe, ConnectionLost, DoesNotHold, RedisFull
-from pipeline.wire import Standing, Trial
-from pipeline.worker.active_engine import InForce, Serving
-from pipeline.worker.swap.engine_source import Promotion, Source
-from pipeline.worker.swap.history import Trials
-from pipeline.worker.swap.interfaces import Agreement, Around, Pace
-from pipeline.worker.swap.loading import Way, prepare_serving
-from pipeline.worker.swap.rollout import Attempt, Ending
+from pipeline.wire import RolloutRecord, RolloutState
+from pipeline.worker.active_engine import ActiveEngine, LoadedEngine
+from pipeline.worker.swap.engine_source import EngineSource, PromotionRef
+from pipeline.worker.swap.history import RolloutHistory
+from pipeline.worker.swap.interfaces import RolloutSettings, SwapCoordinator, WorkerHandle
+from pipeline.worker.swap.loading import EngineOptions, prepare_engine
+from pipeline.worker.swap.rollout import Rollout, RolloutResult
 
 LEASE_MS = 10_000
-HOLD_EVERY_S = 2.0
+RENEW_EVERY_S = 2.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 30.0, 3600.0  # after what went wrong on this machine alone
 _log = logging.getLogger(__name__)
 
 
-class Swapper:
+class SwapController:
     """Keeps in force what the registry promotes, while it holds on live frames."""
 
     def __init__(
         self,
-        in_force: InForce,
-        source: Source,
-        agreement: Agreement,
-        way: Way,
-        around: Around,
-        pace: Pace,
+        active: ActiveEngine,
+        source: EngineSource,
+        coordinator: SwapCoordinator,
+        options: EngineOptions,
+        worker: WorkerHandle,
+        settings: RolloutSettings,
     ) -> None:
-        self._in_force = in_force
+        self._active = active
         self._source = source
-        self._agreement = agreement
-        self._trials = Trials(agreement)
-        self._way = way
-        self._around = around
-        self._pace = pace
-        self._nudged = threading.Event()
-        self._wanted: Promotion | None = None
+        self._coordinator = coordinator
+        self._history = RolloutHistory(coordinator)
+        self._options = options
+        self._worker = worker
+        self._settings = settings
+        self._look_now = threading.Event()
+        self._wanted: PromotionRef | None = None
         self._looking = threading.Lock()
-        self._looked_s = self._asked_s = self._held_s = float("-inf")
+        self._looked_s = self._asked_s = self._renewed_s = float("-inf")
         self._lost_lease = False
-        self._failed: Promotion | None = None  # on this machine alone
+        self._failed: PromotionRef | None = None  # on this machine alone
         self._retry_s, self._retry_at_s = FIRST_RETRY_S, 0.0
         # taken warm without a new attempt: what the worker began with, and what held
-        self._sound = {in_force.serving.version}
-        self._said = ""
+        self._sound = {active.current.version}
+        self._status = ""
 
     def look(self) -> None:
         """Look at the registry at once, and try again what could not be served here."""
         self._failed = None
-        self._nudged.set()
+        self._look_now.set()
 
-    def says(self) -> str:
+    def status(self) -> str:
         """Say what the swap is at, or why the engine in force is not the promoted one."""
-        return self._said
+        return self._status
 
     def run(self) -> None:
         """Follow the registry until the worker drains."""
-        while not self._around.draining.is_set():
-            self._nudged.wait(self._pace.look_s)
-            if self._around.draining.is_set():
+        while not self._worker.draining.is_set():
+            self._look_now.wait(self._settings.look_s)
+            if self._worker.draining.is_set():
                 break
             try:
                 self.step()
             except (ConnectionLost, RedisFull) as error:
                 _log.warning("swap.waits", extra={"why": str(error)})
             except Exception as error:  # noqa: BLE001  # whatever fails here, parts are judged on
-                self._fail_here(self._wanted, f"unexpected {type(error).__name__}: {error}")
+                self._report_local_failure(
+                    self._wanted, f"unexpected {type(error).__name__}: {error}"
+                )
                 _log.exception("swap.failed")
         with suppress(ConnectionLost, RedisFull):  # then it counts as a death: it is tried again
-            self._trials.end_all()
+            self._history.end_all()
 
     def step(self) -> None:
         """Look once, and do what the pointer asks for."""
         self._look_at_pointer()
-        wanted, serving = self._wanted, self._in_force.serving
+        wanted, loaded = self._wanted, self._active.current
         if wanted is None:
             return
-        trial, before = self._trials.of(wanted), self._in_force.before
-        if trial is not None and trial.standing is Standing.REFUSED:
-            self._keep_from(wanted, trial.why)
-        elif wanted.version == serving.version:
-            self._stay(wanted, trial)
+        record, before = self._history.find(wanted), self._active.previous
+        if record is not None and record.state is RolloutState.REFUSED:
+            self._avoid_refused(wanted, record.why)
+        elif wanted.version == loaded.version:
+            self._keep_current(wanted, record)
         elif before is not None and before.version == wanted.version and self._is_sound(before):
-            self._take_warm(before)
+            self._activate_previous(before)
         elif self._may_try(wanted):
-            self._bring_in(wanted)
+            self._try_promoted(wanted)
 
-    def _is_sound(self, before: Serving) -> bool:
+    def _is_sound(self, before: LoadedEngine) -> bool:
         return before.version in self._sound
 
-    def _may_try(self, wanted: Promotion) -> bool:
+    def _may_try(self, wanted: PromotionRef) -> bool:
         return wanted != self._failed or time.monotonic() >= self._retry_at_s
 
     def _look_at_pointer(self) -> None:
         with self._looking:
-            self._nudged.clear()
+            self._look_now.clear()
             self._looked_s = time.monotonic()
             try:
                 self._wanted = self._source.promoted()
             except EngineError as error:
-                version = self._in_force.serving.version
-                self._say(f"keeps {version}: the registry is away: {error}")
+                version = self._active.current.version
+                self._set_status(f"keeps {version}: the registry is away: {error}")
 
-    def _look_aside(self) -> None:
+    def _look_in_background(self) -> None:
         """Look in a thread, unless one is at it: a registry that hangs keeps nobody waiting."""
         if not self._looking.locked():
             threading.Thread(target=self._look_at_pointer, name="pointer", daemon=True).start()
 
-    def _stay(self, wanted: Promotion, trial: Trial | None) -> None:
+    def _keep_current(self, wanted: PromotionRef, record: RolloutRecord | None) -> None:
         """Serve what is promoted, and say so to the line once it held."""
-        verdicts = self._in_force.serving.record.verdicts
-        if trial is None and wanted.version not in self._sound:
-            self._trials.begin(wanted)
-        elif trial is not None and trial.standing is Standing.TRYING:
-            if verdicts < self._pace.watch_frames:
-                self._say(
+        verdicts = self._active.current.recent.total
+        if record is None and wanted.version not in self._sound:
+            self._history.begin(wanted)
+        elif record is not None and record.state is RolloutState.TRYING:
+            if verdicts < self._settings.watch_frames:
+                self._set_status(
                     f"serves {wanted.version}, as promoted, with no engine to compare it with: "
-                    f"{verdicts} of {self._pace.watch_frames} verdicts"
+                    f"{verdicts} of {self._settings.watch_frames} verdicts"
                 )
                 return
-            self._held(wanted)
-        elif trial is None or trial.promoted_at != wanted.at:
-            self._trials.hold(wanted)
-        self._say(f"serves {wanted.version}, as promoted")
+            self._accept(wanted)
+        elif record is None or record.promoted_at != wanted.at:
+            self._history.mark_held(wanted)
+        self._set_status(f"serves {wanted.version}, as promoted")
 
-    def _held(self, wanted: Promotion) -> None:
+    def _accept(self, wanted: PromotionRef) -> None:
         self._failed = None
         self._sound.add(wanted.version)
-        self._trials.hold(wanted)
+        self._history.mark_held(wanted)
 
-    def _keep_from(self, refused: Promotion, why: str) -> None:
+    def _avoid_refused(self, refused: PromotionRef, why: str) -> None:
         """Do not serve what a worker of the line found wanting."""
         self._sound.discard(refused.version)
-        serving, before = self._in_force.serving, self._in_force.before
-        if serving.version != refused.version:
-            self._say(f"keeps {serving.version}: {refused.version} was refused: {why}")
+        loaded, before = self._active.current, self._active.previous
+        if loaded.version != refused.version:
+            self._set_status(f"keeps {loaded.version}: {refused.version} was refused: {why}")
         elif before is not None and self._is_sound(before):
-            self._in_force.take(before, on_probation=False)
-            self._went_back(before.version, why)
+            self._active.activate(before, on_probation=False)
+            self._note_rollback(before.version, why)
         elif self._may_try(refused):
             self._load_earlier(refused, why)
 
-    def _load_earlier(self, refused: Promotion, why: str) -> None:
+    def _load_earlier(self, refused: PromotionRef, why: str) -> None:
         failures = []
-        for earlier in self._source.for_a_start():
-            if earlier.version == refused.version or self._trials.refused(earlier):
+        for earlier in self._source.start_candidates():
+            if earlier.version == refused.version or self._history.is_refused(earlier):
                 continue
-            attempt = self._attempt(earlier.version, lambda: True)
+            rollout = self._rollout(earlier.version, lambda: True)
             try:
-                taken = attempt.take_at_once(partial(self._prepare, earlier.version))
+                taken = rollout.activate_at_once(partial(self._prepare, earlier.version))
             except CannotServe as error:
                 failures.append(f"{earlier.version} cannot be served here: {error}")
                 continue
             if taken:
-                self._went_back(earlier.version, why)
+                self._note_rollback(earlier.version, why)
             return
         nothing = "; ".join(failures) or "no version before it is left"
-        self._fail_here(refused, f"{refused.version} was refused ({why}), but {nothing}")
+        self._report_local_failure(refused, f"{refused.version} was refused ({why}), but {nothing}")
 
-    def _went_back(self, version: str, why: str) -> None:
+    def _note_rollback(self, version: str, why: str) -> None:
         self._sound.add(version)
         self._source.remember(version)
-        self._around.telemetry.swapped("rolled_back")
+        self._worker.telemetry.swapped("rolled_back")
         _log.error("swap.rolled_back", extra={"to": version, "why": why})
 
-    def _take_warm(self, before: Serving) -> None:
+    def _activate_previous(self, before: LoadedEngine) -> None:
         """Go back, or forward again: the other engine is warm and judges the next batch."""
-        left = self._in_force.serving.version
-        self._in_force.take(before, on_probation=False)
-        self._around.telemetry.swapped("swapped")
+        left = self._active.current.version
+        self._active.activate(before, on_probation=False)
+        self._worker.telemetry.swapped("swapped")
         _log.warning("swap.took_warm", extra={"from": left, "to": before.version})
         self._source.remember(before.version)
 
-    def _bring_in(self, wanted: Promotion) -> None:
-        if not self._take_lease():
-            self._say(f"waits to take {wanted.version}: another worker of the line swaps")
+    def _try_promoted(self, wanted: PromotionRef) -> None:
+        if not self._acquire_lease():
+            self._set_status(f"waits to take {wanted.version}: another worker of the line swaps")
             return
         try:
-            trial = self._trials.of(wanted)  # the one who swapped last may have judged it
-            if trial is not None and self._trials.busy(trial):
-                self._say(f"waits to take {wanted.version}: {trial.worker} tries it")
-            elif trial is not None and self._trials.killed(trial):
-                why = f"{trial.tries} workers began to try it and died, the last was {trial.worker}"
+            record = self._history.find(wanted)  # the one who swapped last may have judged it
+            if record is not None and self._history.is_busy(record):
+                self._set_status(f"waits to take {wanted.version}: {record.worker} tries it")
+            elif record is not None and self._history.killed_workers(record):
+                why = (
+                    f"{record.tries} workers began to try it and died, the last was {record.worker}"
+                )
                 self._refuse(wanted, why, "refused")
-            elif trial is None or trial.standing is not Standing.REFUSED:
-                self._trials.begin(wanted)
-                self._try(wanted)
-                self._nudged.set()  # the pointer may have moved meanwhile
+            elif record is None or record.state is not RolloutState.REFUSED:
+                self._history.begin(wanted)
+                self._roll_out(wanted)
+                self._look_now.set()  # the pointer may have moved meanwhile
         finally:
             with suppress(ConnectionLost, RedisFull):
-                self._agreement.let_go()
+                self._coordinator.release_lease()
 
-    def _try(self, wanted: Promotion) -> None:
-        attempt = self._attempt(wanted.version, lambda: self._goes_on(wanted))
+    def _roll_out(self, wanted: PromotionRef) -> None:
+        rollout = self._rollout(wanted.version, lambda: self._should_continue(wanted))
         try:
-            ending = attempt.run(partial(self._prepare, wanted.version))
+            result = rollout.run(partial(self._prepare, wanted.version))
         except CannotServe as error:
-            self._fail_here(wanted, f"{wanted.version} cannot be served here: {error}")
-            self._trials.end(wanted)
+            self._report_local_failure(wanted, f"{wanted.version} cannot be served here: {error}")
+            self._history.end(wanted)
             return
         except DoesNotHold as error:
-            outcome = "rolled_back" if attempt.judged else "refused"
+            outcome = "rolled_back" if rollout.was_active else "refused"
             self._refuse(wanted, str(error), outcome)
             return
         except BaseException:
-            self._trials.end(wanted)  # a bug of ours: others may try
+            self._history.end(wanted)  # a bug of ours: others may try
             raise
-        if ending is not Ending.LEFT:
-            self._around.telemetry.swapped("swapped")
+        if result is not RolloutResult.LEFT:
+            self._worker.telemetry.swapped("swapped")
             self._source.remember(wanted.version)
-        if ending is Ending.HELD:
-            self._held(wanted)
+        if result is RolloutResult.HELD:
+            self._accept(wanted)
         else:
-            self._trials.end(wanted)
+            self._history.end(wanted)
 
-    def _attempt(self, version: str, go_on: Callable[[], bool]) -> Attempt:
-        return Attempt(version, self._in_force, self._around, self._pace, go_on, self._say)
+    def _rollout(self, version: str, should_continue: Callable[[], bool]) -> Rollout:
+        return Rollout(
+            version, self._active, self._worker, self._settings, should_continue, self._set_status
+        )
 
-    def _prepare(self, version: str) -> Callable[[], Serving]:
+    def _prepare(self, version: str) -> Callable[[], LoadedEngine]:
         path = self._source.fetch(version)
-        return prepare_serving(path, self._way, version, self._in_force.serving)
+        return prepare_engine(path, self._options, version, self._active.current)
 
-    def _goes_on(self, wanted: Promotion) -> bool:
+    def _should_continue(self, wanted: PromotionRef) -> bool:
         """Keep the lease, and look whether the version is still wanted.
 
         Who has lost the lease may not begin to judge with it; who judges watches to the end.
         """
         now_s = time.monotonic()
-        if now_s - self._asked_s >= HOLD_EVERY_S:
+        if now_s - self._asked_s >= RENEW_EVERY_S:
             self._asked_s = now_s
-            self._lost_lease = self._lost_lease or not self._keep_lease(now_s)
-        if self._nudged.is_set() or now_s - self._looked_s >= self._pace.look_s:
-            self._look_aside()
-        judges = self._in_force.serving.version == wanted.version
+            self._lost_lease = self._lost_lease or not self._renew_lease(now_s)
+        if self._look_now.is_set() or now_s - self._looked_s >= self._settings.look_s:
+            self._look_in_background()
+        judges = self._active.current.version == wanted.version
         may = judges or not self._lost_lease
-        return may and self._wanted == wanted and not self._around.draining.is_set()
+        return may and self._wanted == wanted and not self._worker.draining.is_set()
 
-    def _take_lease(self) -> bool:
-        self._asked_s = self._held_s = time.monotonic()
-        self._lost_lease = not self._agreement.hold(LEASE_MS)
+    def _acquire_lease(self) -> bool:
+        self._asked_s = self._renewed_s = time.monotonic()
+        self._lost_lease = not self._coordinator.acquire_lease(LEASE_MS)
         return not self._lost_lease
 
-    def _keep_lease(self, now_s: float) -> bool:
+    def _renew_lease(self, now_s: float) -> bool:
         try:
-            held = self._agreement.hold(LEASE_MS)
+            held = self._coordinator.acquire_lease(LEASE_MS)
         except (ConnectionLost, RedisFull):
-            return now_s - self._held_s < LEASE_MS / 1000
+            return now_s - self._renewed_s < LEASE_MS / 1000
         if held:
-            self._held_s = now_s
+            self._renewed_s = now_s
         return held
 
-    def _fail_here(self, wanted: Promotion | None, why: str) -> None:
+    def _report_local_failure(self, wanted: PromotionRef | None, why: str) -> None:
         again = wanted is not None and wanted == self._failed
         self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S) if again else FIRST_RETRY_S
         self._failed, self._retry_at_s = wanted, time.monotonic() + self._retry_s
-        self._around.telemetry.swapped("kept")
-        _log.error("swap.kept", extra={"serves": self._in_force.serving.version, "why": why})
-        self._say(f"keeps {self._in_force.serving.version}: {why}")
+        self._worker.telemetry.swapped("kept")
+        _log.error("swap.kept", extra={"serves": self._active.current.version, "why": why})
+        self._set_status(f"keeps {self._active.current.version}: {why}")
 
-    def _refuse(self, wanted: Promotion, why: str, outcome: str) -> None:
-        self._around.telemetry.swapped(outcome)
-        extra = {"version": wanted.version, "serves": self._in_force.serving.version, "why": why}
+    def _refuse(self, wanted: PromotionRef, why: str, outcome: str) -> None:
+        self._worker.telemetry.swapped(outcome)
+        extra = {"version": wanted.version, "serves": self._active.current.version, "why": why}
         _log.error("swap.refused", extra=extra)
         try:
-            self._trials.refuse(wanted, why)  # the others hear it before the lease is theirs
+            self._history.mark_refused(wanted, why)  # the others hear it before the lease is theirs
         finally:
-            self._source.refuse(wanted, why, self._around.name)
+            self._source.refuse(wanted, why, self._worker.name)
 
-    def _say(self, what: str) -> None:
-        self._said = what.encode(errors="replace").decode()  # a file's name may be no text
+    def _set_status(self, what: str) -> None:
+        self._status = what.encode(errors="replace").decode()  # a file's name may be no text

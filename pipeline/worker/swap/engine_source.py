@@ -20,7 +20,7 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")  # a folder's name, 
 _log = logging.getLogger(__name__)
 
 
-class Pointer(Protocol):
+class PromotedVersion(Protocol):
     """Which version is in force."""
 
     @property
@@ -34,14 +34,14 @@ class Pointer(Protocol):
         ...
 
 
-class Registry(Protocol):
+class EngineRegistry(Protocol):
     """Where engines come from; `engines.registry.registry.Registry` is one."""
 
-    def pointer(self) -> Pointer | None:
+    def pointer(self) -> PromotedVersion | None:
         """Say which version is in force; None where none was ever promoted."""
         ...
 
-    def history(self) -> Sequence[Pointer]:
+    def history(self) -> Sequence[PromotedVersion]:
         """Give the last promotions, newest first; the first is in force."""
         ...
 
@@ -55,30 +55,30 @@ class Registry(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Promotion:
+class PromotionRef:
     """One step of the registry's pointer."""
 
     version: str
     at: str = ""
 
 
-class Source:
+class EngineSource:
     """A registry as one line's workers see it, with the copies that they fetched."""
 
-    def __init__(self, registry: Registry, cache: Path, line: str) -> None:
+    def __init__(self, registry: EngineRegistry, cache: Path, line: str) -> None:
         self._registry = registry
         self._cache = cache
         self._line = line
         self._note = cache / f"{line}{_NOTE}"
 
-    def promoted(self) -> Promotion | None:
+    def promoted(self) -> PromotionRef | None:
         """What is in force.
 
         Raises:
             EngineError: the registry is away, or its pointer is broken.
         """
         pointer = self._registry.pointer()
-        return None if pointer is None else Promotion(pointer.promoted, pointer.at)
+        return None if pointer is None else PromotionRef(pointer.promoted, pointer.at)
 
     def fetch(self, version: str) -> Path:
         """Copy a version to this machine, verified.
@@ -106,7 +106,7 @@ class Source:
             if known not in kept:
                 shutil.rmtree(self._cache / known, ignore_errors=True)
 
-    def refuse(self, promotion: Promotion, why: str, worker: str) -> None:
+    def refuse(self, promotion: PromotionRef, why: str, worker: str) -> None:
         """Note in the registry that this line refused a promotion, where it may be written."""
         try:
             by = f"{self._line}, {worker}"
@@ -116,7 +116,7 @@ class Source:
             extra = {"version": promotion.version, "why": str(error), "do": do}
             _log.warning("registry.refusal_not_noted", extra=extra)
 
-    def for_a_start(self) -> list[Promotion]:
+    def start_candidates(self) -> list[PromotionRef]:
         """What a worker may start with, each version's latest promotion, newest first.
 
         Raises:
@@ -130,11 +130,11 @@ class Source:
             if not served:
                 raise
             _log.warning("registry.away", extra={"why": str(error), "taken": "what served last"})
-            return [Promotion(version) for version in reversed(served)]
+            return [PromotionRef(version) for version in reversed(served)]
         if not history:
             raise SettingsError("the registry has no promoted version: engine-registry promote one")
         latest = latest_promotions(history)
-        return [Promotion(pointer.promoted, pointer.at) for pointer in latest]
+        return [PromotionRef(pointer.promoted, pointer.at) for pointer in latest]
 
     def _served(self) -> list[str]:
         return _read_note(self._note)

@@ -9,158 +9,161 @@ import time
 from dataclasses import replace
 
 from pipeline.errors import UnreadableFrame
-from pipeline.wire import Standing, Trial, decode_trial, encode_trial
-from pipeline.worker.swap.engine_source import Promotion
-from pipeline.worker.swap.interfaces import Agreement
+from pipeline.wire import RolloutRecord, RolloutState, decode_rollout_record, encode_rollout_record
+from pipeline.worker.swap.engine_source import PromotionRef
+from pipeline.worker.swap.interfaces import SwapCoordinator
 
 DEATHS = 2  # in the attempt, after which a promotion is refused
-KEPT = 64  # promotions
+PROMOTIONS_KEPT = 64  # promotions
 _log = logging.getLogger(__name__)
 
 
-class Trials:
+class RolloutHistory:
     """Reads and writes what is known, in one worker's name; what Redis missed is told later."""
 
-    def __init__(self, agreement: Agreement) -> None:
-        self._agreement = agreement
-        self._untold: dict[Promotion, Trial | None] = {}  # None: this worker tries it no more
+    def __init__(self, coordinator: SwapCoordinator) -> None:
+        self._coordinator = coordinator
+        # None: this worker tries it no more
+        self._unsent: dict[PromotionRef, RolloutRecord | None] = {}
 
-    def of(self, promotion: Promotion) -> Trial | None:
+    def find(self, promotion: PromotionRef) -> RolloutRecord | None:
         """What is known of a promotion; None where that is nothing.
 
         A promotion that nobody has judged yet stands as its version did: it held before. One whose
         time nobody can tell, as the registry is away, is the latest of its version.
         """
-        self.tell()
-        exact = _read(self._agreement.noted(_field(promotion)))
-        if exact is not None and exact.standing is not Standing.TRYING:
+        self.flush()
+        exact = _read(self._coordinator.read_record(_field(promotion)))
+        if exact is not None and exact.state is not RolloutState.TRYING:
             return exact
-        noted = [trial for trial in self._all() if trial.version == promotion.version]
+        noted = [record for record in self._all_records() if record.version == promotion.version]
         if promotion.at:
-            noted = [trial for trial in noted if trial.standing is not Standing.TRYING]
-        latest = max(noted, key=lambda trial: trial.noted_ms, default=None)
-        if latest is not None and (latest.standing is Standing.HELD or not promotion.at):
+            noted = [record for record in noted if record.state is not RolloutState.TRYING]
+        latest = max(noted, key=lambda record: record.noted_ms, default=None)
+        if latest is not None and (latest.state is RolloutState.HELD or not promotion.at):
             return latest
         return exact
 
-    def refused(self, promotion: Promotion) -> bool:
+    def is_refused(self, promotion: PromotionRef) -> bool:
         """Whether it was refused on live frames."""
-        trial = self.of(promotion)
-        return trial is not None and trial.standing is Standing.REFUSED
+        record = self.find(promotion)
+        return record is not None and record.state is RolloutState.REFUSED
 
-    def held(self, promotion: Promotion) -> bool:
+    def has_held(self, promotion: PromotionRef) -> bool:
         """Whether it held on live frames."""
-        trial = self.of(promotion)
-        return trial is not None and trial.standing is Standing.HELD
+        record = self.find(promotion)
+        return record is not None and record.state is RolloutState.HELD
 
-    def busy(self, trial: Trial) -> bool:
+    def is_busy(self, record: RolloutRecord) -> bool:
         """Whether another worker, one that lives, is trying it."""
-        trying = trial.standing is Standing.TRYING
-        another = trial.worker != self._agreement.worker
-        return trying and another and self._agreement.lives(trial.worker)
+        trying = record.state is RolloutState.TRYING
+        another = record.worker != self._coordinator.worker
+        return trying and another and self._coordinator.is_alive(record.worker)
 
-    def killed(self, trial: Trial) -> bool:
+    def killed_workers(self, record: RolloutRecord) -> bool:
         """Whether so many workers died trying it that none should try again."""
-        trying = trial.standing is Standing.TRYING
-        return trying and trial.worker != self._agreement.worker and trial.tries >= DEATHS
+        trying = record.state is RolloutState.TRYING
+        return trying and record.worker != self._coordinator.worker and record.tries >= DEATHS
 
-    def begin(self, promotion: Promotion) -> None:
+    def begin(self, promotion: PromotionRef) -> None:
         """Note that this worker tries it, and nothing else."""
         self.end_all()
-        known = self.of(promotion)
-        if known is not None and known.standing is not Standing.TRYING:
+        known = self.find(promotion)
+        if known is not None and known.state is not RolloutState.TRYING:
             return
-        trial = self._trial(promotion, Standing.TRYING)
+        record = self._new_record(promotion, RolloutState.TRYING)
         if known is not None:
-            trial = replace(trial, tries=known.tries + 1)
-        self._put(promotion, trial)
+            record = replace(record, tries=known.tries + 1)
+        self._put(promotion, record)
 
-    def end(self, promotion: Promotion) -> None:
+    def end(self, promotion: PromotionRef) -> None:
         """This worker tries it no more, and found nothing that is true of all workers."""
-        self._untold[promotion] = None
-        self.tell()
+        self._unsent[promotion] = None
+        self.flush()
 
-    def hold(self, promotion: Promotion) -> None:
+    def mark_held(self, promotion: PromotionRef) -> None:
         """It held on live frames."""
-        self._untold[promotion] = self._trial(promotion, Standing.HELD)
-        self.tell()
+        self._unsent[promotion] = self._new_record(promotion, RolloutState.HELD)
+        self.flush()
 
-    def refuse(self, promotion: Promotion, why: str) -> None:
+    def mark_refused(self, promotion: PromotionRef, why: str) -> None:
         """It failed on live frames: keep it from every worker of the line."""
-        trial = self._trial(promotion, Standing.REFUSED)
-        self._untold[promotion] = replace(trial, why=why)
-        self.tell()
+        record = self._new_record(promotion, RolloutState.REFUSED)
+        self._unsent[promotion] = replace(record, why=why)
+        self.flush()
 
     def end_all(self) -> None:
         """This worker tries nothing any more."""
-        self.tell()
-        for trial in self._all():
-            mine = trial.worker == self._agreement.worker
-            if mine and trial.standing is Standing.TRYING:
-                self._put(Promotion(trial.version, trial.promoted_at), None)
+        self.flush()
+        for record in self._all_records():
+            mine = record.worker == self._coordinator.worker
+            if mine and record.state is RolloutState.TRYING:
+                self._put(PromotionRef(record.version, record.promoted_at), None)
 
-    def tell(self) -> None:
+    def flush(self) -> None:
         """Say what Redis has not heard yet.
 
         Raises:
             ConnectionLost, RedisFull: it still does not hear; it is said again with the next call.
         """
-        for promotion, trial in list(self._untold.items()):
-            self._put(promotion, trial)
-            del self._untold[promotion]
+        for promotion, record in list(self._unsent.items()):
+            self._put(promotion, record)
+            del self._unsent[promotion]
 
-    def _trial(self, promotion: Promotion, standing: Standing) -> Trial:
+    def _new_record(self, promotion: PromotionRef, state: RolloutState) -> RolloutRecord:
         now_ms = time.time_ns() // 1_000_000
-        worker = self._agreement.worker
-        return Trial(promotion.version, promotion.at, standing, worker, noted_ms=now_ms)
+        worker = self._coordinator.worker
+        return RolloutRecord(promotion.version, promotion.at, state, worker, noted_ms=now_ms)
 
-    def _put(self, promotion: Promotion, trial: Trial | None) -> None:
+    def _put(self, promotion: PromotionRef, record: RolloutRecord | None) -> None:
         field = _field(promotion)
         while True:
-            was = self._agreement.noted(field)
-            if not self._may_change(_read(was), trial):
+            was = self._coordinator.read_record(field)
+            if not self._may_change(_read(was), record):
                 return
-            if self._agreement.note(field, was, encode_trial(trial) if trial else b""):
+            if self._coordinator.compare_and_set(
+                field, was, encode_rollout_record(record) if record else b""
+            ):
                 break
         self._trim()
 
-    def _may_change(self, known: Trial | None, trial: Trial | None) -> bool:
+    def _may_change(self, known: RolloutRecord | None, record: RolloutRecord | None) -> bool:
         """A refusal stays; what held is only refused; nobody ends what another tries."""
-        if trial is None:
-            mine = known is not None and known.worker == self._agreement.worker
-            return mine and known is not None and known.standing is Standing.TRYING
-        if known is None or trial.standing is Standing.REFUSED:
+        if record is None:
+            mine = known is not None and known.worker == self._coordinator.worker
+            return mine and known is not None and known.state is RolloutState.TRYING
+        if known is None or record.state is RolloutState.REFUSED:
             return True
-        if known.standing is Standing.TRYING:
+        if known.state is RolloutState.TRYING:
             return True
-        return known.standing is Standing.HELD and trial.standing is Standing.HELD
+        return known.state is RolloutState.HELD and record.state is RolloutState.HELD
 
     def _trim(self) -> None:
-        notes = self._agreement.notes()
-        if len(notes) <= KEPT:
+        notes = self._coordinator.read_records()
+        if len(notes) <= PROMOTIONS_KEPT:
             return
 
         def noted_ms(field: str) -> int:
-            trial = _read(notes[field])
-            return 0 if trial is None else trial.noted_ms
+            record = _read(notes[field])
+            return 0 if record is None else record.noted_ms
 
-        for field in sorted(notes, key=noted_ms)[:-KEPT]:
-            self._agreement.note(field, notes[field], b"")
+        for field in sorted(notes, key=noted_ms)[:-PROMOTIONS_KEPT]:
+            self._coordinator.compare_and_set(field, notes[field], b"")
 
-    def _all(self) -> list[Trial]:
-        trials = (_read(packed) for packed in self._agreement.notes().values())
-        return [trial for trial in trials if trial is not None]
+    def _all_records(self) -> list[RolloutRecord]:
+        records = (_read(packed) for packed in self._coordinator.read_records().values())
+        return [record for record in records if record is not None]
 
 
-def _field(promotion: Promotion) -> str:
+def _field(promotion: PromotionRef) -> str:
     return f"{promotion.version} {promotion.at}"
 
 
-def _read(packed: bytes) -> Trial | None:
+def _read(packed: bytes) -> RolloutRecord | None:
     if not packed:
         return None
     try:
-        return decode_trial(packed)
+        return decode_rollout_record(packed)
     except UnreadableFrame as error:
         _log.warning("swap.unreadable_trial", extra={"why": str(error)})
         return None

@@ -14,7 +14,7 @@ from engines.machine import machine_name
 from engines.manifest import Manifest, read_manifest
 from engines.open import Backend, OpenedEngine, open_engine
 from pipeline.frames import EngineName
-from pipeline.worker.active_engine import Serving
+from pipeline.worker.active_engine import LoadedEngine
 from pipeline.worker.judge import checked_summary
 
 REPEATS = 9  # calls of each batch size at the start
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class EngineOptions:
     """How engines run in this worker."""
 
     backend: Backend
@@ -33,61 +33,65 @@ class Way:
     skip_admission: bool
 
 
-def open_serving(path: Path, way: Way, version: str = "") -> Serving:
+def load_engine(path: Path, options: EngineOptions, version: str = "") -> LoadedEngine:
     """Open an engine file, its manifest beside it, for serving.
 
     Args:
         path: of the file.
-        way: how it runs.
+        options: how it runs.
         version: its name in the registry, "" where it is from none.
 
     Raises:
         AdmissionError: it may not judge here; where its manifest says so it was not even opened.
         ManifestError, BackendError: it cannot run here, or takes frames of another size.
     """
-    _look(path, way)
-    return _opened(path, way, version, None, None)
+    _check_manifest(path, options)
+    return _load(path, options, version, None, None)
 
 
-def prepare_serving(
-    path: Path, way: Way, version: str, incumbent: Serving
-) -> Callable[[], Serving]:
+def prepare_engine(
+    path: Path, options: EngineOptions, version: str, incumbent: LoadedEngine
+) -> Callable[[], LoadedEngine]:
     """Do all that comes before an engine takes memory; returns what opens it.
 
     Args:
-        path: as for `open_serving`.
-        way: likewise.
+        path: as for `load_engine`.
+        options: likewise.
         version: likewise.
-        incumbent: judges meanwhile, and must not feel it: the newcomer is compiled in another
+        incumbent: judges meanwhile, and must not feel it: the candidate is compiled in another
             process, and nothing is measured. Without a curve from its admission here, it is
             believed to cost what the incumbent does.
 
-    Raises: as `open_serving`, and so does what it returns.
+    Raises: as `load_engine`, and so does what it returns.
     """
     from engines.precompile import prepare  # noqa: PLC0415  # only for an engine that comes in later
 
-    _look(path, way)
-    prepared = prepare(path, way.backend, way.device, way.threads)
-    return partial(_opened, path, way, version, incumbent, prepared)
+    _check_manifest(path, options)
+    prepared = prepare(path, options.backend, options.device, options.threads)
+    return partial(_load, path, options, version, incumbent, prepared)
 
 
-def _look(path: Path, way: Way) -> None:
+def _check_manifest(path: Path, options: EngineOptions) -> None:
     manifest = read_manifest(path)
-    if not way.skip_admission:
-        _check(path, unproven(manifest, ""))
+    if not options.skip_admission:
+        _check(path, why_not_admitted(manifest, ""))
 
 
-def _opened(
-    path: Path, way: Way, version: str, incumbent: Serving | None, prepared: bytes | None
-) -> Serving:
-    opened = open_engine(path, way.backend, way.device, way.threads, prepared)
+def _load(
+    path: Path,
+    options: EngineOptions,
+    version: str,
+    incumbent: LoadedEngine | None,
+    prepared: bytes | None,
+) -> LoadedEngine:
+    opened = open_engine(path, options.backend, options.device, options.threads, prepared)
     try:
-        why = unproven(opened.manifest, opened.backend)
-        if not way.skip_admission:
+        why = why_not_admitted(opened.manifest, opened.backend)
+        if not options.skip_admission:
             _check(path, why)
         elif why:
             _log.warning("engine.not_admitted", extra={"engine": str(path), "why": why})
-        return _serving(opened, version, way, incumbent)
+        return _loaded_engine(opened, version, options, incumbent)
     except BaseException:
         with opened:
             raise
@@ -100,7 +104,7 @@ def _check(path: Path, why: str) -> None:
         )
 
 
-def unproven(manifest: Manifest, backend: str) -> str:
+def why_not_admitted(manifest: Manifest, backend: str) -> str:
     """Say why an engine may not judge here; empty where it may, or is the fixed one of dry runs.
 
     Args:
@@ -123,17 +127,19 @@ def unproven(manifest: Manifest, backend: str) -> str:
     return ""
 
 
-def _serving(opened: OpenedEngine, version: str, way: Way, incumbent: Serving | None) -> Serving:
+def _loaded_engine(
+    opened: OpenedEngine, version: str, options: EngineOptions, incumbent: LoadedEngine | None
+) -> LoadedEngine:
     manifest = opened.manifest
     lanes = (opened.engine, *opened.more_lanes)
     curve = _admitted_curve(opened)
     if curve is None:
-        curve = incumbent.curve if incumbent else _measured_curve(opened, way.max_batch)
-    max_batch = min(way.max_batch or curve.best_batch(), opened.engine.max_batch)
+        curve = incumbent.curve if incumbent else _measured_curve(opened, options.max_batch)
+    max_batch = min(options.max_batch or curve.best_batch(), opened.engine.max_batch)
     max_batch = -(-max_batch // len(lanes))  # lanes share what is worthwhile
     fields = {"backend": opened.backend, "max_batch": max_batch, "one_ms": curve.ms(1)}
     _log.info("engine.ready", extra={"version": version or manifest.version, **fields})
-    return Serving(
+    return LoadedEngine(
         name=EngineName(manifest.model, manifest.version, manifest.sha256),
         thresholds=manifest.thresholds,
         lanes=lanes,
@@ -156,15 +162,15 @@ def _measured_curve(opened: OpenedEngine, max_batch: int) -> CostCurve:
     return CostCurve.through(measure_cost(opened.engine, sizes, REPEATS, MEASURE_S))
 
 
-def warm(serving: Serving, wait_for_spare_time: Callable[[], object]) -> None:
+def warm_up(loaded: LoadedEngine, wait_for_spare_time: Callable[[], object]) -> None:
     """Let every lane score noise, alone and in the largest batch, each in spare time.
 
     Raises:
         EngineError: it fails, or gives what is no number.
     """
-    shape = (serving.max_batch, *serving.lanes[0].input_size, 3)
+    shape = (loaded.max_batch, *loaded.lanes[0].input_size, 3)
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    for engine in serving.lanes:
-        for frames in {1, serving.max_batch}:
+    for engine in loaded.lanes:
+        for frames in {1, loaded.max_batch}:
             wait_for_spare_time()
             checked_summary(engine.score(noise[:frames]))

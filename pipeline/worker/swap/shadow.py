@@ -1,27 +1,27 @@
-"""The newcomer beside the incumbent: both score the same live frames, one verdict counts."""
+"""The candidate beside the incumbent: both score the same live frames, one verdict counts."""
 
 import threading
 from collections import deque
 from dataclasses import dataclass
 
 from engines.engine import NO_MAPS, Pixels
-from pipeline.worker.active_engine import Serving
-from pipeline.worker.in_flight import Held
-from pipeline.worker.judge import Limits, Row, checked_summary, normalise
+from pipeline.worker.active_engine import LoadedEngine
+from pipeline.worker.in_flight import InFlightFrame
+from pipeline.worker.judge import DecisionThresholds, FrameScore, checked_summary, normalise
 
-WAITING = 4  # frames kept for the newcomer: newer ones push older ones out
-NG_WAITING = 16  # the same of those that the incumbent calls NG
+FRAMES_KEPT = 4  # frames kept for the candidate: newer ones push older ones out
+NG_FRAMES_KEPT = 16  # the same of those that the incumbent calls NG
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
     pixels: Pixels  # [H, W, 3]
     score: float  # the incumbent's
-    limits: Limits
+    thresholds: DecisionThresholds
 
     @property
     def ng(self) -> bool:
-        return self.score > self.limits.image
+        return self.score > self.thresholds.image
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Disagreement:
     largest: float = 0.0  # difference of two scores, both normalised to 0..1
     mean: float = 0.0
     ng: int = 0  # frames that the incumbent calls NG
-    passed: int = 0  # of those the newcomer calls OK
+    passed: int = 0  # of those the candidate calls OK
 
     def sentence(self) -> str:
         """Say it."""
@@ -45,21 +45,26 @@ class Disagreement:
 
 
 class ShadowRun:
-    """Lets a newcomer score a share of the frames that were just judged, and every NG."""
+    """Lets a candidate score a share of the frames that were just judged, and every NG."""
 
-    def __init__(self, newcomer: Serving, share: float) -> None:
-        self._newcomer = newcomer
+    def __init__(self, candidate: LoadedEngine, share: float) -> None:
+        self._candidate = candidate
         self._share = share
         self._owed = 0.0
-        self._samples: deque[_Sample] = deque(maxlen=WAITING)
-        self._rejects: deque[_Sample] = deque(maxlen=NG_WAITING)
+        self._samples: deque[_Sample] = deque(maxlen=FRAMES_KEPT)
+        self._rejects: deque[_Sample] = deque(maxlen=NG_FRAMES_KEPT)
         self._ready = threading.Event()
         self.seen = Disagreement()
 
-    def offer(self, batch: list[Held], rows: list[Row], limits: Limits) -> None:
+    def offer(
+        self,
+        batch: list[InFlightFrame],
+        frame_scores: list[FrameScore],
+        thresholds: DecisionThresholds,
+    ) -> None:
         """Take a share of a batch; lanes may race for one frame more or less."""
-        for held, row in zip(batch, rows, strict=True):
-            sample = _Sample(held.pixels, row.score, limits)
+        for frame, frame_score in zip(batch, frame_scores, strict=True):
+            sample = _Sample(frame.pixels, frame_score.score, thresholds)
             if sample.ng:
                 self._rejects.append(sample)
                 self._ready.set()
@@ -72,18 +77,18 @@ class ShadowRun:
 
     @property
     def by_chance(self) -> int:
-        """Frames of the share that the newcomer has scored; NG ones are beside it."""
+        """Frames of the share that the candidate has scored; NG ones are beside it."""
         return self.seen.frames - self.seen.ng
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until a frame is there for the newcomer."""
+        """Wait until a frame is there for the candidate."""
         return self._ready.wait(timeout_s)
 
-    def score_one(self, limits: Limits) -> None:
-        """Let the newcomer score the latest frame.
+    def score_one(self, thresholds: DecisionThresholds) -> None:
+        """Let the candidate score the latest frame.
 
         Args:
-            limits: the thresholds that its verdicts would be given with.
+            thresholds: the thresholds that its verdicts would be given with.
 
         Raises:
             EngineError: it failed, or gave what is no number.
@@ -94,14 +99,14 @@ class ShadowRun:
         except IndexError:
             self._ready.clear()
             return
-        scores = self._newcomer.lanes[0].score(sample.pixels[None], NO_MAPS)
+        scores = self._candidate.lanes[0].score(sample.pixels[None], NO_MAPS)
         checked_summary(scores)
-        self._count(sample, float(scores.score[0]), limits)
+        self._count(sample, float(scores.score[0]), thresholds)
 
-    def _count(self, sample: _Sample, score: float, limits: Limits) -> None:
-        seen, usual = self.seen, normalise(sample.score, sample.limits.image)
-        difference = abs(normalise(score, limits.image) - usual)
-        differ = (score > limits.image) != sample.ng
+    def _count(self, sample: _Sample, score: float, thresholds: DecisionThresholds) -> None:
+        seen, usual = self.seen, normalise(sample.score, sample.thresholds.image)
+        difference = abs(normalise(score, thresholds.image) - usual)
+        differ = (score > thresholds.image) != sample.ng
         frames = seen.frames + 1
         self.seen = Disagreement(
             frames,

@@ -4,21 +4,23 @@ import logging
 
 from engines.errors import EngineError
 from pipeline.errors import SettingsError
-from pipeline.wire import Standing
-from pipeline.worker.active_engine import Serving
-from pipeline.worker.swap.engine_source import Promotion, Source
-from pipeline.worker.swap.history import Trials
-from pipeline.worker.swap.interfaces import Agreement
-from pipeline.worker.swap.loading import Way, open_serving
+from pipeline.wire import RolloutState
+from pipeline.worker.active_engine import LoadedEngine
+from pipeline.worker.swap.engine_source import EngineSource, PromotionRef
+from pipeline.worker.swap.history import RolloutHistory
+from pipeline.worker.swap.interfaces import SwapCoordinator
+from pipeline.worker.swap.loading import EngineOptions, load_engine
 
 _log = logging.getLogger(__name__)
 
 
-def open_promoted(source: Source, agreement: Agreement, way: Way) -> Serving:
+def load_promoted(
+    source: EngineSource, coordinator: SwapCoordinator, options: EngineOptions
+) -> LoadedEngine:
     """Open what the registry promotes, or the newest version before it that may serve.
 
     The one before serves where the promoted one was refused or cannot be served here, and where it
-    has not held on this line yet: then it comes in like any newcomer, shadowed and watched. Who is
+    has not held on this line yet: then it comes in like any candidate, shadowed and watched. Who is
     trying it may be at it, or may have died of it.
 
     Raises:
@@ -26,12 +28,12 @@ def open_promoted(source: Source, agreement: Agreement, way: Way) -> Serving:
         EngineError: none of them can be served here.
         ConnectionLost: Redis does not say what is known of them.
     """
-    trials = Trials(agreement)
-    promoted, *before = source.for_a_start()
+    history = RolloutHistory(coordinator)
+    promoted, *before = source.start_candidates()
     failed: EngineError | None = None
-    for promotion in _in_order(promoted, before, trials):
+    for promotion in _in_order(promoted, before, history):
         try:
-            return _open(source, promotion, trials, way)
+            return _load_promotion(source, promotion, history, options)
         except EngineError as error:
             _skip(promotion, str(error))
             failed = error
@@ -41,16 +43,18 @@ def open_promoted(source: Source, agreement: Agreement, way: Way) -> Serving:
     )
 
 
-def _in_order(promoted: Promotion, before: list[Promotion], trials: Trials) -> list[Promotion]:
+def _in_order(
+    promoted: PromotionRef, before: list[PromotionRef], history: RolloutHistory
+) -> list[PromotionRef]:
     """What may serve, best first."""
-    known = trials.of(promoted)
-    sound = [earlier for earlier in before if not trials.refused(earlier)]
-    if known is not None and known.standing is Standing.REFUSED:
+    known = history.find(promoted)
+    sound = [earlier for earlier in before if not history.is_refused(earlier)]
+    if known is not None and known.state is RolloutState.REFUSED:
         _skip(promoted, f"it was refused: {known.why}")
         return sound
-    if known is not None and known.standing is Standing.HELD:
+    if known is not None and known.state is RolloutState.HELD:
         return [promoted, *sound]
-    if not sound or (known is None and not any(map(trials.held, sound))):  # a line that begins
+    if not sound or (known is None and not any(map(history.has_held, sound))):  # a line that begins
         return [promoted, *sound]
     why = f"{known.worker} has begun to try it" if known else "nobody on this line has tried it"
     extra = {"version": promoted.version, "why": f"{why}: it comes in its turn"}
@@ -58,17 +62,19 @@ def _in_order(promoted: Promotion, before: list[Promotion], trials: Trials) -> l
     return [*sound, promoted]
 
 
-def _skip(promotion: Promotion, why: str) -> None:
+def _skip(promotion: PromotionRef, why: str) -> None:
     _log.error("engine.skipped", extra={"version": promotion.version, "why": why})
 
 
-def _open(source: Source, promotion: Promotion, trials: Trials, way: Way) -> Serving:
+def _load_promotion(
+    source: EngineSource, promotion: PromotionRef, history: RolloutHistory, options: EngineOptions
+) -> LoadedEngine:
     if promotion.at:
-        trials.begin(promotion)
+        history.begin(promotion)
     try:
-        serving = open_serving(source.fetch(promotion.version), way, promotion.version)
+        loaded = load_engine(source.fetch(promotion.version), options, promotion.version)
     except BaseException:
-        trials.end(promotion)
+        history.end(promotion)
         raise
     source.remember(promotion.version)
-    return serving
+    return loaded

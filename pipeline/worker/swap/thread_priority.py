@@ -1,4 +1,4 @@
-"""A newcomer is loaded, and computes until it judges, where nobody else wants the core.
+"""A candidate is loaded, and computes until it judges, where nobody else wants the core.
 
 Linux gives every thread a priority of its own, and threads that it starts inherit it: so those that
 an engine starts are as low as its loader, and must be raised before it judges. A loader that waits

@@ -45,7 +45,7 @@ def run(job: Job) -> None:
             job.add("forms", row | {"compiled": form})
             continue
         row["agreement"] = {"compiled": job.attempt(lambda: agreement(bound, form))}  # noqa: B023
-        if "not run" in row["agreement"]["compiled"]:  # a wrong form is no rival
+        if "not run" in row["agreement"]["compiled"]:  # a wrong form is no baseline
             job.add("forms", row)
             continue
         row["ours"] = with_graph(job, clock, bound.launch)

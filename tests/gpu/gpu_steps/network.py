@@ -24,13 +24,13 @@ from torch import Tensor
 
 from gpu_steps.clock import Clock, open_clock
 from gpu_steps.job import Job, print_line
-from trainer.choices import PlanName
+from trainer.choices import PrnSize
 from trainer.networks.backbones import Backbone, ResNet18, load_weights
 from trainer.networks.image_score import image_score
-from trainer.networks.prn import PLANS, PRN, Switches
+from trainer.networks.prn import PRN, PRN_CONFIGS, NetworkParts
 from trainer.networks.residual import compare_scales
-from trainer.training.prn.initial import Untrained, make_prn
-from trainer.training.training_step import Method, Trainee
+from trainer.training.prn.initial import InitialPrn, make_prn
+from trainer.training.training_step import OptimizerConfig, TrainingState
 
 SIZE, SMALL = 256, 32  # a side, in pixels
 NORMALS, PROTOTYPES = 100, 20
@@ -50,20 +50,20 @@ def run(job: Job) -> None:
     made = drawn_prn(job, "prn")
     job.put("prototypes", {"seconds": time.monotonic() - started, "count": PROTOTYPES})
     train(job, made)
-    plans: tuple[PlanName, ...] = ("prn", "prn-s")
+    plans: tuple[PrnSize, ...] = ("prn", "prn-s")
     for plan in plans:
         network = (made if plan == "prn" else drawn_prn(job, plan)).network.to(job.device).eval()
         infer(job, clock, network, plan)
 
 
-def drawn_prn(job: Job, plan: PlanName) -> Untrained:
+def drawn_prn(job: Job, plan: PrnSize) -> InitialPrn:
     """A network with random weights and prototypes of drawn pictures, on the CPU."""
     normals, size = (NORMALS, SIZE) if job.has_gpu else (6, SMALL)
     share = PROTOTYPES / NORMALS if job.has_gpu else 0.5
     pixels = normal_pictures(normals, size)
-    backbone, switches = random_resnet18(job.room), Switches()
-    sizes = dict(PLANS) if job.has_gpu else {"prn": TINY_PAPER, "prn-s": TINY}
-    return make_prn(backbone, pixels, sizes[plan], switches, job.room, 1, prototype_share=share)
+    backbone, parts = random_resnet18(job.room), NetworkParts()
+    sizes = dict(PRN_CONFIGS) if job.has_gpu else {"prn": TINY_PAPER, "prn-s": TINY}
+    return make_prn(backbone, pixels, sizes[plan], parts, job.room, 1, prototype_share=share)
 
 
 def random_resnet18(folder: Path) -> Backbone:
@@ -75,7 +75,7 @@ def random_resnet18(folder: Path) -> Backbone:
         return load_weights(ResNet18(), weights)
 
 
-def train(job: Job, made: Untrained) -> None:
+def train(job: Job, made: InitialPrn) -> None:
     """Time steps of the full network, each way as long as time is left."""
     network = made.network.to(job.device)
     fine, middle, coarse = (each.prototypes for each in network.compared)
@@ -85,10 +85,10 @@ def train(job: Job, made: Untrained) -> None:
         for precision in ("fp32", "bf16"):
             if job.left_s() < LEAST_S:
                 return
-            method = Method(learning_rate=1e-4, precision=precision, shards=1)
+            method = OptimizerConfig(learning_rate=1e-4, precision=precision, shards=1)
 
-            def trained(method: Method = method) -> dict[str, Any]:
-                return steps_ms(job, Trainee(network, normals, method), batch)
+            def trained(method: OptimizerConfig = method) -> dict[str, Any]:
+                return steps_ms(job, TrainingState(network, normals, method), batch)
 
             row = {"precision": precision, "deterministic": deterministic, "batch": batch_of(job)}
             with repeatable(deterministic):
@@ -100,14 +100,14 @@ def batch_of(job: Job) -> int:
     return BATCH if job.has_gpu else 4
 
 
-def steps_ms(job: Job, trainee: Trainee, batch: Any) -> dict[str, Any]:  # noqa: ANN401
+def steps_ms(job: Job, state: TrainingState, batch: Any) -> dict[str, Any]:  # noqa: ANN401
     """Wall time of steps, each waited for, and the most memory that torch took of the GPU."""
     if job.has_gpu:
         torch.cuda.reset_peak_memory_stats()
     times, losses = [], []
     for step in range(WARM_STEPS + STEPS if job.has_gpu else 2):
         started = time.perf_counter()
-        losses.append(float(trainee.step(batch, 1.0, step).total))  # the number: it is done then
+        losses.append(float(state.step(batch, 1.0, step).total))  # the number: it is done then
         times.append((time.perf_counter() - started) * 1000)
         if job.left_s() < LEAST_S / 2:
             break

@@ -1,7 +1,7 @@
 import pytest
 from rigs.line import Plant
 
-from pipeline.camera.background import name_held
+from pipeline.camera.background import name_lease
 from pipeline.errors import SettingsError
 from pipeline.streams.connect import Client
 
@@ -12,10 +12,10 @@ def plant(client: Client, line: str) -> Plant:
 
 
 def test_second_process_under_one_name_is_refused_and_the_first_goes_on(plant: Plant) -> None:
-    with name_held(plant.camera(), "cam", lambda: False) as keep:
+    with name_lease(plant.camera(), "cam", lambda: False) as keep:
         with (
             pytest.raises(SettingsError, match="give this one its own --camera"),
-            name_held(plant.camera(), "cam", lambda: True),
+            name_lease(plant.camera(), "cam", lambda: True),
         ):
             pass
         assert keep()
@@ -23,12 +23,12 @@ def test_second_process_under_one_name_is_refused_and_the_first_goes_on(plant: P
 
 def test_name_is_free_once_its_process_has_ended(plant: Plant) -> None:
     for _ in range(2):
-        with name_held(plant.camera(), "cam", lambda: True) as keep:
+        with name_lease(plant.camera(), "cam", lambda: True) as keep:
             assert keep()
 
 
 def test_name_of_a_killed_process_is_free_soon_after(plant: Plant) -> None:
-    assert plant.camera().hold("killed", 300)
-    with name_held(plant.camera(), "cam", lambda: False) as keep:
+    assert plant.camera().acquire_lease("killed", 300)
+    with name_lease(plant.camera(), "cam", lambda: False) as keep:
         assert keep()
-        assert not plant.camera().hold("killed", 300)
+        assert not plant.camera().acquire_lease("killed", 300)

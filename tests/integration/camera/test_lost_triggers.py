@@ -18,7 +18,7 @@ from pipeline.codecs import Codec
 from pipeline.commands.reconcile import reconcile
 from pipeline.errors import CameraLost
 from pipeline.streams.connect import Access
-from pipeline.streams.connection import linked
+from pipeline.streams.connection import open_connection
 
 MINUTE_NS = 60 * 10**9
 
@@ -44,11 +44,13 @@ class DeviceThatRestarts:
 def offer_from(source: DeviceThatRestarts, url: str, line: str, state: Path) -> Plant:
     settings = CameraSettings(source="genicam:", line=line, camera="cam", size="8x8")
     stop = threading.Event()
-    with linked(Access(url), state) as link:
-        plant = Plant(link.client, line)
-        intake = plant.camera()
-        offer = FrameOffer(intake, link, preparation(settings), Codec.RAW, 95, MINUTE_NS, stop)
-        assert offer_all(settings, source, offer, intake, link, stop) == 0
+    with open_connection(Access(url), state) as connection:
+        plant = Plant(connection.client, line)
+        producer = plant.camera()
+        offer = FrameOffer(
+            producer, connection, preparation(settings), Codec.RAW, 95, MINUTE_NS, stop
+        )
+        assert offer_all(settings, source, offer, producer, connection, stop) == 0
     return plant
 
 
@@ -60,8 +62,8 @@ def test_lost_triggers_are_gaps_in_the_books_and_break_no_promise(
         offer_from(source, url, line, tmp_path)
     lost = [record for record in caplog.records if record.message == "frames.lost"]
     assert [record.__dict__["frames"] for record in lost] == [2, 1]
-    with linked(Access(url), tmp_path) as link:
-        plant = Plant(link.client, line)
+    with open_connection(Access(url), tmp_path) as connection:
+        plant = Plant(connection.client, line)
         plant.judge()
         report = reconcile(plant.ledger())
     (camera,) = report.cameras
@@ -73,6 +75,6 @@ def test_lost_triggers_are_gaps_in_the_books_and_break_no_promise(
 def test_seq_goes_on_rising_in_the_next_process(url: str, line: str, tmp_path: Path) -> None:
     for _ in range(2):
         offer_from(DeviceThatRestarts([[0, 1]]), url, line, tmp_path)
-    with linked(Access(url), tmp_path) as link:
-        (book,) = Plant(link.client, line).ledger().books().cameras
-    assert (book.runs, book.lost) == (((0, 0), (2, 3), (5, 5)), 2)
+    with open_connection(Access(url), tmp_path) as connection:
+        (camera_ledger,) = Plant(connection.client, line).ledger().snapshot().cameras
+    assert (camera_ledger.runs, camera_ledger.lost) == (((0, 0), (2, 3), (5, 5)), 2)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from rigs.line import Plant
 
-from pipeline.control import FROM_THE_FIRST, ByHand, Standing, heed
+from pipeline.control import FROM_THE_FIRST, LineState, ManualThreshold, apply_messages
 from pipeline.streams.connect import Client
 from pipeline.streams.control import Controls
 from pipeline.wire import encode_control, encode_report
@@ -20,8 +20,8 @@ def controls(client: Client, line: str) -> Controls:
     return Controls(client, line)
 
 
-def by_hand(value: float) -> ByHand:
-    return ByHand(value, (ENGINE,))
+def by_hand(value: float) -> ManualThreshold:
+    return ManualThreshold(value, (ENGINE,))
 
 
 def threshold(**fields: float) -> bytes:
@@ -35,13 +35,13 @@ def command(url: str, line: str, *flags: str) -> "subprocess.CompletedProcess[st
 
 def test_worker_hears_every_message_once(controls: Controls) -> None:
     controls.send(threshold(image=0.4))
-    standing, last = heed(controls, Standing(), FROM_THE_FIRST)
-    assert standing == Standing(by_hand(0.4))
+    state, last = apply_messages(controls, LineState(), FROM_THE_FIRST)
+    assert state == LineState(by_hand(0.4))
     controls.send(threshold(pixel=0.3))
     controls.send(encode_control("pause"))
-    standing, last = heed(controls, standing, last)
-    assert standing == Standing(by_hand(0.4), by_hand(0.3), paused=True)
-    assert heed(controls, standing, last) == (standing, last)
+    state, last = apply_messages(controls, state, last)
+    assert state == LineState(by_hand(0.4), by_hand(0.3), paused=True)
+    assert apply_messages(controls, state, last) == (state, last)
 
 
 def test_worker_that_starts_late_stands_as_the_others(controls: Controls) -> None:
@@ -50,15 +50,17 @@ def test_worker_that_starts_late_stands_as_the_others(controls: Controls) -> Non
     controls.send(b"\xc1 foreign")
     controls.send(encode_control("pause"))
     controls.send(encode_control("resume"))
-    standing, _ = heed(controls, Standing(), FROM_THE_FIRST)
-    assert standing == Standing(by_hand(2499.0))
+    state, _ = apply_messages(controls, LineState(), FROM_THE_FIRST)
+    assert state == LineState(by_hand(2499.0))
 
 
 def test_foreign_message_is_ignored_with_a_warning(
     controls: Controls, caplog: pytest.LogCaptureFixture
 ) -> None:
     controls.send(b"")
-    assert heed(controls, Standing(by_hand(0.5)), FROM_THE_FIRST)[0] == Standing(by_hand(0.5))
+    assert apply_messages(controls, LineState(by_hand(0.5)), FROM_THE_FIRST)[0] == LineState(
+        by_hand(0.5)
+    )
     assert [(record.msg, record.levelno) for record in caplog.records] == [
         ("control.ignored", logging.WARNING)
     ]
@@ -68,11 +70,11 @@ def test_command_sets_thresholds_for_the_engines_that_judge(
     controls: Controls, client: Client, url: str, line: str
 ) -> None:
     worker = Plant(client, line).worker("host:1:cpu")
-    worker.beat(encode_report({"engine": "protoad", "sha256": ENGINE}), 60_000)
+    worker.send_heartbeat(encode_report({"engine": "protoad", "sha256": ENGINE}), 60_000)
     done = command(url, line, "--threshold", "0.42", "--pixel-threshold", "0.3", "--pause")
     assert (done.returncode, done.stderr) == (0, "")
-    found = heed(controls, Standing(), FROM_THE_FIRST)[0]
-    assert found == Standing(by_hand(0.42), by_hand(0.3), paused=True)
+    found = apply_messages(controls, LineState(), FROM_THE_FIRST)[0]
+    assert found == LineState(by_hand(0.42), by_hand(0.3), paused=True)
     done = command(url, line, "--show")
     said = "threshold 0.42 (of aaaaaaaaaaaa), pixel threshold 0.3 (of aaaaaaaaaaaa), paused"
     assert said in " ".join(done.stdout.split())
@@ -92,8 +94,10 @@ def test_command_shows_every_living_worker(
     controls: Controls, client: Client, url: str, line: str
 ) -> None:
     worker = Plant(client, line).worker("host:1:cpu")
-    worker.beat(encode_report({"engine": "protoad", "threshold": 0.5, "frames": 7}), 60_000)
-    Plant(client, line).worker("odd").beat(b"\xc1", 60_000)
+    worker.send_heartbeat(
+        encode_report({"engine": "protoad", "threshold": 0.5, "frames": 7}), 60_000
+    )
+    Plant(client, line).worker("odd").send_heartbeat(b"\xc1", 60_000)
     assert list(controls.workers()) == ["host:1:cpu", "odd"]
     found = json.loads(command(url, line, "--show", "--json").stdout)
     first, odd = found["workers"]
@@ -129,7 +133,7 @@ def test_command_shows_drift_of_every_camera(client: Client, url: str, line: str
         "cells_moved": 14,
     }
     worker = Plant(client, line).worker("host:1:cpu")
-    worker.beat(encode_report({"engine": "prn-s", "drift": {"cam-1": drift}}), 60_000)
+    worker.send_heartbeat(encode_report({"engine": "prn-s", "drift": {"cam-1": drift}}), 60_000)
     shown = command(url, line, "--show").stdout
     assert "cam-1" in shown
     assert "+2.1 +1.9 +3.0" in shown

@@ -110,8 +110,8 @@ def test_verdict_for_a_frame_never_offered_is_found(plant: Plant) -> None:
 def test_late_verdict_that_does_not_say_so_is_found(plant: Plant) -> None:
     plant.offer(1)
     plant.client.zadd(Keys(plant.name).open, {plant.worker().read(1, 0)[0].entry_id: 1e15})
-    (offered,) = plant.offer(2, in_ns=1_000_000)
-    plant.client.zadd(Keys(plant.name).open, {offered.entry_id: 1e15})
+    (result,) = plant.offer(2, in_ns=1_000_000)
+    plant.client.zadd(Keys(plant.name).open, {result.entry_id: 1e15})
     time.sleep(0.01)
     assert plant.judge() == ["OK"]
     assert prove(plant).unmarked == (("cam", 2),)
@@ -141,8 +141,8 @@ def test_trimmed_verdicts_are_never_called_missing(client: Client, line: str) ->
 
 
 def test_frame_that_vanished_is_told_apart_from_a_lost_one(plant: Plant) -> None:
-    (offered,) = plant.offer(1, in_ns=1_000_000)
-    plant.client.xdel(Keys(plant.name).frames, offered.entry_id)
+    (result,) = plant.offer(1, in_ns=1_000_000)
+    plant.client.xdel(Keys(plant.name).frames, result.entry_id)
     time.sleep(0.01)
     plant.worker().expire()
     report = prove(plant)

@@ -10,17 +10,17 @@ from rigs.servers import SERVERS
 
 from pipeline.errors import ConnectionLost
 from pipeline.streams.connect import Access, Client, open_client
-from pipeline.streams.connection import Link, linked
+from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.embedded import embedded_url
 from pipeline.streams.server_checks import EVERY_S, Fitness
 
 
 @pytest.fixture
-def link(tmp_path: Path) -> Iterator[Link]:
+def link(tmp_path: Path) -> Iterator[RedisConnection]:
     """A link to a server of its own: its settings are changed."""
     with (
         embedded_url(tmp_path, server=SERVERS["valkey"]) as url,
-        linked(Access(url), tmp_path) as opened,
+        open_connection(Access(url), tmp_path) as opened,
     ):
         yield opened
 
@@ -34,7 +34,7 @@ def events(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_server_that_evicts_since_a_while_is_found_by_looking_now_and_then(
-    link: Link, caplog: pytest.LogCaptureFixture
+    link: RedisConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [0.0]
     fitness = Fitness(link.client, lambda: now[0])
@@ -52,7 +52,7 @@ def test_server_that_evicts_since_a_while_is_found_by_looking_now_and_then(
 
 
 def test_server_is_asked_again_after_a_lost_connection(
-    link: Link, caplog: pytest.LogCaptureFixture
+    link: RedisConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_evict(link.client, "volatile-ttl")
     failures: list[Any] = [ConnectionLost("gone")]
@@ -62,11 +62,11 @@ def test_server_is_asked_again_after_a_lost_connection(
             raise failures.pop()
         return "done"
 
-    assert link.persist(answer, lambda: False, lambda _: None) == "done"
+    assert link.retry(answer, lambda: False, lambda _: None) == "done"
     assert events(caplog) == ["redis.waiting", "redis.unfit"]
     assert link.fitness.look() != ""
     caplog.clear()
-    assert link.persist(answer, lambda: False) == "done"
+    assert link.retry(answer, lambda: False) == "done"
     assert events(caplog) == []
 
 
@@ -74,22 +74,24 @@ def test_answer_is_kept_when_the_server_is_gone_again_before_it_is_asked(
     url: str, tmp_path: Path
 ) -> None:
     away = open_client(Access("redis://127.0.0.1:1"))
-    with linked(Access(url), tmp_path) as link:
-        lost = Link(away, "", "", Fitness(away, lambda: 0.0), lambda: None)
+    with open_connection(Access(url), tmp_path) as connection:
+        lost = RedisConnection(away, "", "", Fitness(away, lambda: 0.0), lambda: None)
         tries = iter([ConnectionLost("gone"), None])
 
         def answer() -> bool:
             if (error := next(tries)) is not None:
                 raise error
-            return bool(link.client.ping())
+            return bool(connection.client.ping())
 
-        assert lost.persist(answer, lambda: False, lambda _: None)
+        assert lost.retry(answer, lambda: False, lambda _: None)
     with pytest.raises(ConnectionLost):
         lost.fitness.ask()
     away.close()
 
 
-def test_a_log_line_says_it_is_an_error(link: Link, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_line_says_it_is_an_error(
+    link: RedisConnection, caplog: pytest.LogCaptureFixture
+) -> None:
     make_evict(link.client, "allkeys-random")
     link.fitness.ask()
     assert caplog.records[-1].levelno == logging.ERROR

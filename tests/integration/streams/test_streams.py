@@ -7,15 +7,15 @@ from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client
 from pipeline.streams.frame_consumer import Answer, Entry
-from pipeline.streams.frame_producer import Intake, Offered, Status
+from pipeline.streams.frame_producer import FrameProducer, OfferResult, Status
 from pipeline.streams.keys import Keys, LineLimits
-from pipeline.streams.result_reader import Outcomes
+from pipeline.streams.result_reader import ResultReader
 
 SOON_NS = 60 * 10**9
 
 
 def answers(plant: Plant) -> list[tuple[str, bytes]]:
-    return [(result.answer, result.head) for result in plant.ledger().results("-", 1000)]
+    return [(result.answer, result.header) for result in plant.ledger().results("-", 1000)]
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def here(client: Client, line: str) -> Plant:
 
 
 def offer(
-    camera: Intake, seq: int, *, size: int = 100, shed: bool = False, in_ns: int = SOON_NS
-) -> Offered:
+    camera: FrameProducer, seq: int, *, size: int = 100, shed: bool = False, in_ns: int = SOON_NS
+) -> OfferResult:
     due = time.time_ns() + in_ns
     return camera.offer(seq, b"head%d" % seq, b"x" * size, size, due, f"after-{seq}", shed=shed)
 
@@ -38,10 +38,10 @@ def test_frame_is_offered_read_and_answered(here: Plant) -> None:
     assert offer(here.camera(), 1).status is Status.ADMITTED
     worker = here.worker()
     (entry,) = worker.read(8, 0)
-    assert (entry.head, entry.payload, entry.charged) == (b"head1", b"x" * 100, 100)
+    assert (entry.header, entry.payload, entry.charged) == (b"head1", b"x" * 100, 100)
     assert worker.answer(ok([entry])) == ["OK"]
     assert answers(here) == [("OK", b"head1")]
-    assert worker.waiting() == (0, 0)
+    assert worker.unanswered() == (0, 0)
     assert here.client.xlen(Keys(here.name).frames) == 0
 
 
@@ -55,14 +55,14 @@ def test_part_is_answered_once_when_two_workers_hold_its_frame(here: Plant) -> N
     assert second.answer(ok([claimed])) == ["OK"]
     assert first.answer([Answer(entry, Decision.NG)]) == [""]
     assert answers(here) == [("OK", b"head1")]
-    assert here.worker().waiting() == (0, 0)
+    assert here.worker().unanswered() == (0, 0)
 
 
 def test_repeated_and_backward_offers_are_refused(here: Plant) -> None:
     camera = here.camera()
     assert offer(camera, 5).status is Status.ADMITTED
     assert offer(camera, 5).status is Status.SEEN
-    assert offer(camera, 4) == Offered(Status.SEEN, "5", ())
+    assert offer(camera, 4) == OfferResult(Status.SEEN, "5", ())
     assert offer(camera, 6).status is Status.ADMITTED
 
 
@@ -82,12 +82,12 @@ def test_full_line_sheds_the_oldest_waiting_frames_of_a_live_camera(here: Plant)
     for seq in range(10):
         offer(camera, seq)
     held = worker.read(2, 0)
-    offered = offer(camera, 10, size=150, shed=True)
-    assert offered.status is Status.ADMITTED
-    assert len(offered.shed) == 2
+    result = offer(camera, 10, size=150, shed=True)
+    assert result.status is Status.ADMITTED
+    assert len(result.shed) == 2
     assert answers(here) == [("SHED", b"head2"), ("SHED", b"head3")]
     assert worker.answer(ok(held)) == ["OK", "OK"]
-    assert worker.waiting() == (7, 750)
+    assert worker.unanswered() == (7, 750)
 
 
 def test_frame_that_cannot_fit_is_itself_answered_shed(here: Plant) -> None:
@@ -96,8 +96,8 @@ def test_frame_that_cannot_fit_is_itself_answered_shed(here: Plant) -> None:
     here.worker().read(1, 0)
     assert offer(camera, 2, size=200, shed=True).status is Status.SHED
     assert answers(here) == [("SHED", b"head2")]
-    (book,) = here.ledger().books().cameras
-    assert book.offered == 2
+    (camera_ledger,) = here.ledger().snapshot().cameras
+    assert camera_ledger.offered == 2
 
 
 def test_frame_past_its_deadline_is_answered_late_though_judged(here: Plant) -> None:
@@ -119,14 +119,14 @@ def test_late_frames_are_answered_though_no_worker_takes_them(here: Plant) -> No
     assert watcher.expire() == 2
     assert answers(here) == [("LATE", b"head1"), ("LATE", b"head2")]
     assert here.worker("other").answer(ok([entry])) == [""]
-    assert watcher.waiting() == (1, 100)
+    assert watcher.unanswered() == (1, 100)
 
 
 def test_frames_of_a_living_worker_are_left_to_it(here: Plant) -> None:
     offer(here.camera(), 1)
     slow = here.worker("slow")
     slow.read(1, 0)
-    slow.beat(b"alive", 5000)
+    slow.send_heartbeat(b"alive", 5000)
     time.sleep(0.25)
     assert here.worker("other").take_over(8) == []
 
@@ -148,12 +148,12 @@ def test_ledger_knows_every_seq_offered(here: Plant) -> None:
         offer(camera, seq, size=1)
     worker = here.worker()
     worker.answer(ok(worker.read(2, 0)))
-    books = here.ledger().books()
-    assert books.cameras[0].runs == ((3, 4), (7, 8), (20, 20))
-    assert books.cameras[0].offered == 5
-    assert books.counts == {"OK": 2}
-    assert books.open_entries == 3
-    assert sorted(here.ledger().open_heads().values()) == [b"head20", b"head7", b"head8"]
+    snapshot = here.ledger().snapshot()
+    assert snapshot.cameras[0].runs == ((3, 4), (7, 8), (20, 20))
+    assert snapshot.cameras[0].offered == 5
+    assert snapshot.counts == {"OK": 2}
+    assert snapshot.open_entries == 3
+    assert sorted(here.ledger().open_headers().values()) == [b"head20", b"head7", b"head8"]
 
 
 def test_camera_goes_on_where_it_was(here: Plant) -> None:
@@ -166,15 +166,15 @@ def test_camera_goes_on_where_it_was(here: Plant) -> None:
 
 def test_program_reads_on_from_what_it_acknowledged(here: Plant) -> None:
     camera, worker = here.camera(), here.worker()
-    outcomes = Outcomes(here.client, here.name)
-    outcomes.join("plc", from_start=True)
+    result_reader = ResultReader(here.client, here.name)
+    result_reader.join("plc", from_start=True)
     for seq in (1, 2, 3):
         offer(camera, seq)
     worker.answer(ok(worker.read(8, 0)))
-    first, second, third = outcomes.read("plc", 8, 10, again=False)
-    outcomes.acknowledge("plc", [first.result_id, third.result_id])
-    assert outcomes.read("plc", 8, 10, again=True) == [second]
-    assert outcomes.read("plc", 8, 10, again=False) == []
+    first, second, third = result_reader.read("plc", 8, 10, again=False)
+    result_reader.acknowledge("plc", [first.result_id, third.result_id])
+    assert result_reader.read("plc", 8, 10, again=True) == [second]
+    assert result_reader.read("plc", 8, 10, again=False) == []
 
 
 def test_bytes_in_use_never_drift(here: Plant) -> None:
@@ -184,15 +184,17 @@ def test_bytes_in_use_never_drift(here: Plant) -> None:
         if seq % 3 == 0:
             worker.answer([Answer(entry, Reason.ENGINE) for entry in worker.read(2, 0)])
     held = sum(int(fields[b"n"]) for _, fields in here.client.xrange(Keys(here.name).frames))
-    assert worker.waiting()[1] == held
-    books = here.ledger().books()
-    assert sum(books.counts.values()) + books.open_entries == 40
+    assert worker.unanswered()[1] == held
+    snapshot = here.ledger().snapshot()
+    assert sum(snapshot.counts.values()) + snapshot.open_entries == 40
 
 
 def test_dead_letters_take_a_small_part_of_the_embedded_servers_memory(here: Plant) -> None:
     worker = here.worker()
     for seq in range(300):
-        worker.bury(Entry(f"{seq}-0", b"head", bytes(2 << 20), 0), "too large for this engine")
+        worker.dead_letter(
+            Entry(f"{seq}-0", b"head", bytes(2 << 20), 0), "too large for this engine"
+        )
     dead = Keys(here.name).dead
     assert here.client.xlen(dead) >= 100
     assert here.client.memory_usage(dead, samples=0) < 192 << 20

@@ -11,7 +11,7 @@ from rigs.topology import Server, free_port, prove_line, raw_info, wait_until
 
 from pipeline.errors import ConnectionLost, RedisUnfit, SettingsError
 from pipeline.streams.connect import Access
-from pipeline.streams.connection import linked
+from pipeline.streams.connection import open_connection
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def fronts(authority: Authority) -> Iterator[Fronts]:
 
 def refusal(access: Access, state: Path) -> str:
     refusals = (ConnectionLost, RedisUnfit, SettingsError)
-    with pytest.raises(refusals) as refused, linked(access, state):
+    with pytest.raises(refusals) as refused, open_connection(access, state):
         pass
     assert len(str(refused.value)) < 400
     return str(refused.value)

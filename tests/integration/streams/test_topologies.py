@@ -16,7 +16,7 @@ from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit, SettingsError
 from pipeline.frames import Decision
 from pipeline.settings import PASSWORD_VARIABLE, LineSettings
 from pipeline.streams.connect import Access, check_server, open_client
-from pipeline.streams.connection import linked
+from pipeline.streams.connection import open_connection
 from pipeline.streams.embedded import embedded_url
 from pipeline.streams.frame_producer import Status
 from pipeline.streams.keys import LineLimits
@@ -76,9 +76,11 @@ def test_kept_connections_follow_a_failover(server: Server, tmp_path: Path) -> N
         redis.Redis(port=first, protocol=2) as primary,
         redis.Redis(port=second, protocol=2) as replica,
         redis.Redis(port=watcher, protocol=2) as watching,
-        linked(Access(f"redis+sentinel://127.0.0.1:{watcher}/line-redis"), tmp_path) as link,
+        open_connection(
+            Access(f"redis+sentinel://127.0.0.1:{watcher}/line-redis"), tmp_path
+        ) as connection,
     ):
-        plant = Plant(link.client, "line")
+        plant = Plant(connection.client, "line")
         camera, worker = plant.camera(), plant.worker()
 
         def offer(seq: int) -> Status:
@@ -92,11 +94,11 @@ def test_kept_connections_follow_a_failover(server: Server, tmp_path: Path) -> N
         wait_until(lambda: replica.hget("{line}:counts", "OK") == b"1")
         primary.shutdown(nosave=True)
         never = bool
-        assert link.persist(lambda: offer(2), never) is Status.ADMITTED
-        entries = link.persist(lambda: worker.read(9, 0), never)
+        assert connection.retry(lambda: offer(2), never) is Status.ADMITTED
+        entries = connection.retry(lambda: worker.read(9, 0), never)
         assert len(entries) == 1
         said = [say(entry, Decision.OK) for entry in entries]
-        assert link.persist(lambda: worker.answer(said), never) == ["OK"]
+        assert connection.retry(lambda: worker.answer(said), never) == ["OK"]
         assert replica.hget("{line}:counts", "OK") == b"2"
 
 
@@ -105,14 +107,17 @@ def test_sentinel_that_does_not_know_the_service_is_named(
 ) -> None:
     access = Access(f"redis+sentinel://127.0.0.1:{sentinel[1]}/other")
     known = "no master 'other'.*knows none that is up"
-    with pytest.raises(ConnectionLost, match=known), linked(access, tmp_path):
+    with pytest.raises(ConnectionLost, match=known), open_connection(access, tmp_path):
         pass
 
 
 @pytest.mark.parametrize("kind", ["sentinel", "cluster"])
 def test_servers_that_do_not_answer_are_named(kind: str, tmp_path: Path) -> None:
     access = Access(f"redis+{kind}://127.0.0.1:1/line-redis")
-    with pytest.raises(ConnectionLost, match=r"127\.0\.0\.1:1") as lost, linked(access, tmp_path):
+    with (
+        pytest.raises(ConnectionLost, match=r"127\.0\.0\.1:1") as lost,
+        open_connection(access, tmp_path),
+    ):
         pass
     assert len(str(lost.value)) < 300
 
@@ -154,21 +159,21 @@ def test_wrong_user_is_told_what_to_set(
     guarded: str, tmp_path: Path, username: str | None, password: str | None
 ) -> None:
     access = Access(guarded, username, password)
-    with pytest.raises(RedisUnfit, match="PRN_REDIS_PASSWORD"), linked(access, tmp_path):
+    with pytest.raises(RedisUnfit, match="PRN_REDIS_PASSWORD"), open_connection(access, tmp_path):
         pass
 
 
 def test_user_without_rights_on_the_line_is_told_which(guarded: str, tmp_path: Path) -> None:
     access = Access(guarded, "line", "secret")
-    with linked(access, tmp_path) as link, pytest.raises(RedisUnfit, match="grant"):
-        Plant(link.client, "other-line").camera()
+    with open_connection(access, tmp_path) as connection, pytest.raises(RedisUnfit, match="grant"):
+        Plant(connection.client, "other-line").camera()
 
 
 def test_server_that_evicts_is_refused(server: Server, tmp_path: Path) -> None:
     port = server("--save", "", "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru")
     with (
         pytest.raises(RedisUnfit, match="noeviction"),
-        linked(Access(f"redis://127.0.0.1:{port}"), tmp_path),
+        open_connection(Access(f"redis://127.0.0.1:{port}"), tmp_path),
     ):
         pass
 

@@ -11,17 +11,17 @@ from pipeline.drift.detector import LEARN_FRAMES
 from pipeline.frames import Decision, FrameMeta, Reason
 from pipeline.ring.ring import RingWriter
 from pipeline.streams.connect import Access
-from pipeline.streams.connection import linked
+from pipeline.streams.connection import open_connection
 from pipeline.streams.control import Controls
-from pipeline.streams.frame_consumer import Answer, Work
+from pipeline.streams.frame_consumer import Answer, FrameConsumer
 from pipeline.streams.keys import Keys, LineLimits
 from pipeline.telemetry import Telemetry
 from pipeline.wire import (
-    Head,
+    FrameHeader,
     decode_identity,
     decode_report,
     encode_control,
-    encode_head,
+    encode_frame_header,
     encode_report,
 )
 
@@ -34,8 +34,8 @@ def threshold(image: float, sha256: str = MANIFEST.sha256) -> bytes:
 
 @pytest.fixture
 def bench(url: str, line: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with linked(Access(url), tmp_path_factory.getbasetemp()) as link:
-        yield Bench(link, line, LineLimits())
+    with open_connection(Access(url), tmp_path_factory.getbasetemp()) as connection:
+        yield Bench(connection, line, LineLimits())
 
 
 def test_parts_are_judged_by_their_pictures(bench: Bench) -> None:
@@ -63,7 +63,7 @@ def test_worker_says_in_its_heartbeat_where_each_camera_stands(bench: Bench) -> 
         judged = bench.wait_for(3)[0].judgement
         assert judged is not None
         assert len(judged.cells) == 16
-        controls = Controls(bench.link.client, bench.line)
+        controls = Controls(bench.connection.client, bench.line)
 
         def learned() -> float:
             report = decode_report(controls.workers().get("drifting", NO_REPORT))
@@ -83,8 +83,8 @@ def test_ring_frames_are_judged_and_their_slots_given_back(bench: Bench) -> None
                 assert place is not None
                 now = time.time_ns()
                 meta = FrameMeta("cam", seq, "part", now, now + 10**11)
-                head = encode_head(Head(meta, Codec.RING, (SIDE, SIDE), place))
-                bench.intake.offer(seq, head, b"", 768, meta.deadline_ns, "", shed=False)
+                head = encode_frame_header(FrameHeader(meta, Codec.RING, (SIDE, SIDE), place))
+                bench.producer.offer(seq, head, b"", 768, meta.deadline_ns, "", shed=False)
             verdicts = bench.wait_for(6)
             until(lambda: not writer.holds())
     finally:
@@ -103,7 +103,7 @@ def test_what_is_no_frame_is_answered_unreadable_and_kept_for_a_person(bench: Be
         verdicts = bench.wait_for(5)
     reasons = [verdicts[seq].reason for seq in range(5)]
     assert reasons == [Reason.UNREADABLE] * 4 + [None]
-    letters = bench.link.client.xrange(Keys(bench.line).dead)
+    letters = bench.connection.client.xrange(Keys(bench.line).dead)
     why = sorted(fields[b"why"].decode() for _, fields in letters)
     assert len(why) == 4
     assert any("engine takes 16x16" in sentence for sentence in why)
@@ -112,12 +112,14 @@ def test_what_is_no_frame_is_answered_unreadable_and_kept_for_a_person(bench: Be
 
 def test_foreign_entry_in_the_stream_is_kept_aside_and_hurts_nobody(bench: Bench) -> None:
     with bench.worker():
-        bench.link.client.xadd(Keys(bench.line).frames, {"x": "y"})
-        bench.link.client.xadd(Keys(bench.line).frames, {"m": b"\x00\xff", "n": "-5", "d": b""})
+        bench.connection.client.xadd(Keys(bench.line).frames, {"x": "y"})
+        bench.connection.client.xadd(
+            Keys(bench.line).frames, {"m": b"\x00\xff", "n": "-5", "d": b""}
+        )
         bench.offer(1)
         assert list(bench.wait_for(1)) == [1]
-        until(lambda: bench.link.client.xlen(Keys(bench.line).dead) == 2)
-        until(lambda: bench.link.client.xlen(Keys(bench.line).frames) == 0)
+        until(lambda: bench.connection.client.xlen(Keys(bench.line).dead) == 2)
+        until(lambda: bench.connection.client.xlen(Keys(bench.line).frames) == 0)
 
 
 def test_frame_that_the_engine_fails_on_does_not_take_its_batch_along(bench: Bench) -> None:
@@ -127,7 +129,7 @@ def test_frame_that_the_engine_fails_on_does_not_take_its_batch_along(bench: Ben
         until(lambda: bool(bench.engine.batches))
         for seq in (1, 2, 3):
             bench.offer(seq, red=CURSED if seq == 2 else 0)
-        until(lambda: bench.link.client.xlen(Keys(bench.line).frames) == 4)
+        until(lambda: bench.connection.client.xlen(Keys(bench.line).frames) == 4)
         time.sleep(0.3)
         bench.engine.free.set()
         verdicts = bench.wait_for(4)
@@ -156,7 +158,7 @@ def test_frame_that_waits_for_a_busy_engine_is_scored_when_it_is_free(bench: Ben
         bench.offer(0)
         until(lambda: bool(bench.engine.batches))
         bench.offer(1)
-        until(lambda: worker._post.tray.in_hand == 2)
+        until(lambda: worker._context.in_flight.count == 2)
         bench.engine.free.set()
         assert len(bench.wait_for(2)) == 2
 
@@ -174,8 +176,8 @@ def test_engine_that_always_fails_stops_the_worker(bench: Bench) -> None:
     with bench.worker() as worker:
         for seq in range(30):
             bench.offer(seq, red=CURSED)
-        until(worker._post.halt.draining.is_set)
-        assert "in a row" in worker.ailing()
+        until(worker._context.shutdown.draining.is_set)
+        assert "in a row" in worker.failure()
     assert all(verdict.reason is Reason.ENGINE for verdict in bench.verdicts().values())
 
 
@@ -193,7 +195,7 @@ def test_worker_judges_in_time_again_after_redis_was_away(bench: Bench) -> None:
     with bench.worker():
         bench.offer(0)
         until(lambda: bool(bench.engine.batches))
-        bench.link.client.client_pause(3000, all=False)  # as Redis away: no write is answered
+        bench.connection.client.client_pause(3000, all=False)  # as Redis away: no write is answered
         bench.engine.free.set()
         bench.wait_for(1)
         assert first_judged(bench, in_s=0.5)
@@ -218,7 +220,7 @@ def first_judged(bench: Bench, in_s: float) -> int:
 
 
 def test_frames_of_a_dead_worker_are_judged_one_by_one(bench: Bench) -> None:
-    dead = Work(bench.link.client, bench.line, "dead", LineLimits())
+    dead = FrameConsumer(bench.connection.client, bench.line, "dead", LineLimits())
     dead.join()
     for seq in range(4):
         bench.offer(seq)
@@ -231,14 +233,14 @@ def test_frames_of_a_dead_worker_are_judged_one_by_one(bench: Bench) -> None:
 def test_frame_that_kills_workers_is_given_up_and_its_neighbours_are_judged(bench: Bench) -> None:
     for seq in range(3):
         bench.offer(seq)
-    dead = Work(bench.link.client, bench.line, "dead", LineLimits())
+    dead = FrameConsumer(bench.connection.client, bench.line, "dead", LineLimits())
     dead.join()
     assert len(dead.read(3, 0)) == 3
     for name in "ab":  # each answers the neighbours it meets, then dies of the first frame
-        work = Work(bench.link.client, bench.line, name, LineLimits())
+        frame_consumer = FrameConsumer(bench.connection.client, bench.line, name, LineLimits())
         time.sleep(0.25)
-        while decode_identity((entry := work.take_over(1)[0]).head).seq != 0:
-            work.answer([Answer(entry, Decision.OK)])
+        while decode_identity((entry := frame_consumer.take_over(1)[0]).header).seq != 0:
+            frame_consumer.answer([Answer(entry, Decision.OK)])
     with bench.worker():
         verdicts = bench.wait_for(3)
     assert [verdicts[seq].reason for seq in range(3)] == [Reason.UNREADABLE, None, None]
@@ -246,25 +248,25 @@ def test_frame_that_kills_workers_is_given_up_and_its_neighbours_are_judged(benc
 
 
 def test_threshold_changes_while_parts_pass(bench: Bench) -> None:
-    controls = Controls(bench.link.client, bench.line)
+    controls = Controls(bench.connection.client, bench.line)
     with bench.worker() as worker:
         bench.offer(0, green=100)
         assert bench.wait_for(1)[0].decision is Decision.OK
         controls.send(threshold(0.2))
-        until(lambda: worker.limits().image == 0.2)
+        until(lambda: worker.thresholds().image == 0.2)
         bench.offer(1, green=100)
         assert bench.wait_for(2)[1].decision is Decision.NG
     with bench.worker("later") as later:
-        until(lambda: later.limits().image == 0.2)
+        until(lambda: later.thresholds().image == 0.2)
 
 
 def test_mask_follows_the_pixel_threshold_while_parts_pass(bench: Bench) -> None:
-    controls = Controls(bench.link.client, bench.line)
+    controls = Controls(bench.connection.client, bench.line)
     with bench.worker() as worker:
         for seq, pixel in enumerate((0.6, 0.3, 0.4)):  # a frame's map is 0.39 everywhere
             message = encode_control("threshold", pixel=pixel, engines=[MANIFEST.sha256])
             controls.send(message)
-            until(lambda pixel=pixel: worker.limits().pixel == pixel)
+            until(lambda pixel=pixel: worker.thresholds().pixel == pixel)
             bench.offer(seq, green=100)
             bench.wait_for(seq + 1)
         verdicts = bench.wait_for(3)
@@ -277,16 +279,16 @@ def test_mask_follows_the_pixel_threshold_while_parts_pass(bench: Bench) -> None
 def test_threshold_that_was_set_for_another_engine_lapses_and_the_worker_says_so(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    controls = Controls(bench.link.client, bench.line)
+    controls = Controls(bench.connection.client, bench.line)
     controls.send(threshold(0.2, sha256="f" * 64))
     with bench.worker() as worker:
         bench.offer(0, green=100)
         assert bench.wait_for(1)[0].decision is Decision.OK
-        assert worker.limits().image == MANIFEST.thresholds.image
+        assert worker.thresholds().image == MANIFEST.thresholds.image
         until(lambda: "of another engine" in said(controls))
         controls.send(threshold(0.2))
         until(lambda: said(controls) == "")
-        assert worker.limits().image == 0.2
+        assert worker.thresholds().image == 0.2
     assert [one.msg for one in caplog.records].count("threshold.lapsed") == 1
 
 
@@ -295,7 +297,7 @@ def said(controls: Controls) -> str:
 
 
 def test_worker_hears_every_message_before_it_judges(bench: Bench) -> None:
-    controls = Controls(bench.link.client, bench.line)
+    controls = Controls(bench.connection.client, bench.line)
     for at in range(1200):
         controls.send(threshold(0.9 if at < 1199 else 0.2))
     with bench.worker():
@@ -304,7 +306,7 @@ def test_worker_hears_every_message_before_it_judges(bench: Bench) -> None:
 
 
 def test_paused_worker_takes_nothing_until_resumed(bench: Bench) -> None:
-    controls = Controls(bench.link.client, bench.line)
+    controls = Controls(bench.connection.client, bench.line)
     with bench.worker() as worker:
         controls.send(encode_control("pause"))
         until(lambda: "paused" in worker.not_ready())
@@ -321,22 +323,22 @@ def test_draining_worker_answers_what_it_holds(bench: Bench) -> None:
     with bench.worker() as worker:
         for seq in range(6):
             bench.offer(seq)
-        until(lambda: worker._post.tray.in_hand == 6)
-        worker._post.halt.draining.set()
+        until(lambda: worker._context.in_flight.count == 6)
+        worker._context.shutdown.draining.set()
         bench.engine.free.set()
     assert len(bench.verdicts()) == 6
-    assert bench.link.client.xinfo_consumers(Keys(bench.line).frames, "workers") == []
+    assert bench.connection.client.xinfo_consumers(Keys(bench.line).frames, "workers") == []
 
 
 def test_frames_delivered_on_a_lost_connection_are_found_again(bench: Bench) -> None:
-    lost = Work(bench.link.client, bench.line, "worker", LineLimits())
+    lost = FrameConsumer(bench.connection.client, bench.line, "worker", LineLimits())
     lost.join()
     bench.offer(0)
     assert len(lost.read(1, 0)) == 1  # as if the answer to the worker's own read had been lost
     with bench.worker():
 
         def found_after_another_break() -> bool:
-            bench.link.client.client_kill_filter(_type="normal", skipme=True)
+            bench.connection.client.client_kill_filter(_type="normal", skipme=True)
             time.sleep(0.15)
             return len(bench.verdicts()) == 1
 
@@ -347,7 +349,7 @@ def test_metrics_tell_waits_apart(bench: Bench) -> None:
     with bench.worker() as worker:
         bench.offer(0)
         bench.wait_for(1)
-        telemetry = worker._post.telemetry
+        telemetry = worker._context.telemetry
         until(lambda: sample(telemetry, "prn_end_to_end_seconds_count") == 1)
     for name in ("transport", "queue_wait", "inference", "end_to_end"):
         assert sample(telemetry, f"prn_{name}_seconds_count") == 1

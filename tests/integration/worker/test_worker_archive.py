@@ -12,15 +12,15 @@ from pipeline.codecs import Codec
 from pipeline.frames import FrameMeta, Reason
 from pipeline.ring.ring import RingWriter
 from pipeline.streams.connect import Access
-from pipeline.streams.connection import linked
-from pipeline.streams.frame_consumer import Answer, Work
+from pipeline.streams.connection import open_connection
+from pipeline.streams.frame_consumer import Answer, FrameConsumer
 from pipeline.streams.keys import LineLimits
 from pipeline.telemetry import Telemetry
-from pipeline.wire import Head, encode_head
-from pipeline.worker.archiver import Archivist, Keeping
+from pipeline.wire import FrameHeader, encode_frame_header
+from pipeline.worker.archiver import Archiver, RetentionPolicy
 
-NEAR_ONLY = Keeping(share=0.0, near=0.05, most_bytes=1 << 30, most_age_s=1e9)
-ALL = Keeping(share=1.0, near=0.0, most_bytes=1 << 30, most_age_s=1e9)
+NEAR_ONLY = RetentionPolicy(share=0.0, near=0.05, most_bytes=1 << 30, most_age_s=1e9)
+ALL = RetentionPolicy(share=1.0, near=0.0, most_bytes=1 << 30, most_age_s=1e9)
 
 
 class Gate(Archive):
@@ -38,8 +38,8 @@ class Gate(Archive):
 
 @pytest.fixture
 def bench(url: str, line: str, tmp_path: Path) -> Iterator[Bench]:
-    with linked(Access(url), tmp_path) as link:
-        yield Bench(link, line, LineLimits())
+    with open_connection(Access(url), tmp_path) as connection:
+        yield Bench(connection, line, LineLimits())
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def archive(bench: Bench, tmp_path: Path) -> Gate:
     return Gate(tmp_path / "archive", bench.line)
 
 
-def keep(bench: Bench, archive: Archive, keeping: Keeping) -> None:
-    bench.archivist = Archivist(archive, bench.line, keeping, Telemetry(bench.line))
+def keep(bench: Bench, archive: Archive, policy: RetentionPolicy) -> None:
+    bench.archiver = Archiver(archive, bench.line, policy, Telemetry(bench.line))
 
 
 def archived(archive: Archive) -> dict[int, ArchivedFrame]:
@@ -89,8 +89,8 @@ def test_pixels_are_those_of_the_verdict_though_slots_and_arrays_are_used_again(
                 assert place is not None
                 now = time.time_ns()
                 meta = FrameMeta("cam", seq, "part", now, now + 10**11)
-                head = encode_head(Head(meta, Codec.RING, (SIDE, SIDE), place))
-                bench.intake.offer(seq, head, b"", 768, meta.deadline_ns, "", shed=False)
+                head = encode_frame_header(FrameHeader(meta, Codec.RING, (SIDE, SIDE), place))
+                bench.producer.offer(seq, head, b"", 768, meta.deadline_ns, "", shed=False)
             bench.wait_for(12)
             archive.open.set()
     finally:
@@ -134,8 +134,10 @@ def test_part_that_another_worker_answered_is_not_archived(bench: Bench, archive
     with bench.worker():
         bench.offer(0, 200)
         until(lambda: bool(bench.engine.batches))
-        (entry,) = Work(bench.link.client, bench.line, "worker", LineLimits()).mine()
-        other = Work(bench.link.client, bench.line, "other", LineLimits())
+        (entry,) = FrameConsumer(
+            bench.connection.client, bench.line, "worker", LineLimits()
+        ).pending()
+        other = FrameConsumer(bench.connection.client, bench.line, "other", LineLimits())
         other.answer([Answer(entry, Reason.ENGINE)])
         bench.engine.free.set()
         bench.offer(1, 200)

@@ -8,10 +8,10 @@ import pytest
 from fakes.onnx_graphs import small_graph
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.build.half_precision import halved
-from engines.build.map_summary import summarised
+from engines.build.half_precision import to_half_precision
+from engines.build.map_summary import add_map_summary
 from engines.contract import CELLS, FRAMES, MAP, PEAK, SCORE
-from engines.engine import GRID, Floats, Scores, cell_weights, summarise, summary_of
+from engines.engine import GRID, Floats, Scores, cell_weights, summarise_maps, summary_of
 
 SIZES = [(8, 8), (30, 42), (31, 33), (3, 5)]
 
@@ -23,7 +23,7 @@ def maps_of(rng: np.random.Generator, size: tuple[int, int], count: int = 3) -> 
 def test_cells_are_means_and_share_the_pixels_between_them() -> None:
     maps = np.zeros((2, 30, 42), np.float32)  # cells of 7.5 x 10.5 pixels
     maps[1, :7, -10:] = 1
-    cells = summarise(maps).cells
+    cells = summarise_maps(maps).cells
     assert cells.shape == (2, GRID, GRID)
     assert cells[1, 0, 3] == pytest.approx(70 / (7.5 * 10.5), rel=1e-5)
     assert cells.sum() == pytest.approx(cells[1, 0, 3])
@@ -35,7 +35,7 @@ def test_cells_are_those_of_a_picture_made_smaller_by_area(
 ) -> None:
     maps = maps_of(rng, size)
     small = [cv2.resize(each, (GRID, GRID), interpolation=cv2.INTER_AREA) for each in maps]
-    np.testing.assert_allclose(summarise(maps).cells, small, atol=1e-6)
+    np.testing.assert_allclose(summarise_maps(maps).cells, small, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", range(1, 20))
@@ -47,9 +47,9 @@ def test_every_pixel_weighs_the_same_and_every_cell_one(size: int) -> None:
 
 def test_frame_is_summed_up_alike_alone_and_in_a_batch(rng: np.random.Generator) -> None:
     maps = maps_of(rng, (256, 256), 5)
-    together = summarise(maps)
+    together = summarise_maps(maps)
     for place in range(len(maps)):
-        alone = summarise(maps[place : place + 1])
+        alone = summarise_maps(maps[place : place + 1])
         assert alone.peak[0] == together.peak[place] == maps[place].max()
         np.testing.assert_array_equal(alone.cells[0], together.cells[place])
 
@@ -58,13 +58,13 @@ def test_frame_is_summed_up_alike_alone_and_in_a_batch(rng: np.random.Generator)
 def test_what_is_no_number_shows_in_the_cells(rng: np.random.Generator, value: float) -> None:
     maps = maps_of(rng, (30, 42))
     maps[1, 17, 23] = value
-    finite = np.isfinite(summarise(maps).cells).all(axis=(1, 2))
+    finite = np.isfinite(summarise_maps(maps).cells).all(axis=(1, 2))
     assert finite.tolist() == [True, False, True]
 
 
 def test_engines_own_summary_goes_before_its_maps(rng: np.random.Generator) -> None:
     maps = maps_of(rng, (8, 8))
-    own = Scores(np.zeros(3, np.float32), maps, summary=summarise(maps / 2))
+    own = Scores(np.zeros(3, np.float32), maps, summary=summarise_maps(maps / 2))
     assert summary_of(own) is own.summary
 
 
@@ -74,11 +74,11 @@ def test_graph_of_a_plan_sums_up_as_the_host_does(
     rng: np.random.Generator, size: tuple[int, int], *, half: bool
 ) -> None:
     graph = small_graph(*size)
-    model = summarised(halved(graph) if half else graph, size)
+    model = add_map_summary(to_half_precision(graph) if half else graph, size)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     frames = rng.integers(0, 256, (3, *size, 3), dtype=np.uint8)
     peak, cells, maps = session.run([PEAK, CELLS, MAP], {FRAMES: frames})
-    expected = summarise(maps)
+    expected = summarise_maps(maps)
     np.testing.assert_array_equal(peak, expected.peak)
     np.testing.assert_allclose(cells, expected.cells, atol=1e-6)
 
@@ -98,11 +98,11 @@ def test_graph_of_any_operator_set_sums_up(rng: np.random.Generator, opset: int)
         [numpy_helper.from_array(np.int64(1), "green")],
     )
     imports = [helper.make_opsetid("", opset)]
-    model = summarised(helper.make_model(graph, opset_imports=imports, ir_version=8), (8, 12))
+    model = add_map_summary(helper.make_model(graph, opset_imports=imports, ir_version=8), (8, 12))
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     frames = rng.integers(0, 256, (2, 8, 12, 3), dtype=np.uint8)
-    expected = summarise(frames[..., 1].astype(np.float32))
+    expected = summarise_maps(frames[..., 1].astype(np.float32))
     peak, cells = session.run([PEAK, CELLS], {FRAMES: frames})
     np.testing.assert_array_equal(peak, expected.peak)
     np.testing.assert_allclose(cells, expected.cells, rtol=1e-6)
@@ -119,7 +119,7 @@ def test_values_of_a_graph_may_have_the_names_of_what_is_added(rng: np.random.Ge
     frames = rng.integers(0, 256, (2, *size, 3), dtype=np.uint8)
     names = [SCORE, MAP, PEAK, CELLS]
     said, expected = (
-        onnxruntime.InferenceSession(summarised(each, size).SerializeToString()).run(
+        onnxruntime.InferenceSession(add_map_summary(each, size).SerializeToString()).run(
             names, {FRAMES: frames}
         )
         for each in (graph, plain)

@@ -36,8 +36,8 @@ def test_threshold_of_one_engine_is_refused_where_engines_change(by_hand: dict[s
 
 @pytest.mark.parametrize(("registry", "look_s"), [("shelf", 0.2), ("s3://bucket/shelf", 10.0)])
 def test_worker_looks_often_where_a_look_costs_nothing(registry: str, look_s: float) -> None:
-    assert WorkerSettings(registry=registry).pace().look_s == look_s
-    assert WorkerSettings(registry=registry, registry_look_s=2.0).pace().look_s == 2.0
+    assert WorkerSettings(registry=registry).rollout_settings().look_s == look_s
+    assert WorkerSettings(registry=registry, registry_look_s=2.0).rollout_settings().look_s == 2.0
 
 
 @pytest.mark.parametrize("field", ["deadline_ms", "budget_mb"])

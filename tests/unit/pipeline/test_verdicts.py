@@ -13,10 +13,10 @@ from pipeline.errors import ForeignVerdict
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Reason, Region, Timings
 from pipeline.streams.result_reader import Result
 from pipeline.verdicts import NamelessVerdict, VerdictGone, read_verdict, verdict_fields
-from pipeline.wire import Head, encode_head, encode_judgement
+from pipeline.wire import FrameHeader, encode_frame_header, encode_judgement
 
 META = FrameMeta("cam", 7, "part-7", 1, 2, (0.5, 0.25))
-HEAD = encode_head(Head(META, Codec.RAW, (4, 4)))
+HEAD = encode_frame_header(FrameHeader(META, Codec.RAW, (4, 4)))
 MASK = np.eye(4, dtype=np.bool_)
 JUDGEMENT = Judgement(
     judged=Decision.NG,
@@ -71,12 +71,12 @@ def test_every_reason_is_an_unknown(reason: Reason) -> None:
     [
         ({"answer": "OK"}, ForeignVerdict),  # its judgement says NG
         ({"answer": "UNKNOWN"}, ForeignVerdict),
-        ({"head": b""}, NamelessVerdict),
-        ({"head": HEAD[:-1]}, NamelessVerdict),
+        ({"header": b""}, NamelessVerdict),
+        ({"header": HEAD[:-1]}, NamelessVerdict),
         ({"judgement": PACKED[:-1]}, ForeignVerdict),
         ({"judgement": damaged(PACKED, "v", 2)}, ForeignVerdict),
         ({"judgement": damaged(PACKED, "timings", [1.0, float("nan"), 1.0, 1])}, ForeignVerdict),
-        ({"answer": "", "head": b"", "entry_id": "", "judgement": None}, VerdictGone),
+        ({"answer": "", "header": b"", "entry_id": "", "judgement": None}, VerdictGone),
     ],
 )
 def test_what_is_no_verdict_is_refused(change: dict[str, Any], kind: type[ForeignVerdict]) -> None:
@@ -101,12 +101,12 @@ def test_no_field_of_a_region_breaks_a_program(field: str, value: object) -> Non
 
 @given(st.sampled_from(sorted(msgpack.unpackb(HEAD))), values)
 def test_no_field_of_a_head_breaks_a_program(field: str, value: object) -> None:
-    check_readable_or_foreign(dataclasses.replace(GOOD, head=damaged(HEAD, field, value)))
+    check_readable_or_foreign(dataclasses.replace(GOOD, header=damaged(HEAD, field, value)))
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_no_bytes_break_a_program(head: bytes, judgement: bytes) -> None:
-    check_readable_or_foreign(dataclasses.replace(GOOD, head=head, judgement=judgement))
+    check_readable_or_foreign(dataclasses.replace(GOOD, header=head, judgement=judgement))
 
 
 def check_readable_or_foreign(result: Result) -> None:

@@ -8,24 +8,24 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.anomalies.synthesis import Batch, Switches, Synthesis
+from trainer.anomalies.synthesis import AnomalyKinds, Synthesis, SyntheticBatch
 from trainer.anomalies.textures import Textures, open_textures
-from trainer.choices import PROTOTYPE_SHARE, PlanName
+from trainer.choices import PROTOTYPE_SHARE, PrnSize
 from trainer.dataset import Dataset, Pictures, Sample, load_pictures
 from trainer.errors import DatasetError
-from trainer.networks.prn import Switches as Parts
+from trainer.networks.prn import NetworkParts
 from trainer.progress import Steps
 from trainer.seen import SeenPictures, draw_seen, load_seen
 from trainer.training.protoad import LEAST_NORMALS, drawn
 from trainer.training.schedule import Budget
-from trainer.training.training_step import Method
+from trainer.training.training_step import OptimizerConfig
 from trainer.training.validation import (
-    HeldOut,
-    divide_normals,
-    divide_normals_by_content,
-    divide_seen,
-    divide_seen_by_content,
-    hold_out,
+    ValidationSet,
+    make_validation_set,
+    split_normals,
+    split_normals_by_content,
+    split_seen,
+    split_seen_by_content,
 )
 
 _HELD_ANOMALIES = 32  # made on held-out normal pictures; half remain where pictures are moved
@@ -35,17 +35,17 @@ _HELD_ANOMALIES = 32  # made on held-out normal pictures; half remain where pict
 class SupervisedRecipe:
     """What decides the result, besides the pictures and the weights of the backbone."""
 
-    plan: PlanName
+    plan: PrnSize
     backbone: str
     size: tuple[int, int]  # (height, width), multiples of 32
     seed: int
     seen: int | None  # defects to learn from; None: all that can be
     leave_out: tuple[str, ...]  # kinds of defects never to learn from
-    parts: Parts
-    anomalies: Switches
+    parts: NetworkParts
+    anomalies: AnomalyKinds
     textures: Path | None
     batch_size: int
-    method: Method
+    method: OptimizerConfig
     budget: Budget
     false_reject_rate: float
     max_normals: int
@@ -66,7 +66,7 @@ class SupervisedRecipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class TrainingData:
     """Pictures to learn from, and pictures held out."""
 
     pictures: Pictures  # the normal ones, learned and held out
@@ -88,32 +88,32 @@ class Material:
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class PreparedTraining:
     """All that a training needs to know before it begins."""
 
-    material: Material
+    training_data: TrainingData
     rest: Dataset  # without the seen defects
     textures: Textures
-    held: HeldOut
-    drawn_held: Batch  # the anomalies in `held` that were made on held-out normal pictures
+    validation: ValidationSet
+    drawn_held: SyntheticBatch  # the anomalies in `held` that were made on held-out normal pictures
 
     @property
     def unreadable(self) -> tuple[str, ...]:
         """One sentence for each picture that was left out."""
-        return (*self.rest.unreadable, *self.material.pictures.unreadable)
+        return (*self.rest.unreadable, *self.training_data.pictures.unreadable)
 
 
-def gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> Gathered:
+def prepare_training(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> PreparedTraining:
     """Read the pictures to learn from and those to hold out, and make anomalies on the latter.
 
     Raises:
         DatasetError: too few readable pictures, or defects that cannot be learned from.
     """
-    material, rest = _gather(dataset, recipe, steps)
+    training_data, rest = _read_training_data(dataset, recipe, steps)
     with steps.step("drawing textures", None):
         textures = open_textures(recipe.textures, recipe.size, recipe.seed)
-        held, drawn_held = _held_out(material, recipe, textures)
-    return Gathered(material, rest, textures, held, drawn_held)
+        validation, drawn_held = _validation_set(training_data, recipe, textures)
+    return PreparedTraining(training_data, rest, textures, validation, drawn_held)
 
 
 def make_synthesis(
@@ -124,11 +124,13 @@ def make_synthesis(
     rarity: NDArray[np.float64] | None = None,
 ) -> Synthesis:
     """Make what draws batches of these pictures; the same recipe draws the same ones."""
-    switches, size, seed = recipe.anomalies, recipe.batch_size, recipe.seed
-    return Synthesis(normals, seen, textures, switches, size, seed, rarity)
+    kinds, size, seed = recipe.anomalies, recipe.batch_size, recipe.seed
+    return Synthesis(normals, seen, textures, kinds, size, seed, rarity)
 
 
-def _gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> tuple[Material, Dataset]:
+def _read_training_data(
+    dataset: Dataset, recipe: SupervisedRecipe, steps: Steps
+) -> tuple[TrainingData, Dataset]:
     if len(dataset.normals) < LEAST_NORMALS:
         raise DatasetError(
             f"{len(dataset.normals)} pictures of normal parts, at least {LEAST_NORMALS} are "
@@ -140,12 +142,12 @@ def _gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> tuple[M
         pictures = load_pictures(normals, recipe.size, lambda: advance(1))
         seen = load_seen(samples, recipe.size)
     if recipe.held_by == "content":
-        of_normals = divide_normals_by_content(pictures.shas)
-        of_seen = divide_seen_by_content(seen.shas)
+        of_normals = split_normals_by_content(pictures.shas)
+        of_seen = split_seen_by_content(seen.shas)
     else:
-        of_normals = divide_normals(len(pictures.samples), recipe.seed)
-        of_seen = divide_seen(len(samples), recipe.seed)
-    material = Material(
+        of_normals = split_normals(len(pictures.samples), recipe.seed)
+        of_seen = split_seen(len(samples), recipe.seed)
+    training_data = TrainingData(
         pictures,
         pictures.pixels[of_normals.learned],
         pictures.pixels[of_normals.held],
@@ -154,25 +156,25 @@ def _gather(dataset: Dataset, recipe: SupervisedRecipe, steps: Steps) -> tuple[M
         samples,
         seen.shas,
     )
-    return material, rest
+    return training_data, rest
 
 
-def _held_out(
-    material: Material, recipe: SupervisedRecipe, textures: Textures
-) -> tuple[HeldOut, Batch]:
+def _validation_set(
+    training_data: TrainingData, recipe: SupervisedRecipe, textures: Textures
+) -> tuple[ValidationSet, SyntheticBatch]:
     """Held-out pictures, and the anomalies among them that were made on held-out normal ones."""
-    made = make_synthesis(material.held, material.seen, recipe, textures)
+    made = make_synthesis(training_data.held, training_data.seen, recipe, textures)
     half = recipe.batch_size // 2  # normal pictures come first
     batches = [made.batch(step) for step in range(-(-_HELD_ANOMALIES // half))]
-    anomalies = Batch(
+    anomalies = SyntheticBatch(
         np.concatenate([batch.frames[half:] for batch in batches]),
         np.concatenate([batch.masks[half:] for batch in batches]),
         np.concatenate([batch.normals[half:] for batch in batches]),
     )
     new = anomalies.normals >= 0  # not the seen defects themselves
-    anomalies = Batch(anomalies.frames[new], anomalies.masks[new], anomalies.normals[new])
-    seen = material.seen_held
-    return hold_out(material.held, anomalies, seen.pixels, seen.masks), anomalies
+    anomalies = SyntheticBatch(anomalies.frames[new], anomalies.masks[new], anomalies.normals[new])
+    seen = training_data.seen_held
+    return make_validation_set(training_data.held, anomalies, seen.pixels, seen.masks), anomalies
 
 
 def _hash(*parts: bytes) -> str:

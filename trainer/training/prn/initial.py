@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from trainer.choices import PROTOTYPE_SHARE
 from trainer.errors import DatasetError
 from trainer.networks.backbones import Backbone, read_tensors
-from trainer.networks.prn import PRN, Encoder, Head, Plan, Switches
-from trainer.prototypes.normals import Normals, learn_normals, measure_apart
+from trainer.networks.prn import PRN, Encoder, Head, NetworkParts, PrnConfig
+from trainer.prototypes.normals import Normals, learn_normals, measure_normal_distances
 
 STRIDE = 32  # of the bottleneck, in pixels
 
 
 @dataclass(frozen=True, slots=True)
-class Untrained:
+class InitialPrn:
     """A network with prototypes and fresh weights."""
 
     network: PRN
@@ -29,20 +29,20 @@ class Untrained:
 def make_prn(
     backbone: Backbone,
     pixels: NDArray[np.uint8],
-    plan: Plan,
-    switches: Switches,
+    config: PrnConfig,
+    parts: NetworkParts,
     folder: Path,
     seed: int,
     on_pictures: Callable[[int], None] = lambda _: None,
     prototype_share: float = PROTOTYPE_SHARE,
-) -> Untrained:
+) -> InitialPrn:
     """Make prototypes of normal pictures, and a head with weights drawn by `seed`.
 
     Args:
         backbone: frozen, with its weights.
         pixels: uint8 [N, H, W, 3], H and W multiples of 32, N >= 2.
-        plan: sizes of the head.
-        switches: parts of the head.
+        config: sizes of the head.
+        parts: parts of the head.
         folder: takes the unnamed files of the normal pictures' features.
         seed: of the prototypes and the weights.
         on_pictures: called with a number of pictures that were encoded.
@@ -60,14 +60,14 @@ def make_prn(
         )
     encoder = Encoder(backbone).eval()
     normals = learn_normals(encoder, pixels, folder, seed, on_pictures, prototype_share)
-    apart = measure_apart(normals)
+    distances = measure_normal_distances(normals)
     torch.manual_seed(seed)
-    head = Head(plan, switches, backbone, apart.usual)
+    head = Head(config, parts, backbone, distances.feature_scale)
     head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = PRN(
-        encoder, normals.prototypes, head, apart.usual, residual_map=switches.residual_map
+        encoder, normals.prototypes, head, distances.feature_scale, residual_map=parts.residual_map
     )
-    return Untrained(network, normals, apart.rarity)
+    return InitialPrn(network, normals, distances.rarity)
 
 
 def load_layer4(head: Head, weights: Path) -> bool:

@@ -14,8 +14,8 @@ from engines.admission.admit import TOLERANCES, admit, flipped
 from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.commandline.run import run_command
 from engines.commands.admit import AdmitSettings, run_admit
-from engines.commands.bench import BenchSettings, run_bench
-from engines.engine import ALL_MAPS, Scores, summarise
+from engines.commands.bench import EngineBenchSettings, run_bench
+from engines.engine import ALL_MAPS, Scores, summarise_maps
 from engines.errors import AdmissionError, EngineError, PictureError
 from engines.manifest import Thresholds, read_manifest
 from engines.open import Runtime, open_engine
@@ -145,7 +145,7 @@ class SummingEngine:
 
     def score(self, frames: np.ndarray, maps_above: float = ALL_MAPS) -> Scores:
         maps = frames[..., 1].astype(np.float32) / 255
-        score, summary = maps.mean(axis=(1, 2)), summarise(maps)
+        score, summary = maps.mean(axis=(1, 2)), summarise_maps(maps)
         if len(frames) >= self.least:
             parts = {"score": score, "peak": summary.peak, "cells": summary.cells}
             parts.get(self.wrong, np.zeros(1)).flat[-1] += self.by
@@ -288,16 +288,18 @@ def test_engine_bench_prints_a_row_for_each_batch_size(
     onnx_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ("--engine", str(onnx_file), "--repeats", "2", "--batches", "1", "--batches", "3")
-    assert exit_status(BenchSettings, run_bench, *given, "--json") == 0
+    assert exit_status(EngineBenchSettings, run_bench, *given, "--json") == 0
     points = json.loads(capsys.readouterr().out)["points"]
     assert [point["batch"] for point in points] == [1, 3]
     assert all(point["calls"] == 2 for point in points)
-    assert exit_status(BenchSettings, run_bench, *given) == 0
+    assert exit_status(EngineBenchSettings, run_bench, *given) == 0
     assert "frames/s" in capsys.readouterr().out
 
 
 def test_a_batch_larger_than_the_engine_takes_is_refused(onnx_file: Path) -> None:
-    status = exit_status(BenchSettings, run_bench, "--engine", str(onnx_file), "--batches", "9")
+    status = exit_status(
+        EngineBenchSettings, run_bench, "--engine", str(onnx_file), "--batches", "9"
+    )
     assert status == "engine-x: --batches up to 9, this engine takes 8"
 
 

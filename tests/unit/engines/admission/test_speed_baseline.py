@@ -15,11 +15,11 @@ from engines.admission import admit as gate
 from engines.admission import speed_baseline as rival_module
 from engines.admission import timing
 from engines.admission.admit import admit
-from engines.admission.speed_baseline import LEAST_GAIN, LEAST_PLAN_GAIN, find_rival
+from engines.admission.speed_baseline import LEAST_GAIN, LEAST_PLAN_GAIN, find_baseline
 from engines.admission.timing import WARM_UP_CALLS, measure_gain
 from engines.commands import admit as admit_command
 from engines.commands.tables import admission_report
-from engines.engine import ALL_MAPS, NO_MAPS, Engine, Scores, summarise
+from engines.engine import ALL_MAPS, NO_MAPS, Engine, Scores, summarise_maps
 from engines.errors import AdmissionError
 from engines.files import file_sha256
 from engines.manifest import Manifest, manifest_path, parse_manifest, read_manifest, write_manifest
@@ -56,7 +56,7 @@ def write_plan(source: Path, name: str, precision: str, **changes: object) -> tu
 def test_rival_that_is_not_there_is_named(source: Path) -> None:
     plan, _ = write_plan(source, "eight.plan", "int8")
     with pytest.raises(AdmissionError, match=r"no plan .*gone\.plan: build one .* fp16"):
-        admit(plan, None, rival=source.with_name("gone.plan"))
+        admit(plan, None, baseline_path=source.with_name("gone.plan"))
 
 
 def test_plan_of_eight_bits_is_not_admitted_without_a_rival(source: Path) -> None:
@@ -85,34 +85,34 @@ def test_rival_that_does_not_fit_is_refused(
     plan, _ = write_plan(source, "eight.plan", "int8")
     other, _ = write_plan(source, "other.plan", precision, **changes)
     with pytest.raises(AdmissionError, match=rf"other\.plan {words}, .*engine-build"):
-        admit(plan, None, rival=other)
+        admit(plan, None, baseline_path=other)
 
 
 def test_plan_is_to_outrun_one_of_more_bits_on_the_same_gpu(source: Path) -> None:
     plan, manifest = write_plan(source, "eight.plan", "int8")
     half, _ = write_plan(source, "half.plan", "fp16")
-    rival = find_rival(plan, manifest, half, source, ON_A_GPU)
-    assert rival is not None
-    assert (rival.path, rival.runtime, rival.clock) == (half, ON_A_GPU, "wall")
-    assert rival.least_gain == LEAST_PLAN_GAIN
-    assert rival.label == "half.plan in fp16, wall time"
+    baseline = find_baseline(plan, manifest, half, source, ON_A_GPU)
+    assert baseline is not None
+    assert (baseline.path, baseline.runtime, baseline.clock) == (half, ON_A_GPU, "wall")
+    assert baseline.least_gain == LEAST_PLAN_GAIN
+    assert baseline.label == "half.plan in fp16, wall time"
 
 
 def test_engine_for_a_cpu_is_to_outrun_float32_on_the_same_cores(source: Path) -> None:
     eight = source.with_name("eight.onnx")
     manifest = write_graph(eight, small_graph(*SIZE), *SIZE, precision="int8")
-    rival = find_rival(eight, manifest, None, source, Runtime("onnxruntime", "cpu", 3))
-    assert rival is not None
-    assert (rival.path, rival.clock, rival.least_gain) == (source, "processor", LEAST_GAIN)
-    assert rival.runtime == Runtime("openvino", "cpu", 3)
+    baseline = find_baseline(eight, manifest, None, source, Runtime("onnxruntime", "cpu", 3))
+    assert baseline is not None
+    assert (baseline.path, baseline.clock, baseline.least_gain) == (source, "processor", LEAST_GAIN)
+    assert baseline.runtime == Runtime("openvino", "cpu", 3)
 
 
 def test_only_plans_of_eight_bits_have_a_rival_named(source: Path) -> None:
     half, of_half = write_plan(source, "half.plan", "fp16")
-    assert find_rival(half, of_half, None, source, ON_A_GPU) is None
+    assert find_baseline(half, of_half, None, source, ON_A_GPU) is None
     for path, manifest in ((half, of_half), (source, read_manifest(source))):
         with pytest.raises(AdmissionError, match="--rival is for plans of 8 bits"):
-            find_rival(path, manifest, half, source, ON_A_GPU)
+            find_baseline(path, manifest, half, source, ON_A_GPU)
 
 
 def test_report_says_what_was_outrun(source: Path) -> None:
@@ -172,7 +172,7 @@ class PlanEngine:
         self.frames.append(len(frames))
         self.clock.processor += 0.001
         scores = self.inner.score(frames)
-        return replace(scores, summary=summarise(scores.maps))
+        return replace(scores, summary=summarise_maps(scores.maps))
 
     def close(self) -> None:
         self.inner.close()
@@ -210,7 +210,7 @@ def test_plan_of_eight_bits_is_admitted_where_it_outruns_its_rival(
 
     for module in (gate, rival_module):
         monkeypatch.setattr(module, "open_engine", open_any)
-    admission = gate.admit(plan, None, ON_A_GPU, repeats=3, rival=half)
+    admission = gate.admit(plan, None, ON_A_GPU, repeats=3, baseline_path=half)
     assert admission.admitted is admitted
     assert admission.gain == pytest.approx(gain)
     assert read_manifest(plan).admission == admission

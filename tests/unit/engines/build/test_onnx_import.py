@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.build import onnx_import
-from engines.build.map_summary import summarised
+from engines.build.map_summary import add_map_summary
 from engines.build.onnx_import import MAX_BYTES, ImportOptions, import_model
 from engines.errors import ManifestError
 from engines.manifest import read_manifest
@@ -256,7 +256,7 @@ def test_command_takes_a_model_over(tmp_path: Path, patches: Path) -> None:
 def test_model_without_a_score_can_become_a_plan(tmp_path: Path) -> None:
     source = exported(tmp_path / "model.onnx", Patches(side=64, names=("flat_map",)))
     import_model(source, tmp_path / "engine.onnx", ImportOptions(size=SIZE, map="flat_map"))
-    model = summarised(onnx.load(tmp_path / "engine.onnx"), SIZE)
+    model = add_map_summary(onnx.load(tmp_path / "engine.onnx"), SIZE)
     onnx.checker.check_model(model, full_check=True)
     names = {name for node in model.graph.node for name in node.output}
     assert not any(name.startswith("inner/") for name in names)  # nothing had to be renamed

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from fakes.onnx_graphs import small_graph, write_graph
+from onnx import TensorProto, helper, numpy_helper
 
 from engines.admission.admit import admit, gain_suffices
 from engines.backends.openvino_file import SUFFIX, pack_network, unpack_network

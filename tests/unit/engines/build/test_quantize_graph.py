@@ -10,24 +10,24 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from fakes.places import PROGRAMS
+from fakes.prn import SIZE, normal_pictures
+from fakes.prn_engine import write_tiny_engine
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from fakes.prn_engine import write_tiny_engine
-from fakes.prn import SIZE, normal_pictures
 
-from engines.commands import build as build_command
 from engines.backends.tensorrt.api import loadable_libraries
 from engines.build import tensorrt as build_tensorrt
-from engines.build.half_precision import halved
+from engines.build.half_precision import to_half_precision
 from engines.build.int8 import encoder_convolutions
-from engines.build.quantize_graph import quantised
+from engines.build.quantize_graph import quantise_graph
 from engines.build.tensorrt import PlanOptions, build_plan
-from engines.build.tensorrt_process import Request
+from engines.build.tensorrt_process import BuildRequest
+from engines.commands import build as build_command
 from engines.commands.build import BuildSettings
 from engines.errors import BackendError, ManifestError, PictureError
 from engines.manifest import Manifest, read_manifest
 from engines.residual.function import residual_nodes
-from fakes.places import PROGRAMS
 
 LAYERS = PROGRAMS / "rtx_layers.py"
 LEAST_SCALE = 2**-17
@@ -46,7 +46,7 @@ def plain(source: Path) -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def eight(plain: onnx.ModelProto) -> onnx.ModelProto:
-    return quantised(plain, encoder_convolutions(plain), normal_pictures())
+    return quantise_graph(plain, encoder_convolutions(plain), normal_pictures())
 
 
 @pytest.fixture(scope="module")
@@ -163,12 +163,14 @@ def test_features_of_eight_bits_are_near_those_of_float32(
 def test_nothing_lies_between_eight_bits_and_a_convolution_in_half_precision(
     plain: onnx.ModelProto, eight: onnx.ModelProto
 ) -> None:
-    half = halved(eight)
+    half = to_half_precision(eight)
     onnx.checker.check_model(half, full_check=True)
     wanted = set(encoder_convolutions(plain))
     assert readers_of_rounded(half) == wanted
     makers, stored = makers_of(half), stored_of(half)
-    casts = [sum(n.op_type == "Cast" for n in m.graph.node) for m in (half, halved(plain))]
+    casts = [
+        sum(n.op_type == "Cast" for n in m.graph.node) for m in (half, to_half_precision(plain))
+    ]
     assert casts[0] == casts[1]
     for node in half.graph.node:
         if node.name in wanted:
@@ -181,7 +183,7 @@ def test_nothing_lies_between_eight_bits_and_a_convolution_in_half_precision(
 def test_half_precision_of_eight_bits_answers_nearly_the_same(eight: onnx.ModelProto) -> None:
     frames = {"frames": normal_pictures(3)}
     wanted = ReferenceEvaluator(eight).run(["score", "map"], frames)
-    got = ReferenceEvaluator(halved(eight)).run(["score", "map"], frames)
+    got = ReferenceEvaluator(to_half_precision(eight)).run(["score", "map"], frames)
     for one, other in zip(got, wanted, strict=True):
         # a value at the border of two steps may take the other one
         assert np.abs(one - other).max() < 2e-2
@@ -196,7 +198,7 @@ def test_value_that_stays_in_float32_is_quantised_as_it_is() -> None:
     weights = {"colours": np.full((2, 3, 1, 1), 0.01), "kernel": np.ones((1, 2, 1, 1))}
     frames = np.random.default_rng(1).integers(0, 256, (4, 4, 4, 3), dtype=np.uint8)
     model = small(nodes, weights)
-    half = halved(quantised(model, ["second"], frames))
+    half = to_half_precision(quantise_graph(model, ["second"], frames))
     onnx.checker.check_model(half, full_check=True)
     (rounding,) = [node for node in half.graph.node if node.op_type == "QuantizeLinear"]
     assert rounding.input[0] == "level"
@@ -218,7 +220,7 @@ def test_graph_of_an_older_operator_set_is_converted() -> None:
     model = small(nodes, weights)
     model.opset_import[0].version = 17
     frames = rng.integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
-    eight = quantised(model, ["second"], frames)
+    eight = quantise_graph(model, ["second"], frames)
     onnx.checker.check_model(eight, full_check=True)
     (wanted,), (got,) = (
         ReferenceEvaluator(each).run(["map"], {"frames": frames}) for each in (model, eight)
@@ -232,7 +234,7 @@ def test_functions_of_an_older_operator_set_are_refused(plain: onnx.ModelProto) 
     for each in model.opset_import:
         each.version = 17 if each.domain == "" else each.version
     with pytest.raises(BackendError, match="functions of operator set 17: export it again"):
-        quantised(model, encoder_convolutions(model), normal_pictures(1))
+        quantise_graph(model, encoder_convolutions(model), normal_pictures(1))
 
 
 def test_one_strange_picture_does_not_set_the_range() -> None:
@@ -245,7 +247,7 @@ def test_one_strange_picture_does_not_set_the_range() -> None:
     frames[2] = 240
     model = small(nodes, weights)
     assert encoder_convolutions(model) == ["map"]  # it has no name of its own
-    eight = quantised(model, ["map"], frames)
+    eight = quantise_graph(model, ["map"], frames)
     (rounding,) = [node for node in eight.graph.node if node.op_type == "QuantizeLinear"]
     assert stored_of(eight)[rounding.input[1]] == pytest.approx((3 * 100 + 240) / 4 / 127)
 
@@ -257,7 +259,7 @@ def test_channel_of_tiny_weights_keeps_a_scale_that_float16_holds() -> None:
         helper.make_node("Conv", ["first", "kernel"], ["map"], name="second"),
     ]
     weights = {"colours": np.ones((1, 3, 1, 1)), "kernel": kernel}
-    eight = quantised(small(nodes, weights), ["second"], np.full((1, 4, 4, 3), 9, np.uint8))
+    eight = quantise_graph(small(nodes, weights), ["second"], np.full((1, 4, 4, 3), 9, np.uint8))
     scales = [value for value in stored_of(eight).values() if value.shape == (3,)]
     scale = next(value for value in scales if value.dtype == np.float32)
     assert ((scale[:2] >= LEAST_SCALE) & (scale[:2] <= 2 * LEAST_SCALE)).all()
@@ -272,7 +274,7 @@ def test_convolution_that_cannot_be_quantised_is_named() -> None:
     ]
     weights = {"colours": np.ones((1, 3, 1, 1)), "raw": np.ones((1, 1, 1, 1))}
     with pytest.raises(BackendError, match=r"left 1 of 1 convolutions in float, the first: second"):
-        quantised(small(nodes, weights), ["second"], np.full((1, 4, 4, 3), 9, np.uint8))
+        quantise_graph(small(nodes, weights), ["second"], np.full((1, 4, 4, 3), 9, np.uint8))
 
 
 @pytest.mark.parametrize("target", ["sm_86", "sm_89", "sm_120"])
@@ -293,7 +295,7 @@ def test_tensorrt_multiplies_in_eight_bits(
     tmp_path: Path, plain: onnx.ModelProto, eight: onnx.ModelProto
 ) -> None:
     graph = tmp_path / "graph.onnx"
-    onnx.save(halved(eight), graph)
+    onnx.save(to_half_precision(eight), graph)
     command = [sys.executable, str(LAYERS), str(graph), str(SIZE), str(SIZE)]
     with loadable_libraries("tensorrt_rtx") as environment:
         told = subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -313,7 +315,7 @@ def test_plan_of_eight_bits_is_built_of_a_graph_in_eight_bits(
 ) -> None:
     given: list[onnx.ModelProto] = []
 
-    def built(request: Request, on_phase: object) -> str:
+    def built(request: BuildRequest, on_phase: object) -> str:
         del on_phase
         given.append(onnx.load(request.graph))
         Path(request.plan).write_bytes(b"a plan")
@@ -344,7 +346,7 @@ def test_convolutions_that_share_their_input_round_it_each_for_itself() -> None:
     ]
     weights = {"colours": np.ones((1, 3, 1, 1)), "kernel": np.ones((1, 1, 1, 1))}
     frames = np.full((1, 4, 4, 3), 9, np.uint8)
-    eight = quantised(small(nodes, weights), ["left", "right"], frames)
+    eight = quantise_graph(small(nodes, weights), ["left", "right"], frames)
     inputs = {node.input[0] for node in eight.graph.node if node.name in ("left", "right")}
     assert len(inputs) == 2  # TensorRT fuses no pair that two convolutions share
 
@@ -372,7 +374,7 @@ def test_what_would_be_rounded_for_others_too_is_refused(
             helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N", 1, 4, 4])
         )
     with pytest.raises(BackendError, match=words):
-        quantised(model, ["second"], np.full((1, 4, 4, 3), 9, np.uint8))
+        quantise_graph(model, ["second"], np.full((1, 4, 4, 3), 9, np.uint8))
 
 
 def test_network_that_overflows_on_good_pictures_is_refused() -> None:
@@ -382,7 +384,7 @@ def test_network_that_overflows_on_good_pictures_is_refused() -> None:
     ]
     weights = {"colours": np.full((1, 3, 1, 1), 3e38), "kernel": np.ones((1, 1, 1, 1))}
     with pytest.raises(BackendError, match="passes all bounds on these pictures"):
-        quantised(small(nodes, weights), ["second"], np.full((1, 4, 4, 3), 9, np.uint8))
+        quantise_graph(small(nodes, weights), ["second"], np.full((1, 4, 4, 3), 9, np.uint8))
 
 
 def test_what_has_no_pictures_or_is_not_float32_is_refused(

@@ -11,11 +11,11 @@ import onnx
 import onnx.inliner
 import onnxruntime
 import pytest
+from fakes.onnx_graphs import small_graph, write_graph
+from fakes.prn import SIZE, Squares, normal_pictures
+from fakes.prn_engine import write_tiny_engine
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from fakes.onnx_graphs import small_graph, write_graph
-from fakes.prn_engine import write_tiny_engine
-from fakes.prn import SIZE, Squares, normal_pictures
 
 from engines.admission.admit import find_reference
 from engines.backends import onnxruntime as onnxruntime_engine
@@ -24,11 +24,11 @@ from engines.backends.tensorrt.device import check_fits
 from engines.backends.tensorrt.plan import load_kernel
 from engines.backends.tensorrt.plugin import workspace_bytes
 from engines.build import tensorrt as build_tensorrt
-from engines.build.half_precision import halved
+from engines.build.half_precision import to_half_precision
 from engines.build.tensorrt import PlanOptions, build_plan, check_nodes
-from engines.build.tensorrt_process import THIS_GPU, Request, make_config
+from engines.build.tensorrt_process import THIS_GPU, BuildRequest, make_config
 from engines.contract import CELLS, FRAMES, MAP, PEAK, check_contract
-from engines.engine import summarise
+from engines.engine import summarise_maps
 from engines.errors import AdmissionError, BackendError, ManifestError
 from engines.files import file_sha256
 from engines.machine import Gpu
@@ -84,7 +84,7 @@ def types_of(model: onnx.ModelProto) -> dict[str, int]:
 
 def test_half_precision_answers_nearly_the_same(source: Path) -> None:
     model = onnx.load(source)
-    half = halved(model)
+    half = to_half_precision(model)
     onnx.checker.check_model(half, full_check=True)
     wanted, got = run(model), run(half)
     assert [each.dtype for each in got] == [each.dtype for each in wanted]
@@ -97,7 +97,7 @@ def test_half_precision_answers_nearly_the_same(source: Path) -> None:
 
 
 def test_convolutions_are_half_and_sums_are_not(source: Path) -> None:
-    half = halved(onnx.load(source))
+    half = to_half_precision(onnx.load(source))
     types = types_of(half)
     found = {(node.op_type, types[node.input[0]]) for node in half.graph.node}
     for kind in ("Conv", "Relu", "PrototypeResidual"):
@@ -111,7 +111,7 @@ def test_convolutions_are_half_and_sums_are_not(source: Path) -> None:
 
 
 def test_no_value_between_two_float32_layers_is_half(source: Path) -> None:
-    half = halved(onnx.load(source))
+    half = to_half_precision(onnx.load(source))
     types = types_of(half)
     makers = {name: node for node in half.graph.node for name in node.output}
     for node in half.graph.node:
@@ -135,7 +135,7 @@ def test_sum_of_squares_may_pass_what_half_can_hold() -> None:
         [helper.make_tensor_value_info("map", TensorProto.FLOAT, [1, 1])],
         [numpy_helper.from_array(np.array(1e-12, np.float32), "least")],
     )
-    model = halved(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+    model = to_half_precision(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
     x = np.full((2, 3), 50_000, np.float32)
     assert ReferenceEvaluator(model).run(["map"], {"x": x})[0] == 300_000
 
@@ -155,7 +155,7 @@ def test_output_that_a_half_layer_makes_keeps_its_name_and_type() -> None:
         ],
         [weight],
     )
-    model = halved(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+    model = to_half_precision(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     x = np.ones((2, 3, 4, 4), np.float32)
@@ -195,7 +195,7 @@ def test_plans_multiply_as_the_graph_says_and_take_no_memory_of_their_own(target
     trt = pytest.importorskip("tensorrt_rtx")
     builder = trt.Builder(trt.Logger())
     assert builder.create_builder_config().get_flag(trt.BuilderFlag.TF32)  # on by default
-    request = Request("", "", "tensorrt_rtx", target, (1, 8, 16), (SIZE, SIZE, 3), plugins=1)
+    request = BuildRequest("", "", "tensorrt_rtx", target, (1, 8, 16), (SIZE, SIZE, 3), plugins=1)
     config = make_config(trt, builder, request, lambda **_: None)
     flags = trt.BuilderFlag
     assert not config.get_flag(flags.TF32)
@@ -385,7 +385,7 @@ def test_graph_that_a_plan_is_built_of_keeps_the_contract_of_plans(
     manifest = write_graph(tmp_path / "small.onnx", small_graph(*size), *size)
     given: list[bytes] = []
 
-    def built(request: Request, on_phase: object) -> str:
+    def built(request: BuildRequest, on_phase: object) -> str:
         del on_phase
         given.append(Path(request.graph).read_bytes())
         Path(request.plan).write_bytes(b"a plan")
@@ -402,5 +402,5 @@ def test_graph_that_a_plan_is_built_of_keeps_the_contract_of_plans(
         check_contract(ports(session.get_inputs()), ports(session.get_outputs()), manifest)
     frames = np.random.default_rng(2).integers(0, 256, (2, *size, 3), dtype=np.uint8)
     maps, peak, cells = session.run([MAP, PEAK, CELLS], {FRAMES: frames})
-    assert np.array_equal(peak, summarise(maps).peak)
-    assert np.allclose(cells, summarise(maps).cells, atol=1e-6)
+    assert np.array_equal(peak, summarise_maps(maps).peak)
+    assert np.allclose(cells, summarise_maps(maps).cells, atol=1e-6)

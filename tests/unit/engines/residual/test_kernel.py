@@ -7,7 +7,7 @@ from fakes.kernel_runs import BACKWARDS, FORWARDS, SHUFFLED, KernelOnCpu, Run, c
 
 from engines.backends.tensorrt.plugin import workspace_bytes
 from engines.errors import BackendError, ScoringError, ShapeError
-from engines.residual.launcher import Answers, ResidualKernel, Scale
+from engines.residual.launcher import OutputPointers, ResidualKernel, Scale
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +147,12 @@ def test_sizes_that_cannot_be_are_refused_before_a_launch(on_cpu: KernelOnCpu, r
     with pytest.raises(ShapeError, match=reason):
         on_cpu.kernel.workspace_bytes(scales, batch)
     with pytest.raises(ShapeError, match=reason):
-        on_cpu.kernel.launch(scales, batch, np.float32, Answers(16, 16, 16, 1 << 20), 0)
+        on_cpu.kernel.launch(scales, batch, np.float32, OutputPointers(16, 16, 16, 1 << 20), 0)
 
 
 @pytest.mark.parametrize(("answers", "scale", "reason"), POINTERS)
 def test_pointers_that_cannot_be_are_refused_before_a_launch(
-    on_cpu: KernelOnCpu, answers: Answers, scale: Scale, reason: str
+    on_cpu: KernelOnCpu, answers: OutputPointers, scale: Scale, reason: str
 ) -> None:
     with pytest.raises(ShapeError, match=reason):
         on_cpu.kernel.launch([scale], 1, np.float32, answers, 0)
@@ -160,7 +160,7 @@ def test_pointers_that_cannot_be_are_refused_before_a_launch(
 
 def test_unknown_element_type_is_refused(on_cpu: KernelOnCpu) -> None:
     with pytest.raises(ShapeError, match="float64"):
-        on_cpu.kernel.launch([GOOD], 1, np.float64, Answers(16, 16, 16, 1 << 20), 0)
+        on_cpu.kernel.launch([GOOD], 1, np.float64, OutputPointers(16, 16, 16, 1 << 20), 0)
 
 
 def test_library_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
-from pipeline.camera.pace import Pace
+from pipeline.camera.pace import FramePacer
 from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.source import Source, unreadable_shot
 from pipeline.camera.sources.folder import FolderSource
@@ -43,7 +43,7 @@ def video(tmp_path: Path) -> Path:
 
 
 def video_source(path: Path, time: FakeTime) -> VideoSource:
-    return VideoSource(path, Pace(None, time.clock, time.wait), time.clock_ns)
+    return VideoSource(path, FramePacer(None, time.clock, time.wait), time.clock_ns)
 
 
 def numbers(source: Source, cursor: str) -> list[int]:
@@ -94,8 +94,8 @@ def test_a_cursor_of_another_source_is_refused(video: Path, time: FakeTime, curs
 def synthetic(
     time: FakeTime, seed: int = 7, count: int | None = None, variety: int | None = None
 ) -> SyntheticSource:
-    pace = Pace(None, time.clock, time.wait)
-    return SyntheticSource(seed, pace, time.clock_ns, (64, 64), count=count, variety=variety)
+    pacer = FramePacer(None, time.clock, time.wait)
+    return SyntheticSource(seed, pacer, time.clock_ns, (64, 64), count=count, variety=variety)
 
 
 def test_drawn_parts_follow_from_seed_and_index(time: FakeTime) -> None:
@@ -118,10 +118,10 @@ def test_a_variety_of_drawn_parts_is_shown_in_turn(time: FakeTime) -> None:
 @given(rate=st.sampled_from([1, 2, 4, 8, 64]), held_up=st.integers(0, 20))
 def test_a_pace_does_not_drift_and_does_not_catch_up(rate: int, held_up: int) -> None:
     time = FakeTime(now=0)
-    pace = Pace(rate, time.clock, time.wait)
+    pacer = FramePacer(rate, time.clock, time.wait)
     due = []
     for _ in range(5):
-        assert not pace.stopped()
+        assert not pacer.stopped()
         due.append(time.now)
         time.now += 0.5 / rate  # what is done with the shot
     assert due == [number / rate for number in range(5)]
@@ -129,7 +129,7 @@ def test_a_pace_does_not_drift_and_does_not_catch_up(rate: int, held_up: int) ->
     before = time.now
     after = []
     for _ in range(3):
-        pace.stopped()
+        pacer.stopped()
         after.append(time.now)
     assert after[2] - after[1] == 1 / rate
     assert after[0] >= before
@@ -139,7 +139,7 @@ def test_a_stopped_pace_ends_its_source(tmp_path: Path) -> None:
     for value in range(5):
         write_flat(tmp_path / f"{value}.png", value)
     time = FakeTime(stop_at=100.25)
-    source = FolderSource(tmp_path, Pace(10, time.clock, time.wait), time.clock_ns)
+    source = FolderSource(tmp_path, FramePacer(10, time.clock, time.wait), time.clock_ns)
     assert len(list(source.shots(""))) == 3
 
 

@@ -8,7 +8,7 @@ from fakes.labels import FakeStream, entry, store
 
 from pipeline.archive import Archive
 from pipeline.commands.label import print_waiting
-from pipeline.commands.label_requests import Labeller, read_request
+from pipeline.commands.label_requests import LabelSender, read_request
 from pipeline.errors import ConnectionLost, LabelError, RedisUnfit
 from pipeline.frames import Label, LabelKind
 from pipeline.wire import encode_label
@@ -41,7 +41,7 @@ def test_frame_is_kept_where_its_label_arrived_and_the_answer_was_lost(
         raise ConnectionLost("away")
 
     with pytest.raises(ConnectionLost):
-        Labeller(stream, archive, "anna", lost).label(NORMAL)
+        LabelSender(stream, archive, "anna", lost).label(NORMAL)
     assert len(stream.sent) == 1
     assert archive.is_pinned(entry())
 
@@ -49,14 +49,14 @@ def test_frame_is_kept_where_its_label_arrived_and_the_answer_was_lost(
 def test_frame_is_kept_for_one_person_where_the_label_of_another_is_refused(
     stream: FakeStream, archive: Archive
 ) -> None:
-    bob = Labeller(stream, archive, "bob", once)
+    bob = LabelSender(stream, archive, "bob", once)
 
     def refused(_action: Callable[[], str]) -> str:
         bob.label(HOLE)
         raise RedisUnfit("no right")
 
     with pytest.raises(RedisUnfit):
-        Labeller(stream, archive, "anna", refused).label(NORMAL)
+        LabelSender(stream, archive, "anna", refused).label(NORMAL)
     assert [label.by for label in stream.sent] == ["bob"]
     assert archive.is_pinned(entry())
 
@@ -67,7 +67,7 @@ def test_label_that_is_too_large_keeps_no_frame(stream: FakeStream, archive: Arc
         update={"as_kind": LabelKind.DEFECT, "polygon": [[corner] * 4096] * 64}
     )
     with pytest.raises(LabelError, match="limit"):
-        Labeller(stream, archive, "anna", once).label(large)
+        LabelSender(stream, archive, "anna", once).label(large)
     assert not archive.is_pinned(entry())
 
 
@@ -76,7 +76,7 @@ def test_frame_whose_label_did_not_arrive_waits_for_one(
 ) -> None:
     stream.failures = [ConnectionLost("away")]
     with pytest.raises(ConnectionLost):
-        Labeller(stream, archive, "anna", once).label(NORMAL)
+        LabelSender(stream, archive, "anna", once).label(NORMAL)
     print_waiting(archive, set(), 20, as_json=True)
     assert entry() in capsys.readouterr().out
 
@@ -84,12 +84,12 @@ def test_frame_whose_label_did_not_arrive_waits_for_one(
 def test_contradiction_is_found_with_labels_of_others_and_with_its_own(
     stream: FakeStream, archive: Archive
 ) -> None:
-    assert Labeller(stream, archive, "anna", once).label(NORMAL).earlier is None
-    labeller = Labeller(stream, archive, "carl", once)
-    assert labeller.label(NORMAL).earlier is None
-    sent = labeller.label(HOLE)
+    assert LabelSender(stream, archive, "anna", once).label(NORMAL).earlier is None
+    sender = LabelSender(stream, archive, "carl", once)
+    assert sender.label(NORMAL).earlier is None
+    sent = sender.label(HOLE)
     assert "was labelled normal by carl before" in sent.contradiction()
-    assert "was labelled defect hole by bob before" in labeller.label(NORMAL).contradiction()
+    assert "was labelled defect hole by bob before" in sender.label(NORMAL).contradiction()
     assert [label.by for label in stream.sent] == ["anna", "carl", "bob", "carl"]
 
 
@@ -99,17 +99,17 @@ def test_masks_of_earlier_labels_are_not_kept_in_memory(stream: FakeStream) -> N
         label = Label(entry(number=number), LabelKind.DEFECT, mask=mask)
         stream.send(encode_label(label))
     tracemalloc.start()
-    labeller = Labeller(stream, None, "anna", once)
+    sender = LabelSender(stream, None, "anna", once)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 2 * mask.nbytes
-    assert labeller.label(NORMAL).earlier is not None
+    assert sender.label(NORMAL).earlier is not None
 
 
 def test_label_is_checked_though_no_archive_is_there(stream: FakeStream) -> None:
-    labeller = Labeller(stream, None, "anna", once)
-    assert labeller.label(NORMAL).marked_px is None
+    sender = LabelSender(stream, None, "anna", once)
+    assert sender.label(NORMAL).marked_px is None
     wrong = HOLE.model_copy(update={"defect": "../hole"})
     with pytest.raises(LabelError):
-        labeller.label(wrong)
+        sender.label(wrong)
     assert len(stream.sent) == 1

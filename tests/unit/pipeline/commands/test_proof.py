@@ -10,9 +10,9 @@ from pipeline.codecs import Codec
 from pipeline.commands.proof import Report, Span
 from pipeline.commands.reconcile import reconcile
 from pipeline.frames import FrameMeta
-from pipeline.streams.ledger import Books, CameraBook, Kept
+from pipeline.streams.ledger import CameraLedger, LedgerSnapshot, ResultRetention
 from pipeline.streams.result_reader import Result
-from pipeline.wire import Head, encode_head
+from pipeline.wire import FrameHeader, encode_frame_header
 
 START_MS = 1_700_000_000_000
 DEADLINE_MS = 40
@@ -71,7 +71,7 @@ class SimulatedLine:
 
     def add(self, answer: str, entry_id: str, frame: Frame, deadline_ms: int) -> None:
         meta = FrameMeta(*frame, "part", 0, deadline_ms * 1_000_000)
-        head = encode_head(Head(meta, Codec.RAW, (1, 1)))
+        head = encode_frame_header(FrameHeader(meta, Codec.RAW, (1, 1)))
         self.stream.append(Result(self.stamp(), answer, entry_id, head, None))
         self.added += 1
 
@@ -104,14 +104,14 @@ class SimulatedLine:
             self.publish("OK", entry_id, frame, deadline_ms)
             self.unmarked.add(frame)
 
-    def books(self) -> Books:
+    def snapshot(self) -> LedgerSnapshot:
         self.step()
         cameras = (
-            CameraBook(camera, len(seqs), runs_of(seqs)) for camera, seqs in self.offered.items()
+            CameraLedger(camera, len(seqs), runs_of(seqs)) for camera, seqs in self.offered.items()
         )
         first_ms = int(self.stream[0].result_id.split("-")[0]) if self.stream else 0
-        kept = Kept(self.added, len(self.stream), first_ms, self.deleted)
-        return Books(tuple(cameras), len(self.open), dict(self.counts), kept)
+        kept = ResultRetention(self.added, len(self.stream), first_ms, self.deleted)
+        return LedgerSnapshot(tuple(cameras), len(self.open), dict(self.counts), kept)
 
     def results(self, after: str, count: int) -> list[Result]:
         self.step()
@@ -122,11 +122,13 @@ class SimulatedLine:
         ]
         return later[: min(count, 3)]
 
-    def open_heads(self) -> dict[str, bytes]:
+    def open_headers(self) -> dict[str, bytes]:
         self.step()
         return {
-            entry_id: encode_head(
-                Head(FrameMeta(*frame, "part", 0, deadline_ms * 1_000_000), Codec.RAW, (1, 1))
+            entry_id: encode_frame_header(
+                FrameHeader(
+                    FrameMeta(*frame, "part", 0, deadline_ms * 1_000_000), Codec.RAW, (1, 1)
+                )
             )
             for entry_id, (frame, deadline_ms) in self.open.items()
         }

@@ -16,13 +16,20 @@ from engines.manifest import Snapshot, write_manifest
 from pipeline.camera.sources.folder import list_pictures
 from pipeline.demo.demo import DemoSettings
 from pipeline.demo.report import write_report
-from pipeline.demo.summary import conclude
-from pipeline.demo.training import Lesson, Measured, learn, leave_out, measured, show_comparison
+from pipeline.demo.summary import summarise_run
+from pipeline.demo.training import (
+    EvaluatedModel,
+    TrainedModel,
+    evaluated_model,
+    leave_out,
+    show_comparison,
+    train_model,
+)
 from pipeline.errors import SettingsError
 from trainer.layouts import find_samples
 
 SEEN = frozenset({"test/dent/1.png", "test/chip/0.png"})
-LESSON = Lesson("prn-s", Path("prn-s.onnx"), 125.4, 150, SEEN)
+LESSON = TrainedModel("prn-s", Path("prn-s.onnx"), 125.4, 150, SEEN)
 
 
 @pytest.fixture
@@ -74,10 +81,10 @@ class FakeTraining:
         pass
 
 
-def model(lesson: Lesson, ap: float | None = 0.766) -> Measured:
+def model(trained: TrainedModel, ap: float | None = 0.766) -> EvaluatedModel:
     pixel = None if ap is None else {"auroc": 0.999, "pro": None, "ap": ap}
     plant = {"escapes": {"count": 1, "of": 50}, "false_rejects": {"count": 2, "of": 40}}
-    return measured(lesson, {"image_auroc": 0.9985, "pixel": pixel, "plant": plant})
+    return evaluated_model(trained, {"image_auroc": 0.9985, "pixel": pixel, "plant": plant})
 
 
 def verdict(part_id: str, decision: str, seq: int) -> dict[str, Any]:
@@ -147,21 +154,21 @@ def test_nothing_left_to_inspect_is_refused(product: Path, tmp_path: Path) -> No
 
 def test_lesson_says_what_was_learned_from(tmp_path: Path) -> None:
     crew = FakeTraining(SEEN)
-    lesson = learn(crew, "prn-s", Path("product"), tmp_path / "prn-s", "--steps", "9")
-    assert (lesson.good, lesson.seen) == (150, SEEN)
-    assert lesson.sources == "150 good parts and 2 defects with their masks"
+    trained = train_model(crew, "prn-s", Path("product"), tmp_path / "prn-s", "--steps", "9")
+    assert (trained.good, trained.seen) == (150, SEEN)
+    assert trained.sources == "150 good parts and 2 defects with their masks"
     assert crew.commands[0][-2:] == ("--steps", "9")
 
 
 def test_model_that_saw_no_defects_says_so(tmp_path: Path) -> None:
-    lesson = learn(FakeTraining(None), "protoad", Path("product"), tmp_path / "protoad")
-    assert (lesson.seen, lesson.sources) == (frozenset(), "150 good parts alone")
+    trained = train_model(FakeTraining(None), "protoad", Path("product"), tmp_path / "protoad")
+    assert (trained.seen, trained.sources) == (frozenset(), "150 good parts alone")
 
 
 def test_training_begins_anew_where_an_earlier_one_ended(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(b"of another seed")
     crew = FakeTraining(SEEN)
-    learn(crew, "prn-s", Path("product"), tmp_path)
+    train_model(crew, "prn-s", Path("product"), tmp_path)
     assert not crew.found_checkpoint
 
 
@@ -172,7 +179,7 @@ def test_duration_is_worded_for_people(seconds: float, said: str) -> None:
 
 def test_models_are_compared_in_one_table() -> None:
     console = Console(width=120, record=True, file=StringIO())
-    rival = Lesson("protoad", Path("protoad.onnx"), 28, 150, frozenset())
+    rival = TrainedModel("protoad", Path("protoad.onnx"), 28, 150, frozenset())
     show_comparison([model(LESSON), model(rival, 0.599)], console)
     lines = console.export_text().splitlines()
     served, compared = (line for line in lines if " of 50" in line)
@@ -188,9 +195,9 @@ def test_figures_that_do_not_exist_are_left_out() -> None:
 
 def test_report_tells_the_models_apart_and_what_is_left_out(tmp_path: Path) -> None:
     verdicts = [verdict("good/0", "OK", 1), verdict("dent/0", "OK", 2)]
-    rival = Lesson("protoad", Path("protoad.onnx"), 28, 150, frozenset())
+    rival = TrainedModel("protoad", Path("protoad.onnx"), 28, 150, frozenset())
     models = [model(LESSON), model(rival)]
-    page = write_report(tmp_path, conclude(verdicts), verdicts, models, []).read_text("utf-8")
+    page = write_report(tmp_path, summarise_run(verdicts), verdicts, models, []).read_text("utf-8")
     assert "Judged by <strong>PRN-S</strong>, learned in 2 min 5 s from 150 good parts" in page
     assert "test/chip/0.png, test/dent/1.png" in page
     assert "<td>ProtoAD</td><td>28 s</td>" in page
@@ -199,6 +206,6 @@ def test_report_tells_the_models_apart_and_what_is_left_out(tmp_path: Path) -> N
 def test_report_leaves_nothing_out_where_no_defect_was_seen(tmp_path: Path) -> None:
     verdicts = [verdict("good/0", "OK", 1)]
     alone = [model(replace(LESSON, model="protoad", seen=frozenset()))]
-    page = write_report(tmp_path, conclude(verdicts), verdicts, alone, []).read_text("utf-8")
+    page = write_report(tmp_path, summarise_run(verdicts), verdicts, alone, []).read_text("utf-8")
     assert "Judged by <strong>ProtoAD</strong>" in page
     assert "Left out" not in page

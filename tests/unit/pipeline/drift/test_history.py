@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.drift.detector import LEARN_FRAMES, State
+from pipeline.drift.detector import LEARN_FRAMES, DriftState
 from pipeline.drift.history import drift_history
 
 HOUR_NS = 3_600 * 10**9
@@ -37,7 +37,7 @@ def test_history_gives_each_hour_and_finds_the_change() -> None:
     assert history.periods[0].distance == pytest.approx((1, 1, 1), rel=0.02)
     assert history.periods[1].distance == pytest.approx((1.25, 1.25, 1.25), rel=0.02)
     (dated,) = history.alarms
-    assert dated.alarm.kind is history.state is State.CAMERA
+    assert dated.alarm.kind is history.state is DriftState.CAMERA
     assert 101 * HOUR_NS < dated.at_ns < 101.5 * HOUR_NS
 
 
@@ -48,7 +48,7 @@ def test_cameras_and_engines_have_histories_of_their_own() -> None:
     histories = drift_history([*rows(1.0, 40, 100), *rows(1.0, 40, 100, "right"), *other])
     names = [(history.camera, history.engine_sha256[0]) for history in histories]
     assert names == [("cam", "a"), ("right", "a"), ("cam", "b")]
-    assert [history.state for history in histories] == [State.LEARNING] * 3
+    assert [history.state for history in histories] == [DriftState.LEARNING] * 3
 
 
 def test_verdicts_that_no_engine_gave_are_passed_over() -> None:
@@ -61,7 +61,7 @@ def test_archives_of_earlier_releases_have_distances_only() -> None:
     for row in old:
         del row["cells"]
     (history,) = drift_history(old)
-    assert [dated.alarm.kind for dated in history.alarms] == [State.CAMERA]
+    assert [dated.alarm.kind for dated in history.alarms] == [DriftState.CAMERA]
 
 
 @pytest.mark.parametrize("missing", ["cells", "distance"])
@@ -74,4 +74,4 @@ def test_verdicts_of_one_engine_may_lack_what_others_have(missing: str) -> None:
     assert [period.good + period.ng for period in history.periods] == [800, 200]
     assert history.periods[1].distance == pytest.approx((1.3, 1.3, 1.3), rel=0.02)
     assert len(history.alarms) == 2
-    assert history.state is not State.STEADY
+    assert history.state is not DriftState.STEADY

@@ -7,8 +7,8 @@ from prometheus_client import generate_latest
 from rich.console import Console
 
 from pipeline.commands.control import _drift_table
-from pipeline.drift.detector import LEARN_FRAMES, Standing, State
-from pipeline.drift.monitor import MOST_CAMERAS, DriftWatch
+from pipeline.drift.detector import LEARN_FRAMES, DriftState, DriftStatus
+from pipeline.drift.monitor import MOST_CAMERAS, DriftMonitor
 from pipeline.frames import Decision, EngineName, Judgement, Timings
 from pipeline.telemetry import Telemetry
 from pipeline.wire import decode_report, encode_report
@@ -30,7 +30,7 @@ JUDGEMENT = Judgement(
 )
 
 
-def show(watch: DriftWatch, frames: int, factor: float = 1.0, camera: str = "cam") -> int:
+def show(watch: DriftMonitor, frames: int, factor: float = 1.0, camera: str = "cam") -> int:
     """Show frames whose signals vary by 5 %; gives the number of alarms."""
     rng, alarms = np.random.default_rng(0), 0
     for noise in 1 + 0.05 * rng.standard_normal((frames, 19)):
@@ -38,12 +38,12 @@ def show(watch: DriftWatch, frames: int, factor: float = 1.0, camera: str = "cam
         judgement = dataclasses.replace(
             JUDGEMENT, distance=tuple(distance.tolist()), cells=tuple(cells.tolist())
         )
-        alarms += watch.see(camera, judgement) is not None
+        alarms += watch.observe(camera, judgement) is not None
     return alarms
 
 
 def test_alarm_is_logged_once_and_says_what_to_look_at(caplog: pytest.LogCaptureFixture) -> None:
-    watch = DriftWatch()
+    watch = DriftMonitor()
     assert show(watch, LEARN_FRAMES) == 0
     assert show(watch, 200, factor=1.2) == 1
     (record,) = caplog.records
@@ -54,27 +54,27 @@ def test_alarm_is_logged_once_and_says_what_to_look_at(caplog: pytest.LogCapture
 
 
 def test_another_engine_is_learned_anew() -> None:
-    watch = DriftWatch()
+    watch = DriftMonitor()
     show(watch, LEARN_FRAMES)
-    assert watch.standings()["cam"].state is State.STEADY
+    assert watch.statuses()["cam"].state is DriftState.STEADY
     other = EngineName("prn-s", "2", "b" * 64)
-    watch.see("cam", dataclasses.replace(JUDGEMENT, engine=other, distance=(), cells=(0.1,)))
-    assert watch.standings()["cam"].state is State.LEARNING
+    watch.observe("cam", dataclasses.replace(JUDGEMENT, engine=other, distance=(), cells=(0.1,)))
+    assert watch.statuses()["cam"].state is DriftState.LEARNING
 
 
 def test_cameras_drift_by_themselves() -> None:
-    watch = DriftWatch()
+    watch = DriftMonitor()
     for camera in ("left", "right"):
         show(watch, LEARN_FRAMES, camera=camera)
     show(watch, 100, factor=1.3, camera="left")
-    states = {name: standing.state for name, standing in watch.standings().items()}
-    assert states == {"left": State.CAMERA, "right": State.STEADY}
+    states = {name: status.state for name, status in watch.statuses().items()}
+    assert states == {"left": DriftState.CAMERA, "right": DriftState.STEADY}
 
 
 def test_number_of_cameras_is_bounded_and_their_report_fits_a_heartbeat(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    watch = DriftWatch()
+    watch = DriftMonitor()
     for number in range(MOST_CAMERAS + 5):
         show(watch, 1, camera=f"{number:064}")
     show(watch, LEARN_FRAMES, camera=f"{0:064}")
@@ -86,16 +86,16 @@ def test_number_of_cameras_is_bounded_and_their_report_fits_a_heartbeat(
 
 
 def test_engine_that_gives_nothing_to_watch_is_not_watched() -> None:
-    watch = DriftWatch()
-    watch.see("cam", dataclasses.replace(JUDGEMENT, distance=(), cells=()))
-    assert watch.standings() == {}
+    watch = DriftMonitor()
+    watch.observe("cam", dataclasses.replace(JUDGEMENT, distance=(), cells=()))
+    assert watch.statuses() == {}
 
 
 def test_metrics_say_where_each_camera_stands() -> None:
-    watch, telemetry = DriftWatch(), Telemetry("line")
+    watch, telemetry = DriftMonitor(), Telemetry("line")
     show(watch, LEARN_FRAMES)
     show(watch, 100, factor=1.2)
-    telemetry.show_drift(watch.standings())
+    telemetry.show_drift(watch.statuses())
     page = generate_latest(telemetry.registry).decode()
     assert 'prn_drift_alarm{camera="cam",kind="camera",line="line"} 1.0' in page
     assert 'prn_drift_alarm{camera="cam",kind="process",line="line"} 0.0' in page
@@ -105,8 +105,10 @@ def test_metrics_say_where_each_camera_stands() -> None:
 
 def test_camera_that_is_gone_leaves_no_metric_behind() -> None:
     telemetry = Telemetry("line")
-    there = Standing(State.STEADY, distance=(1.0,), shift=(0.0,))
-    telemetry.show_drift({"gone": dataclasses.replace(there, state=State.CAMERA), "there": there})
+    there = DriftStatus(DriftState.STEADY, distance=(1.0,), shift=(0.0,))
+    telemetry.show_drift(
+        {"gone": dataclasses.replace(there, state=DriftState.CAMERA), "there": there}
+    )
     telemetry.show_drift({"there": there})
     page = generate_latest(telemetry.registry).decode()
     assert 'camera="gone"' not in page
@@ -115,7 +117,7 @@ def test_camera_that_is_gone_leaves_no_metric_behind() -> None:
 
 
 def test_control_shows_drift_and_how_much_is_learned() -> None:
-    watch = DriftWatch()
+    watch = DriftMonitor()
     show(watch, LEARN_FRAMES)
     show(watch, 100, factor=1.2)
     show(watch, LEARN_FRAMES // 2, camera="new")

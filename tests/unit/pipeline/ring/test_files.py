@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.commands.doctor import check_rings
-from pipeline.commands.machine_checks import State
+from pipeline.commands.machine_checks import CheckStatus
 from pipeline.errors import RingStale
 from pipeline.ring.files import find_rings, remove_left_rings
 from pipeline.ring.ring import RingReader, RingWriter
@@ -94,9 +94,9 @@ def test_left_ring_wants_a_look_and_is_told_how_it_goes(tmp_path: Path) -> None:
     left_ring("prn-gone", tmp_path, frames=1)
     (ring,) = find_rings(tmp_path)
     (check,) = check_rings([], [ring], ring.made_s + 5400)
-    assert check.state is State.WARNING
+    assert check.state is CheckStatus.WARNING
     assert "prn-gone, 0.0 MB, 1.5 h old, 1 frames wait in it, no camera" in check.found
     assert "--remove-rings" in check.found
     (check,) = check_rings([ring], [], ring.made_s)
-    assert check.state is State.OK
+    assert check.state is CheckStatus.OK
     assert check.found.endswith("removed")

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from pipeline.streams import thread_connection
-from pipeline.streams.thread_connection import Lane
+from pipeline.streams.thread_connection import ThreadConnection
 
 
 class FakeConnection:
@@ -58,7 +58,7 @@ class FakeClient:
 
 def test_calls_share_a_connection() -> None:
     client = FakeClient()
-    call = Lane(client)
+    call = ThreadConnection(client)
     assert [call("PING"), call("PING")] == ["fine", "fine"]
     assert len(client.connection_pool.given) == 1
 
@@ -76,7 +76,7 @@ def test_connection_that_may_hold_an_old_answer_or_lead_elsewhere_is_never_used_
     error: BaseException,
 ) -> None:
     client = FakeClient()
-    call = Lane(client)
+    call = ThreadConnection(client)
     client.fail_with(error)
     with pytest.raises(type(error)):
         call("GET", "x")
@@ -90,7 +90,7 @@ def test_connection_that_may_hold_an_old_answer_or_lead_elsewhere_is_never_used_
 
 def test_refused_command_keeps_its_connection() -> None:
     client = FakeClient()
-    call = Lane(client)
+    call = ThreadConnection(client)
     client.fail_with(redis.ResponseError("WRONGTYPE"))
     with pytest.raises(redis.ResponseError):
         call("GET", "x")
@@ -103,7 +103,7 @@ def test_idle_connection_with_something_to_read_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     client = FakeClient()
-    call = Lane(client)
+    call = ThreadConnection(client)
     call("PING")
     monkeypatch.setattr(
         thread_connection, "LOOK_AFTER_S", -1.0

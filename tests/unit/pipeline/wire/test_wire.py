@@ -13,19 +13,19 @@ from pipeline.codecs import Codec
 from pipeline.errors import ForeignVerdict, UnreadableFrame
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Region, Timings
 from pipeline.wire import (
-    Head,
+    FrameHeader,
     RingPlace,
-    Standing,
-    Trial,
+    RolloutRecord,
+    RolloutState,
     decode_control,
-    decode_head,
+    decode_frame_header,
     decode_identity,
     decode_judgement,
-    decode_trial,
+    decode_rollout_record,
     encode_control,
-    encode_head,
+    encode_frame_header,
     encode_judgement,
-    encode_trial,
+    encode_rollout_record,
     pack_mask,
     unpack_mask,
 )
@@ -39,7 +39,7 @@ metas = st.builds(
 )
 places = st.builds(RingPlace, names, st.integers(0, 10**6), whole)
 heads = st.builds(
-    Head,
+    FrameHeader,
     metas,
     st.sampled_from(list(Codec)),
     st.tuples(st.integers(1, 8000), st.integers(1, 8000)),
@@ -73,9 +73,9 @@ PLAIN = Judgement(
 
 
 @given(heads)
-def test_head_survives_the_wire(head: Head) -> None:
-    packed = encode_head(head)
-    assert decode_head(packed) == head
+def test_head_survives_the_wire(head: FrameHeader) -> None:
+    packed = encode_frame_header(head)
+    assert decode_frame_header(packed) == head
     identity = decode_identity(packed)
     assert (identity.camera, identity.seq) == (head.meta.camera, head.meta.seq)
 
@@ -91,20 +91,20 @@ def test_judgement_survives_the_wire(judgement: Judgement) -> None:
 @given(st.binary(max_size=300))
 def test_foreign_bytes_are_refused_by_name(foreign: bytes) -> None:
     with pytest.raises(UnreadableFrame):
-        decode_head(foreign)
+        decode_frame_header(foreign)
     with pytest.raises(ForeignVerdict):
         decode_judgement(foreign)
     with pytest.raises(UnreadableFrame):
         decode_control(foreign)
     with pytest.raises(UnreadableFrame):
-        decode_trial(foreign)
+        decode_rollout_record(foreign)
 
 
 @given(heads, st.integers(0, 200))
-def test_truncated_head_is_refused(head: Head, cut: int) -> None:
-    packed = encode_head(head)
+def test_truncated_head_is_refused(head: FrameHeader, cut: int) -> None:
+    packed = encode_frame_header(head)
     with pytest.raises(UnreadableFrame):
-        decode_head(packed[: min(cut, len(packed) - 1)])
+        decode_frame_header(packed[: min(cut, len(packed) - 1)])
 
 
 anything = st.recursive(
@@ -117,11 +117,11 @@ FIELDS = ("camera", "seq", "part", "captured_ns", "deadline_ns", "codec", "shape
 
 @given(heads, st.sampled_from(FIELDS), anything)
 def test_any_value_in_any_field_of_a_head_is_read_or_refused(
-    head: Head, field: str, value: object
+    head: FrameHeader, field: str, value: object
 ) -> None:
-    fields = msgpack.unpackb(encode_head(head)) | {field: value}
+    fields = msgpack.unpackb(encode_frame_header(head)) | {field: value}
     with contextlib.suppress(UnreadableFrame):
-        assert isinstance(decode_head(msgpack.packb(fields)), Head)
+        assert isinstance(decode_frame_header(msgpack.packb(fields)), FrameHeader)
 
 
 JUDGED = ("judged", "score", "regions", "mask", "engine", "timings", "nearest", "distance")
@@ -138,20 +138,20 @@ def test_any_value_in_any_field_of_a_judgement_is_read_or_refused(
 
 def test_head_of_another_schema_version_says_what_to_do() -> None:
     with pytest.raises(UnreadableFrame, match=r"schema version 2.*same release"):
-        decode_head(msgpack.packb({"v": 2}))
+        decode_frame_header(msgpack.packb({"v": 2}))
 
 
 def test_new_fields_are_ignored() -> None:
     meta = FrameMeta("cam", 1, "part", 2, 3)
-    packed = encode_head(Head(meta, Codec.RAW, (4, 4)))
+    packed = encode_frame_header(FrameHeader(meta, Codec.RAW, (4, 4)))
     grown = msgpack.packb(msgpack.unpackb(packed) | {"colour": "blue"})
-    assert decode_head(grown).meta == meta
+    assert decode_frame_header(grown).meta == meta
 
 
 def test_picture_of_30000_by_30000_is_refused_in_the_head() -> None:
     meta = FrameMeta("cam", 1, "part", 2, 3)
     with pytest.raises(UnreadableFrame, match="30000x30000"):
-        decode_head(encode_head(Head(meta, Codec.PNG, (30000, 30000))))
+        decode_frame_header(encode_frame_header(FrameHeader(meta, Codec.PNG, (30000, 30000))))
 
 
 @given(arrays(np.bool_, st.tuples(st.integers(1, 70), st.integers(1, 70))))
@@ -175,10 +175,10 @@ def test_control_message_survives_the_wire() -> None:
 
 
 trials = st.builds(
-    Trial,
+    RolloutRecord,
     names,
     names,
-    st.sampled_from(Standing),
+    st.sampled_from(RolloutState),
     names,
     st.text(st.characters(exclude_categories=[]), max_size=400),
     st.integers(1, 99),
@@ -187,15 +187,15 @@ trials = st.builds(
 
 
 @given(trials)
-def test_trial_survives_the_wire_with_its_reason_cut(trial: Trial) -> None:
+def test_trial_survives_the_wire_with_its_reason_cut(trial: RolloutRecord) -> None:
     why = trial.why[:200].encode(errors="replace").decode()
-    assert decode_trial(encode_trial(trial)) == replace(trial, why=why)
+    assert decode_rollout_record(encode_rollout_record(trial)) == replace(trial, why=why)
 
 
 def test_trial_that_stands_nowhere_is_refused() -> None:
-    packed = encode_trial(Trial("v1", "today", Standing.HELD, "worker"))
+    packed = encode_rollout_record(RolloutRecord("v1", "today", RolloutState.HELD, "worker"))
     with pytest.raises(UnreadableFrame, match="hexd"):
-        decode_trial(packed.replace(b"held", b"hexd"))
+        decode_rollout_record(packed.replace(b"held", b"hexd"))
 
 
 def test_judgement_of_an_earlier_release_has_no_cells() -> None:

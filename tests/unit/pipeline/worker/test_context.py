@@ -1,23 +1,23 @@
-from pipeline.worker.context import Halt
+from pipeline.worker.context import Shutdown
 
 
 def test_worker_stops_and_says_why_when_a_thread_of_it_fails() -> None:
-    halt = Halt()
+    shutdown = Shutdown()
 
     def broken() -> None:
         raise ZeroDivisionError("a bug")
 
-    thread = halt.guard(broken, "reader")
+    thread = shutdown.guarded_thread(broken, "reader")
     thread.start()
     thread.join()
-    assert halt.failure == "reader: a bug"
-    assert halt.draining.is_set()
-    assert halt.giving_up.is_set()
+    assert shutdown.failure == "reader: a bug"
+    assert shutdown.draining.is_set()
+    assert shutdown.giving_up.is_set()
 
 
 def test_thread_that_ends_by_itself_stops_nobody() -> None:
-    halt = Halt()
-    thread = halt.guard(lambda: None, "reader")
+    shutdown = Shutdown()
+    thread = shutdown.guarded_thread(lambda: None, "reader")
     thread.start()
     thread.join()
-    assert not halt.draining.is_set()
+    assert not shutdown.draining.is_set()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.frames import Decision, EngineName, Timings
 from pipeline.wire import MAX_REGIONS
-from pipeline.worker.judge import Limits, Row, find_regions, judge, normalise
+from pipeline.worker.judge import DecisionThresholds, FrameScore, find_regions, judge, normalise
 
 ENGINE = EngineName("protoad", "1", "0" * 64)
 TIMINGS = Timings(1.0, 2.0, 3.0, 4)
@@ -20,9 +20,9 @@ def two_spots() -> np.ndarray:
 
 def test_score_above_the_threshold_is_ng_and_at_it_ok() -> None:
     calm = np.zeros((4, 4), np.float32)
-    limits = Limits(0.5, 0.5)
+    thresholds = DecisionThresholds(0.5, 0.5)
     for score, decision in ((0.5, Decision.OK), (0.500001, Decision.NG)):
-        judged = judge(Row(score, calm), limits, None, ENGINE, TIMINGS, "w")
+        judged = judge(FrameScore(score, calm), thresholds, None, ENGINE, TIMINGS, "w")
         assert judged.judged is decision
 
 
@@ -69,11 +69,13 @@ def test_normalised_score_rises_and_is_half_at_the_threshold(
 
 
 def test_mask_is_left_out_where_nothing_is_above_the_pixel_threshold() -> None:
-    row = Row(0.9, np.full((4, 4), 0.2, np.float32))
-    assert judge(row, Limits(0.5, 0.5), None, ENGINE, TIMINGS, "w").mask is None
+    frame_score = FrameScore(0.9, np.full((4, 4), 0.2, np.float32))
+    assert judge(frame_score, DecisionThresholds(0.5, 0.5), None, ENGINE, TIMINGS, "w").mask is None
 
 
 def test_frame_whose_map_was_left_out_has_no_mask_and_keeps_its_cells() -> None:
-    judged = judge(Row(0.9, None, (0.1, 0.2)), Limits(0.5, 0.5), None, ENGINE, TIMINGS, "w")
+    judged = judge(
+        FrameScore(0.9, None, (0.1, 0.2)), DecisionThresholds(0.5, 0.5), None, ENGINE, TIMINGS, "w"
+    )
     assert (judged.judged, judged.mask, judged.regions) == (Decision.NG, None, ())
     assert judged.cells == (0.1, 0.2)

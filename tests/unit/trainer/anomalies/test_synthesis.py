@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.anomalies.blend import LEAST_CHANGE
-from trainer.anomalies.synthesis import Batch, Switches, Synthesis, draw_shares
+from trainer.anomalies.synthesis import AnomalyKinds, Synthesis, SyntheticBatch, draw_shares
 from trainer.anomalies.textures import ProceduralTextures
 from trainer.errors import DatasetError
 from trainer.seen import SeenPictures
 
 SIDE = 32
 NORMALS = 12
-EXTENDED = Switches(heterologous=False, homologous=False)
-HETEROLOGOUS = Switches(extended=False, homologous=False)
-HOMOLOGOUS = Switches(extended=False, heterologous=False)
+EXTENDED = AnomalyKinds(heterologous=False, homologous=False)
+HETEROLOGOUS = AnomalyKinds(extended=False, homologous=False)
+HOMOLOGOUS = AnomalyKinds(extended=False, heterologous=False)
 
 
 def part_pictures(count: int, shade: float = 1.0) -> np.ndarray:
@@ -44,22 +44,22 @@ def first_seen(count: int) -> SeenPictures:
 
 
 def make(
-    switches: Switches = Switches(),  # noqa: B008
+    kinds: AnomalyKinds = AnomalyKinds(),  # noqa: B008
     seed: int = 5,
     seen: int = 3,
     rarity: np.ndarray | None = None,
 ) -> Synthesis:
     textures = ProceduralTextures((SIDE, SIDE), 1, tiles=11)
     normals = part_pictures(NORMALS)
-    return Synthesis(normals, first_seen(seen), textures, switches, 16, seed, rarity)
+    return Synthesis(normals, first_seen(seen), textures, kinds, 16, seed, rarity)
 
 
-def groups(batch: Batch) -> tuple[slice, slice, slice]:
+def groups(batch: SyntheticBatch) -> tuple[slice, slice, slice]:
     size = len(batch.frames)
     return slice(0, size // 2), slice(size // 2, 3 * size // 4), slice(3 * size // 4, size)
 
 
-def equal(one: Batch, other: Batch) -> bool:
+def equal(one: SyntheticBatch, other: SyntheticBatch) -> bool:
     return all(
         np.array_equal(getattr(one, name), getattr(other, name))
         for name in ("frames", "masks", "normals")
@@ -96,11 +96,11 @@ def test_simulated_anomalies_are_less_certain_than_seen_ones(synthesis: Synthesi
 
 def test_simulated_anomalies_are_certain_where_none_was_seen_or_the_paper_is_followed() -> None:
     assert set(np.unique(make(seen=0).batch(0).masks)) == {0.0, 1.0}
-    assert set(np.unique(make(Switches(certainty=1)).batch(0).masks)) == {0.0, 1.0}
+    assert set(np.unique(make(AnomalyKinds(certainty=1)).batch(0).masks)) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("switches", [HETEROLOGOUS, HOMOLOGOUS])
-def test_mask_marks_exactly_what_a_simulated_anomaly_changed(switches: Switches) -> None:
+def test_mask_marks_exactly_what_a_simulated_anomaly_changed(switches: AnomalyKinds) -> None:
     batch = make(switches).batch(0)
     base = part_pictures(NORMALS)[batch.normals].astype(int)
     change = np.abs(batch.frames.astype(int) - base).max(axis=3)
@@ -135,7 +135,7 @@ def test_batch_depends_on_seed_and_step_alone() -> None:
 def test_pictures_that_look_alike_from_all_sides_are_turned_and_mirrored() -> None:
     normals = part_pictures(NORMALS, shade=0)
     textures = ProceduralTextures((SIDE, SIDE), 1, tiles=11)
-    batch = Synthesis(normals, first_seen(3), textures, Switches(), 16, 1).batch(0)
+    batch = Synthesis(normals, first_seen(3), textures, AnomalyKinds(), 16, 1).batch(0)
     moved = batch.frames[:8][batch.normals[:8] < 0]
     assert len(moved)
     sides = [np.rot90(normals, turn, (1, 2)) for turn in range(4)]
@@ -169,7 +169,7 @@ def test_making_batches_leaves_the_pictures_alone() -> None:
     normals = part_pictures(NORMALS)
     textures = ProceduralTextures((SIDE, SIDE), 1, tiles=11)
     seen = first_seen(3)
-    synthesis = Synthesis(normals, seen, textures, Switches(), 16, 1)
+    synthesis = Synthesis(normals, seen, textures, AnomalyKinds(), 16, 1)
     for step in range(10):
         synthesis.batch(step).frames[:] = 0
     assert np.array_equal(normals, part_pictures(NORMALS))
@@ -178,9 +178,9 @@ def test_making_batches_leaves_the_pictures_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("switches", "seen"), [(Switches(), 0), (Switches(extended=False), 3), (HOMOLOGOUS, 3)]
+    ("switches", "seen"), [(AnomalyKinds(), 0), (AnomalyKinds(extended=False), 3), (HOMOLOGOUS, 3)]
 )
-def test_without_extended_anomalies_all_are_simulated(switches: Switches, seen: int) -> None:
+def test_without_extended_anomalies_all_are_simulated(switches: AnomalyKinds, seen: int) -> None:
     batch = make(switches, seen=seen).batch(1)
     assert (batch.normals >= 0).all()
     assert batch.masks[8:].any(axis=(1, 2)).all()
@@ -205,12 +205,12 @@ def test_raw_seen_anomaly_keeps_its_mask_true() -> None:
     ("switches", "batch_size", "seen"),
     [
         (EXTENDED, 16, 0),
-        (Switches(extended=False, heterologous=False, homologous=False), 16, 3),
-        (Switches(), 6, 3),
-        (Switches(), 0, 3),
+        (AnomalyKinds(extended=False, heterologous=False, homologous=False), 16, 3),
+        (AnomalyKinds(), 6, 3),
+        (AnomalyKinds(), 0, 3),
     ],
 )
-def test_impossible_wishes_are_refused(switches: Switches, batch_size: int, seen: int) -> None:
+def test_impossible_wishes_are_refused(switches: AnomalyKinds, batch_size: int, seen: int) -> None:
     textures = ProceduralTextures((SIDE, SIDE), 1, tiles=1)
     with pytest.raises(DatasetError, match=r"multiple of 4|switched off"):
         Synthesis(part_pictures(4), first_seen(seen), textures, switches, batch_size, 1)

@@ -12,7 +12,7 @@ from trainer.dataset import GOOD, content_sha
 from trainer.results.sheets import save_picture
 from trainer.retrain.gate_report import REPORT_NAME, GateReport
 from trainer.retrain_settings import GateSettings
-from trainer.samples.records import Source
+from trainer.samples.records import LabelSource
 from trainer.samples.store import SampleStore
 from trainer.seen import seen_record, write_seen
 
@@ -58,7 +58,7 @@ def test_golden_pictures_that_an_engine_learned_from_are_not_judged(tmp_path: Pa
     goods, _ = pictures()
     with SampleStore.open(tmp_path / "store") as store:
         for pixels in goods:
-            store.keep(store.add(pixels, GOOD, None, Source("o")).sha)
+            store.keep(store.add(pixels, GOOD, None, LabelSource("o")).sha)
         golden = [read_picture(sample.path) for sample in store.golden().test]
     found = judged_by(tmp_path, golden[:1], golden[1:2], store=tmp_path / "store")
     assert found == (len(golden) - 2, 0)

@@ -17,19 +17,28 @@ from trainer.export.engine_file import export_onnx, run_torch, write_engine
 from trainer.networks.attention import MultiSizeAttention, _patches, _unpatched, fitting_grid
 from trainer.networks.backbones import EfficientNetLite0, ResNet18, residual_stage
 from trainer.networks.fusion import Fusion
-from trainer.networks.prn import PLANS, PRN, RESIDUAL_WEIGHT, Encoder, Head, Plan, Switches, Usual
+from trainer.networks.prn import (
+    PRN,
+    PRN_CONFIGS,
+    RESIDUAL_WEIGHT,
+    Encoder,
+    FeatureScale,
+    Head,
+    NetworkParts,
+    PrnConfig,
+)
 from trainer.training.prn.initial import load_layer4, make_prn
-from trainer.training.training_step import Method, Trainee
+from trainer.training.training_step import OptimizerConfig, TrainingState
 
 PLAN_NAMES = ["tiny", "paper"]
 TINY_PLANS = {"tiny": TINY, "paper": TINY_PAPER}
 OFF = [
-    Switches(prototypes=False),
-    Switches(fusion=False),
-    Switches(attention=False),
-    Switches(residual_map=False),
+    NetworkParts(prototypes=False),
+    NetworkParts(fusion=False),
+    NetworkParts(attention=False),
+    NetworkParts(residual_map=False),
 ]
-ALL_OFF = Switches(prototypes=False, fusion=False, attention=False)
+ALL_OFF = NetworkParts(prototypes=False, fusion=False, attention=False)
 
 
 @pytest.fixture
@@ -37,12 +46,12 @@ def frames() -> np.ndarray:
     return Squares(normal_pictures()).batch(3).frames
 
 
-def trained(folder: Path, plan: Plan, steps: int = 3) -> PRN:
+def trained(folder: Path, config: PrnConfig, steps: int = 3) -> PRN:
     """A network whose batch norms and weights have moved."""
-    made = tiny_prn(folder, plan)
-    trainee = Trainee(made.network, made.normals, Method())
+    made = tiny_prn(folder, config)
+    state = TrainingState(made.network, made.normals, OptimizerConfig())
     for step in range(steps):
-        trainee.step(Squares(made.normals.pixels).batch(step), 1.0, step)
+        state.step(Squares(made.normals.pixels).batch(step), 1.0, step)
     return made.network.eval()
 
 
@@ -52,9 +61,9 @@ def test_both_plans_run_on_both_backbones(kind: type, name: str) -> None:
     backbone = kind().train()
     sides = [64 // stride for stride in (4, 8, 16)]
     maps = [torch.rand(2, c, s, s) for c, s in zip(kind.channels, sides, strict=True)]
-    usual = Usual(tuple(torch.ones(c) for c in kind.channels), torch.ones(3))
-    head = Head(PLANS[name], Switches(), backbone, usual)
-    network = PRN(Encoder(backbone), tuple(maps), head, usual).eval()
+    feature_scale = FeatureScale(tuple(torch.ones(c) for c in kind.channels), torch.ones(3))
+    head = Head(PRN_CONFIGS[name], NetworkParts(), backbone, feature_scale)
+    network = PRN(Encoder(backbone), tuple(maps), head, feature_scale).eval()
     with torch.inference_mode():
         score, out, nearest, distance = network(torch.zeros(3, 64, 64, 3, dtype=torch.uint8))
     assert (score.shape, out.shape) == ((3,), (3, 64, 64))
@@ -63,14 +72,14 @@ def test_both_plans_run_on_both_backbones(kind: type, name: str) -> None:
 
 
 @pytest.mark.parametrize("plan", PLAN_NAMES)
-@pytest.mark.parametrize("switches", [Switches(), *OFF, ALL_OFF], ids=str)
+@pytest.mark.parametrize("switches", [NetworkParts(), *OFF, ALL_OFF], ids=str)
 def test_each_part_can_be_switched_off(
-    tmp_path: Path, frames: np.ndarray, plan: str, switches: Switches
+    tmp_path: Path, frames: np.ndarray, plan: str, switches: NetworkParts
 ) -> None:
     made = tiny_prn(tmp_path, TINY_PLANS[plan], switches)
-    trainee = Trainee(made.network, made.normals, Method())
+    state = TrainingState(made.network, made.normals, OptimizerConfig())
     before = [each.detach().clone() for each in made.network.head.parameters()]
-    trainee.step(Squares(made.normals.pixels).batch(0), 1.0, 0)
+    state.step(Squares(made.normals.pixels).batch(0), 1.0, 0)
     moved = [
         not torch.equal(was, now)
         for was, now in zip(before, made.network.head.parameters(), strict=True)
@@ -94,9 +103,9 @@ def test_distance_of_normal_pictures_is_about_one(tmp_path: Path, frames: np.nda
 def test_training_leaves_the_encoder_as_it_was(tmp_path: Path) -> None:
     made = tiny_prn(tmp_path)
     before = {name: each.clone() for name, each in made.network.encoder.state_dict().items()}
-    trainee = Trainee(made.network, made.normals, Method())
+    state = TrainingState(made.network, made.normals, OptimizerConfig())
     for step in range(3):
-        trainee.step(Squares(made.normals.pixels).batch(step), 1.0, step)
+        state.step(Squares(made.normals.pixels).batch(step), 1.0, step)
     after = made.network.encoder.state_dict()
     assert all(torch.equal(after[name], was) for name, was in before.items())
     assert not any(each.training for each in made.network.encoder.backbone.modules())
@@ -105,9 +114,9 @@ def test_training_leaves_the_encoder_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("plan", PLAN_NAMES)
 def test_loss_falls(tmp_path: Path, plan: str) -> None:
     made = tiny_prn(tmp_path, TINY_PLANS[plan])
-    trainee = Trainee(made.network, made.normals, Method(learning_rate=3e-3))
+    state = TrainingState(made.network, made.normals, OptimizerConfig(learning_rate=3e-3))
     squares = Squares(made.normals.pixels, size=8)
-    losses = [float(trainee.step(squares.batch(step), 1.0, step).total) for step in range(60)]
+    losses = [float(state.step(squares.batch(step), 1.0, step).total) for step in range(60)]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
 
 
@@ -189,14 +198,14 @@ def test_same_seed_gives_the_same_network(tmp_path: Path) -> None:
 
 
 def test_prototypes_are_a_tenth_of_the_normal_pictures(tmp_path: Path) -> None:
-    made = make_prn(TinyBackbone(), normal_pictures(31), TINY, Switches(), tmp_path, 1)
+    made = make_prn(TinyBackbone(), normal_pictures(31), TINY, NetworkParts(), tmp_path, 1)
     assert [len(each) for each in made.normals.prototypes] == [3, 3, 3]
 
 
 def test_normal_picture_with_a_stain_of_its_own_is_the_rarest(tmp_path: Path) -> None:
     pictures = normal_pictures(31)
     pictures[17, 4:12, 20:28] = 200
-    made = make_prn(TinyBackbone(), pictures, TINY, Switches(), tmp_path, 1)
+    made = make_prn(TinyBackbone(), pictures, TINY, NetworkParts(), tmp_path, 1)
     assert made.rarity.shape == (31,)
     assert made.rarity.argmax() == 17
 
@@ -216,7 +225,7 @@ def test_bottleneck_begins_from_a_published_fourth_stage(tmp_path: Path) -> None
 
 def test_size_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="48x48"):
-        make_prn(TinyBackbone(), normal_pictures(size=48), TINY, Switches(), tmp_path, 1)
+        make_prn(TinyBackbone(), normal_pictures(size=48), TINY, NetworkParts(), tmp_path, 1)
 
 
 @pytest.mark.parametrize("plan", PLAN_NAMES)
@@ -228,7 +237,7 @@ def test_map_is_the_heads_and_a_hundredth_of_the_untrained_residual(
         network.encoder,
         tuple(each.prototypes for each in network.compared),
         network.head,
-        Usual((), network.usual_distances),
+        FeatureScale((), network.usual_distances),
         residual_map=False,
     ).eval()
     pictures = torch.from_numpy(frames)
@@ -251,7 +260,7 @@ def test_map_is_the_heads_and_a_hundredth_of_the_untrained_residual(
 
 
 def test_map_without_prototypes_is_the_heads_alone(tmp_path: Path, frames: np.ndarray) -> None:
-    network = tiny_prn(tmp_path, TINY, Switches(prototypes=False)).network.eval()
+    network = tiny_prn(tmp_path, TINY, NetworkParts(prototypes=False)).network.eval()
     pictures = torch.from_numpy(frames)
     with torch.inference_mode():
         maps = network(pictures)[1]

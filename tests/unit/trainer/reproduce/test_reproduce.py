@@ -8,17 +8,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from trainer.anomalies.synthesis import Switches
+from trainer.anomalies.synthesis import AnomalyKinds
 from trainer.choices import SIMULATED_CERTAINTY
 from trainer.errors import CheckpointError, DeviceError
-from trainer.networks.prn import Switches as Parts
-from trainer.reproduce.rows import TABLES, Four
+from trainer.networks.prn import NetworkParts
+from trainer.reproduce.rows import TABLES, FourMetrics
 from trainer.reproduce.tables import comparison
-from trainer.reproduce.trial import RESULT_NAME, Result, read_result
+from trainer.reproduce.trial import RESULT_NAME, TrialResult, read_result
 from trainer.training.device import find_device
 from trainer.training.prn.data import SupervisedRecipe
 from trainer.training.schedule import Budget
-from trainer.training.training_step import Method
+from trainer.training.training_step import OptimizerConfig
 
 BASE = SupervisedRecipe(
     plan="prn-s",
@@ -27,20 +27,20 @@ BASE = SupervisedRecipe(
     seed=1,
     seen=10,
     leave_out=(),
-    parts=Parts(residual_map=False),
-    anomalies=Switches(certainty=1),
+    parts=NetworkParts(residual_map=False),
+    anomalies=AnomalyKinds(certainty=1),
     textures=None,
     batch_size=16,
-    method=Method(),
+    method=OptimizerConfig(),
     budget=Budget(1, "steps"),
     false_reject_rate=0.01,
     max_normals=100,
 )
 
 
-def result(seed: int, level: float, **more: object) -> Result:
-    four = Four(level, level, level, level)
-    kept = Result(
+def result(seed: int, level: float, **more: object) -> TrialResult:
+    four = FourMetrics(level, level, level, level)
+    kept = TrialResult(
         configuration={"seed": seed},
         figures=four,
         apart=None,

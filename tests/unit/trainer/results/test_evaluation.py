@@ -9,7 +9,13 @@ from rich.console import Console
 from trainer.dataset import GOOD, Pictures, Sample
 from trainer.errors import DatasetError
 from trainer.export.calibrate import Costs
-from trainer.results.evaluation import Judged, evaluate, evaluation_json, overlaps, weigh_thresholds
+from trainer.results.evaluation import (
+    ScoredPictures,
+    evaluate,
+    evaluation_json,
+    overlaps,
+    weigh_thresholds,
+)
 from trainer.results.metrics import pixel_figures
 from trainer.results.plant_figures import plant_figures
 from trainer.results.report import cost_lines, evaluation_tables, plant_lines
@@ -19,7 +25,7 @@ SIDE = 24
 
 def judged(
     rng: np.random.Generator, kinds: list[str], without_mask: tuple[int, ...] = ()
-) -> Judged:
+) -> ScoredPictures:
     """Parts with a square defect each, at another place by number; maps find most of it."""
     masks, maps = [], []
     for index, kind in enumerate(kinds):
@@ -31,7 +37,9 @@ def judged(
     values = np.array(maps, np.float32)
     samples = tuple(Sample(str(i), Path(str(i)), kind) for i, kind in enumerate(kinds))
     pixels = np.zeros((len(kinds), SIDE, SIDE, 3), np.uint8)
-    return Judged(Pictures(samples, pixels, ()), values.max(axis=(1, 2)), values, tuple(masks))
+    return ScoredPictures(
+        Pictures(samples, pixels, ()), values.max(axis=(1, 2)), values, tuple(masks)
+    )
 
 
 def shown(renderables: object) -> str:

@@ -4,9 +4,17 @@ from fakes.gate import answers, judged
 
 from trainer.results.metrics import auroc, pixel_figures
 from trainer.retrain.bootstrap import aurocs, average_precisions, draw, interval, map_histograms
-from trainer.retrain.comparison import MARGIN, Answers, Rules, same_answers, sane, verdict, weigh
-from trainer.retrain.gate_report import Weighed
-from trainer.retrain.latency import Turns, pace, time_turns
+from trainer.retrain.comparison import (
+    MARGIN,
+    EngineAnswers,
+    Rules,
+    check_first_engine,
+    compare,
+    decide_promotion,
+    same_answers,
+)
+from trainer.retrain.gate_report import MetricComparison
+from trainer.retrain.latency import Turns, compare_latency, time_turns
 
 RULES = Rules(draws=500)
 
@@ -57,41 +65,41 @@ def test_interval_holds_the_true_difference_about_as_often_as_it_says() -> None:
 
 
 def test_clearly_better_candidate_passes() -> None:
-    figures = weigh(answers(1.0, quality=0.5), answers(3.0), None, RULES)
-    passes, why = verdict(figures)
+    figures = compare(answers(1.0, quality=0.5), answers(3.0), None, RULES)
+    passes, why = decide_promotion(figures)
     assert passes
     assert {each.standing for each in figures} == {"better"}
     assert "image AUROC" in why
 
 
 def test_candidate_made_worse_on_purpose_is_refused() -> None:
-    figures = weigh(answers(3.0), answers(1.0, quality=0.5), None, RULES)
-    passes, why = verdict(figures)
+    figures = compare(answers(3.0), answers(1.0, quality=0.5), None, RULES)
+    passes, why = decide_promotion(figures)
     assert not passes
     assert why.startswith("worse than the incumbent")
 
 
 def test_candidate_of_equal_quality_is_refused() -> None:
-    passes, why = verdict(weigh(answers(2.0, seed=3), answers(2.0, seed=3), None, RULES))
+    passes, why = decide_promotion(compare(answers(2.0, seed=3), answers(2.0, seed=3), None, RULES))
     assert not passes
     assert "no figure is better" in why
 
 
 def test_better_on_one_figure_does_not_make_up_for_another_that_is_worse() -> None:
     better_maps = answers(1.0, quality=2.0)
-    figures = weigh(answers(3.0, quality=0.5), better_maps, None, RULES)
+    figures = compare(answers(3.0, quality=0.5), better_maps, None, RULES)
     standing = {each.name: each.standing for each in figures}
     assert standing["pixel AP"] == "better"
     assert standing["image AUROC"] == "worse"
-    assert not verdict(figures)[0]
+    assert not decide_promotion(figures)[0]
 
 
 def test_one_more_escape_of_forty_is_chance() -> None:
     before = answers(8.0)
-    scores = before.judged.scores.copy()
+    scores = before.scored.scores.copy()
     scores[0] = -1
-    after = Answers(judged(scores, 40), before.threshold, 0.5)
-    escapes = weigh(before, after, None, RULES)[0]
+    after = EngineAnswers(judged(scores, 40), before.threshold, 0.5)
+    escapes = compare(before, after, None, RULES)[0]
     assert escapes.difference == pytest.approx(1 / 40)
     assert escapes.standing == "same"
 
@@ -99,19 +107,19 @@ def test_one_more_escape_of_forty_is_chance() -> None:
 def test_another_threshold_is_another_engine() -> None:
     one = answers(2.0)
     assert same_answers(one, answers(2.0))
-    assert not same_answers(one, Answers(one.judged, one.threshold + 1e-6, 0.5))
+    assert not same_answers(one, EngineAnswers(one.scored, one.threshold + 1e-6, 0.5))
 
 
 def test_figures_without_defects_are_unknown() -> None:
-    figures = weigh(answers(2.0, defects=0), answers(2.0, defects=0), None, RULES)
+    figures = compare(answers(2.0, defects=0), answers(2.0, defects=0), None, RULES)
     standing = {each.name: each.standing for each in figures}
     assert standing["escapes"] == standing["image AUROC"] == standing["pixel AP"] == "unknown"
     assert standing["false rejects"] == "same"
 
 
 def test_first_engine_passes_only_if_it_beats_chance() -> None:
-    assert sane(weigh(None, answers(2.0), None, RULES))[0]
-    passes, why = sane(weigh(None, answers(0.0), None, RULES))
+    assert check_first_engine(compare(None, answers(2.0), None, RULES))[0]
+    passes, why = check_first_engine(compare(None, answers(0.0), None, RULES))
     assert not passes
     assert "does not beat chance" in why
 
@@ -122,25 +130,25 @@ def test_latency_counts_beyond_the_slack_only(
 ) -> None:
     machine = rng.lognormal(0, 0.3, 40) * 10  # what else runs slows both alike
     turns = Turns(machine, machine * factor * rng.lognormal(0, 0.02, 40))
-    found = weigh(answers(2.0), answers(2.0), turns, RULES)[-1]
+    found = compare(answers(2.0), answers(2.0), turns, RULES)[-1]
     assert (found.name, found.standing) == ("latency", standing)
 
 
-def faster(lost: int = 0, alarms: int = 0, defects: int = 5) -> tuple[Weighed, ...]:
+def faster(lost: int = 0, alarms: int = 0, defects: int = 5) -> tuple[MetricComparison, ...]:
     """A fifth faster, with so many more escapes and false rejects."""
     scores = np.concatenate([np.full(defects, 0.9), np.full(20, 0.1)])
     scores += np.linspace(0, 0.05, len(scores))
-    incumbent = Answers(judged(scores, defects), 0.5, 0.5)
+    incumbent = EngineAnswers(judged(scores, defects), 0.5, 0.5)
     after = scores.copy()
     after[:lost] = 0.45  # below the threshold, above all good parts
     after[defects : defects + alarms] = 0.55
-    candidate = Answers(judged(after, defects), 0.5, 0.5)
+    candidate = EngineAnswers(judged(after, defects), 0.5, 0.5)
     turns = Turns(np.full(40, 10.0), np.full(40, 8.0))
-    return weigh(incumbent, candidate, turns, RULES)
+    return compare(incumbent, candidate, turns, RULES)
 
 
 def test_faster_candidate_that_lost_nothing_passes() -> None:
-    passes, why = verdict(faster())
+    passes, why = decide_promotion(faster())
     assert passes
     assert "latency" in why
 
@@ -154,7 +162,7 @@ def test_speed_does_not_pay_for_a_loss_that_may_be_chance(
 ) -> None:
     figures = faster(lost, alarms)
     assert not any(each.standing == "worse" for each in figures)
-    passes, why = verdict(figures)
+    passes, why = decide_promotion(figures)
     assert not passes
     assert why.startswith("it is faster, but not as good")
     assert named in why
@@ -165,10 +173,10 @@ def test_speed_pays_for_a_fall_of_a_figure_within_the_margin_only(
     *, fell: float, passes: bool
 ) -> None:
     figures = tuple(fallen(each, fell) if each.name == "pixel AP" else each for each in faster())
-    assert verdict(figures)[0] == passes
+    assert decide_promotion(figures)[0] == passes
 
 
-def fallen(figure: Weighed, fell: float) -> Weighed:
+def fallen(figure: MetricComparison, fell: float) -> MetricComparison:
     assert figure.incumbent is not None
     return figure.model_copy(
         update={"candidate": figure.incumbent - fell, "difference": -fell, "standing": "same"}
@@ -207,4 +215,4 @@ def test_engines_are_timed_in_turns_and_who_begins_changes() -> None:
     turns = time_turns(CountingEngine(log, "a"), CountingEngine(log, "b"), 4, SteppingClock())
     assert "".join(log[-8:]) in {"abbaabba", "baabbaab"}
     np.testing.assert_allclose(turns.incumbent, 1.0)
-    assert pace(turns, 0.95, 1).low == pytest.approx(1.0)
+    assert compare_latency(turns, 0.95, 1).low == pytest.approx(1.0)

@@ -15,7 +15,7 @@ from trainer.dataset import Dataset, Sample
 from trainer.progress import TerminalSteps
 from trainer.retrain.learner import Task
 from trainer.retrain.prn_learner import FINE_TUNE_RATE, PrnLearner
-from trainer.retrain.weights import Start
+from trainer.retrain.weights import StartWeights
 from trainer.retrain_settings import CandidateRecipe
 
 NORMALS, DEFECTS = 12, 5
@@ -57,14 +57,16 @@ def test_damaged_defects_and_masks_are_left_out_and_the_others_learned(task: Tas
     dents[1].path.write_bytes(b"damaged")
     assert dents[3].mask is not None
     dents[3].mask.write_bytes(b"damaged")
-    gathered = learner(task)._gather()
-    assert {each.name for each in gathered.material.samples} == {dents[i].name for i in (0, 2, 4)}
-    assert len(gathered.unreadable) == 2
-    assert all(any(dents[i].path.stem in each for each in gathered.unreadable) for i in (1, 3))
+    prepared = learner(task)._gather()
+    assert {each.name for each in prepared.training_data.samples} == {
+        dents[i].name for i in (0, 2, 4)
+    }
+    assert len(prepared.unreadable) == 2
+    assert all(any(dents[i].path.stem in each for each in prepared.unreadable) for i in (1, 3))
 
 
 def test_head_that_knows_the_part_learns_at_a_lower_rate(task: Task) -> None:
-    knowing = replace(task, start=Start({}, "0" * 64, "head.safetensors"))
+    knowing = replace(task, start=StartWeights({}, "0" * 64, "head.safetensors"))
     rate = LEARNING_RATES["prn-s"]
     assert learner(task)._recipe().method.learning_rate == rate
     assert learner(knowing)._recipe().method.learning_rate == FINE_TUNE_RATE * rate < rate
@@ -72,8 +74,8 @@ def test_head_that_knows_the_part_learns_at_a_lower_rate(task: Task) -> None:
 
 def test_picture_stays_held_out_under_another_name_and_kind(task: Task) -> None:
     def held(task: Task) -> set[bytes]:
-        material = learner(task)._gather().material
-        return {each.tobytes() for each in (*material.held, *material.seen_held.pixels)}
+        training_data = learner(task)._gather().training_data
+        return {each.tobytes() for each in (*training_data.held, *training_data.seen_held.pixels)}
 
     found = task.dataset
     renamed = replace(

@@ -17,10 +17,10 @@ from trainer.errors import StageError
 from trainer.progress import TerminalSteps
 from trainer.retrain.gate_report import GateReport
 from trainer.retrain.learner import Facts
-from trainer.retrain.options import Seams
-from trainer.retrain.run import Point, RunFolder, past_runs
+from trainer.retrain.options import Dependencies
+from trainer.retrain.run import RunFolder, StageEvent, past_runs
 from trainer.retrain.watch import watch
-from trainer.samples.records import Place, Source
+from trainer.samples.records import LabelSource, SampleStatus
 from trainer.samples.store import SampleStore
 from trainer.seen import SEEN_NAME, seen_record, write_seen
 from trainer.training.prn.training import CHECKPOINT_NAME
@@ -30,8 +30,8 @@ class Cut(BaseException):
     """Ends a retrain as a kill does: nothing handles it."""
 
 
-def cut_at(stage: str, point: Point) -> Callable[[str, Point], None]:
-    def reached(name: str, at: Point) -> None:
+def cut_at(stage: str, point: StageEvent) -> Callable[[str, StageEvent], None]:
+    def reached(name: str, at: StageEvent) -> None:
         if (name, at) == (stage, point):
             raise Cut
 
@@ -75,7 +75,7 @@ def promote_another(home: Path, name: str) -> str:
 def test_promotion_in_between_is_respected_and_the_next_call_weighs_against_it(home: Path) -> None:
     other = ""
 
-    def reached(name: str, at: Point) -> None:
+    def reached(name: str, at: StageEvent) -> None:
         nonlocal other
         if (name, at) == ("register", "kept"):
             other = promote_another(home, "hand")
@@ -93,10 +93,10 @@ def test_promotion_in_between_is_respected_and_the_next_call_weighs_against_it(h
 
 def call_golden_defects_good(home: Path) -> None:
     with SampleStore.open(home / "store") as store:
-        for each in store.pictures(Place.KEPT):
+        for each in store.pictures(SampleStatus.KEPT):
             if each.golden and not each.normal:
-                store.add(read_picture(store.path(each)), GOOD, None, Source("corrected"))
-        for each in store.pictures(Place.INCOMING):
+                store.add(read_picture(store.path(each)), GOOD, None, LabelSource("corrected"))
+        for each in store.pictures(SampleStatus.INCOMING):
             store.keep(each.sha)
 
 
@@ -108,7 +108,7 @@ def gate_report(home: Path) -> GateReport:
 
 def test_gate_leaves_out_what_the_engine_in_force_learned_elsewhere(home: Path) -> None:
     with SampleStore.open(home / "store") as store:
-        golden = [each for each in store.pictures(Place.KEPT) if each.golden]
+        golden = [each for each in store.pictures(SampleStatus.KEPT) if each.golden]
         known = next(each.sha for each in golden if each.normal)
     first = make_engine(home / "first", cost_ms=3)
     write_seen(first.parent, seen_record("elsewhere", 1, (), (), [known]))
@@ -134,9 +134,9 @@ def test_gate_that_let_unproven_pass_is_passed_again_where_that_is_no_longer_all
 ) -> None:
     with pytest.raises(Cut):
         run(home, cut_at("gate", "kept"))
-    ending = run(home, allow_ungated=False)
-    assert ending.result == "refused"
-    assert "too few golden pictures" in ending.why
+    outcome = run(home, allow_ungated=False)
+    assert outcome.result == "refused"
+    assert "too few golden pictures" in outcome.why
 
 
 def test_refused_run_passes_the_gate_again_as_the_refusal_advised(home: Path) -> None:
@@ -190,8 +190,8 @@ def watched(home: Path, looks: int, **changed: object) -> None:
         fill_store(home / "store", normals=1, defects=0, seed=next(came))
 
     with TerminalSteps(Console(quiet=True)) as steps:
-        seams = Seams(steps, lambda _: None, lambda _: 1, learner=PlainLearner)
-        watch(given, Registry(given.registry), seams, wait, rounds=looks)
+        dependencies = Dependencies(steps, lambda _: None, lambda _: 1, learner=PlainLearner)
+        watch(given, Registry(given.registry), dependencies, wait, rounds=looks)
 
 
 def test_watch_that_does_not_promote_waits_until_enough_is_new(home: Path) -> None:
@@ -211,7 +211,7 @@ def test_watch_finishes_a_run_that_was_cut_and_then_waits_until_enough_is_new(ho
 def test_minutes_are_of_the_whole_run_collecting_included(home: Path) -> None:
     times: list[float] = []
 
-    def reached(name: str, at: Point) -> None:
+    def reached(name: str, at: StageEvent) -> None:
         if (name, at) in {("collect", "worked"), ("announce", "kept")}:
             times.append(time.monotonic())
             time.sleep(0.05)

@@ -28,7 +28,11 @@ from trainer.retrain.weights import (
     write_tensors,
 )
 from trainer.retrain_settings import RetrainSettings
-from trainer.training.validation import Division, divide_normals_by_content, divide_seen_by_content
+from trainer.training.validation import (
+    ValidationSplit,
+    split_normals_by_content,
+    split_seen_by_content,
+)
 
 
 def test_run_is_recognised_by_the_plain_values_of_its_recipe_and_by_nothing_else() -> None:
@@ -145,10 +149,10 @@ def shas(count: int) -> list[str]:
 
 @pytest.mark.parametrize(
     ("divide", "few", "share"),
-    [(divide_normals_by_content, 40, 0.12), (divide_seen_by_content, 5, 0.1)],
+    [(split_normals_by_content, 40, 0.12), (split_seen_by_content, 5, 0.1)],
 )
 def test_pictures_that_join_later_move_none_between_learned_and_held_out(
-    divide: Callable[[list[str]], Division], few: int, share: float
+    divide: Callable[[list[str]], ValidationSplit], few: int, share: float
 ) -> None:
     after = divide(shas(400))
     for count in (few, 19, 30, 200):
@@ -160,7 +164,7 @@ def test_pictures_that_join_later_move_none_between_learned_and_held_out(
 
 @pytest.mark.parametrize("count", [2, 3, 10, 40])
 def test_one_normal_picture_at_least_is_held_out(count: int) -> None:
-    division = divide_normals_by_content(shas(count))
+    division = split_normals_by_content(shas(count))
     assert len(division.held) >= 1
     assert sorted([*division.learned, *division.held]) == list(range(count))
 

@@ -8,15 +8,15 @@ import pytest
 
 from trainer.networks.backbones import Backbone, load_backbone
 from trainer.samples.quarantine import (
-    Limits,
     Nearest,
+    QuarantineLimits,
     deviations,
     dominating,
     flooding,
-    judge_oddness,
     oddness,
+    rate_oddness,
 )
-from trainer.samples.records import Place, Source
+from trainer.samples.records import LabelSource, SampleStatus
 from trainer.samples.screening import hours_of_a_day, screen
 from trainer.samples.sheet import draw_waiting
 from trainer.samples.store import SampleStore
@@ -53,9 +53,9 @@ def test_defects_of_one_kind_cannot_vouch_for_each_other_for_long() -> None:
     rows[90] = [(0.9, owner) for owner in range(4)]  # odd at once
     rows[91] = [(0.1, 90), (0.1, 90), (0.1, 90), (0.9, 1)]  # only the odd one is like it
     everybody = np.ones(count, np.bool_)
-    first = judge_oddness(nearest(rows), everybody, trusted=True, limit=2.5)
+    first = rate_oddness(nearest(rows), everybody, trusted=True, limit=2.5)
     assert first[90] > 2.5 > first[91]
-    judged = judge_oddness(nearest(rows), everybody, trusted=False, limit=2.5)
+    judged = rate_oddness(nearest(rows), everybody, trusted=False, limit=2.5)
     assert (judged[90:92] > 2.5).all()
     assert (judged > 2.5).sum() <= 5
 
@@ -93,7 +93,7 @@ def test_flood_lets_so_many_pass_as_the_store_lacks() -> None:
     ],
 )
 def test_one_hour_dominates_beyond_half_of_enough(names: list[str], wanted: str) -> None:
-    assert dominating(names, Limits()) == wanted
+    assert dominating(names, QuarantineLimits()) == wanted
 
 
 def part(seed: int, scratch: bool = False) -> np.ndarray:  # noqa: FBT001, FBT002
@@ -123,8 +123,8 @@ def test_defects_among_a_first_import_wait_and_are_shown(
     store: SampleStore, backbone: Backbone
 ) -> None:
     for seed in range(27):
-        store.add(part(seed), "good", None, Source("o"))
-    bad = {store.add(part(seed, True), "good", None, Source("o")).sha for seed in (90, 91, 92)}  # noqa: FBT003
+        store.add(part(seed), "good", None, LabelSource("o"))
+    bad = {store.add(part(seed, True), "good", None, LabelSource("o")).sha for seed in (90, 91, 92)}  # noqa: FBT003
     screened = screen(store, backbone, Quiet())
     waiting = store.quarantined()
     assert bad <= {each.sha for each in waiting}
@@ -141,10 +141,10 @@ def test_new_pictures_of_one_hour_wait_when_they_are_most(
     store: SampleStore, backbone: Backbone
 ) -> None:
     for seed in range(20):
-        store.keep(store.add(part(seed), "good", None, Source("o")).sha)
+        store.keep(store.add(part(seed), "good", None, LabelSource("o")).sha)
     for seed in range(100, 120):
         hour = 5 if seed < 115 else seed
-        source = Source("o", captured_ns=hour * HOUR_NS + seed)
+        source = LabelSource("o", captured_ns=hour * HOUR_NS + seed)
         store.add(part(seed), "good", None, source)
     screen(store, backbone, Quiet())
     why = [reason for each in store.quarantined() for reason in each.reasons]
@@ -156,14 +156,14 @@ def test_hours_are_counted_over_a_day_of_labels_however_often_one_looks(
 ) -> None:
     def label(seed: int, at_hour: int) -> None:
         at_ns, captured_ns = at_hour * HOUR_NS, (at_hour - 1) * HOUR_NS + seed
-        source = Source("o", at_ns=at_ns, captured_ns=captured_ns)
+        source = LabelSource("o", at_ns=at_ns, captured_ns=captured_ns)
         store.add(part(seed), "good", None, source)
 
     def crowded() -> str:
         hours = hours_of_a_day(store, store.pictures())
-        for each in store.pictures(Place.INCOMING):
+        for each in store.pictures(SampleStatus.INCOMING):
             store.keep(each.sha)
-        return dominating(list(hours.values()), Limits())
+        return dominating(list(hours.values()), QuarantineLimits())
 
     found = []
     for look in range(3):
@@ -179,8 +179,8 @@ def test_few_normals_stay_incoming_until_there_are_enough_to_compare(
     store: SampleStore, backbone: Backbone
 ) -> None:
     for seed in range(19):
-        store.add(part(seed), "good", None, Source("o"))
+        store.add(part(seed), "good", None, LabelSource("o"))
     assert screen(store, backbone, Quiet()).left == 19
-    assert len(store.pictures(Place.INCOMING)) == 19
-    store.add(part(19), "good", None, Source("o"))
+    assert len(store.pictures(SampleStatus.INCOMING)) == 19
+    store.add(part(19), "good", None, LabelSource("o"))
     assert screen(store, backbone, Quiet()).left == 0

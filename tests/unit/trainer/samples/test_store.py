@@ -19,9 +19,9 @@ from trainer.layouts import find_samples
 from trainer.results.sheets import save_picture
 from trainer.samples.files import find_pictures
 from trainer.samples.index import INDEX_NAME
-from trainer.samples.records import Added, Picture, Place, Source
+from trainer.samples.records import AddResult, LabelSource, Picture, SampleStatus
 from trainer.samples.snapshots import record_of
-from trainer.samples.split import Side, side
+from trainer.samples.split import Split, choose_split
 from trainer.samples.store import SampleStore
 
 SIDE = 24
@@ -50,7 +50,7 @@ def marked() -> np.ndarray:
 
 
 def is_golden(pixels: np.ndarray) -> bool:
-    return side(content_sha(pixels), []) is Side.GOLDEN
+    return choose_split(content_sha(pixels), []) is Split.GOLDEN
 
 
 def on_side(golden: bool) -> np.ndarray:  # noqa: FBT001
@@ -58,8 +58,8 @@ def on_side(golden: bool) -> np.ndarray:  # noqa: FBT001
     return next(each for each in map(picture, range(1000)) if is_golden(each) == golden)
 
 
-def add(store: SampleStore, pixels: np.ndarray, kind: str = GOOD, origin: str = "o") -> Added:
-    return store.add(pixels, kind, None if kind == GOOD else marked(), Source(origin))
+def add(store: SampleStore, pixels: np.ndarray, kind: str = GOOD, origin: str = "o") -> AddResult:
+    return store.add(pixels, kind, None if kind == GOOD else marked(), LabelSource(origin))
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_picture_is_kept_once_and_comes_back_as_it_was(store: SampleStore) -> No
     dataset = store.training(store.snapshot())
     assert [sample.path.parts[-3:-1] for sample in dataset.normals] == [("train", "good")]
     assert np.array_equal(read_picture(dataset.normals[0].path), pixels)
-    assert [said.source.origin for said in store.statements(added.sha)] == ["o", "p"]
+    assert [said.source.origin for said in store.label_records(added.sha)] == ["o", "p"]
 
 
 def test_new_normal_is_seen_by_nobody_before_it_was_screened(store: SampleStore) -> None:
@@ -99,7 +99,7 @@ def test_last_label_counts_and_all_are_remembered(store: SampleStore) -> None:
     sha = add(store, pixels, "dent", "a").sha
     assert add(store, pixels, "crack", "b").state == "changed"
     assert seen(store.training(store.snapshot())) == {sha: "crack"}
-    assert [said.kind for said in store.statements(sha)] == ["dent", "crack"]
+    assert [said.kind for said in store.label_records(sha)] == ["dent", "crack"]
     assert add(store, pixels, "dent", "a").state == "known"  # said before the other
     assert len(list(store.folder.glob("train/*/*.png"))) == 1
 
@@ -108,13 +108,13 @@ def test_defect_that_is_called_good_is_screened_like_any_new_normal(store: Sampl
     pixels = on_side(golden=False)
     add(store, pixels, "dent", "a")
     add(store, pixels, GOOD, "b")
-    assert [each.kind for each in store.pictures(Place.INCOMING)] == [GOOD]
+    assert [each.kind for each in store.pictures(SampleStatus.INCOMING)] == [GOOD]
 
 
 def test_defect_keeps_its_mask_when_only_its_kind_changes(store: SampleStore) -> None:
     pixels = on_side(golden=False)
     add(store, pixels, "dent", "a")
-    store.add(pixels, "crack", None, Source("b"))
+    store.add(pixels, "crack", None, LabelSource("b"))
     (sample,) = store.training(store.snapshot()).defects
     assert np.array_equal(load_mask(sample, (SIDE, SIDE)), marked())
 
@@ -157,8 +157,8 @@ def test_picture_like_both_sides_is_on_neither(store: SampleStore) -> None:
     one, other, middle = both_sides()
     assert add(store, one).golden
     assert not add(store, other).golden
-    between = store.add(middle, "dent", None, Source("o"))
-    assert store.named(between.sha).place is Place.ASIDE
+    between = store.add(middle, "dent", None, LabelSource("o"))
+    assert store.named(between.sha).place is SampleStatus.ASIDE
     assert seen(store.golden()) == seen(store.training(store.snapshot())) == {}
 
 
@@ -168,9 +168,9 @@ def test_picture_like_both_sides_stays_aside_when_it_was_rejected_and_is_release
     one, other, middle = both_sides()
     for pixels in (one, other):
         add(store, pixels)
-    sha = store.add(middle, "dent", None, Source("o")).sha
+    sha = store.add(middle, "dent", None, LabelSource("o")).sha
     store.reject(sha, "anna")
-    assert store.release(sha, "dent", "anna").place is Place.ASIDE
+    assert store.release(sha, "dent", "anna").place is SampleStatus.ASIDE
     assert store.path(store.named(sha)).is_file()
     assert store.snapshot().pictures == ()
 
@@ -181,9 +181,9 @@ def test_golden_picture_that_waited_is_released_though_one_like_it_is_aside(
     one, other, middle = both_sides()
     golden = add(store, one).sha
     add(store, other)
-    store.add(middle, "dent", None, Source("o"))
+    store.add(middle, "dent", None, LabelSource("o"))
     store.hold(golden, ["odd"])
-    assert store.release(golden, GOOD, "anna").place is Place.KEPT
+    assert store.release(golden, GOOD, "anna").place is SampleStatus.KEPT
     assert seen(store.golden()) == {golden: GOOD}
 
 
@@ -191,28 +191,28 @@ def test_lost_index_puts_what_waits_and_is_like_both_sides_aside(tmp_path: Path)
     one, other, middle = both_sides()
     with SampleStore.open(tmp_path) as store:
         for pixels in (one, other):
-            store.add(pixels, "dent", None, Source("o"))
-        sha = store.add(middle, GOOD, None, Source("o")).sha
+            store.add(pixels, "dent", None, LabelSource("o"))
+        sha = store.add(middle, GOOD, None, LabelSource("o")).sha
         lies = store.path(store.named(sha))
     (tmp_path / INDEX_NAME).unlink()
     (tmp_path / "incoming").mkdir()
     lies.rename(tmp_path / "incoming" / lies.name)
     with SampleStore.open(tmp_path) as store:
-        assert store.named(sha).place is Place.ASIDE
+        assert store.named(sha).place is SampleStatus.ASIDE
         assert lies.is_file()
 
 
 @pytest.mark.parametrize(
     ("likes", "wanted"),
-    [([True], Side.GOLDEN), ([False, False], Side.TRAINING), ([True, False], Side.NEITHER)],
+    [([True], Split.GOLDEN), ([False, False], Split.TRAINING), ([True, False], Split.NEITHER)],
 )
-def test_rule_asks_the_likes_first(likes: list[bool], wanted: Side) -> None:
-    assert all(side(f"{number:08x}", likes) is wanted for number in range(10))
+def test_rule_asks_the_likes_first(likes: list[bool], wanted: Split) -> None:
+    assert all(choose_split(f"{number:08x}", likes) is wanted for number in range(10))
 
 
 def test_a_fifth_is_golden_by_content() -> None:
     rng = np.random.default_rng(0)
-    drawn = [side(rng.bytes(32).hex(), []) is Side.GOLDEN for _ in range(2000)]
+    drawn = [choose_split(rng.bytes(32).hex(), []) is Split.GOLDEN for _ in range(2000)]
     assert 0.17 < np.mean(drawn) < 0.23
 
 
@@ -241,7 +241,7 @@ def test_snapshot_that_was_changed_is_refused(store: SampleStore) -> None:
 
 def test_defect_without_a_mask_tests_but_is_not_learned(store: SampleStore) -> None:
     for golden in (False, True):
-        store.add(on_side(golden), "dent", None, Source("a"))
+        store.add(on_side(golden), "dent", None, LabelSource("a"))
     dataset = store.training(store.snapshot())
     assert dataset.defects == ()
     assert "no mask says where the dent is" in dataset.unreadable[0]
@@ -251,12 +251,12 @@ def test_defect_without_a_mask_tests_but_is_not_learned(store: SampleStore) -> N
 @pytest.mark.parametrize("kind", ["", "..", "a/b", ".hidden", "x" * 65, "a\n"])
 def test_kind_that_is_no_folder_is_refused(store: SampleStore, kind: str) -> None:
     with pytest.raises(SampleError, match="letters"):
-        store.add(picture(1), kind, None, Source("a"))
+        store.add(picture(1), kind, None, LabelSource("a"))
 
 
 def test_mask_of_another_size_is_refused_and_nothing_is_stored(store: SampleStore) -> None:
     with pytest.raises(SampleError, match="draw it on that picture"):
-        store.add(picture(1), "dent", np.ones((3, 4), np.bool_), Source("a"))
+        store.add(picture(1), "dent", np.ones((3, 4), np.bool_), LabelSource("a"))
     assert store.pictures() == []
 
 
@@ -339,7 +339,7 @@ def test_golden_picture_whose_file_is_gone_is_named(store: SampleStore) -> None:
 
 def test_record_counts_pictures_that_come_one_by_one() -> None:
     pictures = [
-        Picture(letter * 64, kind, golden=False, place=Place.KEPT)
+        Picture(letter * 64, kind, golden=False, place=SampleStatus.KEPT)
         for letter, kind in zip("abc", (GOOD, GOOD, "dent"), strict=True)
     ]
     assert record_of(each for each in pictures) == record_of(pictures)
@@ -349,14 +349,14 @@ def test_record_counts_pictures_that_come_one_by_one() -> None:
 def test_index_of_the_version_before_is_read_on(tmp_path: Path) -> None:
     with SampleStore.open(tmp_path) as store:
         sha = add(store, picture(1), "dent", "a").sha
-        said = store.statements(sha)
+        said = store.label_records(sha)
     with closing(sqlite3.connect(tmp_path / INDEX_NAME)) as index:
         index.executescript(
             "ALTER TABLE statements ADD COLUMN lot TEXT NOT NULL DEFAULT '';"
             "PRAGMA user_version = 1;"
         )
     with SampleStore.look(tmp_path) as store:
-        assert store.statements(sha) == said
+        assert store.label_records(sha) == said
     with SampleStore.open(tmp_path) as store:
         assert add(store, picture(1), "crack", "b").state == "changed"
 
@@ -381,7 +381,7 @@ def test_label_of_a_line_becomes_a_sample_and_is_read_once(store: SampleStore) -
     assert store.take_label("line", "12-0", label, frame()) is None
     (sample,) = store.training(store.snapshot()).defects
     assert np.array_equal(load_mask(sample, (SIDE, SIDE)), marked())
-    (said,) = store.statements(added.sha)
+    (said,) = store.label_records(added.sha)
     assert (said.source.by, said.source.captured_ns, said.source.origin) == ("anna", 5, "7-0")
 
 
@@ -396,7 +396,7 @@ def test_labels_read_goes_by_number_and_per_line(store: SampleStore) -> None:
 def test_expired_frame_and_doubt_are_recorded(store: SampleStore) -> None:
     assert store.take_label("line", "1-0", Label("7-0", LabelKind.NORMAL), None) is None
     assert store.take_label("line", "2-0", Label("7-0", LabelKind.UNSURE), frame()) is None
-    assert [said.note for said in store.statements("")] == ["expired", "unsure"]
+    assert [said.note for said in store.label_records("")] == ["expired", "unsure"]
     assert store.pictures() == []
 
 
@@ -411,7 +411,7 @@ def test_label_whose_mask_does_not_fit_loses_the_mask_alone(store: SampleStore) 
     label = Label("7-0", LabelKind.DEFECT, "dent", mask=np.ones((3, 3), np.bool_))
     added = store.take_label("line", "1-0", label, frame())
     assert added is not None
-    assert "mask of 3x3" in store.statements(added.sha)[0].note
+    assert "mask of 3x3" in store.label_records(added.sha)[0].note
     assert store.named(added.sha).mask == ""
 
 
@@ -445,7 +445,7 @@ def test_import_takes_every_picture_and_a_second_one_changes_nothing(
     assert "broken.png" in report.unreadable[0]
     again = store.import_dataset(find_samples(tmp_path / "d"), Quiet())
     assert (again.added, again.known, again.changed) == (0, 9, 0)
-    for each in store.pictures(Place.INCOMING):
+    for each in store.pictures(SampleStatus.INCOMING):
         store.keep(each.sha)
     assert store.export(tmp_path / "out", Quiet()) == 9
     exported = find_samples(tmp_path / "out")

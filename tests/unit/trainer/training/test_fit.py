@@ -11,25 +11,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.errors import CheckpointError
-from trainer.networks.prn import Plan
+from trainer.networks.prn import PrnConfig
 from trainer.prototypes.normals import residuals_of
-from trainer.training.batches import Batch, made_ahead
-from trainer.training.checkpoint import Check, Progress, read_checkpoint, write_checkpoint
+from trainer.training.batches import Batch, prefetched
+from trainer.training.checkpoint import Progress, ValidationLoss, read_checkpoint, write_checkpoint
 from trainer.training.device import PRECISION_NAME, Precision, faster_precision, kept_precision
-from trainer.training.fit import Course, Fitted, Keep, Rhythm, Step, fit
+from trainer.training.fit import (
+    CheckpointTarget,
+    FitIntervals,
+    FitOptions,
+    FitResult,
+    StepReport,
+    fit,
+)
 from trainer.training.schedule import Budget, Schedule, time_steps
-from trainer.training.training_step import Average, Method, Trainee, encode_batch, map_loss
+from trainer.training.training_step import (
+    OptimizerConfig,
+    TrainingState,
+    WeightAverage,
+    encode_batch,
+    map_loss,
+)
 from trainer.training.validation import (
-    HeldOut,
-    divide_normals,
-    divide_seen,
-    held_out_loss,
-    hold_out,
-    says_stop,
+    ValidationSet,
+    make_validation_set,
+    should_stop,
+    split_normals,
+    split_seen,
+    validation_loss,
 )
 
 CONFIGURATION = {"seed": 1, "plan": "tiny"}
-COURSE = Course(Method(), Budget(9, "steps"), Rhythm(save_every=2, check_every=3))
+COURSE = FitOptions(
+    OptimizerConfig(), Budget(9, "steps"), FitIntervals(save_every=2, check_every=3)
+)
 
 
 class KilledError(Exception):
@@ -41,34 +56,41 @@ def counting(seconds: float = 1) -> Callable[[], float]:
     return lambda: float(next(ticks))
 
 
-def dying(at: int) -> Callable[[Step], None]:
-    def on_step(step: Step) -> None:
+def dying(at: int) -> Callable[[StepReport], None]:
+    def on_step(step: StepReport) -> None:
         if step.done == at:
             raise KilledError
 
     return on_step
 
 
-def held_out() -> HeldOut:
+def held_out() -> ValidationSet:
     batch = Squares(normal_pictures(), seed=9, size=6).batch(0)
-    return HeldOut(batch.frames, batch.masks, np.array([0, 0, 0, 1, 1, 2]))
+    return ValidationSet(batch.frames, batch.masks, np.array([0, 0, 0, 1, 1, 2]))
 
 
 def run(
     folder: Path,
-    course: Course = COURSE,
+    options: FitOptions = COURSE,
     *,
-    held: HeldOut | None = None,
-    on_step: Callable[[Step], None] = lambda _: None,
-    plan: Plan | None = None,
+    validation: ValidationSet | None = None,
+    on_step: Callable[[StepReport], None] = lambda _: None,
+    config: PrnConfig | None = None,
     configuration: dict[str, str | int] = CONFIGURATION,
     clock: Callable[[], float] | None = None,
-) -> tuple[dict[str, torch.Tensor], Fitted]:
-    made = tiny_prn(folder, plan) if plan else tiny_prn(folder)
-    keep = Keep(folder / "last.safetensors", configuration)
+) -> tuple[dict[str, torch.Tensor], FitResult]:
+    made = tiny_prn(folder, config) if config else tiny_prn(folder)
+    checkpoint = CheckpointTarget(folder / "last.safetensors", configuration)
     squares = Squares(made.normals.pixels)
     fitted = fit(
-        made.network, made.normals, squares, held, course, keep, clock or counting(), on_step
+        made.network,
+        made.normals,
+        squares,
+        validation,
+        options,
+        checkpoint,
+        clock or counting(),
+        on_step,
     )
     return made.network.state_dict(), fitted
 
@@ -82,30 +104,30 @@ def folders(tmp_path: Path) -> Iterator[Path]:
 def test_killed_training_ends_with_the_same_bits(
     folders: Iterator[Path], kills: tuple[int, ...]
 ) -> None:
-    wanted, _ = run(next(folders), held=held_out())
+    wanted, _ = run(next(folders), validation=held_out())
     folder = next(folders)
     for kill in kills:
         with pytest.raises(KilledError):
-            run(folder, held=held_out(), on_step=dying(kill))
-    got, fitted = run(folder, held=held_out())
+            run(folder, validation=held_out(), on_step=dying(kill))
+    got, fitted = run(folder, validation=held_out())
     assert fitted.steps == 9
     assert all(torch.equal(got[name], each) for name, each in wanted.items())
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "adam"])
 def test_killed_paper_plan_ends_with_the_same_bits(folders: Iterator[Path], optimiser: str) -> None:
-    course = replace(COURSE, method=Method(optimiser=optimiser))
-    wanted, _ = run(next(folders), course, plan=TINY_PAPER)
+    options = replace(COURSE, method=OptimizerConfig(optimiser=optimiser))
+    wanted, _ = run(next(folders), options, config=TINY_PAPER)
     folder = next(folders)
     with pytest.raises(KilledError):
-        run(folder, course, plan=TINY_PAPER, on_step=dying(5))
-    got, _ = run(folder, course, plan=TINY_PAPER)
+        run(folder, options, config=TINY_PAPER, on_step=dying(5))
+    got, _ = run(folder, options, config=TINY_PAPER)
     assert all(torch.equal(got[name], each) for name, each in wanted.items())
 
 
 def test_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     wanted, _ = run(tmp_path)
-    seen: list[Step] = []
+    seen: list[StepReport] = []
     got, fitted = run(tmp_path, on_step=seen.append)
     assert (seen, fitted.steps) == ([], 9)
     assert all(torch.equal(got[name], each) for name, each in wanted.items())
@@ -120,7 +142,7 @@ def test_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"its amount is 9, wanted is 30"):
         run(tmp_path, replace(COURSE, budget=Budget(30, "steps")))
     with pytest.raises(CheckpointError, match=r"its leave_one_out is True, wanted is False"):
-        run(tmp_path, replace(COURSE, method=Method(leave_one_out=False)))
+        run(tmp_path, replace(COURSE, method=OptimizerConfig(leave_one_out=False)))
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"\x08\0\0\0\0\0\0\0{}      "])
@@ -133,7 +155,7 @@ def test_foreign_bytes_are_no_checkpoint(tmp_path: Path, content: bytes) -> None
 
 def test_checkpoint_gives_back_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
-    progress = Progress({"a": 1, "b": "x", "c": None}, 3, 9, None, (Check(2, 0.25),))
+    progress = Progress({"a": 1, "b": "x", "c": None}, 3, 9, None, (ValidationLoss(2, 0.25),))
     write_checkpoint(path, {"x": torch.arange(6.0).reshape(2, 3).T}, progress)
     tensors, found = read_checkpoint(path, progress.configuration)
     assert found == progress
@@ -142,16 +164,16 @@ def test_checkpoint_gives_back_what_was_written(tmp_path: Path) -> None:
 
 
 def test_minutes_become_steps_once_and_outlive_a_kill(tmp_path: Path) -> None:
-    course = replace(COURSE, budget=Budget(0.2, "minutes"))  # 12 ticks; a timed step takes one
+    options = replace(COURSE, budget=Budget(0.2, "minutes"))  # 12 ticks; a timed step takes one
     with pytest.raises(KilledError):
-        run(tmp_path, course, on_step=dying(3))
-    assert run(tmp_path, course, clock=counting(3))[1].planned == 12  # on a slower machine
+        run(tmp_path, options, on_step=dying(3))
+    assert run(tmp_path, options, clock=counting(3))[1].planned == 12  # on a slower machine
 
 
 def test_minutes_hold_the_checks_of_held_out_pictures_too(tmp_path: Path) -> None:
-    course = replace(COURSE, budget=Budget(0.2, "minutes"), rhythm=Rhythm(check_every=3))
+    options = replace(COURSE, budget=Budget(0.2, "minutes"), intervals=FitIntervals(check_every=3))
     # 12 ticks: a step takes one, and so does a check, which comes with every third step
-    assert run(tmp_path, course, held=held_out())[1].planned == 9
+    assert run(tmp_path, options, validation=held_out())[1].planned == 9
 
 
 def test_timing_leaves_no_trace_in_the_weights(folders: Iterator[Path]) -> None:
@@ -163,22 +185,22 @@ def test_timing_leaves_no_trace_in_the_weights(folders: Iterator[Path]) -> None:
 def test_training_stops_when_held_out_pictures_get_worse(tmp_path: Path) -> None:
     worse = held_out()
     worse = replace(worse, masks=1 - worse.masks)  # what is learned makes these ever worse
-    rhythm = Rhythm(save_every=50, check_every=1, patience=3, cool_down_share=0.1)
-    course = Course(Method(learning_rate=5e-3), Budget(100, "steps"), rhythm)
-    _, fitted = run(tmp_path, course, held=worse)
+    intervals = FitIntervals(save_every=50, check_every=1, patience=3, cool_down_share=0.1)
+    options = FitOptions(OptimizerConfig(learning_rate=5e-3), Budget(100, "steps"), intervals)
+    _, fitted = run(tmp_path, options, validation=worse)
     assert fitted.stopped_early
     assert len(fitted.checks) == fitted.steps < 60
 
 
 def test_training_cools_down_before_its_deadline(tmp_path: Path) -> None:
-    course = replace(COURSE, budget=Budget(100, "steps"), until=40)  # ticks; a step takes one
-    _, fitted = run(tmp_path, course)
+    options = replace(COURSE, budget=Budget(100, "steps"), until=40)  # ticks; a step takes one
+    _, fitted = run(tmp_path, options)
     assert fitted.stopped_early
     assert 30 <= fitted.steps <= 40  # a tenth of what was planned is the cooling down
 
 
 def test_progress_counts_down(tmp_path: Path) -> None:
-    seen: list[Step] = []
+    seen: list[StepReport] = []
     run(tmp_path, on_step=seen.append)
     assert [each.done for each in seen] == list(range(1, 10))
     assert seen[-1].seconds_left == 0 < seen[0].seconds_left
@@ -187,10 +209,10 @@ def test_progress_counts_down(tmp_path: Path) -> None:
 
 def test_averaged_weights_are_what_the_network_ends_with(tmp_path: Path) -> None:
     made = tiny_prn(tmp_path)
-    trainee = Trainee(made.network, made.normals, Method(ema_decay=0.5))
+    state = TrainingState(made.network, made.normals, OptimizerConfig(ema_decay=0.5))
     for step in range(3):
-        trainee.step(Squares(made.normals.pixels).batch(step), 1.0, step)
-    averaged = trainee.averaged()
+        state.step(Squares(made.normals.pixels).batch(step), 1.0, step)
+    averaged = state.averaged()
     assert not averaged.training
     assert made.network.head.training
     pairs = zip(made.network.head.parameters(), averaged.head.parameters(), strict=True)
@@ -201,7 +223,7 @@ def test_averaged_weights_are_what_the_network_ends_with(tmp_path: Path) -> None
 def test_average_is_exponential_after_a_warm_start() -> None:
     layer = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(layer.weight, 0.0)
-    average = Average(layer, 0.9)
+    average = WeightAverage(layer, 0.9)
     torch.nn.init.constant_(layer.weight, 1.0)
     average.update(layer, 0)
     assert float(average.state["weight"]) == pytest.approx(0.9)  # decay 1/10 at first
@@ -266,20 +288,23 @@ def test_loss_of_huge_logits_has_a_finite_gradient() -> None:
 
 def test_groups_of_held_out_pictures_count_alike(tmp_path: Path) -> None:
     network = tiny_prn(tmp_path).network.eval()
-    held = held_out()
+    validation = held_out()
     parts = [
-        held_out_loss(network, HeldOut(held.frames[who], held.masks[who], held.groups[who]))
-        for who in (held.groups == group for group in range(3))
+        validation_loss(
+            network,
+            ValidationSet(validation.frames[who], validation.masks[who], validation.groups[who]),
+        )
+        for who in (validation.groups == group for group in range(3))
     ]
-    assert held_out_loss(network, held) == pytest.approx(np.mean(parts), rel=1e-5)
+    assert validation_loss(network, validation) == pytest.approx(np.mean(parts), rel=1e-5)
 
 
 def test_stop_is_said_after_so_many_checks_clearly_worse_than_the_best() -> None:
-    checks = [Check(step, loss) for step, loss in enumerate([3, 2, 1, 1.5, 1.1])]
-    assert not says_stop(checks, 3)
-    assert says_stop([*checks, Check(5, 1.1)], 3)
-    assert not says_stop([*checks, Check(5, 1.0)], 3)
-    assert not says_stop([*checks, Check(5, 0.9)], 3)
+    checks = [ValidationLoss(step, loss) for step, loss in enumerate([3, 2, 1, 1.5, 1.1])]
+    assert not should_stop(checks, 3)
+    assert should_stop([*checks, ValidationLoss(5, 1.1)], 3)
+    assert not should_stop([*checks, ValidationLoss(5, 1.0)], 3)
+    assert not should_stop([*checks, ValidationLoss(5, 0.9)], 3)
 
 
 @pytest.mark.parametrize("ahead", [1, 3, 9])
@@ -293,11 +318,11 @@ def test_batches_come_in_order_whatever_is_made_ahead(ahead: int) -> None:
             return step
 
     recording = Recording()
-    with made_ahead(recording, 3, 8, ahead) as batches:
+    with prefetched(recording, 3, 8, ahead) as batches:
         assert next(batches) == 3
         assert list(batches) == [4, 5, 6, 7]
     assert sorted(recording.made) == [3, 4, 5, 6, 7]
-    with made_ahead(recording, 8, 8, ahead) as batches:
+    with prefetched(recording, 8, 8, ahead) as batches:
         assert list(batches) == []
 
 
@@ -319,27 +344,27 @@ def test_error_of_the_generator_reaches_the_loop() -> None:
         def batch(self, step: int) -> Batch:
             raise RuntimeError(f"no batch {step}")
 
-    with made_ahead(Broken(), 0, 3) as batches, pytest.raises(RuntimeError, match="no batch 0"):
+    with prefetched(Broken(), 0, 3) as batches, pytest.raises(RuntimeError, match="no batch 0"):
         next(batches)
 
 
 @pytest.mark.parametrize(("normals", "seen"), [(2, 0), (3, 4), (20, 5), (209, 10), (2000, 40)])
 def test_some_pictures_are_held_out_and_the_others_learned(normals: int, seen: int) -> None:
-    for count, division in ((normals, divide_normals(normals, 3)), (seen, divide_seen(seen, 3))):
+    for count, division in ((normals, split_normals(normals, 3)), (seen, split_seen(seen, 3))):
         joined = np.concatenate([division.learned, division.held])
         assert sorted(joined) == list(range(count))
-    assert len(divide_normals(normals, 3).learned) >= 2
-    assert len(divide_normals(normals, 3).held) >= (normals > 2)
-    assert (len(divide_seen(seen, 3).held) > 0) == (seen >= 20)
+    assert len(split_normals(normals, 3).learned) >= 2
+    assert len(split_normals(normals, 3).held) >= (normals > 2)
+    assert (len(split_seen(seen, 3).held) > 0) == (seen >= 20)
 
 
 def test_held_out_pictures_are_joined_in_groups() -> None:
     drawn = Squares(normal_pictures(), size=6).batch(2)
     normals, seen = normal_pictures(3), normal_pictures(2)
-    held = hold_out(normals, drawn, seen, np.ones((2, 32, 32), bool))
-    assert list(held.groups) == [0, 0, 0, 1, 1, 1, 2, 2]  # half of what was drawn has a mask
-    assert list(held.masks.max(axis=(1, 2))) == [0, 0, 0, 1, 1, 1, 1, 1]
-    assert held.frames.shape == (8, 32, 32, 3)
+    validation = make_validation_set(normals, drawn, seen, np.ones((2, 32, 32), bool))
+    assert list(validation.groups) == [0, 0, 0, 1, 1, 1, 2, 2]  # half of what was drawn has a mask
+    assert list(validation.masks.max(axis=(1, 2))) == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert validation.frames.shape == (8, 32, 32, 3)
 
 
 @pytest.mark.parametrize(("bf16_seconds", "wanted"), [(5, "bf16"), (9, "fp32"), (20, "fp32")])
@@ -363,6 +388,6 @@ def test_run_that_goes_on_keeps_the_precision_that_it_began_with(tmp_path: Path)
 
 
 def test_training_in_bf16_runs_and_stays_in_float32_outside(tmp_path: Path) -> None:
-    state, _ = run(tmp_path, replace(COURSE, method=Method(precision="bf16")))
+    state, _ = run(tmp_path, replace(COURSE, method=OptimizerConfig(precision="bf16")))
     assert all(each.isfinite().all() for each in state.values())
     assert {each.dtype for each in state.values()} == {torch.float32, torch.int64}

@@ -8,11 +8,11 @@ from trainer.training.shards import (
     average_statistics,
     copy_statistics,
     mean_of,
+    replicas,
     single_cores,
     split_batch,
-    twins,
 )
-from trainer.training.training_step import Method, Trainee
+from trainer.training.training_step import OptimizerConfig, TrainingState
 
 
 def statistics(head: torch.nn.Module) -> list[torch.Tensor]:
@@ -35,7 +35,7 @@ def test_shards_have_half_of_the_anomalies_each() -> None:
 
 
 def test_twins_share_weights_but_not_statistics(tmp_path: Path) -> None:
-    head, twin = twins(tiny_prn(tmp_path).network.head.train(), 2)
+    head, twin = replicas(tiny_prn(tmp_path).network.head.train(), 2)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.add_(1)
@@ -57,9 +57,9 @@ def test_weights_move_alike_on_one_thread_and_on_two(tmp_path: Path) -> None:
     gradients = []
     for threads in (1, 2):
         made = tiny_prn(tmp_path)
-        trainee = Trainee(made.network, made.normals, Method())
+        state = TrainingState(made.network, made.normals, OptimizerConfig())
         with single_cores(threads) as pool:
-            parts = list(pool.map(trainee._part, trainee._heads, split_batch(batch, 2)))
+            parts = list(pool.map(state._part, state._heads, split_batch(batch, 2)))
         gradients.append(
             [mean_of(pair) for pair in zip(*(p.gradients for p in parts), strict=True)]
         )

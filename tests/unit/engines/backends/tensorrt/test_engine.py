@@ -327,11 +327,11 @@ def test_two_plans_of_a_process_judge_side_by_side_each_with_its_own_kernels(
     rng: np.random.Generator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    newcomer = path.with_name("newcomer.plan")
-    newcomer.write_bytes(b"a plan")
+    candidate = path.with_name("newcomer.plan")
+    candidate.write_bytes(b"a plan")
     monkeypatch.setattr(plan_module, "load_kernel", lambda plan, _: plan.name)
     engine = TensorRtEngine(Plan(path, manifest(), device(gpu, trt)))
-    other = TensorRtEngine(Plan(newcomer, manifest(), device(gpu, trt)))
+    other = TensorRtEngine(Plan(candidate, manifest(), device(gpu, trt)))
     assert [made.kernel for made in trt.plugins] == ["prn.plan", "newcomer.plan"]
     assert [made.attach_to_context(None).kernel for made in trt.plugins] == [
         "prn.plan",

@@ -14,7 +14,7 @@ from fakes.camera import FakeTime, flat, values, write_flat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.camera.pace import Pace
+from pipeline.camera.pace import FramePacer
 from pipeline.camera.source import PartNames
 from pipeline.camera.sources.folder import FolderSource, list_pictures, natural_key
 from pipeline.errors import CameraLost, SettingsError
@@ -28,8 +28,8 @@ def time() -> FakeTime:
 def folder_source(
     folder: Path, time: FakeTime, passes: int | None = 1, pattern: str | None = None
 ) -> FolderSource:
-    pace = Pace(None, time.clock, time.wait)
-    return FolderSource(folder, pace, time.clock_ns, passes, PartNames(pattern))
+    pacer = FramePacer(None, time.clock, time.wait)
+    return FolderSource(folder, pacer, time.clock_ns, passes, PartNames(pattern))
 
 
 def png(width: int, height: int, depth: int, colour: int) -> bytes:
@@ -221,7 +221,7 @@ def test_a_pattern_that_is_no_regular_expression_is_told() -> None:
 def test_a_shot_is_captured_when_it_is_due(tmp_path: Path, time: FakeTime) -> None:
     for value in (1, 2, 3):
         write_flat(tmp_path / f"{value}.png", value)
-    source = FolderSource(tmp_path, Pace(10, time.clock, time.wait), time.clock_ns)
+    source = FolderSource(tmp_path, FramePacer(10, time.clock, time.wait), time.clock_ns)
     captured = [shot.captured_ns for shot in source.shots("")]
     assert captured == [100_000_000_000, 100_100_000_000, 100_200_000_000]
 

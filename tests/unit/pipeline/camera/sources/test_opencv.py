@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.camera.backlog import Backlog, Taken
+from pipeline.camera.backlog import Backlog, CapturedPicture
 from pipeline.camera.source import Shot
 from pipeline.camera.sources.opencv import OpenCvSource, public_address
 from pipeline.camera.sources.pixel_formats import PIXEL_FORMATS, rgb_from_camera, rgb_from_opencv
@@ -154,7 +154,7 @@ def test_every_trigger_comes_out_once_and_in_order(puts: list[bool], pictures: i
     put, taken = 0, []
     for is_put in puts:
         if is_put:
-            backlog.put(Taken(flat(put % 256), put))
+            backlog.put(CapturedPicture(flat(put % 256), put))
             put += 1
         elif (found := backlog.take(0)) is not None:
             taken.append(found)
@@ -176,9 +176,9 @@ def test_every_trigger_comes_out_once_and_in_order(puts: list[bool], pictures: i
 def test_a_backlog_that_nobody_empties_is_bounded() -> None:
     backlog = Backlog(2, passed_by=10)
     for number in range(12):
-        backlog.put(Taken(flat(0), number))
+        backlog.put(CapturedPicture(flat(0), number))
     with pytest.raises(CameraLost, match="none was taken"):
-        backlog.put(Taken(flat(0), 12))
+        backlog.put(CapturedPicture(flat(0), 12))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fakes.camera import FakeTime, values, write_flat
 
-from pipeline.camera.pace import Pace
+from pipeline.camera.pace import FramePacer
 from pipeline.camera.source import PartNames, Shot
 from pipeline.camera.sources.watched_folder import WatchedFolderSource
 from pipeline.errors import CameraLost, SettingsError
@@ -21,7 +21,7 @@ class Dropping:
         self.time = FakeTime()
         self.source = WatchedFolderSource(
             folder,
-            Pace(None, self.time.clock, self.time.wait),
+            FramePacer(None, self.time.clock, self.time.wait),
             self.time.clock,
             self.time.clock_ns,
             self.time.wait,

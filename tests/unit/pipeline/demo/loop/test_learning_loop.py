@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline.commands.subprocesses import MemberFailed
+from pipeline.commands.subprocesses import ProcessFailed
 from pipeline.demo.loop.loop import REFUSED_BY_GATE, _Show
-from pipeline.demo.loop.settings import LoopSettings, Places
+from pipeline.demo.loop.settings import LoopPaths, LoopSettings
 from pipeline.errors import BrokenPromise
 
 
@@ -20,14 +20,14 @@ def show_whose_retraining_ends_with(status: int, folder: Path) -> _Show:
         said = f"{name} ended with status {status} {flags[-1]}"
 
         def wait(_: float) -> None:
-            raise MemberFailed(said, status)
+            raise ProcessFailed(said, status)
 
         return SimpleNamespace(wait=wait)
 
     settings = LoopSettings(data=folder, out=folder / "out")
     crew: Any = SimpleNamespace(start=start)
     link: Any = SimpleNamespace(client=None)
-    return _Show(settings, Console(file=io.StringIO()), Places(settings.out), link, crew)
+    return _Show(settings, Console(file=io.StringIO()), LoopPaths(settings.out), link, crew)
 
 
 def test_refusal_by_the_gate_says_where_its_report_lies_and_what_to_do(tmp_path: Path) -> None:
@@ -38,5 +38,5 @@ def test_refusal_by_the_gate_says_where_its_report_lies_and_what_to_do(tmp_path:
 
 def test_any_other_end_is_a_fault(tmp_path: Path) -> None:
     show = show_whose_retraining_ends_with(1, tmp_path)
-    with pytest.raises(MemberFailed, match="status 1"):
+    with pytest.raises(ProcessFailed, match="status 1"):
         show._retrain("second")

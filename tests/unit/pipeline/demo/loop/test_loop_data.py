@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.demo.loop.data import divide, kind_of, lay_out, mask_of, pictures_of
+from pipeline.demo.loop.data import kind_of_picture, lay_out, mask_of, pictures_of, split_pictures
 from pipeline.errors import SettingsError
 
 NAMES = [
@@ -18,27 +18,31 @@ NAMES = [
 
 
 def test_nothing_that_the_first_engine_knows_comes_down_the_line() -> None:
-    division = divide(NAMES, "stain", 30, 5, seed=1)
-    assert not set(division.known) & set(division.parts)
+    split = split_pictures(NAMES, "stain", 30, 5, seed=1)
+    assert not set(split.known) & set(split.parts)
 
 
 def test_the_new_kind_is_unknown_and_passes_as_often_as_asked() -> None:
-    division = divide(NAMES, "stain", 30, 5, seed=1)
-    assert "stain" not in {kind_of(name) for name in division.known}
-    assert len(division.parts) == 30
-    assert sum(kind_of(name) == "stain" for name in division.parts) == 5
+    split = split_pictures(NAMES, "stain", 30, 5, seed=1)
+    assert "stain" not in {kind_of_picture(name) for name in split.known}
+    assert len(split.parts) == 30
+    assert sum(kind_of_picture(name) == "stain" for name in split.parts) == 5
 
 
 def test_good_parts_come_again_where_there_are_too_few() -> None:
-    division = divide(NAMES, "stain", 60, 5, seed=1)
-    assert len(division.parts) == 60
-    repeated = {name for name in division.parts if division.parts.count(name) > 1}
-    assert {kind_of(name) for name in repeated} == {"good"}
+    split = split_pictures(NAMES, "stain", 60, 5, seed=1)
+    assert len(split.parts) == 60
+    repeated = {name for name in split.parts if split.parts.count(name) > 1}
+    assert {kind_of_picture(name) for name in repeated} == {"good"}
 
 
 def test_the_same_seed_gives_the_same_division() -> None:
-    assert divide(NAMES, "stain", 30, 5, seed=3) == divide(NAMES, "stain", 30, 5, seed=3)
-    assert divide(NAMES, "stain", 30, 5, seed=3) != divide(NAMES, "stain", 30, 5, seed=4)
+    assert split_pictures(NAMES, "stain", 30, 5, seed=3) == split_pictures(
+        NAMES, "stain", 30, 5, seed=3
+    )
+    assert split_pictures(NAMES, "stain", 30, 5, seed=3) != split_pictures(
+        NAMES, "stain", 30, 5, seed=4
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,15 +57,15 @@ def test_a_division_that_cannot_be_is_refused(
     kind: str, parts: int, of_kind: int, said: str
 ) -> None:
     with pytest.raises(SettingsError, match=said):
-        divide(NAMES, kind, parts, of_kind, seed=1)
+        split_pictures(NAMES, kind, parts, of_kind, seed=1)
 
 
 def _folder(where: Path) -> Path:
     picture = np.zeros((8, 8, 3), np.uint8)
     masks = [
-        f"ground_truth/{kind_of(name)}/{Path(name).stem}_mask.png"
+        f"ground_truth/{kind_of_picture(name)}/{Path(name).stem}_mask.png"
         for name in NAMES
-        if kind_of(name) != "good"
+        if kind_of_picture(name) != "good"
     ]
     for name in (*NAMES, *masks):
         (where / name).parent.mkdir(parents=True, exist_ok=True)
@@ -71,19 +75,19 @@ def _folder(where: Path) -> Path:
 
 def test_parts_lie_in_the_order_in_which_they_pass(tmp_path: Path) -> None:
     data = _folder(tmp_path / "data")
-    division = divide(pictures_of(data), "stain", 30, 5, seed=1)
-    names = lay_out(data, division, tmp_path / "known", tmp_path / "parts")
-    assert list(names.values()) == list(division.parts)
+    split = split_pictures(pictures_of(data), "stain", 30, 5, seed=1)
+    names = lay_out(data, split, tmp_path / "known", tmp_path / "parts")
+    assert list(names.values()) == list(split.parts)
     assert sorted(path.stem for path in (tmp_path / "parts").iterdir()) == list(names)
-    assert sorted(pictures_of(tmp_path / "known")) == list(division.known)
+    assert sorted(pictures_of(tmp_path / "known")) == list(split.known)
 
 
 def test_known_defects_bring_their_masks(tmp_path: Path) -> None:
     data = _folder(tmp_path / "data")
-    division = divide(pictures_of(data), "stain", 30, 5, seed=1)
-    lay_out(data, division, tmp_path / "known", tmp_path / "parts")
-    for name in division.known:
-        assert kind_of(name) == "good" or mask_of(tmp_path / "known", name)
+    split = split_pictures(pictures_of(data), "stain", 30, 5, seed=1)
+    lay_out(data, split, tmp_path / "known", tmp_path / "parts")
+    for name in split.known:
+        assert kind_of_picture(name) == "good" or mask_of(tmp_path / "known", name)
 
 
 def test_a_defect_without_mask_is_named(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ import math
 from typing import Any
 
 from pipeline.demo.loop.report import (
-    KindCount,
+    KindVerdicts,
     count_kinds,
+    count_repeated,
     engine_runs,
     first_by,
     percentile_ms,
-    told_twice,
 )
 
 
@@ -29,17 +29,20 @@ def _row(seq: int, decision: str, sha256: str | None = "a", late_ms: float = 5.0
 def test_wrong_means_rejected_for_good_parts_and_passed_for_bad_ones() -> None:
     names = {"0000": "test/good/0.png", "0001": "test/good/1.png", "0002": "test/stain/0.png"}
     rows = [_row(0, "NG"), _row(1, "OK"), _row(2, "OK")]
-    assert count_kinds(rows, names) == [KindCount("good", 2, 1, 0), KindCount("stain", 1, 1, 0)]
+    assert count_kinds(rows, names) == [
+        KindVerdicts("good", 2, 1, 0),
+        KindVerdicts("stain", 1, 1, 0),
+    ]
 
 
 def test_unknown_is_neither_right_nor_wrong() -> None:
     names = {"0000": "test/stain/0.png"}
-    assert count_kinds([_row(0, "UNKNOWN")], names) == [KindCount("stain", 1, 0, 1)]
+    assert count_kinds([_row(0, "UNKNOWN")], names) == [KindVerdicts("stain", 1, 0, 1)]
 
 
 def test_a_frame_with_two_verdicts_is_counted_once() -> None:
     rows = [_row(0, "OK"), _row(0, "OK"), _row(0, "NG"), _row(1, "OK")]
-    assert told_twice(rows) == 1
+    assert count_repeated(rows) == 1
 
 
 def test_percentile_is_of_frames_captured_in_the_span() -> None:

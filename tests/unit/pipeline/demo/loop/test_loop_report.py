@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.demo.loop.report import Course, Rollback, summarise
+from pipeline.demo.loop.report import LoopRecord, Rollback, summarise_loop
 
 START_MS = 1_000_000
 NAMES = {"0000": "test/good/0.png", "0001": "test/stain/0.png"}
@@ -24,10 +24,10 @@ def row(seq: int, sha256: str, late_ms: float = 50.0, decision: str = "OK") -> d
     }
 
 
-def course() -> Course:
+def course() -> LoopRecord:
     """Ten frames by the old engine, ten by the new one, ten by the old one again."""
     rows = [row(seq, "new" if 10 <= seq < 20 else "old") for seq in range(30)]
-    return Course(
+    return LoopRecord(
         names=NAMES,
         golden=frozenset({"0001"}),
         before=[row(0, "old", decision="NG"), row(1, "old")],
@@ -43,7 +43,7 @@ def course() -> Course:
 
 
 def test_a_course_that_kept_everything_has_nothing_broken() -> None:
-    summary = summarise(course())
+    summary = summarise_loop(course())
     assert summary.broken == []
     assert [(each.kind, each.wrong) for each in summary.before] == [("good", 1), ("stain", 1)]
     assert [(each.kind, each.wrong) for each in summary.after] == [("good", 0), ("stain", 0)]
@@ -51,7 +51,7 @@ def test_a_course_that_kept_everything_has_nothing_broken() -> None:
     assert summary.rollback_verdict_ms == 550
 
 
-def changed(rows: list[Any]) -> Course:
+def changed(rows: list[Any]) -> LoopRecord:
     return replace(course(), rows=rows)
 
 
@@ -69,5 +69,7 @@ def changed(rows: list[Any]) -> Course:
         (replace(course(), reconciled={"broken": ["a part is open"]}), "a part is open"),
     ],
 )
-def test_what_was_not_kept_is_said(given: Course, said: str) -> None:
-    assert any(said in sentence for sentence in summarise(given).broken), summarise(given).broken
+def test_what_was_not_kept_is_said(given: LoopRecord, said: str) -> None:
+    assert any(said in sentence for sentence in summarise_loop(given).broken), summarise_loop(
+        given
+    ).broken

@@ -7,25 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.worker.active_engine import Figures
+from pipeline.worker.active_engine import VerdictCounts
 from pipeline.worker.swap.acceptance import (
     ALPHA,
-    LEAST_PACES,
     LOOK_EVERY,
+    MIN_BATCHES,
     TESTS,
-    half_or_more,
-    leaves,
-    level,
-    passes_all,
-    share_rose,
+    fisher_tail,
+    outside_band,
+    passes_all_rejects,
+    per_test_alpha,
+    sign_test_tail,
 )
 
-EACH = level(500)
+EACH = per_test_alpha(500)
 USUAL = (1.0,) * 100
 
 
-def figures(frames: int, ng: int = 0, unknown: int = 0, paces: tuple[float, ...] = ()) -> Figures:
-    return Figures(frames, ng, unknown, paces)
+def figures(
+    frames: int, ng: int = 0, unknown: int = 0, paces: tuple[float, ...] = ()
+) -> VerdictCounts:
+    return VerdictCounts(frames, ng, unknown, paces)
 
 
 def exact_share_rose(hits: int, frames: int, later_hits: int, later_frames: int) -> Fraction:
@@ -45,28 +47,28 @@ def two_shares(draw: st.DrawFn) -> tuple[int, int, int, int]:
 
 @given(two_shares())
 def test_tail_of_two_shares_is_the_exact_one(shares: tuple[int, int, int, int]) -> None:
-    assert share_rose(*shares) == pytest.approx(float(exact_share_rose(*shares)), rel=1e-9)
+    assert fisher_tail(*shares) == pytest.approx(float(exact_share_rose(*shares)), rel=1e-9)
 
 
 @given(st.integers(0, 200), st.data())
 def test_tail_of_a_sign_test_is_the_exact_one(tries: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, tries))
     exact = sum(math.comb(tries, count) for count in range(hits, tries + 1)) / 2**tries
-    assert half_or_more(hits, tries) == pytest.approx(exact, rel=1e-9)
+    assert sign_test_tail(hits, tries) == pytest.approx(exact, rel=1e-9)
 
 
 @given(st.integers(0, 500), st.data())
 def test_same_figures_never_leave_the_band(frames: int, data: st.DataObject) -> None:
     ng = data.draw(st.integers(0, frames))
     same = figures(frames, ng, data.draw(st.integers(0, frames - ng)), USUAL)
-    assert leaves(same, same, 1.5, EACH) == ""
+    assert outside_band(same, same, 1.5, EACH) == ""
 
 
 @given(two_shares())
 def test_one_more_hit_is_never_less_suspicious(shares: tuple[int, int, int, int]) -> None:
     hits, frames, later_hits, later = shares
     if later_hits < later:
-        assert share_rose(hits, frames, later_hits + 1, later) <= share_rose(*shares) + 1e-12
+        assert fisher_tail(hits, frames, later_hits + 1, later) <= fisher_tail(*shares) + 1e-12
 
 
 def test_chance_alone_leaves_the_band_in_fewer_watches_than_promised() -> None:
@@ -80,7 +82,7 @@ def test_chance_alone_leaves_the_band_in_fewer_watches_than_promised() -> None:
         before, after = rng.random(500) < share, np.cumsum(rng.random(frames) < share)
         usual = figures(500, int(before.sum()))
         out += any(
-            leaves(usual, figures(seen, int(after[seen - 1])), 1.5, each)
+            outside_band(usual, figures(seen, int(after[seen - 1])), 1.5, each)
             for seen in range(LOOK_EVERY, frames + 1, LOOK_EVERY)
         )
     assert out / watches <= promised
@@ -96,9 +98,9 @@ def test_chance_alone_leaves_the_band_in_fewer_watches_than_promised() -> None:
     ],
 )
 def test_newcomer_that_leaves_the_band_is_said_why(
-    before: Figures, after: Figures, said: str
+    before: VerdictCounts, after: VerdictCounts, said: str
 ) -> None:
-    assert said in leaves(before, after, 1.5, EACH)
+    assert said in outside_band(before, after, 1.5, EACH)
 
 
 @pytest.mark.parametrize(
@@ -109,15 +111,17 @@ def test_newcomer_that_leaves_the_band_is_said_why(
         (figures(0), figures(10, ng=10)),  # nothing to compare with
         (figures(500, paces=USUAL), figures(100, paces=(1.4,) * 100)),
         (figures(500, paces=USUAL), figures(100, paces=(9.0,) * 40 + (1.0,) * 60)),  # a busy while
-        (figures(500, paces=USUAL[: LEAST_PACES - 1]), figures(100, paces=(9.0,) * 100)),
+        (figures(500, paces=USUAL[: MIN_BATCHES - 1]), figures(100, paces=(9.0,) * 100)),
     ],
 )
-def test_what_chance_may_explain_stays_in_the_band(before: Figures, after: Figures) -> None:
-    assert leaves(before, after, 1.5, EACH) == ""
+def test_what_chance_may_explain_stays_in_the_band(
+    before: VerdictCounts, after: VerdictCounts
+) -> None:
+    assert outside_band(before, after, 1.5, EACH) == ""
 
 
 def test_level_is_shared_out_among_all_looks() -> None:
-    levels = [level(frames) for frames in (1, LOOK_EVERY, 100, 500)]
+    levels = [per_test_alpha(frames) for frames in (1, LOOK_EVERY, 100, 500)]
     assert levels[0] == levels[1] == ALPHA / TESTS
     assert all(many > few for many, few in pairwise(levels[1:]))
 
@@ -127,12 +131,12 @@ def test_level_is_shared_out_among_all_looks() -> None:
     [(14, 14, True), (13, 13, False), (0, 0, False), (500, 499, False)],
 )
 def test_newcomer_that_finds_nothing_is_told_from_chance(ng: int, passed: int, said: bool) -> None:  # noqa: FBT001
-    assert bool(passes_all(ng, passed)) == said
+    assert bool(passes_all_rejects(ng, passed)) == said
 
 
 @pytest.mark.parametrize(("watched", "least"), [(500, 21), (200, 40), (100, 67)])
 def test_learning_page_says_what_the_band_cannot_see(watched: int, least: int) -> None:
     """Where every defect passes, so many NG of the incumbent's last 500 let the band see it."""
-    after, alpha = figures(watched), level(watched)
-    assert leaves(figures(500, ng=least), after, 1.5, alpha)
-    assert not leaves(figures(500, ng=least - 1), after, 1.5, alpha)
+    after, alpha = figures(watched), per_test_alpha(watched)
+    assert outside_band(figures(500, ng=least), after, 1.5, alpha)
+    assert not outside_band(figures(500, ng=least - 1), after, 1.5, alpha)

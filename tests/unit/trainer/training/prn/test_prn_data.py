@@ -13,19 +13,19 @@ from fakes.prn import TinyBackbone, normal_pictures
 from rich.console import Console
 
 from engines.pictures import read_picture
-from trainer.anomalies.synthesis import Switches
+from trainer.anomalies.synthesis import AnomalyKinds
 from trainer.dataset import Dataset, content_sha
 from trainer.errors import CheckpointError
 from trainer.layouts import find_samples
 from trainer.networks.backbones import Backbone
-from trainer.networks.prn import Switches as Parts
+from trainer.networks.prn import NetworkParts
 from trainer.progress import TerminalSteps
-from trainer.training.fit import Fitted
-from trainer.training.prn.data import Gathered, SupervisedRecipe, gather
-from trainer.training.prn.training import fit_prn, make_untrained
-from trainer.training.protoad import Recipe, learn_protoad, read_normals
+from trainer.training.fit import FitResult
+from trainer.training.prn.data import PreparedTraining, SupervisedRecipe, prepare_training
+from trainer.training.prn.training import fit_prn, make_initial_prn
+from trainer.training.protoad import ProtoAdRecipe, learn_protoad, read_normals
 from trainer.training.schedule import Budget
-from trainer.training.training_step import Method
+from trainer.training.training_step import OptimizerConfig
 
 NORMALS, DEFECTS = 12, 24
 RECIPE = SupervisedRecipe(
@@ -35,11 +35,11 @@ RECIPE = SupervisedRecipe(
     seed=1,
     seen=3,
     leave_out=(),
-    parts=Parts(),
-    anomalies=Switches(),
+    parts=NetworkParts(),
+    anomalies=AnomalyKinds(),
     textures=None,
     batch_size=4,
-    method=Method(shards=1),
+    method=OptimizerConfig(shards=1),
     budget=Budget(1, "steps"),
     false_reject_rate=0.01,
     max_normals=100,
@@ -67,17 +67,17 @@ def parts(tmp_path: Path) -> Path:
     return folder
 
 
-def gathered(dataset: Dataset, recipe: SupervisedRecipe = RECIPE) -> Gathered:
+def gathered(dataset: Dataset, recipe: SupervisedRecipe = RECIPE) -> PreparedTraining:
     with TerminalSteps(Console(quiet=True)) as steps:
-        return gather(dataset, recipe, steps)
+        return prepare_training(dataset, recipe, steps)
 
 
-def fit(parts: Path, backbone: Backbone | None = None) -> Fitted:
+def fit(parts: Path, backbone: Backbone | None = None) -> FitResult:
     found = gathered(find_samples(parts))
     folder = parts.parent / "run"
     folder.mkdir(exist_ok=True)
     with TerminalSteps(Console(quiet=True)) as steps:
-        made = make_untrained(found, backbone or TinyBackbone(), RECIPE, folder, steps)
+        made = make_initial_prn(found, backbone or TinyBackbone(), RECIPE, folder, steps)
     return fit_prn(made, found, RECIPE, folder, lambda _: None)
 
 
@@ -127,11 +127,11 @@ def test_checkpoint_on_other_weights_of_the_backbone_is_refused(parts: Path) -> 
 
 
 def test_training_records_every_picture_that_it_saw(parts: Path) -> None:
-    material = gathered(find_samples(parts)).material
-    names = {sample.name for sample in material.pictures.samples}
-    assert (len(names), len(set(material.pictures.shas))) == (NORMALS, NORMALS)
-    assert material.seen_shas == tuple(
-        content_sha(read_picture(sample.path)) for sample in material.samples
+    training_data = gathered(find_samples(parts)).training_data
+    names = {sample.name for sample in training_data.pictures.samples}
+    assert (len(names), len(set(training_data.pictures.shas))) == (NORMALS, NORMALS)
+    assert training_data.seen_shas == tuple(
+        content_sha(read_picture(sample.path)) for sample in training_data.samples
     )
 
 
@@ -145,22 +145,24 @@ def test_nothing_that_is_held_out_is_learned(
 ) -> None:
     recipe = replace(RECIPE, seen=DEFECTS, held_by=held_by)
     found = gathered(find_samples(parts), recipe)
-    material = found.material
-    learned, held = pixels_of(material.learned), pixels_of(material.held)
+    training_data = found.training_data
+    learned, held = pixels_of(training_data.learned), pixels_of(training_data.held)
     assert held
     assert not learned & held
     assert len(learned | held) == NORMALS
-    learned, held = pixels_of(material.seen.pixels), pixels_of(material.seen_held.pixels)
+    learned, held = pixels_of(training_data.seen.pixels), pixels_of(training_data.seen_held.pixels)
     assert held
     assert not learned & held
     assert len(learned | held) == DEFECTS
     with TerminalSteps(Console(quiet=True)) as steps:
-        made = make_untrained(found, TinyBackbone(), recipe, parts.parent, steps)
-    np.testing.assert_array_equal(made.normals.pixels, material.learned)
+        made = make_initial_prn(found, TinyBackbone(), recipe, parts.parent, steps)
+    np.testing.assert_array_equal(made.normals.pixels, training_data.learned)
 
 
 def test_protoad_learns_nothing_of_what_is_held_out(parts: Path) -> None:
-    recipe = Recipe((32, 32), seed=1, false_reject_rate=0.01, held_out_share=0.2, max_normals=100)
+    recipe = ProtoAdRecipe(
+        (32, 32), seed=1, false_reject_rate=0.01, held_out_share=0.2, max_normals=100
+    )
     learned = []
     with TerminalSteps(Console(quiet=True)) as steps:
         normals = read_normals(find_samples(parts), recipe, steps)
