@@ -1,0 +1,51 @@
+"""The keys of a line in Redis and the scripts that change them."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from names import look_up
+
+_COMMENT = re.compile(r"\s*--.*")
+
+
+def keys(root: Path) -> dict[str, str]:
+    """Return every key of a line, by what it is for; `{line}` becomes `{line-1}`."""
+    del root
+    made = look_up("Keys")("line-1")
+    attributes = {name: value for name, value in vars(made).items() if isinstance(value, str)}
+    keys = {value: "one" for name, value in attributes.items() if not name.startswith("_")}
+    arguments: dict[str, Any] = {
+        "camera": "cam-1",
+        "holder": "cam-1",
+        "runs": "cam-1",
+        "label": b"packed",
+        "worker": "worker-1",
+    }
+    methods = {name for name in dir(type(made)) if not name.startswith("_")}
+    if unknown := sorted(methods - set(arguments)):
+        raise LookupError(f"no argument for the key functions {', '.join(unknown)}")
+    for name in sorted(methods):
+        keys[getattr(made, name)(arguments[name])] = "each"
+    return dict(sorted(keys.items()))
+
+
+def lua(root: Path) -> dict[str, str]:
+    """Return each script without its comments, by the hash of all its bytes."""
+    return {_hash(path.read_bytes()): code(path.read_text("utf-8")) for path in scripts(root)}
+
+
+def scripts(root: Path) -> list[Path]:
+    """Return the files of all scripts."""
+    return sorted((root / "pipeline").rglob("*.lua"))
+
+
+def code(script: str) -> str:
+    """Return a script without comments."""
+    lines = [_COMMENT.sub("", line) for line in script.splitlines()]
+    return "\n".join(line for line in lines if line.strip())
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
