@@ -8,12 +8,12 @@ GONE = object()
 
 ACCEPTED: dict[tuple[str, ...], object] = {
     # scripts are loaded by file name, and files may be renamed
-    ("texts", "note"): GONE,
-    ("texts", "compare_and_set"): 1,
-    ("texts", "forget"): GONE,
-    ("texts", "remove_consumer"): 1,
-    ("texts", "hold"): GONE,
-    ("texts", "acquire_lease"): 1,
-    ("texts", "let_go"): GONE,
-    ("texts", "release_lease"): 1,
+    ("source", "texts", "note"): GONE,
+    ("source", "texts", "compare_and_set"): 1,
+    ("source", "texts", "forget"): GONE,
+    ("source", "texts", "remove_consumer"): 1,
+    ("source", "texts", "hold"): GONE,
+    ("source", "texts", "acquire_lease"): 1,
+    ("source", "texts", "let_go"): GONE,
+    ("source", "texts", "release_lease"): 1,
 }

@@ -31,9 +31,13 @@ def keys(root: Path) -> dict[str, str]:
     return dict(sorted(keys.items()))
 
 
-def lua(root: Path) -> dict[str, str]:
-    """Return each script without its comments, by the hash of all its bytes."""
-    return {_hash(path.read_bytes()): code(path.read_text("utf-8")) for path in scripts(root)}
+def lua(root: Path) -> dict[str, Any]:
+    """Return each script without its comments, and the hashes of all bytes of the scripts."""
+    codes = [code(path.read_text("utf-8")) for path in scripts(root)]
+    return {
+        "code": {short_hash(text.encode()): text for text in codes},
+        "bytes": sorted(short_hash(path.read_bytes()) for path in scripts(root)),
+    }
 
 
 def scripts(root: Path) -> list[Path]:
@@ -47,5 +51,11 @@ def code(script: str) -> str:
     return "\n".join(line for line in lines if line.strip())
 
 
-def _hash(content: bytes) -> str:
+def short_hash(content: bytes) -> str:
+    """Return the beginning of the SHA-256 of some bytes, hex."""
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def sha1(content: bytes) -> str:
+    """Return the SHA-1 of some bytes, hex, as Redis names a script."""
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()

@@ -55,6 +55,39 @@ TABLE: dict[str, list[str]] = {
     "LabelKind": ["pipeline.frames:LabelKind"],
     # Redis
     "Keys": ["pipeline.streams.keys:Keys"],
+    "Access": ["pipeline.streams.connect:Access"],
+    "open_client": ["pipeline.streams.connect:open_client"],
+    "LineLimits": [
+        "pipeline.streams.frame_producer:LineLimits",
+        "pipeline.streams.intake:Limits",
+    ],
+    "FrameProducer": [
+        "pipeline.streams.frame_producer:FrameProducer",
+        "pipeline.streams.intake:Intake",
+    ],
+    "FrameConsumer": [
+        "pipeline.streams.frame_consumer:FrameConsumer",
+        "pipeline.streams.work:Work",
+    ],
+    "Answer": ["pipeline.streams.frame_consumer:Answer", "pipeline.streams.work:Answer"],
+    "ResultReader": [
+        "pipeline.streams.result_reader:ResultReader",
+        "pipeline.streams.outcome:Outcomes",
+    ],
+    "Ledger": ["pipeline.streams.ledger:Ledger"],
+    "Controls": ["pipeline.streams.control:Controls"],
+    "LabelStream": ["pipeline.streams.labels:LabelStream"],
+    "RedisSwapCoordinator": [
+        "pipeline.streams.swap_coordinator:RedisSwapCoordinator",
+        "pipeline.streams.swaps:Swaps",
+    ],
+    # engines
+    "FixedPlan": ["engines.backends.fixed:FixedPlan", "engines.fixed_engine:FixedPlan"],
+    "write_fixed_engine": [
+        "engines.backends.fixed:write_fixed_engine",
+        "engines.fixed_engine:write_fixed_engine",
+    ],
+    "Registry": ["engines.registry.registry:Registry"],
     # metrics
     "Telemetry": ["pipeline.telemetry:Telemetry", "pipeline.worker.telemetry:Telemetry"],
     "served": ["pipeline.telemetry:served", "pipeline.worker.telemetry:served"],

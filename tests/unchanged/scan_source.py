@@ -20,6 +20,12 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _NAMED_TYPES = {"TypeVar", "NewType", "NamedTuple", "cast"}
 
 
+def capture(root: Path) -> dict[str, dict[str, int]]:
+    """Return what every scan found."""
+    scans = (field_texts, log_events, messages, texts)
+    return {scan.__name__: scan(root) for scan in scans}
+
+
 @cache
 def trees(root: Path) -> tuple[ast.Module, ...]:
     """Return the syntax tree of each source file."""
