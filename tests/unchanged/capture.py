@@ -4,7 +4,30 @@
     python tests/unchanged/compare.py now.json
 
 It reads and runs the tree that it lies in, whatever is installed. Every section runs in a process
-of its own, with the same environment everywhere.
+of its own, with the same environment everywhere. `names.py` says where the few internals lie that
+are needed, `accepted.py` which differences are meant.
+
+    commands   help, version, wrong flags, environment variables, types, bounds and defaults
+    files      the frame ring's file, and what the history of a line's distances says
+    keys, lua  keys in Redis, and the scripts
+    line       a line of real processes: what the commands say, the worker's log events and pages,
+               what is left in Redis, the archive, the copies of engines, overlays, the proof
+    metrics    names, types, labels, help and buckets; /metrics, /healthz and /readyz
+    redis      every command that Redis sees in one deterministic run, and what is left in it
+    registry   what engine-registry says; records, pointer, refusals, manifests, fetched copies
+    samples    what trainer-samples says; the store's index, files, snapshots, its export
+    source     static scans: log events and fields, texts of errors, help texts, all other texts,
+               numbers of constants
+    training   what trainer-retrain and trainer-evaluate say; run folder, gate report, manifest,
+               the engine's inputs and outputs, seen.json, names of tensors in checkpoints
+    wire       bytes of every kind of message, and what foreign bytes raise
+
+Not covered: TensorRT, int8 and imported models; pipeline-demo, -loop, -bench, -drill, -doctor and
+trainer-reproduce beyond their help and texts, so demo pages, loop.json, bench.json and the tables;
+sheets and other drawings (of the overlays the bytes); cameras but synthetic parts and folders; a
+registry or Redis behind a URL; drift alarms, a rollout that is refused or rolled back, and a worker
+that dies, on a running line. Measured figures and times are left out everywhere. The bytes depend
+on the versions of Python, pydantic, OpenCV and zlib: compare trees in one environment.
 """
 
 import argparse
@@ -18,12 +41,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import dump_files
 import dump_metrics
 import dump_redis
 import dump_wire
 import journey_line
 import journey_redis
 import journey_registry
+import journey_samples
+import journey_training
 import run_commands
 import scan_source
 
@@ -33,13 +59,16 @@ WORKERS = 3  # a section often waits
 
 SECTIONS: dict[str, Callable[[Path], Any]] = {
     "commands": run_commands.capture,
+    "files": dump_files.capture,
     "keys": dump_redis.keys,
     "line": journey_line.capture,
     "lua": dump_redis.lua,
     "metrics": dump_metrics.capture,
     "redis": journey_redis.capture,
     "registry": journey_registry.capture,
+    "samples": journey_samples.capture,
     "source": scan_source.capture,
+    "training": journey_training.capture,
     "wire": dump_wire.capture,
 }
 

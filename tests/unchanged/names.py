@@ -88,6 +88,18 @@ TABLE: dict[str, list[str]] = {
         "engines.fixed_engine:write_fixed_engine",
     ],
     "Registry": ["engines.registry.registry:Registry"],
+    # files
+    "verdict_fields": ["pipeline.verdicts:verdict_fields"],
+    "ArchivedFrame": ["pipeline.archive:ArchivedFrame"],
+    "RingWriter": ["pipeline.ring:RingWriter", "pipeline.ring.ring:RingWriter"],
+    "ring_name": ["pipeline.ring:ring_name", "pipeline.ring.ring:ring_name"],
+    "drift_history": [
+        "pipeline.drift:drift_history",
+        "pipeline.drift.history:drift_history",
+        "pipeline.drift_history:drift_history",
+    ],
+    "SampleStore": ["trainer.samples.store:SampleStore"],
+    "Source": ["trainer.samples.records:SampleSource", "trainer.samples.records:Source"],
     # metrics
     "Telemetry": ["pipeline.telemetry:Telemetry", "pipeline.worker.telemetry:Telemetry"],
     "served": ["pipeline.telemetry:served", "pipeline.worker.telemetry:served"],

@@ -1,4 +1,4 @@
-"""Static scans of the source: log events, error messages, help texts and all other literals.
+"""Static scans of the source: log events, error messages, help texts, other literals, constants.
 
 They depend neither on where a file lies nor on the names of variables, functions and classes: an
 expression in an f-string becomes `{}`, with its conversion and format, as in `{!r:.80}`.
@@ -22,7 +22,7 @@ _NAMED_TYPES = {"TypeVar", "NewType", "NamedTuple", "cast"}
 
 def capture(root: Path) -> dict[str, dict[str, int]]:
     """Return what every scan found."""
-    scans = (field_texts, log_events, messages, texts)
+    scans = (constants, field_texts, log_events, messages, texts)
     return {scan.__name__: scan(root) for scan in scans}
 
 
@@ -64,10 +64,33 @@ def field_texts(root: Path) -> dict[str, int]:
     )
 
 
+def constants(root: Path) -> dict[str, int]:
+    """Return the number of each module-level constant, with how many constants have it.
+
+    Exit statuses and limits are among them.
+    """
+    return _counted(
+        ast.unparse(node.value)
+        for tree in trees(root)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and _is_constant(node)
+    )
+
+
+def _is_constant(node: ast.Assign) -> bool:
+    named = all(isinstance(name, ast.Name) and name.id.isupper() for name in node.targets)
+    parts = list(ast.walk(node.value))
+    allowed = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
+    numbers = [part.value for part in parts if isinstance(part, ast.Constant)]
+    of_numbers = all(isinstance(number, int | float) for number in numbers)
+    return named and of_numbers and all(isinstance(part, allowed) for part in parts)
+
+
 def texts(root: Path) -> dict[str, int]:
     """Return every string literal of the source once.
 
-    Left out are docstrings, `__all__`, names of modules, and types written as strings.
+    Left out are docstrings, `__all__`, names of modules, types written as strings, and the help
+    texts that `field_texts` returns.
     """
     found: set[str] = set()
     for tree in trees(root):
@@ -142,19 +165,21 @@ def _skipped(tree: ast.Module) -> Iterator[ast.AST]:
             yield node.body[0]
         if isinstance(node, ast.Assign) and _assigns_all(node):
             yield node.value
-        yield from _types_of(node)
+        yield from _no_texts_of(node)
 
 
 def _assigns_all(node: ast.Assign) -> bool:
     return any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets)
 
 
-def _types_of(node: ast.AST) -> Iterator[ast.AST]:
+def _no_texts_of(node: ast.AST) -> Iterator[ast.AST]:
     match node:
         case ast.AnnAssign(annotation=ast.Name(id="TypeAlias"), value=ast.expr() as value):
             yield value
         case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in _NAMED_TYPES:
             yield first
+        case ast.keyword(arg="description" | "help", value=value):
+            yield value
         case ast.arg(annotation=ast.Constant() as annotation):
             yield annotation
         case ast.FunctionDef(returns=ast.Constant() as annotation):

@@ -16,6 +16,7 @@ from typing import Any
 import msgpack
 import redis
 
+_HEX_BYTES = 64  # longer ones are hashed
 _TIMES = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)?|\b\d{8}T\d\d\b")
 _WORKER = re.compile(rf"{re.escape(socket.gethostname())}:\d+:(\w+):[0-9a-f]{{6}}")
 _VOLATILE = (
@@ -62,7 +63,7 @@ class Shown:
         text = _decoded(content)
         if text is not None:
             return self.text(text)
-        return f"{len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()[:16]}"
+        return hashed(content)
 
     def file(self, path: Path) -> Any:  # noqa: ANN401  # JSON
         """Return what a file holds."""
@@ -161,7 +162,12 @@ def _decoded(content: bytes) -> str | None:
 
 def _hex(content: object) -> str:
     assert isinstance(content, bytes), type(content)
-    return content.hex() if len(content) <= 64 else f"{len(content)} bytes"
+    return content.hex() if len(content) <= _HEX_BYTES else hashed(content)
+
+
+def hashed(content: bytes) -> str:
+    """Return size and hash of some bytes."""
+    return f"{len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()[:16]}"
 
 
 def lines(text: str) -> Iterator[dict[str, Any]]:
