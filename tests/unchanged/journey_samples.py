@@ -1,4 +1,4 @@
-"""A sample store: what is taken, labelled, released and exported, and the files that this leaves."""
+"""A sample store: what is taken, labelled, released and exported, and the files it leaves."""
 
 from collections.abc import Iterator
 from pathlib import Path
