@@ -15,6 +15,9 @@ from typing import Any
 
 from accepted import ACCEPTED, GONE
 
+FAILED = "this section failed"  # as capture.py says it
+LONG = 200  # characters of a line of which only a part is shown
+AROUND = 60
 GOLDEN = Path(__file__).with_name("cba2de7.json")
 LeafPath = tuple[str, ...]
 
@@ -27,6 +30,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def differences(section: str, golden: Any, now: Any) -> list[str]:  # noqa: ANN401  # JSON
     """Return a readable difference for every value of a section that is not as it was."""
+    if isinstance(now, dict) and FAILED in now:
+        return [f"{section}: {FAILED}\n{now[FAILED]}"]
     before, after = dict(_leaves((section,), golden)), dict(_leaves((section,), now))
     return [
         _difference(path, before.get(path, GONE), after.get(path, GONE))
@@ -54,10 +59,21 @@ def _difference(path: LeafPath, before: object, after: object) -> str:
         return f"{where}\n  new: {_shown(after)}"
     if after is GONE:
         return f"{where}\n  gone: {_shown(before)}"
-    lines = difflib.unified_diff(
-        _shown(before).splitlines(), _shown(after).splitlines(), "golden", "now", lineterm="", n=1
-    )
-    return "\n  ".join([where, *lines])
+    was, now = _shown(before).splitlines(), _shown(after).splitlines()
+    changed = list(difflib.unified_diff(was, now, "golden", "now", lineterm="", n=1))
+    return "\n  ".join([where, *_shortened(changed)])
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    """Return the lines of a difference, of long ones the part where the first two differ."""
+    longs = [line for line in lines if len(line) > LONG and line[0] in "+-"]
+    pair = [next((line for line in longs if line[0] == sign), "") for sign in "-+"]
+    at = next((at for at, (a, b) in enumerate(zip(*pair, strict=False)) if at and a != b), 0)
+    start = max(1, at - AROUND)
+    return [
+        f"{line[0]} [from {start}] ...{line[start : start + LONG]}..." if len(line) > LONG else line
+        for line in lines
+    ]
 
 
 def _shown(value: object) -> str:
