@@ -10,7 +10,7 @@ from typing import Any
 import dump_redis
 import dump_wire
 import redis
-from names import first_method, look_up
+from names import Renamed, look_up
 from shell import Shell, shell, wait_until
 
 LINE = "line-1"
@@ -52,15 +52,19 @@ class _Journey:
         limits = look_up("LineLimits")(1000, 100, 1 << 20)
         self._plain = plain
         self._shown = opened.shown
-        self._camera = look_up("FrameProducer")(client, LINE, "cam-1", limits)
-        self._worker = look_up("FrameConsumer")(client, LINE, "worker-1", limits)
-        self._other = look_up("FrameConsumer")(client, LINE, "worker-2", limits)
-        self._results = look_up("ResultReader")(client, LINE)
-        self._ledger = look_up("Ledger")(client, LINE)
-        self._controls = look_up("Controls")(client, LINE)
-        self._labels = look_up("LabelStream")(client, LINE)
-        self._swaps = look_up("RedisSwapCoordinator")(client, LINE, "worker-1")
-        self._rival = look_up("RedisSwapCoordinator")(client, LINE, "worker-2")
+
+        def made(name: str, *arguments: object) -> Any:  # noqa: ANN401
+            return Renamed(look_up(name)(client, LINE, *arguments))
+
+        self._camera = made("FrameProducer", "cam-1", limits)
+        self._worker = made("FrameConsumer", "worker-1", limits)
+        self._other = made("FrameConsumer", "worker-2", limits)
+        self._results = made("ResultReader")
+        self._ledger = made("Ledger")
+        self._controls = made("Controls")
+        self._labels = made("LabelStream")
+        self._swaps = made("RedisSwapCoordinator", "worker-1")
+        self._rival = made("RedisSwapCoordinator", "worker-2")
         self._returned: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
@@ -91,11 +95,9 @@ class _Journey:
         self._say("position", camera.position())
         camera.join()
         camera.join()
-        hold = first_method(camera, "acquire_lease", "acquire_name", "hold_name", "hold")
-        release = first_method(camera, "release_lease", "release_name", "let_go")
-        self._say("hold", hold("token-1", 60_000))
-        self._say("hold again", hold("token-1", 60_000))
-        self._say("hold by another", hold("token-2", 60_000))
+        self._say("hold", camera.hold("token-1", 60_000))
+        self._say("hold again", camera.hold("token-1", 60_000))
+        self._say("hold by another", camera.hold("token-2", 60_000))
         for seq in (0, 1, 4):
             self._say(f"offer {seq}", self._offer_one(seq))
         self._say("offer 4 again", self._offer_one(4))
@@ -103,11 +105,11 @@ class _Journey:
         self._say("room", camera.has_room(300))
         self._say("offer 5, shedding", self._offer_one(5, shed=True))
         self._say("still open", len(camera.still_open(["0-1"])))
-        first_method(camera, "note_event", "record_event", "note")("lost")
+        camera.note("lost")
         self._say("position", camera.position())
-        first_method(camera, "forget_cursor", "clear_cursor")()
-        release("token-1")
-        self._say("hold for the end", hold("token-2", 60_000))
+        camera.forget_cursor()
+        camera.let_go("token-1")
+        self._say("hold for the end", camera.hold("token-2", 60_000))
 
     def _answer(self) -> None:
         worker, answer = self._worker, look_up("Answer")
@@ -115,13 +117,12 @@ class _Journey:
         worker.join()
         worker.beat(look_up("encode_report")({"worker": "worker-1", "frames": 1}), 60_000)
         entries = worker.read(10, 0)
-        pending = first_method(worker, "pending", "mine")
-        self._say("read, pending", [len(entries), len(pending())])
+        self._say("read, pending", [len(entries), len(worker.mine())])
         judged = look_up("encode_judgement")(dump_wire.judgement())
         answers = [answer(entries[0], decision("NG"), judged), answer(entries[1], reason("ENGINE"))]
         self._say("answer", worker.answer(answers))
         self._say("answer again", worker.answer(answers[:1]))
-        first_method(worker, "dead_letter", "bury")(entries[1], "it cannot be read")
+        worker.bury(entries[1], "it cannot be read")
         self._say("offer 6, late", self._offer_one(6, PAST_NS))
         self._say("expire", worker.expire())
         self._offer_one(7)
@@ -144,9 +145,9 @@ class _Journey:
         self._say("again", len(results.read("plc", 9, 0, again=True)))
         self._say("unacknowledged", len(results.unacknowledged("plc", "0", 9)))
         self._say("missed", results.missed("plc"))
-        self._ledger.books() if hasattr(self._ledger, "books") else self._ledger.snapshot()
+        self._say("books", self._ledger.books())
         self._say("results", [result.answer for result in self._ledger.results("-", 100)])
-        self._say("open headers", len(first_method(self._ledger, "open_headers", "open_heads")()))
+        self._say("open headers", len(self._ledger.open_heads()))
 
     def _speak(self) -> None:
         for kind, fields in (
@@ -163,16 +164,13 @@ class _Journey:
 
     def _swap(self) -> None:
         mine, theirs = self._swaps, self._rival
-        hold = ("acquire_lease", "acquire", "hold")
-        release = ("release_lease", "release", "let_go")
-        self._say("hold", first_method(mine, *hold)(60_000))
-        self._say("hold by another", first_method(theirs, *hold)(60_000))
-        first_method(theirs, *release)()
-        first_method(mine, *release)()
-        self._say("hold after release", first_method(theirs, *hold)(60_000))
-        lives = first_method(mine, "is_alive", "alive", "lives")
-        self._say("alive", [lives("worker-1"), lives("worker-2")])
-        note = first_method(mine, "compare_and_set", "note")
+        self._say("hold", mine.hold(60_000))
+        self._say("hold by another", theirs.hold(60_000))
+        theirs.let_go()
+        mine.let_go()
+        self._say("hold after release", theirs.hold(60_000))
+        self._say("alive", [mine.lives("worker-1"), mine.lives("worker-2")])
+        note = mine.note
         field, trying = "prn-1a2b 2025-11-26T07:00:00+00:00", dump_wire.rollout("trying")
         before, after = (
             look_up("encode_rollout")(known) for known in (trying, dump_wire.rollout("held"))
@@ -180,9 +178,8 @@ class _Journey:
         self._say("note", [note(field, b"", before), note(field, b"", after)])
         self._say("note again", [note(field, before, after), note("gone", b"", before)])
         self._say("note nothing", note("gone", before, b""))
-        noted = first_method(mine, "record", "rollout", "noted")
-        self._say("noted", [noted(field) == after, noted("gone")])
-        self._say("notes", sorted(first_method(mine, "records", "rollouts", "notes")()))
+        self._say("noted", [mine.noted(field) == after, mine.noted("gone")])
+        self._say("notes", sorted(mine.notes()))
 
 
 def _plain(returned: object) -> str:
@@ -190,6 +187,8 @@ def _plain(returned: object) -> str:
     slots = getattr(returned, "__dataclass_fields__", None)
     if slots is not None:
         return str([_plain(getattr(returned, name)) for name in slots])
+    if isinstance(returned, tuple):
+        return f"({', '.join(map(_plain, returned))})"
     return str(returned)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import dump_wire
 import numpy as np
-from names import first_method, look_up
+from names import look_up
 from numpy.typing import NDArray
 from shell import Shell, shell
 
@@ -36,7 +36,7 @@ def fill_store(folder: Path, normals: int = NORMALS, defects: int = DEFECTS) -> 
     """Fill a store with dark plates, and with plates that have a bright spot."""
     with look_up("SampleStore").open(folder) as store:
         for picture, kind, mask, name in _plates(normals, defects):
-            store.add(picture, kind, mask, look_up("Source")(name))
+            store.add(picture, kind, mask, look_up("LabelSource")(name))
         for row in store.pictures():
             if row.place == "incoming":
                 store.keep(row.sha)
@@ -73,7 +73,7 @@ def _take_labels(opened: Shell) -> dict[str, str]:
         for label_id, (label, archived) in labels.items():
             added = store.take_label("line-1", label_id, label, archived)
             taken[label_id] = "recorded" if added is None else added.state
-        taken["read to"] = first_method(store, "labels_read")("line-1")
+        taken["read to"] = store.labels_read("line-1")
     return taken
 
 

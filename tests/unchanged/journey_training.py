@@ -23,6 +23,7 @@ _STORED = re.compile(r"\b[0-9a-f]{12}-(?=[a-z]+\.)")
 _NUMBER = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?%?")
 _DRAWING = re.compile(r"data:image/\w+;base64,[A-Za-z0-9+/=]+")
 _MACHINE = re.compile(r"admitted on [^\n\"]*")
+_STREAMS = re.compile(r"\b\d+ streams?\b")
 _SHOWN_NAMES = 30
 _SHORT = 5  # characters of a number that somebody chose; what is measured has more
 _MANY = 8  # values in a row
@@ -67,6 +68,7 @@ def _general(text: str) -> str:
     for pattern, shown in (
         (_DRAWING, "<drawing>"),
         (_MACHINE, "admitted on <machine>"),
+        (_STREAMS, "<some> streams"),
         (_RUN, "<run>"),
         (_VERSION, "<version>"),
         (_STORED, "<hash>-"),

@@ -1,10 +1,14 @@
 """Where each project internal that the capture needs is found, in the old tree and in the new one.
 
-This table is the only place that knows module and attribute names of the project. When a name
-changes, add "module:attribute" at the front of its list; the first one that exists is taken.
+These tables are the only place that knows the project's names. When a class or function moves or is
+renamed, add "module:attribute" at the front of its list in TABLE. Every module of a list is tried
+with every attribute of it, new ones first, so that a tree with moved modules and old names works
+too. Methods are called by their names at cba2de7, through `Renamed`; when one is renamed, add its
+new name at the front of its list in METHODS.
 """
 
 from importlib import import_module
+from itertools import product
 from typing import Any
 
 TABLE: dict[str, list[str]] = {
@@ -99,10 +103,30 @@ TABLE: dict[str, list[str]] = {
         "pipeline.drift_history:drift_history",
     ],
     "SampleStore": ["trainer.samples.store:SampleStore"],
-    "Source": ["trainer.samples.records:SampleSource", "trainer.samples.records:Source"],
+    "LabelSource": ["trainer.samples.records:LabelSource", "trainer.samples.records:Source"],
     # metrics
     "Telemetry": ["pipeline.telemetry:Telemetry", "pipeline.worker.telemetry:Telemetry"],
     "served": ["pipeline.telemetry:served", "pipeline.worker.telemetry:served"],
+}
+
+
+METHODS: dict[str, list[str]] = {
+    # frame producer and swap coordinator
+    "hold": ["acquire_lease", "hold"],
+    "let_go": ["release_lease", "let_go"],
+    "still_open": ["unanswered", "still_open"],
+    "note": ["record_event", "compare_and_set", "note"],
+    "lives": ["is_alive", "lives"],
+    "noted": ["read_record", "noted"],
+    "notes": ["read_records", "notes"],
+    # frame consumer
+    "mine": ["pending", "mine"],
+    "bury": ["dead_letter", "bury"],
+    "beat": ["send_heartbeat", "beat"],
+    "waiting": ["unanswered", "waiting"],
+    # ledger
+    "books": ["snapshot", "books"],
+    "open_heads": ["open_headers", "open_heads"],
 }
 
 
@@ -112,19 +136,29 @@ def look_up(name: str) -> Any:  # noqa: ANN401  # whatever the table names
     Raises:
         LookupError: no alternative exists in this tree; the message names them all.
     """
+    places = [place.partition(":") for place in TABLE[name]]
+    modules = dict.fromkeys(module for module, _, _ in places)
+    attributes = dict.fromkeys(attribute for _, _, attribute in places)
     problems: list[str] = []
-    for place in TABLE[name]:
-        module, _, attribute = place.partition(":")
+    for module, attribute in product(modules, attributes):
         try:
             return getattr(import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            problems.append(f"{place} ({error})")
+            problems.append(f"{module}:{attribute} ({error})")
     raise LookupError(f"{name}: extend tests/unchanged/names.py: no {', no '.join(problems)}")
 
 
-def first_method(owner: object, *names: str) -> Any:  # noqa: ANN401  # a bound method
-    """Return the first of several methods that `owner` has: the new name stands first."""
-    for name in names:
-        if hasattr(owner, name):
-            return getattr(owner, name)
-    raise LookupError(f"{type(owner).__name__} has no method {' or '.join(names)}")
+class Renamed:
+    """An object of the project whose methods may be called by their old names."""
+
+    def __init__(self, owner: object) -> None:
+        self._owner = owner
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # a bound method
+        """Return the first of a method's names that the object has."""
+        names = METHODS.get(name, [name])
+        found = next((each for each in names if hasattr(self._owner, each)), None)
+        if found is None:
+            kind = type(self._owner).__name__
+            raise LookupError(f"{kind} has no {', no '.join(names)}: extend METHODS in names.py")
+        return getattr(self._owner, found)
