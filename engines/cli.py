@@ -32,10 +32,3 @@ def import_model() -> None:
     from engines.commands.import_model import ImportSettings, run_import  # noqa: PLC0415
 
     run_command("engine-import", ImportSettings, run_import, _EXPECTED)
-
-
-def registry() -> None:
-    """`engine-registry`: list, add, promote and roll back versions."""
-    from engines.commands.registry import registry as run_registry  # noqa: PLC0415
-
-    run_registry()

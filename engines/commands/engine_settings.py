@@ -7,9 +7,7 @@ from engines.commandline.run import CommandSettings
 from engines.open import Backend
 
 
-class EngineSettings(CommandSettings):
-    """Which engine, and what runs it."""
-
+class EngineSettings(CommandSettings):  # noqa: D101  # a docstring would head its flags in help
     engine: File = Field(description="engine file; its manifest lies beside it")
     backend: Backend = Field(
         default="auto", description="auto is openvino on a CPU, onnxruntime on a GPU"

@@ -16,4 +16,8 @@ ACCEPTED: dict[tuple[str, ...], object] = {
     ("source", "texts", "acquire_lease"): 1,
     ("source", "texts", "let_go"): GONE,
     ("source", "texts", "release_lease"): 1,
+    # keys of a mapping that stand where an attribute was read
+    ("source", "texts", "fit_steps"): 1,
+    ("source", "texts", "start"): 1,
+    ("source", "texts", "state_dir"): 1,
 }

@@ -149,7 +149,9 @@ class RunFolder:
 def recipe_values(recipe: CandidateRecipe) -> dict[str, Value]:
     """Return a recipe as plain values, by which a run that was killed is recognised."""
     values = recipe.model_dump(mode="json", include=set(CandidateRecipe.model_fields))
-    return {"fit_steps" if name == "steps" else name: value for name, value in values.items()}
+    start, plan = values.pop("start"), values.pop("plan")
+    named = {"fit_steps" if name == "steps" else name: value for name, value in values.items()}
+    return {**named, "start": start, "plan": plan}
 
 
 def past_runs(runs: Path) -> list[RunFolder]:

@@ -16,10 +16,10 @@ from pathlib import Path
 import pipeline.cli
 import pipeline.worker.process
 from pipeline.worker.settings import WorkerSettings
-from pipeline.worker.swap.loading import open_serving
+from pipeline.worker.swap.loading import load_engine
 
 settings = WorkerSettings(engine=Path(sys.argv[1]), skip_admission=True)
-open_serving(settings.engine, settings.way()).close()
+load_engine(settings.engine, settings.engine_options()).close()
 for name, module in sys.modules.items():
     if name.partition(".")[0] in {"engines", "pipeline", "trainer"}:
         if not hasattr(module, "__path__"):
