@@ -2,8 +2,8 @@
 
 A line needs two summaries of every map: its highest value and its means over a coarse grid. The
 highest value decides whether a frame has a mask at all. The means are watched for drift. Plans
-compute both on the GPU (engines.build.map_summary) and their maps stay there; other engines have
-their maps in the host's memory and summarise them here.
+compute both on the GPU (engines.conversion.map_summary), and their maps stay there. Other engines
+have their maps in the host's memory and summarise them here.
 """
 
 import math

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import Progress as RichProgress
 from rich.progress import TextColumn, TimeElapsedColumn
 
-from engines.build.int8 import LEAST_PICTURES, PICTURES
-from engines.build.openvino_int8 import quantise
-from engines.build.tensorrt import PlanOptions, build_plan
-from engines.build.tensorrt_process import THIS_GPU
 from engines.commandline.flags import File, Folder
 from engines.commandline.run import CommandSettings
+from engines.conversion.int8 import LEAST_PICTURES, PICTURES
+from engines.conversion.openvino_int8 import quantise
+from engines.conversion.tensorrt import PlanOptions, build_plan
+from engines.conversion.tensorrt_process import THIS_GPU
 from engines.manifest import Manifest
 
 

@@ -6,9 +6,9 @@ from pydantic import Field, field_validator
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
-from engines.build.onnx_import import MAX_BATCH, ImportOptions, import_model
 from engines.commandline.flags import File, Metavar
 from engines.commandline.run import CommandSettings
+from engines.conversion.onnx_import import MAX_BATCH, ImportOptions, import_model
 
 
 class ImportSettings(CommandSettings):

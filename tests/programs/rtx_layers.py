@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorrt_rtx as trt
 
 from engines.backends.tensorrt.plugin import PlanPlugins
-from engines.build.tensorrt_process import BuildRequest, make_config
+from engines.conversion.tensorrt_process import BuildRequest, make_config
 
 _LAYER = re.compile(
     r"Name: (?P<name>\S+), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\],? C"

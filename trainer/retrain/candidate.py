@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from engines.admission.admit import admit
-from engines.build.tensorrt import PlanOptions, build_plan
+from engines.conversion.tensorrt import PlanOptions, build_plan
 from engines.files import write_atomic
 from engines.manifest import Thresholds
 from engines.pictures import PICTURE_SUFFIXES

@@ -15,7 +15,7 @@ from fakes.prn import normal_pictures
 
 from engines.admission.timing import bench_engine, measure_gain
 from engines.backends.tensorrt.api import PlanBackend
-from engines.build.tensorrt import PlanOptions, build_plan
+from engines.conversion.tensorrt import PlanOptions, build_plan
 from engines.manifest import Snapshot, Thresholds
 from engines.open import open_engine
 from engines.pictures import read_picture

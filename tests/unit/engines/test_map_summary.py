@@ -8,9 +8,9 @@ import pytest
 from fakes.onnx_graphs import small_graph
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.build.half_precision import to_half_precision
-from engines.build.map_summary import add_map_summary
 from engines.contract import CELLS, FRAMES, MAP, PEAK, SCORE
+from engines.conversion.half_precision import to_half_precision
+from engines.conversion.map_summary import add_map_summary
 from engines.engine import GRID, Floats, Scores, cell_weights, summarise_maps, summary_of
 
 SIZES = [(8, 8), (30, 42), (31, 33), (3, 5)]

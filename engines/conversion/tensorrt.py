@@ -22,11 +22,11 @@ from engines.backends.tensorrt.api import (
     kernel_path,
     loadable_libraries,
 )
-from engines.build.half_precision import to_half_precision
-from engines.build.int8 import PICTURES, find_convolutions, read_calibration
-from engines.build.map_summary import add_map_summary
-from engines.build.tensorrt_process import THIS_GPU, BuildRequest
 from engines.contract import read_graph
+from engines.conversion.half_precision import to_half_precision
+from engines.conversion.int8 import PICTURES, find_convolutions, read_calibration
+from engines.conversion.map_summary import add_map_summary
+from engines.conversion.tensorrt_process import THIS_GPU, BuildRequest
 from engines.errors import BackendError, ManifestError
 from engines.files import write_atomic
 from engines.machine import find_gpu
@@ -37,7 +37,7 @@ from engines.residual.operator import DOMAIN, INPUTS, VERSION
 
 MAX_PROTOTYPES = 256  # of a scale, that the kernels take
 _CHANNELS = 3
-_MODULE = "engines.build.tensorrt_process"
+_MODULE = "engines.conversion.tensorrt_process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _lowered(
 ) -> ModelProto:
     """Give a graph its types: 8 bits where asked for, float16 where safe."""
     if options.precision == "int8":
-        from engines.build.quantize_graph import quantise_graph  # noqa: PLC0415  # with ONNX Runtime
+        from engines.conversion.quantize_graph import quantise_graph  # noqa: PLC0415  # with ONNX Runtime
 
         if options.calibration is None:
             raise BackendError("int8 needs pictures of good parts: name their folder")

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.build import onnx_import
-from engines.build.map_summary import add_map_summary
-from engines.build.onnx_import import MAX_BYTES, ImportOptions, import_model
+from engines.conversion import onnx_import
+from engines.conversion.map_summary import add_map_summary
+from engines.conversion.onnx_import import MAX_BYTES, ImportOptions, import_model
 from engines.errors import ManifestError
 from engines.manifest import read_manifest
 from engines.open import open_engine

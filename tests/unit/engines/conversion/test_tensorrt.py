@@ -23,11 +23,11 @@ from engines.backends.tensorrt.api import PlanBackend, kernel_path
 from engines.backends.tensorrt.device import check_fits
 from engines.backends.tensorrt.plan import load_kernel
 from engines.backends.tensorrt.plugin import workspace_bytes
-from engines.build import tensorrt as build_tensorrt
-from engines.build.half_precision import to_half_precision
-from engines.build.tensorrt import PlanOptions, build_plan, check_nodes
-from engines.build.tensorrt_process import THIS_GPU, BuildRequest, make_config
 from engines.contract import CELLS, FRAMES, MAP, PEAK, check_contract
+from engines.conversion import tensorrt as build_tensorrt
+from engines.conversion.half_precision import to_half_precision
+from engines.conversion.tensorrt import PlanOptions, build_plan, check_nodes
+from engines.conversion.tensorrt_process import THIS_GPU, BuildRequest, make_config
 from engines.engine import summarise_maps
 from engines.errors import AdmissionError, BackendError, ManifestError
 from engines.files import file_sha256

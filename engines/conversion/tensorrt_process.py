@@ -1,8 +1,8 @@
 """The process in which TensorRT builds a plan: a request on stdin, lines of JSON on stdout.
 
 TensorRT aborts its process for some faults, and leaves memory behind; so it never runs in the
-process of the command. Only engines.build.tensorrt runs it, as
-`python -m engines.build.tensorrt_process`.
+process of the command. Only engines.conversion.tensorrt runs it, as
+`python -m engines.conversion.tensorrt_process`.
 """
 
 import json

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.admission.admit import admit, gain_suffices
 from engines.backends.openvino_file import SUFFIX, pack_network, unpack_network
-from engines.build.int8 import encoder_convolutions
-from engines.build.openvino_int8 import quantise
 from engines.commands.build import BuildSettings
+from engines.conversion.int8 import encoder_convolutions
+from engines.conversion.openvino_int8 import quantise
 from engines.errors import BackendError, ManifestError, PictureError
 from engines.files import file_sha256
 from engines.manifest import manifest_path, read_manifest

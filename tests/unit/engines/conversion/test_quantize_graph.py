@@ -17,14 +17,14 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from engines.backends.tensorrt.api import loadable_libraries
-from engines.build import tensorrt as build_tensorrt
-from engines.build.half_precision import to_half_precision
-from engines.build.int8 import encoder_convolutions
-from engines.build.quantize_graph import quantise_graph
-from engines.build.tensorrt import PlanOptions, build_plan
-from engines.build.tensorrt_process import BuildRequest
 from engines.commands import build as build_command
 from engines.commands.build import BuildSettings
+from engines.conversion import tensorrt as build_tensorrt
+from engines.conversion.half_precision import to_half_precision
+from engines.conversion.int8 import encoder_convolutions
+from engines.conversion.quantize_graph import quantise_graph
+from engines.conversion.tensorrt import PlanOptions, build_plan
+from engines.conversion.tensorrt_process import BuildRequest
 from engines.errors import BackendError, ManifestError, PictureError
 from engines.manifest import Manifest, read_manifest
 from engines.residual.function import residual_nodes

@@ -1,7 +1,7 @@
 """ONNX engine file -> OpenVINO engine file whose encoder computes in 8 bits.
 
 Post-training quantisation by NNCF (Apache-2.0) of the encoder's convolutions, half of a network's
-time, but not the first (engines.build.int8). Whether the answers are accurate enough is what
+time, but not the first (engines.conversion.int8). Whether the answers are accurate enough is what
 `engine-admit` says.
 
 NNCF would report its use over the network; here it is told not to.
@@ -21,8 +21,8 @@ import numpy as np
 import onnx
 
 from engines.backends.openvino_file import SUFFIX, pack_network
-from engines.build.int8 import PICTURES, find_convolutions, read_calibration
 from engines.contract import FRAMES, read_graph
+from engines.conversion.int8 import PICTURES, find_convolutions, read_calibration
 from engines.engine import Pixels
 from engines.errors import BackendError
 from engines.files import write_atomic
