@@ -48,7 +48,7 @@ train-gpu: $(VENV)/.installed  ## train full-size PRN on a GPU in 12 minutes: DA
 	$(BIN)/trainer-train --model prn --backbone resnet18 --weights $(WEIGHTS) --data $(DATA) --device cuda --minutes 12 --out $(OUT)/prn
 	$(BIN)/trainer-evaluate --engine $(OUT)/prn/prn.onnx --data $(DATA) --device cpu
 
-lint: $(VENV)/.installed-dev  ## style, types, and which room may import what
+lint: $(VENV)/.installed-dev  ## style, types, and which package may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,4 +1,4 @@
-"""The errors of this room, one class for each reaction of the caller.
+"""The errors of this package, one class for each reaction of the caller.
 
 EngineError
 ├── ManifestError      the file and its manifest do not fit: refuse to serve it
@@ -16,7 +16,7 @@ EngineError
 
 
 class EngineError(Exception):
-    """Anything that goes wrong in this room."""
+    """Anything that goes wrong in this package."""
 
 
 class ManifestError(EngineError):

@@ -1,4 +1,4 @@
-"""The commands of this room, one function each; what they do stands in the module they name."""
+"""The commands of this package, one function each; what they do stands in the module they name."""
 
 from engines.commandline.run import run_command
 from engines.errors import EngineError

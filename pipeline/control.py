@@ -1,4 +1,4 @@
-"""`pipeline-control`: what every worker of a line heeds at run time, and how a worker reads it."""
+"""The state of a line that its control messages add up to, and how a worker reads them."""
 
 import logging
 import math

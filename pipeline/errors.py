@@ -1,4 +1,4 @@
-"""The errors of this room, one class for each reaction of the caller.
+"""The errors of this package, one class for each reaction of the caller.
 
 PipelineError
 ├── SettingsError     a setting cannot be right: exit with the reason
@@ -18,7 +18,7 @@ PipelineError
 
 
 class PipelineError(Exception):
-    """Anything that goes wrong in this room."""
+    """Anything that goes wrong in this package."""
 
 
 class SettingsError(PipelineError):

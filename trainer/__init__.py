@@ -1,1 +1,1 @@
-"""The trainer: from pictures of normal parts to an engine file. The only room with torch."""
+"""The trainer: from pictures of normal parts to an engine file. The only package with torch."""

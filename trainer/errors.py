@@ -1,4 +1,4 @@
-"""The errors of this room, one class for each reaction of the caller.
+"""The errors of this package, one class for each reaction of the caller.
 
 TrainerError
 ├── WeightsError     the backbone has no weights that fit: exit, say how to get them
@@ -16,7 +16,7 @@ TrainerError
 
 
 class TrainerError(Exception):
-    """Anything that goes wrong in this room."""
+    """Anything that goes wrong in this package."""
 
 
 class WeightsError(TrainerError):

@@ -1,4 +1,4 @@
-"""The flags of this room's commands."""
+"""The flags of this package's commands."""
 
 from pathlib import Path
 from typing import Annotated, Literal

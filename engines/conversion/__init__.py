@@ -1,1 +1,1 @@
-"""engines/conversion: DOCSTRING."""
+"""Conversion of ONNX into engine files: TensorRT plans, 8-bit engines, models of other projects."""

@@ -75,7 +75,7 @@ class FrameProducer:
 
         Args:
             seq: the trigger's number, above every one offered before.
-            header: packed by `wire.encode_head`.
+            header: packed by `wire.encode_frame_header`.
             payload: encoded pixels; empty for a frame in a ring.
             charged: bytes against the budget: payload, or the frame's bytes in the ring.
             deadline_ns: UTC, nanoseconds.

@@ -30,7 +30,7 @@ class RedisSwapCoordinator:
             return bool(self._client.exists(self._keys.worker(worker)))
 
     def compare_and_set(self, promotion: str, was: bytes, now: bytes) -> bool:
-        """Change what is known of a promotion, packed by `wire.encode_trial`; b"" is nothing.
+        """Change the record of a promotion, packed by `wire.encode_rollout_record`; b"" is none.
 
         Returns: False, and nothing done, where it is not `was` any more.
         """

@@ -1,4 +1,4 @@
-"""What an engine said of a frame; its mask is packed by `wire.mask`."""
+"""What an engine said of a frame; its mask is packed by `wire.fields`."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is said of a frame after its verdict; a drawn mask is packed by `wire.mask`."""
+"""What is said of a frame after its verdict; a drawn mask is packed by `wire.fields`."""
 
 import math
 from typing import Any
@@ -43,7 +43,7 @@ def encode_label(label: Label) -> bytes:
 
 
 def decode_label(packed: bytes) -> Label:
-    """Read a label; whether it makes sense is `labels.check_label`'s to say.
+    """Read a label; whether it makes sense is `label_rules.check_label`'s to say.
 
     Raises:
         LabelError: truncated, foreign, of another schema version, or out of bounds.

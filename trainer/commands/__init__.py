@@ -1,1 +1,1 @@
-"""What each command of this room does, one file each."""
+"""What each command of this package does, one file each."""

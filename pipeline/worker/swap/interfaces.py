@@ -11,7 +11,7 @@ from pipeline.worker.judge import DecisionThresholds
 
 
 class SwapCoordinator(Protocol):
-    """What the workers of a line agree on; `streams.swaps.RedisSwapCoordinator` is one."""
+    """What the workers of a line agree on; `RedisSwapCoordinator` in streams is one."""
 
     @property
     def worker(self) -> str:

@@ -1,4 +1,4 @@
-"""The admission gate and the commands of the engine room."""
+"""The admission gate and the commands of engines."""
 
 import json
 from pathlib import Path
