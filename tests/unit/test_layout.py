@@ -16,7 +16,7 @@ NAMES = {
     for path in MODULES
 }
 MOST_FILES, MOST_FILES_ON_TOP = 20, 16
-MOST_SINGLE_IMPORTERS = 71
+MOST_SINGLE_IMPORTERS = 0.25  # of all modules; 71 of 308 when this was written
 
 
 def imported_modules(tree: ast.Module) -> set[str]:
@@ -61,4 +61,4 @@ def test_few_modules_have_a_single_importer() -> None:
         for name, paths in importers.items()
         if len(paths) == 1 and NAMES[name].stem != "__init__"
     )
-    assert len(single) <= MOST_SINGLE_IMPORTERS, single
+    assert len(single) <= MOST_SINGLE_IMPORTERS * len(MODULES), single
