@@ -1,25 +1,79 @@
-"""Files written whole or not at all, hashed, and locked between processes."""
+"""Foreign files read without risk; files written whole or not at all, hashed, and locked.
 
+A foreign file may be a FIFO, a device, a link to either, or grow without end. It is opened without
+waiting, must be a regular file, and is read up to a limit. Links are followed: pictures and engines
+often lie behind one, and what counts is the file at its end. A loop of links is an `OSError`.
+"""
+
+import errno
 import fcntl
 import hashlib
+import json
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from engines.errors import RegistryAway
 
 _CHUNK_BYTES = 1 << 20
 LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = 0.02
+_NOT_REGULAR = "not a regular file but a folder, FIFO, socket or device"
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a foreign file for reading; never waits for a writer, as opening a FIFO would.
+
+    Raises:
+        OSError: absent, not readable, or not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, _NOT_REGULAR, str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Read a foreign file of at most `limit` bytes.
+
+    Raises:
+        OSError: absent, not readable, not a regular file, or larger (`EFBIG`).
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = b"" if size > limit else file.read(limit + 1)  # it may have grown meanwhile
+    if size > limit or len(content) > limit:
+        found = max(size, len(content))
+        raise OSError(errno.EFBIG, f"file of {found} bytes, limit {limit}", str(path))
+    return content
+
+
+def parse_json(content: bytes) -> Any:  # noqa: ANN401  # whatever the document holds
+    """Parse a foreign JSON document.
+
+    Raises:
+        ValueError: not JSON, not UTF-8, or nested too deeply.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def file_sha256(path: Path) -> str:
-    """Hash a file in chunks; hex."""
+    """Hash a file in chunks; hex.
+
+    Raises:
+        OSError: absent, not readable, or not a regular file.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

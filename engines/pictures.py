@@ -1,11 +1,11 @@
 """Picture files -> uint8 RGB pixels, and the one way that this project resizes them.
 
 Training and the line must see the same pixels, so both read and resize here. PNG, JPEG, BMP and
-TIFF are read; the size that a header announces is checked before a decoder sees the bytes. EXIF
-orientation is ignored: the pixels stay in the order of the sensor, as the masks are.
+TIFF are read. What a file announces is checked before a decoder sees its bytes; a file whose cost
+that cannot bound is decoded in a process of its own, under limits. EXIF orientation is ignored: the
+pixels stay in the order of the sensor, as the masks are.
 """
 
-import struct
 from pathlib import Path
 
 import cv2
@@ -14,29 +14,33 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
+from engines.files import read_file
+from engines.picture_headers import MAX_PIXELS, PictureHeader, check_picture
 
-MAX_PIXELS = 64 << 20  # 64 megapixels: 192 MiB of RGB
 MAX_FILE_BYTES = 256 << 20
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_START = b"\xff\xd8"
-_TIFF_ORDER = {b"II*\x00": "<", b"MM\x00*": ">"}
-_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
-_TIFF_SHORT = 3
 _HALF = 127
+
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_PIXELS",
+    "PICTURE_SUFFIXES",
+    "decode_picture",
+    "read_mask",
+    "read_picture",
+    "resize_picture",
+]
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """Read a picture file into uint8 [H, W, 3] RGB.
 
     Raises:
-        PictureError: unreadable, too large, truncated, not 8 bits a channel, or partly transparent.
+        PictureError: not a regular file, unreadable, too large, truncated, not 8 bits a channel, or
+            partly transparent.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise PictureError(f"{path}: file of {size} bytes, limit {MAX_FILE_BYTES}")
-        content = path.read_bytes()
+        content = read_file(path, MAX_FILE_BYTES)
     except OSError as error:
         raise PictureError(f"{path}: {error.strerror or error}") from error
     return decode_picture(content, str(path))
@@ -59,15 +63,32 @@ def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
         PictureError: as `read_picture`.
     """
     try:
-        _check_size(*_announced_size(content))
-        if content[:2] == _JPEG_START:
-            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "RGB")
-            return pixels
-        return _as_rgb(_decode(content))
+        header = check_picture(content)
+        if header.bounded:
+            return decode_checked(header)
+        from engines.decode_process import decode_apart  # noqa: PLC0415  # few files need it
+
+        return decode_apart(header)
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
-    except (ValueError, struct.error, IndexError, cv2.error) as error:
-        raise PictureError(f"{name}: does not decode, truncated or damaged ({error})") from error
+
+
+def decode_checked(header: PictureHeader) -> NDArray[np.uint8]:
+    """Decode a picture that passed the checks, in this process, into uint8 [H, W, 3] RGB.
+
+    Raises:
+        PictureError: damaged, not 8 bits a channel, or partly transparent.
+    """
+    try:
+        if header.kind == "JPEG":
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(header.content, "RGB")
+        else:
+            pixels = _as_rgb(_decode(header.content))
+    except (ValueError, cv2.error) as error:
+        raise PictureError(f"does not decode, truncated or damaged ({error})") from error
+    if pixels.shape[:2] != (header.height, header.width):
+        raise PictureError("does not decode to the size that it announces: damaged")
+    return pixels
 
 
 def resize_picture(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -87,48 +108,6 @@ def resize_picture(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[
             cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8
         )
     return pixels
-
-
-def _announced_size(content: bytes) -> tuple[int, int]:
-    """(height, width) that the header announces."""
-    if content[:8] == _PNG_SIGNATURE:
-        width, height = struct.unpack(">II", content[16:24])
-        if b"IEND" not in content[-64:]:
-            raise PictureError("PNG without its end, truncated: copy the file again")
-        return height, width
-    if content[:2] == _JPEG_START:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        if colours in {"CMYK", "YCCK"}:
-            raise PictureError(f"JPEG with {colours} colours: convert it to RGB or grey")
-        return height, width
-    if content[:2] == b"BM":
-        width, height = struct.unpack("<ii", content[18:26])
-        return abs(height), abs(width)
-    if content[:4] in _TIFF_ORDER:
-        return _tiff_size(content, _TIFF_ORDER[content[:4]])
-    raise PictureError("no PNG, JPEG, BMP or TIFF picture: convert it to one of them")
-
-
-def _tiff_size(content: bytes, order: str) -> tuple[int, int]:
-    """Read width and height of the first directory (TIFF 6.0, section 2)."""
-    (start,) = struct.unpack_from(order + "I", content, 4)
-    (entries,) = struct.unpack_from(order + "H", content, start)
-    sides: dict[int, int] = {}
-    for entry in range(entries):
-        at = start + 2 + 12 * entry
-        tag, kind = struct.unpack_from(order + "HH", content, at)
-        if tag in {_TIFF_WIDTH, _TIFF_HEIGHT}:
-            (sides[tag],) = struct.unpack_from(
-                order + ("H" if kind == _TIFF_SHORT else "I"), content, at + 8
-            )
-    if len(sides) != 2:  # noqa: PLR2004  # a width and a height
-        raise PictureError("TIFF that does not tell its size")
-    return sides[_TIFF_HEIGHT], sides[_TIFF_WIDTH]
-
-
-def _check_size(height: int, width: int) -> None:
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise PictureError(f"picture of {height}x{width}, limit {MAX_PIXELS} pixels: crop it")
 
 
 def _decode(content: bytes) -> NDArray[np.generic]:

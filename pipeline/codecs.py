@@ -10,13 +10,11 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from engines.errors import PictureError
+from engines.picture_headers import JPEG_START, MAX_PIXELS, PNG_SIGNATURE, check_jpeg, check_png
 from pipeline.errors import UnreadableFrame
 
-MAX_PIXELS = 64 << 20  # 64 megapixels: 192 MiB of RGB
 MAX_PAYLOAD_BYTES = 256 << 20
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_HEADER_BYTES = 26
-_JPEG_START = b"\xff\xd8"
 _RGB8 = 2  # PNG colour type of RGB
 
 
@@ -101,13 +99,6 @@ def check_shape(shape: tuple[int, int]) -> None:
         raise UnreadableFrame(f"picture of {height}x{width}, limit {MAX_PIXELS} pixels")
 
 
-def _check_size(got: tuple[int, int], announced: tuple[int, int], kind: str) -> None:
-    if got != announced:
-        raise UnreadableFrame(
-            f"{kind} of {got[0]}x{got[1]}, announced as {announced[0]}x{announced[1]}"
-        )
-
-
 def _decode_raw(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     wanted = shape[0] * shape[1] * 3
     if len(payload) != wanted:
@@ -118,27 +109,30 @@ def _decode_raw(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _decode_jpeg(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    if payload[:2] != _JPEG_START:
+    if payload[:2] != JPEG_START:
         raise UnreadableFrame("payload announced as JPEG is none")
     try:
-        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(payload)
-        _check_size((height, width), shape, "JPEG")
-        if colorspace in {"CMYK", "YCCK"}:
-            raise UnreadableFrame(f"JPEG with {colorspace} colours: send RGB or grey")
+        check_jpeg(payload, shape)
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(payload, "RGB")
-    except ValueError as error:
+    except (PictureError, ValueError, IndexError, struct.error) as error:
         raise UnreadableFrame(f"JPEG does not decode: {error}") from error
+    if pixels.shape != (*shape, 3):
+        raise UnreadableFrame("JPEG does not decode to the size that it announces: damaged")
     return pixels
 
 
 def _decode_png(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    if payload[:8] != _PNG_SIGNATURE or len(payload) < _PNG_HEADER_BYTES:
+    if payload[:8] != PNG_SIGNATURE:
         raise UnreadableFrame("payload announced as PNG is none")
-    width, height, depth, colour = struct.unpack(">IIBB", payload[16:26])
-    _check_size((height, width), shape, "PNG")
-    if depth != 8 or colour != _RGB8:  # noqa: PLR2004
-        raise UnreadableFrame(f"PNG of {depth} bits, colour type {colour}: send 8-bit RGB")
-    decoded = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR_RGB)
+    try:
+        header = check_png(payload, shape)
+    except (PictureError, struct.error) as error:
+        raise UnreadableFrame(f"PNG does not decode: {error}") from error
+    if header.bits != 8 or header.colour != _RGB8:  # noqa: PLR2004
+        raise UnreadableFrame(
+            f"PNG of {header.bits} bits, colour type {header.colour}: send 8-bit RGB"
+        )
+    decoded = cv2.imdecode(np.frombuffer(header.content, np.uint8), cv2.IMREAD_COLOR_RGB)
     if decoded is None or decoded.shape != (*shape, 3):
         raise UnreadableFrame("PNG does not decode: truncated or damaged")
     return np.asarray(decoded, np.uint8)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.codecs import MAX_PIXELS
+from engines.picture_headers import MAX_PIXELS
 from pipeline.errors import ForeignVerdict
 from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
 from pipeline.wire.fields import Fields, pack, pack_mask, unpack_mask

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from fakes.bombs import stream_bombs
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -71,3 +72,12 @@ def test_grey_jpeg_is_read_as_rgb() -> None:
 def test_missing_picture_says_why() -> None:
     with pytest.raises(UnreadableFrame, match="no picture: file vanished"):
         decode_pixels(b"file vanished", Codec.NONE, (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "payload"), [(n, *b) for n, b in stream_bombs(64, 64).items()]
+)
+def test_bomb_reaches_no_decoder(name: str, codec: str, payload: bytes) -> None:
+    del name
+    with pytest.raises(UnreadableFrame, match=r"announces|animated|more than 16 scans"):
+        decode_pixels(payload, Codec(codec), (64, 64))
