@@ -33,9 +33,10 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: absent, not readable, or not a regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, _NOT_REGULAR, str(path))
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, _NOT_REGULAR, str(path))
     return os.fdopen(descriptor, "rb")
 
 

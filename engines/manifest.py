@@ -4,14 +4,13 @@
 when the manifest parses, has this schema version, and holds the file's SHA-256.
 """
 
-import json
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import ManifestError
-from engines.files import file_sha256, write_atomic
+from engines.files import file_sha256, parse_json, read_file, write_atomic
 
 SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 4 << 20
@@ -136,19 +135,26 @@ def read_manifest(engine_path: Path) -> Manifest:
         raise ManifestError(f"no engine file {engine_path}: make one with trainer-train")
     if not path.is_file():
         raise ManifestError(f"{engine_path.name} has no manifest {path}: copy it beside the engine")
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise ManifestError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes: not a manifest")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read: {error}") from error
-    manifest = parse_manifest(content, str(path))
+    manifest = read_manifest_file(path)
     if (got := file_sha256(engine_path)) != manifest.sha256:
         raise ManifestError(
             f"{engine_path} is not the file that its manifest describes "
             f"(sha256 {got[:12]}..., manifest says {manifest.sha256[:12]}...): copy both again"
         )
     return manifest
+
+
+def read_manifest_file(path: Path) -> Manifest:
+    """Read the manifest at `path`; whether its engine is the one described is not looked at.
+
+    Raises:
+        ManifestError: not a regular file, unreadable, too large, or of another schema version.
+    """
+    try:
+        content = read_file(path, MAX_MANIFEST_BYTES)
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror or error}") from error
+    return parse_manifest(content, str(path))
 
 
 def parse_manifest(content: bytes, path: str) -> Manifest:
@@ -158,7 +164,7 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
         ManifestError: unreadable, or of another schema version.
     """
     try:
-        fields = json.loads(content)
+        fields = parse_json(content)
     except ValueError as error:
         raise ManifestError(f"{path} is not readable JSON: {error}") from error
     version = fields.get("schema_version") if isinstance(fields, dict) else None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import PictureError
-from engines.files import file_sha256, write_atomic
+from engines.files import file_sha256, read_file, write_atomic
 from engines.pictures import read_mask, read_picture
 from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures, resize_mask
 from trainer.errors import DatasetError
@@ -202,9 +202,7 @@ def read_seen(folder: Path) -> SeenRecord | None:
     if not path.is_file():
         return None
     try:
-        if path.stat().st_size > MAX_SEEN_BYTES:
-            raise DatasetError(f"{path} is larger than {MAX_SEEN_BYTES} bytes: no list of names")
-        return SeenRecord.model_validate_json(path.read_bytes())
+        return SeenRecord.model_validate_json(read_file(path, MAX_SEEN_BYTES))
     except (OSError, ValidationError) as error:
         raise DatasetError(f"{path} is no list of seen pictures ({error}): train again") from error
 

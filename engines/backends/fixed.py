@@ -5,7 +5,6 @@ A `.fixed` file is a small JSON of `FixedPlan`. Its score is a plain function of
 time but no core.
 """
 
-import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.engine import ALL_MAPS, Floats, Pixels, Scores, check_frames
 from engines.errors import ManifestError, ScoringError
-from engines.files import file_sha256, write_atomic
+from engines.files import file_sha256, parse_json, read_file, write_atomic
 from engines.manifest import Manifest, Thresholds, write_manifest
 
 MAX_PLAN_BYTES = 4096
@@ -110,11 +109,9 @@ class FixedEngine:
 
 
 def _read_plan(path: Path) -> FixedPlan:
-    if path.stat().st_size > MAX_PLAN_BYTES:
-        raise ManifestError(f"{path} is larger than {MAX_PLAN_BYTES} bytes: not a fixed engine")
     try:
-        return FixedPlan.model_validate(json.loads(path.read_text("utf-8")))
-    except (ValueError, ValidationError) as error:
+        return FixedPlan.model_validate(parse_json(read_file(path, MAX_PLAN_BYTES)))
+    except (OSError, ValueError, ValidationError) as error:
         raise ManifestError(f"{path} is no fixed engine: {error}") from error
 
 

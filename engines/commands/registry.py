@@ -21,6 +21,7 @@ from pydantic_settings import CliPositionalArg
 from engines.commandline.flags import File, Folder, Metavar
 from engines.commandline.run import USAGE_STATUS, CommandSettings, run_command
 from engines.errors import EngineError, RegistryError, UnknownVersion
+from engines.files import open_regular
 from engines.registry.records import MAX_EXTRA_BYTES, Pointer, Version
 from engines.registry.registry import Registry
 
@@ -197,7 +198,7 @@ def _extra(paths: list[Path]) -> dict[str, bytes]:
     for path in paths:
         if path.name in extra:
             raise RegistryError(f"two files of --extra are called {path.name}: rename one")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             extra[path.name] = file.read(MAX_EXTRA_BYTES + 1)  # one too many is refused there
     return extra
 

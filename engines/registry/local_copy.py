@@ -9,9 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from engines.errors import EngineError, ManifestError
-from engines.files import file_sha256
+from engines.files import file_sha256, read_file
 from engines.machine import machine_name
-from engines.manifest import Manifest, manifest_path, parse_manifest, read_manifest, write_manifest
+from engines.manifest import (
+    Manifest,
+    manifest_path,
+    read_manifest,
+    read_manifest_file,
+    write_manifest,
+)
 from engines.registry.records import (
     MAX_RECORD_BYTES,
     VERSION,
@@ -27,8 +33,7 @@ def whole_copy(home: Path) -> Path | None:
     Every byte is hashed.
     """
     try:
-        with (home / VERSION).open("rb") as file:
-            record = parse_record(VersionRecord, file.read(MAX_RECORD_BYTES))
+        record = parse_record(VersionRecord, read_file(home / VERSION, MAX_RECORD_BYTES))
         if record.name != home.name or not _holds(home, record):
             return None
     except (OSError, ValueError, ManifestError):
@@ -43,7 +48,7 @@ def take_admission(engine: Path, registered: Callable[[], Manifest]) -> None:
     """
     with suppress(EngineError, OSError):
         path = manifest_path(engine)
-        here, copied = machine_name(), parse_manifest(path.read_bytes(), str(path))
+        here, copied = machine_name(), read_manifest_file(path)
         if copied.admission is not None and copied.admission.machine == here:
             return
         admission = registered().admission

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from engines.errors import RegistryAway, RegistryError
-from engines.files import LOCK_WAIT_S, file_locked, file_sha256, write_atomic
+from engines.files import LOCK_WAIT_S, file_locked, file_sha256, open_regular, write_atomic
+
+COPY_BYTES = 1 << 20
 
 
 class Store(Protocol):
@@ -87,7 +89,7 @@ class FolderStore:
         """Read at most `limit` bytes."""
         with _translated(self._root):
             try:
-                with (self._root / path).open("rb") as file:
+                with open_regular(self._root / path) as file:
                     return file.read(limit)
             except FileNotFoundError:
                 return None
@@ -108,8 +110,12 @@ class FolderStore:
 
     def download(self, path: str, target: Path) -> None:
         """Copy a file."""
-        with _translated(self._root):
-            shutil.copyfile(self._root / path, target)
+        with (
+            _translated(self._root),
+            open_regular(self._root / path) as file,
+            target.open("wb") as copy,
+        ):
+            shutil.copyfileobj(file, copy, COPY_BYTES)
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
@@ -142,9 +148,10 @@ def copy_atomic(source: Path, target: Path) -> None:
     """Copy a file, whole or not at all."""
     half = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
-        shutil.copyfile(source, half)
-        with half.open("rb+") as file:
-            os.fsync(file.fileno())
+        with open_regular(source) as file, half.open("xb") as copy:
+            shutil.copyfileobj(file, copy, COPY_BYTES)
+            copy.flush()
+            os.fsync(copy.fileno())
         half.replace(target)
     except BaseException:
         half.unlink(missing_ok=True)

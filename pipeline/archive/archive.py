@@ -1,5 +1,6 @@
 """Frames with their verdicts on disk, for labels that come later: bounded in bytes and age."""
 
+import errno
 import json
 import logging
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.files import write_atomic
+from engines.files import parse_json, read_file, write_atomic
 from engines.pictures import MAX_FILE_BYTES, decode_picture
 from pipeline.archive.files import (
     CHANCE,
@@ -179,13 +180,16 @@ def _damaged(entry_id: str, error: Exception) -> None:
 
 
 def _read(path: Path, most_bytes: int) -> bytes:
-    if path.stat().st_size > most_bytes:
-        raise ValueError(f"{path.name} has more than {most_bytes} bytes")
-    return path.read_bytes()
+    try:
+        return read_file(path, most_bytes)
+    except OSError as error:
+        if error.errno in {errno.EFBIG, errno.EINVAL}:  # of no use later either
+            raise ValueError(f"{path.name}: {error.strerror}") from error
+        raise
 
 
 def _read_verdict(path: Path, entry_id: str) -> dict[str, Any]:
-    fields = json.loads(_read(path, MAX_VERDICT_BYTES))
+    fields = parse_json(_read(path, MAX_VERDICT_BYTES))
     if not isinstance(fields, dict) or fields.get("entry_id") != entry_id:
         raise ValueError("not the verdict of this entry")
     return fields

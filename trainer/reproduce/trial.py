@@ -7,7 +7,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.engine import Engine
-from engines.files import write_atomic
+from engines.files import read_file, write_atomic
 from engines.open import open_engine
 from trainer.dataset import Dataset, Sample, load_pictures
 from trainer.errors import CheckpointError
@@ -145,10 +145,10 @@ def read_result(
     path = folder / RESULT_NAME
     if not path.exists():
         return None
-    with path.open("rb") as file:
-        content = file.read(MAX_RESULT_BYTES + 1)
     try:
-        found = TrialResult.model_validate_json(content)
+        found = TrialResult.model_validate_json(read_file(path, MAX_RESULT_BYTES))
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}: move it away") from error
     except ValidationError as error:
         faults = error.error_count()
         raise CheckpointError(f"{path} is no result ({faults} faults): move it away") from error

@@ -11,7 +11,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from engines.files import write_atomic
+from engines.files import read_file, write_atomic
 from engines.manifest import Thresholds
 from trainer.anomalies.synthesis import AnomalyKinds
 from trainer.choices import BATCH_SIZES, LEARNING_RATES, SIMULATED_CERTAINTY, PrnSize
@@ -51,6 +51,7 @@ from trainer.training.training_step import OptimizerConfig
 FINE_TUNE_RATE = 0.3  # of the learning rate, for a head that knows the part already
 _NOTE_EVERY_S = 10.0
 _SESSION_NAME = "training.json"
+_MAX_SESSION_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,9 @@ class PrnLearner:
 
     def _noted(self) -> _Session | None:
         path = self._task.folder / _SESSION_NAME
-        return _SESSION.validate_json(path.read_bytes()) if path.is_file() else None
+        return (
+            _SESSION.validate_json(read_file(path, _MAX_SESSION_BYTES)) if path.is_file() else None
+        )
 
     def _note(self, session: _Session) -> None:
         write_atomic(self._task.folder / _SESSION_NAME, _SESSION.dump_json(session))

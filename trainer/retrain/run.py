@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engines.files import write_atomic
+from engines.files import read_file, write_atomic
 from trainer.errors import RetrainBusyError, StageError
 from trainer.lock import folder_locked
 from trainer.retrain_settings import CandidateRecipe
@@ -182,11 +182,12 @@ def exclusive_run(runs: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise StageError(f"{path} is larger than {MAX_FILE_BYTES} bytes: move it away")
-    return content
+    try:
+        return read_file(path, MAX_FILE_BYTES)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StageError(f"{path}: {error.strerror or error}: move it away") from error
 
 
 class Stages:

@@ -1,13 +1,13 @@
 """Snapshots: which pictures, with which labels, a training may see; named by their own hash."""
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from engines.files import parse_json, read_file
 from trainer.dataset import GOOD
 from trainer.errors import StoreError
 from trainer.samples.files import write_file
@@ -73,10 +73,8 @@ def read_snapshot(folder: Path, sha256: str) -> SnapshotRecord:
     path = folder / SNAPSHOTS / f"{sha256}.json"
     if not path.is_file():
         raise StoreError(f"no snapshot {sha256:.80} in {folder}: take one")
-    if path.stat().st_size > MAX_SNAPSHOT_BYTES:
-        raise StoreError(f"{path} is larger than {MAX_SNAPSHOT_BYTES} bytes: no snapshot")
     try:
-        record = SnapshotRecord.model_validate(json.loads(path.read_text("utf-8")))
+        record = SnapshotRecord.model_validate(parse_json(read_file(path, MAX_SNAPSHOT_BYTES)))
     except (OSError, ValueError, ValidationError) as error:
         raise StoreError(f"{path} is no snapshot that can be read: {error}") from error
     if record.sha256 != sha256 or _hash(record.pictures) != sha256:

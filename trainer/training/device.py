@@ -8,10 +8,11 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from engines.files import write_atomic
+from engines.files import read_file, write_atomic
 from trainer.errors import CheckpointError, DeviceError
 
 PRECISION_NAME = "precision.json"
+_MAX_PRECISION_BYTES = 1 << 10
 Precision = Literal["fp32", "bf16"]
 _TRIALS = 5
 _GAIN = 0.8  # of float32's time: less is not worth the lost bits
@@ -47,7 +48,7 @@ def kept_precision(folder: Path, clock: Callable[[], float]) -> Precision:
     """
     path = folder / PRECISION_NAME
     try:
-        return _PRECISION.validate_json(path.read_bytes())
+        return _PRECISION.validate_json(read_file(path, _MAX_PRECISION_BYTES))
     except FileNotFoundError:
         found = faster_precision(clock)
         folder.mkdir(parents=True, exist_ok=True)

@@ -150,13 +150,23 @@ def _stamps(folder: Path) -> Iterator[tuple[str, _Stamp]]:
         for file in filter(is_picture_name, files):
             path = Path(where) / file
             try:
-                found = path.stat()
+                found = _status(path)
             except FileNotFoundError:
                 continue
             yield (
                 path.relative_to(folder).as_posix(),
                 _Stamp(found.st_ctime_ns, found.st_mtime_ns, found.st_size),
             )
+
+
+def _status(path: Path) -> os.stat_result:
+    """Return the status of a file, or of a link that leads to none that can be looked at."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        raise
+    except OSError:  # a loop of links, for example: a part whose picture cannot be read
+        return path.lstat()
 
 
 def _parse_cursor(cursor: str) -> tuple[int, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engines.errors import EngineError
-from engines.files import write_atomic
+from engines.files import read_file, write_atomic
 from engines.registry.records import latest_promotions
 from pipeline.errors import SettingsError
 
@@ -142,8 +142,7 @@ class EngineSource:
 
 def _read_note(note: Path) -> list[str]:
     try:
-        with note.open("rb") as file:
-            lines = file.read(_MAX_NOTE_BYTES).decode().splitlines()
+        lines = read_file(note, _MAX_NOTE_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError):
         return []
     return [line for line in lines if _VERSION.fullmatch(line)]

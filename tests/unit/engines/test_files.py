@@ -1,31 +1,14 @@
-import os
 from pathlib import Path
 
 import pytest
+from fakes.odd_files import ODD, make_odd
 
 from engines.files import file_sha256, open_regular, parse_json, read_file
 
 
-def make(kind: str, folder: Path) -> Path:
-    """Return a path that is something else than a file that can be read to its end."""
-    path = folder / "odd"
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "loop":
-        path.symlink_to(path)
-    else:
-        path.symlink_to(kind)
-    return path
-
-
-ODD = ["fifo", "folder", "loop", "/dev/zero", "/dev/full", "/dev/null", "/nowhere"]
-
-
 @pytest.mark.parametrize("kind", ODD)
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, kind: str) -> None:
-    path = make(kind, tmp_path)
+    path = make_odd(kind, tmp_path / "odd")
     for read in (open_regular, file_sha256, lambda odd: read_file(odd, 100)):
         with pytest.raises(OSError, match=str(path)):
             read(path)

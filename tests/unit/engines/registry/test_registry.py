@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from fakes.odd_files import make_odd
 from fakes.registry import GATE, admitted, all_whole, make_engine
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -322,6 +323,34 @@ def test_damaged_pointer_is_not_followed(
         registry.pointer()
     with pytest.raises(RegistryAway, match="promote again"):
         registry.promote(name, "a")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "loop", "/dev/zero", "folder"])
+def test_pointer_that_is_no_file_holds_nobody_up(
+    tmp_path: Path, engines: list[Path], kind: str
+) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    name = registry.register(engines[0]).name
+    make_odd(kind, tmp_path / "registry" / "promoted.json")
+    with pytest.raises(RegistryAway):
+        registry.pointer()
+    with pytest.raises(RegistryAway):
+        registry.promote(name, "a")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "loop", "/dev/zero", "folder"])
+def test_engine_that_is_no_file_is_neither_promoted_nor_fetched(
+    tmp_path: Path, engines: list[Path], kind: str
+) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    version = registry.register(engines[0])
+    (stored,) = (tmp_path / "registry" / "versions" / version.name).glob("*.fixed")
+    stored.unlink()
+    make_odd(kind, stored)
+    with pytest.raises(RegistryError):
+        registry.promote(version.name, "a")
+    with pytest.raises(RegistryError):
+        registry.fetch(version.name, tmp_path / "copy")
 
 
 def test_pointer_cannot_lead_out_of_the_registry(registry: Registry, engines: list[Path]) -> None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes.camera import FakeTime, flat, values, write_flat
+from fakes.odd_files import make_odd
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -228,3 +229,14 @@ def test_a_shot_is_captured_when_it_is_due(tmp_path: Path, time: FakeTime) -> No
 
 def test_list_pictures_of_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert list_pictures(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("kind", ["fifo", "loop", "/dev/zero"])
+def test_what_is_no_file_is_a_part_without_picture(
+    tmp_path: Path, time: FakeTime, kind: str
+) -> None:
+    write_flat(tmp_path / "1.png", 1)
+    make_odd(kind, tmp_path / "2.png")
+    write_flat(tmp_path / "3.png", 3)
+    shots = list(folder_source(tmp_path, time).shots(""))
+    assert [bool(shot.unreadable) for shot in shots] == [False, True, False]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fakes.camera import FakeTime, values, write_flat
+from fakes.odd_files import make_odd
 
 from pipeline.camera.pace import FramePacer
 from pipeline.camera.source import PartNames, Shot
@@ -130,3 +131,26 @@ def test_a_cursor_of_another_source_is_refused_by_a_watched_folder(
 ) -> None:
     with pytest.raises(SettingsError, match="cursor"):
         Dropping(tmp_path).shots_within(1, cursor)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "loop"])
+def test_what_is_no_file_is_a_part_without_picture_and_stops_nobody(
+    tmp_path: Path, kind: str
+) -> None:
+    drop(tmp_path / "1.png", 1)
+    time_of_day.sleep(0.02)
+    make_odd(kind, tmp_path / "2.png")
+    drop(tmp_path / "3.png", 3)
+    shots = Dropping(tmp_path).shots_within(9, "")
+    assert [shot.part_id for shot in shots] == ["1", "2", "3"]
+    assert [bool(shot.unreadable) for shot in shots] == [False, True, False]
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/dev/full"])
+def test_link_to_an_endless_device_is_never_read(tmp_path: Path, target: str) -> None:
+    make_odd(target, tmp_path / "2.png")
+    drop(tmp_path / "3.png", 3)
+    shots = Dropping(tmp_path).shots_within(9, "")
+    assert [shot.unreadable.rpartition(": ")[2] for shot in shots][-1:] == [""]
+    assert all("not a regular file" in shot.unreadable for shot in shots[:-1])
+    assert len(shots) == 2
