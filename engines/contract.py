@@ -21,6 +21,7 @@ import numpy as np
 
 from engines.engine import GRID, Floats, Indices, MapSummary, Scores
 from engines.errors import ManifestError
+from engines.files import read_file
 from engines.manifest import Manifest
 
 Dims = tuple[int | None, ...]  # None where the size is open
@@ -34,9 +35,7 @@ PEAK = "peak"
 CELLS = "cells"
 
 _EXPORT = "export it with this project's trainer-train"
-
-# The key that every tensor kept in a file of its own must have (onnx.proto, TensorProto field 13).
-_EXTERNAL_KEY = b"\x0a\x08location"
+MAX_ONNX_BYTES = 2 << 30  # protobuf reads no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +55,16 @@ def read_graph(path: Path) -> bytes:
     """Read an `.onnx` file that holds all of its weights, so that its hash covers them.
 
     Raises:
-        ManifestError: it keeps weights in another file, which no hash covers.
+        ManifestError: unreadable, it keeps weights in another file, which no hash covers, or its
+            functions grow without bounds when they are inlined.
     """
-    graph = path.read_bytes()
-    if _EXTERNAL_KEY in graph:
-        raise ManifestError(
-            f"{path} keeps weights in another file, which its manifest does not cover: "
-            "export it with its weights inside (external_data=False)"
-        )
+    from engines.onnx_file import check_graph  # noqa: PLC0415  # plans need no onnx
+
+    try:
+        graph = read_file(path, MAX_ONNX_BYTES)
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror or error}") from error
+    check_graph(graph, str(path))
     return graph
 
 

@@ -15,9 +15,11 @@ from engines.backends.tensorrt.device import PlanDevice, primary_context
 from engines.backends.tensorrt.plugin import PlanPlugins
 from engines.contract import Port, check_contract
 from engines.errors import BackendError, ManifestError
-from engines.files import file_sha256
+from engines.files import file_sha256, read_file
 from engines.manifest import Manifest
 from engines.residual.launcher import ResidualKernel
+
+MAX_PLAN_BYTES = 8 << 30
 
 
 class Plan:
@@ -57,7 +59,7 @@ class Plan:
         self._plugins = PlanPlugins(trt, load_kernel(path, manifest))
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         with self._plugins.making():
-            self.engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+            self.engine = self._runtime.deserialize_cuda_engine(read_file(path, MAX_PLAN_BYTES))
         if self.engine is None:
             raise BackendError(f"{manifest.format} cannot load {path.name}: build it again here")
         self.scales = check_contract(*_ports(trt, self.engine), manifest)
