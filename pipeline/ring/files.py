@@ -14,6 +14,8 @@ from pathlib import Path
 from pipeline.ring.ring import RING_DIRECTORY, is_ring_name
 from pipeline.ring.segment import count_waiting, directory_locked, read_geometry
 
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+
 
 @dataclass(frozen=True, slots=True)
 class RingFile:
@@ -49,7 +51,7 @@ def _rings(directory: Path) -> Iterator[RingFile]:
     for path in sorted(directory.iterdir()):
         if is_ring_name(path.name) and path.is_file() and not path.is_symlink():
             with suppress(FileNotFoundError, PermissionError):  # closed meanwhile; another user's
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                descriptor = os.open(path, _FLAGS)
                 try:
                     yield from _ring(path.name, descriptor)
                 finally:

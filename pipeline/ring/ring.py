@@ -7,8 +7,10 @@ never free a newer one. At worst it hides a newer release, and the camera frees 
 `holds()`. A new ring's generations start from the clock, so no place of an older ring matches.
 
 A camera that was killed leaves its ring behind; its successor goes on in it, with every frame that
-waits for a worker still in place. Order of stores: x86 keeps it; elsewhere the copy of the pixels
-drops and retakes the interpreter lock on both sides, which is a fence, and places travel by Redis.
+waits for a worker still in place. The camera maps the file. A worker reads it by system calls, for
+a map of a file that its owner cuts short would end the worker. Order of stores: x86 keeps it;
+elsewhere the camera's copy of the pixels drops and retakes the interpreter lock, which is a fence,
+the worker's system calls are fences too, and places travel by Redis.
 """
 
 import contextlib
@@ -22,7 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import RingStale, SettingsError, UnreadableFrame
-from pipeline.ring.segment import GENERATION, LENGTH, RELEASED, SEQ, Segment, attach, make_or_adopt
+from pipeline.ring.segment import (
+    GENERATION,
+    LENGTH,
+    RELEASED,
+    SEQ,
+    Segment,
+    SegmentFile,
+    attach,
+    make_or_adopt,
+)
 from pipeline.wire import RingPlace
 
 RING_DIRECTORY = Path("/dev/shm")  # noqa: S108  # shared memory, not a place for temporary files
@@ -143,7 +154,7 @@ class RingReader:
     Its threads may share it: one may go over to a newer ring while another gives a slot back.
     """
 
-    def __init__(self, name: str, path: Path, segment: Segment) -> None:
+    def __init__(self, name: str, path: Path, segment: SegmentFile) -> None:
         self.name = name
         self._path = path
         self._segment = segment
@@ -151,7 +162,7 @@ class RingReader:
 
     @classmethod
     def attach(cls, name: str, directory: Path = RING_DIRECTORY) -> Self:
-        """Map the ring of that name.
+        """Open the ring of that name.
 
         Raises:
             RingStale: there is none (the camera is gone, or on another machine).
@@ -176,12 +187,13 @@ class RingReader:
             self._follow()
         self._check_holds(place)
         length = shape[0] * shape[1] * 3
-        if length != int(self._segment.words[place.slot, LENGTH]):
+        if length < 1 or length != self._segment.word(place.slot, LENGTH):
             raise UnreadableFrame(
                 f"slot {place.slot} of ring {self.name} does not hold {shape[0]}x{shape[1]} pixels"
             )
         pixels = np.empty((*shape, 3), np.uint8)
-        np.copyto(pixels, self._segment.pixels[place.slot, :length].reshape(pixels.shape))
+        if not self._segment.copy_pixels(place.slot, pixels):
+            raise RingStale(f"ring {self.name} was cut short by its camera")
         self._check_holds(place)
         return pixels
 
@@ -190,7 +202,9 @@ class RingReader:
             raise RingStale(f"slot {place.slot} of ring {self.name} was freed and written again")
 
     def _follow(self) -> None:
-        """Map the ring that has taken this one's name since, if one has."""
+        """Open the ring that has taken this one's name since, if one has."""
+        if self._segment.is_closed:
+            return
         with contextlib.suppress(FileNotFoundError, RingStale):
             if not self._segment.is_at(self._path):
                 newer = attach(self._path)
@@ -202,7 +216,15 @@ class RingReader:
         with self._using:
             self._segment.release(place)
 
+    def is_departed(self) -> bool:
+        """Whether its camera has removed it: no new frame can come in it."""
+        with self._using:
+            try:
+                return self._segment.is_closed or not self._segment.is_at(self._path)
+            except FileNotFoundError:
+                return True
+
     def close(self) -> None:
-        """Unmap the ring; it stays for the others."""
+        """Let go of the ring; it stays for the others."""
         with self._using:
             self._segment.close()

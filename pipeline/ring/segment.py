@@ -13,6 +13,8 @@ import contextlib
 import fcntl
 import mmap
 import os
+import stat
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,7 @@ _VERSION = 1
 _HEADER_BYTES = 64
 _HEADER_WORDS = 4
 _SLOT_WORDS = 8
+_WORD_BYTES = 8
 _PAGE_BYTES = 4096
 _Words = NDArray[np.uint64]
 _Bytes = NDArray[np.uint8]
@@ -89,8 +92,63 @@ class Segment:
             self._map.close()
 
 
-def attach(path: Path) -> Segment:
-    """Map the ring at `path`.
+class SegmentFile:
+    """A ring as a worker uses it: read and written by system calls, never mapped.
+
+    A camera may cut its file short at any time. Whoever touches a page that is gone is ended by
+    SIGBUS; a read of it only comes up short. An aligned word changes as a whole in the kernel too.
+    """
+
+    def __init__(self, descriptor: int, slots: int, slot_bytes: int) -> None:
+        self._descriptor = descriptor
+        self._slots = slots
+        self._stride = _up_to(slot_bytes, 64)
+        self._pixels_offset = _pixels_offset(slots)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was let go."""
+        return self._descriptor < 0
+
+    def word(self, slot: int, word: int) -> int:
+        """Return a word of a slot's header; 0 where the file ends before it."""
+        packed = os.pread(self._descriptor, _WORD_BYTES, _word_offset(slot, word))
+        return int.from_bytes(packed, sys.byteorder) if len(packed) == _WORD_BYTES else 0
+
+    def holds(self, place: RingPlace) -> bool:
+        """Whether the slot still holds the frame of `place`."""
+        if self.is_closed or place.slot >= self._slots:
+            return False
+        return self.word(place.slot, GENERATION) == place.generation
+
+    def copy_pixels(self, slot: int, pixels: _Bytes) -> bool:
+        """Fill `pixels` from a slot; False where the file ends before it."""
+        offset = self._pixels_offset + slot * self._stride
+        return os.preadv(self._descriptor, [pixels.reshape(-1).data], offset) == pixels.nbytes
+
+    def release(self, place: RingPlace) -> None:
+        """Let the camera write the slot again, unless it already did."""
+        if self.holds(place):
+            packed = place.generation.to_bytes(_WORD_BYTES, sys.byteorder)
+            os.pwrite(self._descriptor, packed, _word_offset(place.slot, RELEASED))
+
+    def is_at(self, path: Path) -> bool:
+        """Whether `path` still names this very file."""
+        return path.lstat().st_ino == os.fstat(self._descriptor).st_ino
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if not self.is_closed:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _word_offset(slot: int, word: int) -> int:
+    return _HEADER_BYTES + (slot * _SLOT_WORDS + word) * _WORD_BYTES
+
+
+def attach(path: Path) -> SegmentFile:
+    """Open the ring at `path`.
 
     Raises:
         RingStale: there is none.
@@ -106,7 +164,7 @@ def attach(path: Path) -> Segment:
     if geometry is None:
         os.close(descriptor)
         raise UnreadableFrame(f"{path} is no frame ring of version {_VERSION}")
-    return Segment(descriptor, *geometry)
+    return SegmentFile(descriptor, *geometry)
 
 
 def make_or_adopt(path: Path, slots: int, slot_bytes: int) -> Segment:
@@ -121,11 +179,14 @@ def make_or_adopt(path: Path, slots: int, slot_bytes: int) -> Segment:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    """Open a file that may be a ring; a FIFO or device is refused by `read_geometry`."""
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def read_geometry(descriptor: int) -> tuple[int, int] | None:
     """Give (slots, slot bytes), or None where the file is no whole ring of this version."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return None
     packed = os.pread(descriptor, _HEADER_WORDS * 8, 0)
     if len(packed) < _HEADER_WORDS * 8:
         return None
@@ -140,6 +201,8 @@ def read_geometry(descriptor: int) -> tuple[int, int] | None:
 def count_waiting(descriptor: int, slots: int) -> int:
     """Count the frames of a ring that nobody has released, without mapping it."""
     packed = os.pread(descriptor, slots * _SLOT_WORDS * 8, _HEADER_BYTES)
+    if len(packed) < slots * _SLOT_WORDS * 8:  # cut short since its size was looked at
+        return 0
     words = np.frombuffer(packed, np.uint64).reshape(slots, _SLOT_WORDS)
     return int(np.count_nonzero(words[:, GENERATION] != words[:, RELEASED]))
 

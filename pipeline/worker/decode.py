@@ -1,6 +1,8 @@
 """Entries of the frame stream -> frames with pixels. Nothing that comes in is trusted."""
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,6 +13,9 @@ from pipeline.codecs import Codec, decode_pixels
 from pipeline.errors import RingStale, UnreadableFrame
 from pipeline.streams.frame_consumer import Entry
 from pipeline.wire import FrameHeader, RingPlace, decode_frame_header
+
+DEPARTED_KEPT_S = 60.0  # since its last frame: longer than frames wait
+_log = logging.getLogger(__name__)
 
 
 class Ring(Protocol):
@@ -24,17 +29,25 @@ class Ring(Protocol):
         """Let the camera use the slot again."""
         ...
 
+    def is_departed(self) -> bool:
+        """Whether its camera has removed it."""
+        ...
+
     def close(self) -> None:
         """Detach."""
         ...
 
 
 class RingReaders:
-    """The rings of all cameras that this process has met."""
+    """The rings of the cameras that send frames to this process."""
 
-    def __init__(self, attach: Callable[[str], Ring]) -> None:
+    def __init__(
+        self, attach: Callable[[str], Ring], clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._attach = attach
+        self._clock_s = clock_s
         self._open: dict[str, Ring] = {}
+        self._read_s: dict[str, float] = {}
         self._attaching = threading.Lock()
 
     def read(self, place: RingPlace, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -44,20 +57,37 @@ class RingReaders:
             RingStale: the slot was written again, or the ring is gone.
         """
         with self._attaching:
-            if place.name not in self._open:
-                self._open[place.name] = self._attach(place.name)
-        return self._open[place.name].read(place, shape)
+            ring = self._open.get(place.name)
+            if ring is None:
+                ring = self._open[place.name] = self._attach(place.name)
+            self._read_s[place.name] = self._clock_s()
+        return ring.read(place, shape)
 
     def release(self, place: RingPlace) -> None:
         """Give the slot back once its frame is answered."""
         if ring := self._open.get(place.name):
             ring.release(place)
 
+    def close_departed(self) -> None:
+        """Let go of rings that their cameras have removed: held open they keep their memory.
+
+        One that was removed by hand may still hold frames that wait, so it is kept for a while.
+        """
+        with self._attaching:
+            until_s = self._clock_s() - DEPARTED_KEPT_S
+            idle = [name for name, read_s in self._read_s.items() if read_s <= until_s]
+            for name in idle:
+                if self._open[name].is_departed():
+                    self._open.pop(name).close()
+                    del self._read_s[name]
+                    _log.info("ring.departed", extra={"ring": name})
+
     def close(self) -> None:
         """Detach from all."""
         for ring in self._open.values():
             ring.close()
         self._open.clear()
+        self._read_s.clear()
 
 
 def decode_entry(

@@ -15,6 +15,7 @@ HEARTBEAT_LASTS_MS = 1500
 TAKE_OVER_EVERY_S = 0.5
 CONTROLS_EVERY_S = 0.2
 COUNT_EVERY_S = 1.0
+RINGS_EVERY_S = 5.0
 SUSPECT_WAIT_S = 5.0
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Housekeeping:
             (self._count, COUNT_EVERY_S),
             (self._trim, COUNT_EVERY_S),
             (context.connection.fitness.look, COUNT_EVERY_S),
+            (context.ring_readers.close_departed, RINGS_EVERY_S),
         ]
         self._due_s = [0.0] * len(self._tasks)
 

@@ -5,9 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import ConnectionLost, RedisFull, UnreadableFrame
 from pipeline.frames import Reason
 from pipeline.streams.frame_consumer import Entry
+from pipeline.wire import FrameHeader
 from pipeline.worker.batching import WaitingFrame
 from pipeline.worker.context import RejectedFrames, WorkerContext
 from pipeline.worker.decode import decode_entry
@@ -22,13 +26,19 @@ class EntryDecoder:
     """Decodes entries: what is a frame goes in flight, the rest to the writer."""
 
     def __init__(
-        self, context: WorkerContext, input_size: tuple[int, int], max_deliveries: int
+        self,
+        context: WorkerContext,
+        input_size: tuple[int, int],
+        max_deliveries: int,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._in_flight = context.in_flight
         self._outbox = context.outbox
         self._ring_readers = context.ring_readers
         self._input_size = input_size
         self._max_deliveries = max_deliveries
+        self._clock_s = clock_s
+        self._began_s: dict[int, float] = {}  # by thread: since when it is at one frame
 
     def add(self, entries: list[Entry]) -> None:
         """Take in what is not in hand already."""
@@ -41,18 +51,31 @@ class EntryDecoder:
             if frame := self._decode(entry):
                 yield frame
 
+    def busy_s(self) -> float:
+        """For how long the slowest thread has been at its present frame."""
+        now_s = self._clock_s()
+        return now_s - min(self._began_s.copy().values(), default=now_s)
+
     def _decode(self, entry: Entry) -> InFlightFrame | None:
         if entry.deliveries > self._max_deliveries:
             why = f"handed out {entry.deliveries} times and never answered: it may kill workers"
             self._outbox.put(RejectedFrames([entry], Reason.UNREADABLE, why))
             return None
         try:
-            header, pixels = decode_entry(entry, self._input_size, self._ring_readers)
+            header, pixels = self._watched_decode(entry)
         except UnreadableFrame as error:
             self._outbox.put(RejectedFrames([entry], Reason.UNREADABLE, str(error)))
             return None
         waiting = WaitingFrame(header.meta.deadline_ns, time.time_ns(), alone=entry.deliveries > 1)
         return InFlightFrame(entry, header, pixels, waiting)
+
+    def _watched_decode(self, entry: Entry) -> tuple[FrameHeader, NDArray[np.uint8]]:
+        thread = threading.get_ident()
+        self._began_s[thread] = self._clock_s()
+        try:
+            return decode_entry(entry, self._input_size, self._ring_readers)
+        finally:
+            del self._began_s[thread]
 
 
 class Reader:

@@ -24,6 +24,7 @@ from pipeline.worker.writer import Writer
 _SAID_CHARS = 500
 _LAPSED = "the threshold set by hand was of another engine: this one judges by its own"
 _LEAST_JOIN_S = 0.2  # for a thread that has nothing left to do, after drain_s
+READER_STUCK_S = 10.0  # decoding is bounded: who takes so long never ends
 REDIS_UNSEEN_S = 5.0  # without an answer for so long a worker says that it is not ready
 _log = logging.getLogger(__name__)
 
@@ -82,8 +83,8 @@ class Worker:
         self._lapsed = False  # whether thresholds set by hand are of another engine
         self._started_ms = time.time_ns() // 1_000_000
         lanes = active.current.lanes
-        decoder = EntryDecoder(context, lanes[0].input_size, options.max_deliveries)
-        self._housekeeping = Housekeeping(context, decoder, self._report, self._on_look)
+        self._decoder = EntryDecoder(context, lanes[0].input_size, options.max_deliveries)
+        self._housekeeping = Housekeeping(context, self._decoder, self._report, self._on_look)
         self._writer = Writer(context, active)
         self._scorers = [
             Scorer(context, active, lane, options.batch_wait_ms, self._writer, self.thresholds_of)
@@ -91,7 +92,7 @@ class Worker:
         ]
         self._swap_controller = None if follow is None else follow(self._handle())
         self._reader = Reader(
-            context, decoder, self._try_score, lambda: self._housekeeping.line_state.paused
+            context, self._decoder, self._try_score, lambda: self._housekeeping.line_state.paused
         )
         shutdown = context.shutdown
         readers = len(lanes) + 1  # so that one reads while the others score
@@ -177,6 +178,8 @@ class Worker:
         stuck_s = worst_case_s(loaded.curve, loaded.max_batch)
         if (busy_s := max(scorer.busy_s() for scorer in self._scorers)) > stuck_s:
             return f"the engine has been at one batch for {busy_s:.0f} s"
+        if (busy_s := self._decoder.busy_s()) > READER_STUCK_S:
+            return f"a reader has been at one frame for {busy_s:.0f} s"
         return ""
 
     def not_ready(self) -> str:

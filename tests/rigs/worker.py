@@ -24,6 +24,7 @@ from pipeline.telemetry import Telemetry
 from pipeline.verdicts import read_verdict
 from pipeline.wire import (
     FrameHeader,
+    RingPlace,
     encode_frame_header,
 )
 from pipeline.worker.active_engine import ActiveEngine, LoadedEngine
@@ -136,6 +137,14 @@ class Bench:
         result = self.producer.offer(
             seq, head, payload, len(payload), meta.deadline_ns, "", shed=False
         )
+        assert result.status is Status.ADMITTED
+
+    def offer_ring(self, seq: int, place: RingPlace, *, in_s: float = 60) -> None:
+        """Offer a frame whose pixels lie at a place in a ring."""
+        now = time.time_ns()
+        meta = FrameMeta("cam", seq, f"part-{seq}", now, now + int(in_s * 1e9))
+        head = encode_frame_header(FrameHeader(meta, Codec.RING, (SIDE, SIDE), place))
+        result = self.producer.offer(seq, head, b"", 100, meta.deadline_ns, "", shed=False)
         assert result.status is Status.ADMITTED
 
     def verdicts(self) -> dict[int, Verdict]:

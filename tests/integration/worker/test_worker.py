@@ -1,4 +1,5 @@
 import itertools
+import threading
 import time
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ from rigs.worker import CURSED, MANIFEST, OVERFLOWING, SIDE, WAIT_S, Bench, Prob
 
 from pipeline.codecs import Codec
 from pipeline.drift.detector import LEARN_FRAMES
+from pipeline.errors import RingStale
 from pipeline.frames import Decision, FrameMeta, Reason
 from pipeline.ring.ring import RingWriter
 from pipeline.streams.connect import Access
@@ -18,12 +20,15 @@ from pipeline.streams.keys import Keys, LineLimits
 from pipeline.telemetry import Telemetry
 from pipeline.wire import (
     FrameHeader,
+    RingPlace,
     decode_identity,
     decode_report,
     encode_control,
     encode_frame_header,
     encode_report,
 )
+from pipeline.worker.decode import Ring
+from pipeline.worker.worker import READER_STUCK_S
 
 NO_REPORT = encode_report({})
 
@@ -179,6 +184,31 @@ def test_engine_that_always_fails_stops_the_worker(bench: Bench) -> None:
         until(worker._context.shutdown.draining.is_set)
         assert "in a row" in worker.failure()
     assert all(verdict.reason is Reason.ENGINE for verdict in bench.verdicts().values())
+
+
+def test_worker_whose_reader_is_stuck_says_so_and_another_takes_its_frame(bench: Bench) -> None:
+    entered, free = threading.Event(), threading.Event()
+
+    def stuck(name: str) -> Ring:
+        entered.set()
+        assert free.wait(10 * WAIT_S)
+        raise RingStale(f"no ring {name}")
+
+    with bench.worker("stuck") as worker:
+        try:
+            worker._context.ring_readers._attach = stuck
+            bench.offer_ring(0, RingPlace("prn-absent", 0, 2))
+            assert entered.wait(WAIT_S)
+            assert worker.failure() == ""
+            worker._decoder._clock_s = lambda: time.monotonic() + READER_STUCK_S + 1
+            assert "a reader has been at one frame" in worker.failure()
+            assert worker.not_ready() == worker.failure()
+            with bench.worker("other") as other:
+                until(lambda: len(bench.verdicts()) == 1)
+                assert other.failure() == ""
+            assert bench.verdicts()[0].reason is Reason.UNREADABLE
+        finally:
+            free.set()
 
 
 def test_late_parts_are_answered_while_the_engine_is_held_up(bench: Bench) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pipeline.commands.control import _drift_table
 from pipeline.drift.detector import LEARN_FRAMES, DriftState, DriftStatus
-from pipeline.drift.monitor import MOST_CAMERAS, DriftMonitor
+from pipeline.drift.monitor import DEPARTED_S, MOST_CAMERAS, DriftMonitor
 from pipeline.frames import Decision, EngineName, Judgement, Timings
 from pipeline.telemetry import Telemetry
 from pipeline.wire import decode_report, encode_report
@@ -83,6 +83,18 @@ def test_number_of_cameras_is_bounded_and_their_report_fits_a_heartbeat(
     longest = watch.report()[f"{0:064}"]
     report = {"drift": dict.fromkeys(watch.report(), longest)}
     assert decode_report(encode_report(report)) == {"v": 1, **report}
+
+
+def test_camera_that_was_long_silent_makes_room_for_another() -> None:
+    now_s = 0.0
+    watch = DriftMonitor(lambda: now_s)
+    for number in range(MOST_CAMERAS):
+        show(watch, 1, camera=f"pod-{number}")
+    now_s = DEPARTED_S
+    show(watch, 1, camera="pod-0")
+    now_s += 1.0
+    show(watch, 1, camera="newer")
+    assert sorted(watch.report()) == ["newer", "pod-0"]
 
 
 def test_engine_that_gives_nothing_to_watch_is_not_watched() -> None:

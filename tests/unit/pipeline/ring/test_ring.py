@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.odd_files import make_odd
 from numpy.typing import NDArray
 
 from pipeline.errors import RingStale, SettingsError, UnreadableFrame
 from pipeline.ring.ring import RingReader, RingWriter, ring_name
-from pipeline.ring.segment import GENERATION, ring_bytes
+from pipeline.ring.segment import GENERATION, SegmentFile, ring_bytes
 from pipeline.wire import RingPlace
 
 NAME = "prn-test"
@@ -124,6 +125,18 @@ class Interrupted:
         return np.asarray(self.pixels[key], np.uint8)
 
 
+class Overtaken(SegmentFile):
+    """A ring in which something happens whenever a worker is about to copy pixels."""
+
+    def __init__(self, segment: SegmentFile, happens: Callable[[], object]) -> None:
+        self.__dict__.update(segment.__dict__)
+        self.happens = happens
+
+    def copy_pixels(self, slot: int, pixels: NDArray[np.uint8]) -> bool:
+        self.happens()
+        return super().copy_pixels(slot, pixels)
+
+
 def test_a_slot_that_is_written_while_it_is_read_is_stale(
     ring: tuple[RingWriter, RingReader],
 ) -> None:
@@ -135,7 +148,7 @@ def test_a_slot_that_is_written_while_it_is_read_is_stale(
         for seq in range(3):
             written(writer, picture(seq))
 
-    reader._segment.pixels = Interrupted(reader._segment.pixels, overtake)  # type: ignore[assignment]
+    reader._segment = Overtaken(reader._segment, overtake)
     with pytest.raises(RingStale):
         reader.read(place, (4, 4))
 
@@ -387,3 +400,45 @@ def test_a_ring_may_be_replaced_while_threads_read_and_release(tmp_path: Path) -
         reader.close()
         writer.close()
     assert failures == []
+
+
+@pytest.mark.parametrize("left", [0, 8, 64, 100, 4096, 4100])
+def test_a_ring_that_its_camera_cuts_short_ends_no_worker(tmp_path: Path, left: int) -> None:
+    writer = RingWriter.create(NAME, 3, 6000, tmp_path)
+    reader = RingReader.attach(NAME, tmp_path)
+    places = [written(writer, picture(seq, 40, 50), seq) for seq in range(3)]
+    os.truncate(tmp_path / NAME, left)
+    for place in places:
+        with pytest.raises(UnreadableFrame):
+            reader.read(place, (40, 50))
+        reader.release(place)
+    reader.close()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "loop", "/dev/zero", "/dev/null"])
+def test_what_is_no_ring_file_holds_no_worker_up(tmp_path: Path, kind: str) -> None:
+    make_odd(kind, tmp_path / NAME)
+    with pytest.raises(UnreadableFrame):
+        RingReader.attach(NAME, tmp_path)
+
+
+def test_a_reader_knows_when_its_ring_was_removed_or_replaced(
+    ring: tuple[RingWriter, RingReader], tmp_path: Path
+) -> None:
+    writer, reader = ring
+    assert not reader.is_departed()
+    (tmp_path / NAME).unlink()
+    assert reader.is_departed()
+    with contextlib.closing(RingWriter.create(NAME, 4, 48, tmp_path)):
+        assert reader.is_departed()
+    assert writer.holds() == {}
+
+
+def test_a_reader_that_was_closed_says_stale(ring: tuple[RingWriter, RingReader]) -> None:
+    writer, reader = ring
+    place = written(writer, picture(1))
+    reader.close()
+    with pytest.raises(RingStale):
+        reader.read(place, (4, 4))
+    reader.release(place)
+    assert reader.is_departed()
