@@ -23,6 +23,9 @@ from pipeline.wire import decode_label, encode_label
 
 FROM_THE_FIRST = "0-0"
 PAGE = 256
+PACKED_PAGE = 16  # labels read from Redis at a time: each may have a megabyte
+MOST_PAGE_BYTES = 16 << 20  # of decoded labels: a page ends with the one that passes it
+_CORNER_BYTES = 128  # that a corner takes once it is two Python numbers
 _log = logging.getLogger(__name__)
 
 
@@ -55,11 +58,20 @@ def readable(page: list[tuple[str, bytes]], warned: set[str]) -> Iterator[tuple[
 
 
 def all_labels(stream: LabelStream) -> Iterator[tuple[str, Label]]:
-    """Give every label that is kept, oldest first, a page in memory at a time."""
-    after = FROM_THE_FIRST
-    while page := stream.since(after, PAGE):
-        yield from readable(page, set())
+    """Yield every label that is kept, oldest first; each is decoded when it is asked for."""
+    return _labels_after(stream, FROM_THE_FIRST, set())
+
+
+def _labels_after(stream: LabelStream, after: str, warned: set[str]) -> Iterator[tuple[str, Label]]:
+    while page := stream.since(after, PACKED_PAGE):
+        yield from readable(page, warned)
         after = page[-1][0]
+
+
+def _decoded_bytes(label: Label) -> int:
+    """Estimate what a label takes in memory: a few packed bytes may be a mask of megabytes."""
+    mask_bytes = 0 if label.mask is None else label.mask.nbytes
+    return mask_bytes + _CORNER_BYTES * sum(len(outline) for outline in label.outlines)
 
 
 class LabelBook:
@@ -122,19 +134,22 @@ class LabelBook:
         return send_label(self._open(), label)
 
     def since(self, after: str = FROM_THE_FIRST, count: int = PAGE) -> list[tuple[str, Label]]:
-        """Give up to `count` labels after an id, oldest first; none: there are no more.
+        """Return up to `count` labels after an id, oldest first; none: there are no more.
 
-        What is no label is logged and passed over.
+        Fewer than `count` may come while there are more, so that large masks do not add up in
+        memory. What is no label is logged and passed over.
 
         Raises:
             ConnectionLost: call again.
         """
-        stream = self._open()
-        while page := stream.since(after, count):
-            if found := list(readable(page, self._warned)):
-                return found
-            after = page[-1][0]
-        return []
+        page: list[tuple[str, Label]] = []
+        page_bytes = 0
+        for label_id, label in _labels_after(self._open(), after, self._warned):
+            page.append((label_id, label))
+            page_bytes += _decoded_bytes(label)
+            if len(page) >= count or page_bytes > MOST_PAGE_BYTES:
+                break
+        return page
 
     def _open(self) -> LabelStream:
         if self._stream is None:

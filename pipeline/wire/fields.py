@@ -108,4 +108,4 @@ def unpack_mask(packed: bytes, height: int, width: int) -> NDArray[np.bool_]:
     if len(bits) != wanted:
         raise ForeignVerdict(f"mask of {height}x{width} needs {wanted} bytes, got {len(bits)}")
     flat = np.unpackbits(np.frombuffer(bits, np.uint8), count=height * width)
-    return flat.reshape(height, width).astype(np.bool_)
+    return flat.reshape(height, width).view(np.bool_)
