@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.camera.pace import FramePacer, Wait
+from pipeline.camera.picture_guard import PictureGuard
 from pipeline.camera.source import PartNames, Source
 from pipeline.camera.sources.folder import FolderSource
 from pipeline.camera.sources.genicam import GenicamSource, find_producers
@@ -40,6 +41,7 @@ class SourceOptions:
     live: bool = False  # synthetic parts pass whether or not anyone looks
     variety: int | None = None  # draw so many synthetic parts and show them in turn
     timeout_s: float = 5.0  # a live camera without a picture for so long is lost
+    guard: PictureGuard | None = None  # reads the pictures of folders
     producers: tuple[Path, ...] = ()  # GenTL producers; else those of GENICAM_GENTL64_PATH
 
 
@@ -68,10 +70,12 @@ def open_source(
     kind, rest = _kind(spec)
     if kind == "folder":
         names = PartNames(options.part_pattern)
-        return FolderSource(Path(rest), pacer, clock_ns, options.passes, names)
+        return FolderSource(Path(rest), pacer, clock_ns, options.passes, names, options.guard)
     if kind == "watch":
         names = PartNames(options.part_pattern)
-        return WatchedFolderSource(Path(rest), pacer, clock, clock_ns, wait, names)
+        watched = WatchedFolderSource(Path(rest), pacer, clock, clock_ns, wait, names)
+        watched.guard = options.guard or watched.guard
+        return watched
     if kind == "video":
         return VideoSource(Path(rest), pacer, clock_ns)
     if kind == "synthetic":

@@ -16,6 +16,7 @@ from engines.commandline.flags import Metavar, Name
 from pipeline.camera.background import name_lease, run_in_background
 from pipeline.camera.offer import FrameOffer, RingSender
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
+from pipeline.camera.picture_guard import PictureGuard, guarded
 from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.reconnect import BackOff, reconnecting
 from pipeline.camera.source import Source
@@ -128,10 +129,10 @@ def preparation(settings: CameraSettings) -> Preparation:
 def run(settings: CameraSettings) -> int:
     """Offer until the source ends or a signal comes."""
     start_logs(settings.log_level, settings.log_format)
-    stop = threading.Event()
+    stop, guard = threading.Event(), PictureGuard()
     with (
         stopped_by_signals(stop.set),
-        _source(settings, stop) as source,
+        _source(settings, stop, guard) as source,
         settings.connect() as connection,
     ):
         limits = LineLimits(int(settings.budget_mb * (1 << 20)), settings.results_kept)
@@ -152,6 +153,7 @@ def run(settings: CameraSettings) -> int:
             name_lease(producer, settings.camera, stop.is_set) as keep,
             run_in_background(overdue.expire, keep, connection.fitness.look),
             _ring(settings, offer, connection),
+            guarded(guard, producer, connection, stop.is_set),
         ):
             return offer_all(settings, source, offer, producer, connection, stop)
 
@@ -211,7 +213,9 @@ def _say_lost(camera: str, frames: int) -> None:
 
 
 @contextmanager
-def _source(settings: CameraSettings, stop: threading.Event) -> Iterator[Source]:
+def _source(
+    settings: CameraSettings, stop: threading.Event, guard: PictureGuard
+) -> Iterator[Source]:
     options = SourceOptions(
         rate=settings.rate,
         passes=settings.passes or None,
@@ -221,6 +225,7 @@ def _source(settings: CameraSettings, stop: threading.Event) -> Iterator[Source]
         live=settings.live,
         variety=settings.variety,
         timeout_s=settings.lost_s,
+        guard=guard,
     )
     source = open_source(settings.source, options, stop.wait)
     try:

@@ -143,6 +143,26 @@ class FrameProducer:
             errors=_ANY_NAME
         ) if cursor else ""
 
+    def reading(self) -> tuple[str, int]:
+        """Which picture the process before was reading when it died, and how often it had before.
+
+        The place in the source is empty if that process ended in order.
+        """
+        with translated():
+            place, deaths = self._client.hmget(self._keys.camera(self.camera), "reading", "deaths")
+        return place.decode(errors=_ANY_NAME) if place else "", int(deaths or 0)
+
+    def note_reading(self, place: str, deaths: int) -> None:
+        """Note the picture that is about to be read, and how many processes died at it."""
+        noted = {"reading": place.encode(errors=_ANY_NAME), "deaths": deaths}
+        with translated():
+            self._client.hset(self._keys.camera(self.camera), mapping=noted)
+
+    def forget_reading(self) -> None:
+        """Say that no process died at a picture."""
+        with translated():
+            self._client.hdel(self._keys.camera(self.camera), "reading", "deaths")
+
     def forget_cursor(self) -> None:
         """Let the source begin anew next time: it ended by itself."""
         with translated():

@@ -16,7 +16,9 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
 {line}:camera:NAME   hash     last: highest seq admitted; from: where its run of seqs began;
                               offered: frames admitted; lost: seqs passed over, triggers whose
                               picture the camera never delivered; cursor: where the source goes
-                              on after a restart; event, event_ms: lost or back, and since when
+                              on after a restart; event, event_ms: lost or back, and since when;
+                              reading, deaths: the picture file that a process is at, and how
+                              many processes died at it; gone after an end in order
 {line}:holder:NAME   string   token of the process that has a camera's name, gone soon after it
 {line}:runs:NAME     list     closed runs of admitted seqs "first-last", oldest first: with
                               from..last they say exactly which seqs were offered. A gap between

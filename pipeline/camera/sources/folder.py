@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.pictures import PICTURE_SUFFIXES, read_picture
+from engines.pictures import PICTURE_SUFFIXES
 from pipeline.camera.pace import FramePacer
+from pipeline.camera.picture_guard import PictureGuard
 from pipeline.camera.source import PartNames, Shot, unreadable_shot
 from pipeline.errors import CameraLost, SettingsError
 
@@ -48,6 +49,7 @@ class FolderSource:
         clock_ns: Callable[[], int],
         passes: int | None = 1,
         part_names: PartNames | None = None,
+        guard: PictureGuard | None = None,
     ) -> None:
         """Take a folder.
 
@@ -57,6 +59,7 @@ class FolderSource:
             clock_ns: UTC; a shot is captured when it is due, whatever the file's date.
             passes: None: without end.
             part_names: finds the part id in the relative name.
+            guard: reads the pictures.
 
         Raises:
             SettingsError: no such folder.
@@ -68,6 +71,7 @@ class FolderSource:
         self._clock_ns = clock_ns
         self._passes = passes
         self._part_names = part_names or PartNames(None)
+        self._guard = guard or PictureGuard()
 
     def shots(self, cursor: str) -> Iterator[Shot]:
         """Give every picture after `cursor`; a file that is none becomes an unreadable shot.
@@ -99,7 +103,7 @@ class FolderSource:
         captured_ns = self._clock_ns()
         part_id = self._part_names.find(name)
         try:
-            pixels = read_picture(self._folder / name)
+            pixels = self._guard.read(self._folder / name, cursor)
         except PictureError as error:
             if not self._folder.is_dir():
                 raise CameraLost(f"folder {self._folder} is gone") from error

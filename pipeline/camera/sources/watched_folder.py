@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.pictures import read_picture
 from pipeline.camera.pace import FramePacer, Wait
+from pipeline.camera.picture_guard import PictureGuard
 from pipeline.camera.source import PartNames, Shot, unreadable_shot
 from pipeline.camera.sources.folder import is_picture_name
 from pipeline.errors import CameraLost, SettingsError
@@ -78,6 +78,7 @@ class WatchedFolderSource:
         self._part_names = part_names or PartNames(None)
         self._patience = patience or Patience()
         self._given: dict[str, _Stamp] = {}
+        self.guard = PictureGuard()  # reads the pictures
 
     def shots(self, cursor: str) -> Iterator[Shot]:
         """Give every picture that came to rest after `cursor`, for ever.
@@ -132,7 +133,7 @@ class WatchedFolderSource:
         part_id = self._part_names.find(name)
         path = self._folder / name
         try:
-            pixels = read_picture(path)
+            pixels = self.guard.read(path, cursor)
         except PictureError as error:
             if not self._folder.is_dir():
                 raise CameraLost(f"folder {self._folder} is gone") from error

@@ -210,3 +210,12 @@ def test_frame_above_the_whole_budget_is_refused_and_not_waited_for(
     with pytest.raises(SettingsError, match="--budget-mb"):
         camera.offer(1, b"head", b"x" * 100, 100, due, "", shed=shed)
     assert camera.position() == (-1, "")
+
+
+def test_camera_notes_the_picture_that_it_reads(here: Plant) -> None:
+    producer = here.camera()
+    assert producer.reading() == ("", 0)
+    producer.note_reading("0/caf\udce9.png", 1)
+    assert here.camera().reading() == ("0/caf\udce9.png", 1)
+    producer.forget_reading()
+    assert producer.reading() == ("", 0)
