@@ -115,6 +115,11 @@ class Manifest(_Part):
     revision: str = Field(default="", description="of the source that built it")
 
     @property
+    def is_admitted(self) -> bool:
+        """Whether any machine admitted the engine; a fixed engine never is."""
+        return self.format != "fixed" and self.admission is not None and self.admission.admitted
+
+    @property
     def is_plan(self) -> bool:
         """Whether it is TensorRT's, of either kind."""
         return self.format in ("tensorrt", "tensorrt_rtx")
