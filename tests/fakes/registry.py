@@ -7,7 +7,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.machine import machine_name
-from engines.manifest import Admission, read_manifest, write_manifest
+from engines.manifest import Admission, CostPoint, read_manifest, write_manifest
 from engines.registry.registry import Registry
 from fakes.tiny_engine import write_tiny_engine, write_unadmitted_engine
 
@@ -53,7 +53,7 @@ def admitted(engine: Path, machine: str) -> Admission:
         batch_invariant=True,
         repeatable=True,
         rank_flips=0,
-        cost=[],
+        cost=[CostPoint(batch=1, median_ms=1, p99_ms=1)],
         peak_memory_mb=1,
         created="2026-11-26T00:00:00+00:00",
     )
