@@ -14,7 +14,12 @@ OUT ?= demo-out
 # gpu: a Python with torch for this machine's GPU; what else it lacks is reported as not run.
 GPU_PYTHON ?= python3
 
-.PHONY: help demo loop test gpu train-gpu lint bench drill clean
+# fuzz: how long each target looks, and which inputs it draws
+MINUTES ?= 10
+SEED ?= 1
+FUZZ := $(filter-out %/__init__.py %/mutation.py,$(wildcard tests/fuzz/*.py))
+
+.PHONY: help demo loop test fuzz gpu train-gpu lint bench drill clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +44,12 @@ demo: $(VENV)/.installed  ## learn a product and inspect it, camera to verdict: 
 
 test: $(VENV)/.installed-dev  ## install and run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: $(VENV)/.installed-dev  ## damaged input against every part that reads some: MINUTES=10 each, SEED=1
+	@for target in $(FUZZ); do \
+		echo "$$target"; \
+		PYTHONPATH=.:tests $(BIN)/python $$target --seconds $$(( 60 * $(MINUTES) )) --seed $(SEED) || exit 1; \
+	done
 
 gpu:  ## check and measure everything that wants a GPU, in 8 minutes: GPU_PYTHON=python with torch
 	PYTHONPATH=. $(GPU_PYTHON) tests/gpu/measure.py --out $(OUT)/gpu.json

@@ -11,6 +11,7 @@ EngineError
     ├── RegistryAway       it cannot be read or written now: serve on, try again later
     ├── UnknownVersion     it holds no such version: ask for one that it lists
     ├── BrokenVersion      its bytes are not what was registered: serve on, register it again
+    ├── NotAdmitted        no machine admitted it: run engine-admit, register it again
     └── Overtaken          another version than expected is in force: compare with that one
 """
 
@@ -57,6 +58,10 @@ class UnknownVersion(RegistryError):  # noqa: N818
 
 class BrokenVersion(RegistryError):  # noqa: N818
     """A version's bytes are not what was registered: serve on, register the engine again."""
+
+
+class NotAdmitted(RegistryError):  # noqa: N818
+    """No machine admitted the version: run engine-admit and register the engine again."""
 
 
 class Overtaken(RegistryError):  # noqa: N818

@@ -7,13 +7,14 @@ when the manifest parses, has this schema version, and holds the file's SHA-256.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from engines.errors import ManifestError
 from engines.files import file_sha256, parse_json, read_file, write_atomic
 
 SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 4 << 20
+_SHOWN = 300  # characters of a foreign name or message in an error
 
 
 class _Part(BaseModel):
@@ -72,7 +73,7 @@ class Admission(_Part):
     )
     unlike: int = Field(default=0, description="frames decided unlike the reference, all", ge=0)
     unlike_tolerance: int = Field(default=0, description="so many may be", ge=0)
-    cost: list[CostPoint]
+    cost: list[CostPoint] = Field(min_length=1, description="each of another batch size")
     peak_memory_mb: float
     gain: float | None = Field(default=None, description="times as fast as what is named next")
     gain_over: str | None = Field(
@@ -81,6 +82,13 @@ class Admission(_Part):
     least_gain: float | None = Field(default=None, description="so many times were asked")
     reasons: list[str] = Field(default=[], description="why it was refused")
     created: str
+
+    @field_validator("cost")
+    @classmethod
+    def _check_cost(cls, cost: list[CostPoint]) -> list[CostPoint]:
+        if len({point.batch for point in cost}) < len(cost):
+            raise ValueError("two points are of the same batch size")
+        return cost
 
 
 class Manifest(_Part):
@@ -112,6 +120,11 @@ class Manifest(_Part):
     kernel_sha256: str = Field(default="", description="of the library of kernels, of a plan")
     admission: Admission | None = None
     revision: str = Field(default="", description="of the source that built it")
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether any machine admitted the engine; a fixed engine never is."""
+        return self.format != "fixed" and self.admission is not None and self.admission.admitted
 
     @property
     def is_plan(self) -> bool:
@@ -170,15 +183,20 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if version != SCHEMA_VERSION:
         raise ManifestError(
-            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}: "
+            f"{path} has schema version {version!r:.40}, this program reads {SCHEMA_VERSION}: "
             "build the engine again or install the matching prn-line"
         )
     try:
         return Manifest.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ManifestError(f"{path}: {where}: {first['msg']}") from error
+        raise ManifestError(f"{path}: {first_fault(error)}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a file, in one short line."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where[:_SHOWN]}: {first['msg'][:_SHOWN]}" if where else first["msg"][:_SHOWN]
 
 
 def write_manifest(engine_path: Path, manifest: Manifest) -> Path:

@@ -170,9 +170,17 @@ class _Quiet(WSGIRequestHandler):
 
 @contextmanager
 def served(
-    telemetry: Telemetry, host: str, port: int, health: HealthProbe, ready: HealthProbe
+    telemetry: Telemetry,
+    host: str,
+    port: int,
+    health: HealthProbe,
+    ready: HealthProbe,
+    note: str = "",
 ) -> Iterator[int]:
-    """Serve the page while the context lasts; yields the port (0 asks for a free one)."""
+    """Serve the page while the context lasts; yields the port (0 asks for a free one).
+
+    A `note` stands on /readyz for as long as the process lives.
+    """
 
     def page(environ: dict[str, Any], start: Any) -> Iterable[bytes]:  # noqa: ANN401
         path = environ["PATH_INFO"]
@@ -187,7 +195,9 @@ def served(
         why = checks[path]()
         status = "503 Service Unavailable" if why else "200 OK"
         start(status, [("Content-Type", "application/json")])
-        return [json.dumps({"ok": not why, "why": why}).encode()]
+        shown = {"note": note} if note and path == "/readyz" else {}
+        said = {"ok": not why, "why": why, **shown}
+        return [json.dumps(said).encode()]
 
     server: WSGIServer = make_server(host, port, page, handler_class=_Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="page", daemon=True)

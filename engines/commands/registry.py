@@ -70,7 +70,7 @@ class _ChangeSettings(_RegistrySettings):
 
 
 class PromoteSettings(_ChangeSettings):
-    """Put a version in force: its bytes are verified, then the pointer moves in one step."""
+    """Put an admitted version in force: its bytes are verified, the pointer moves in one step."""
 
     version: CliPositionalArg[VersionWord] = Field(description="as engine-registry list shows it")
 
@@ -79,6 +79,7 @@ class RollbackSettings(_ChangeSettings):
     """Put the version before into force again; a second rollback returns.
 
     What a line refused on live frames is passed over: promote it by its name.
+    So is what no machine admitted, which cannot be promoted at all.
     """
 
 
@@ -154,18 +155,13 @@ def run_add(settings: AddSettings) -> None:
     with _busy(f"adding {settings.engine.name}"):
         opened = Registry(settings.registry)
         version = opened.register(settings.engine, extra)
-    admission = opened.manifest(version.name).admission
-    proven = (
-        f"admitted on {admission.machine}"
-        if admission and admission.admitted
-        else "not admitted on any machine: prove it with engine-admit before it may serve"
-    )
-    _tell(
-        settings,
-        asdict(version),
-        f"{version.name} is in the registry, {proven}; {PROG} promote {version.name} puts it in "
-        "force",
-    )
+    manifest = opened.manifest(version.name)
+    promoting = f"{PROG} promote {version.name}"
+    if manifest.is_admitted and manifest.admission:
+        proven = f"admitted on {manifest.admission.machine}; {promoting} puts it in force"
+    else:
+        proven = f"not admitted on any machine: prove it with engine-admit before {promoting}"
+    _tell(settings, asdict(version), f"{version.name} is in the registry, {proven}")
 
 
 def run_promote(settings: PromoteSettings) -> None:
@@ -174,11 +170,6 @@ def run_promote(settings: PromoteSettings) -> None:
     with _busy(f"verifying {settings.version}"):
         pointer = opened.promote(settings.version, _by(settings))
     _tell_pointer(settings, pointer)
-    admission = opened.manifest(pointer.promoted).admission
-    if admission is None or not admission.admitted:
-        sys.stderr.write(
-            f"{PROG}: {pointer.promoted} is not admitted on any machine: workers will refuse it\n"
-        )
 
 
 def run_rollback(settings: RollbackSettings) -> None:

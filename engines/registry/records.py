@@ -20,7 +20,7 @@ from typing import Annotated, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from engines.manifest import Manifest, Thresholds
+from engines.manifest import Manifest, Thresholds, first_fault
 
 PROMOTED = "promoted.json"
 VERSIONS = "versions"
@@ -161,9 +161,7 @@ def parse_record(kind: type[Record], content: bytes) -> Record:
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+        raise ValueError(first_fault(error)) from error
 
 
 def write_record(record: _Record) -> bytes:

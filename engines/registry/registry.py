@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
-from engines.errors import BrokenVersion, Overtaken, RegistryAway, UnknownVersion
+from engines.errors import BrokenVersion, NotAdmitted, Overtaken, RegistryAway, UnknownVersion
 from engines.files import file_locked, write_atomic
 from engines.manifest import Manifest, read_manifest
 from engines.registry.local_copy import take_admission, whole_copy
@@ -161,7 +161,9 @@ class Registry:
         return offered.record.version()
 
     def promote(self, name: str, by: str, expected: Collection[str | None] = ()) -> Pointer:
-        """Put a version in force after all its bytes are verified; one in force already stays so.
+        """Put an admitted version in force after all its bytes are verified.
+
+        One in force already stays so.
 
         Args:
             name: the version.
@@ -172,11 +174,12 @@ class Registry:
         Raises:
             UnknownVersion: there is none of that name.
             BrokenVersion: it is not what was registered; nothing changed.
+            NotAdmitted: no machine admitted it; nothing changed.
             Overtaken: lines serve none of `expected`; nothing changed.
             RegistryAway: nothing changed, or at a URL perhaps all of it: `pointer` says.
         """
         with self._told_apart():
-            self._versions.verify(self._record(name))
+            self._check_admitted(name, self._versions.verify(self._record(name)))
 
         def choose(promoted: PromotedRecord | None) -> str:
             now = self._standing([promoted.in_force, *promoted.earlier] if promoted else [])
@@ -195,11 +198,11 @@ class Registry:
     def rollback(self, by: str) -> Pointer:
         """Put the version before into force again; a second rollback returns.
 
-        The newest before that no line refused since it was promoted last.
+        The newest before that a machine admitted and no line refused since it was promoted last.
         Only the sizes of its files are looked at, for haste: workers hash what they fetch.
 
         Raises:
-            UnknownVersion: nothing was in force before that was not refused.
+            UnknownVersion: nothing was in force before that is admitted and was not refused.
             BrokenVersion: files of it are missing or cut short; nothing changed.
             RegistryAway: as for `promote`.
         """
@@ -257,12 +260,25 @@ class Registry:
         for pointer in latest_promotions([promoted.in_force, *promoted.earlier])[1:]:
             if not self._refusals.hit(pointer):
                 record = self._record(pointer.promoted)
-                self._versions.measure(record)
-                return record.name
+                if self._versions.measure(record).is_admitted:
+                    return record.name
         raise UnknownVersion(
             f"every version that was in force before {promoted.in_force.promoted} in the registry "
-            f"{self.url} was refused on live frames: promote one by its name"
+            f"{self.url} was refused on live frames or is not admitted on any machine: promote one "
+            "by its name"
         )
+
+    def _check_admitted(self, name: str, manifest: Manifest) -> None:
+        if manifest.format == "fixed":
+            raise NotAdmitted(
+                f"{name} is a fixed engine, which judges without looking at parts: a registry "
+                "never promotes one; serve it by hand in tests, with pipeline-worker --engine"
+            )
+        if not manifest.is_admitted:
+            raise NotAdmitted(
+                f"{name} is not admitted on any machine: run engine-admit on its engine file, then "
+                "engine-registry add to bring the admission here"
+            )
 
     @contextmanager
     def _told_apart(self) -> Iterator[None]:

@@ -92,25 +92,25 @@ class Versions:
         self._compare(record, file, hashlib.sha256(content).hexdigest())
         return content
 
-    def verify(self, record: VersionRecord) -> None:
-        """Read all that the engine needs.
+    def verify(self, record: VersionRecord) -> Manifest:
+        """Read all that the engine needs; returns its manifest.
 
         Raises:
             BrokenVersion: it is not what was registered.
         """
         for file in record.needed:
             self._compare(record, file, self._store.digest(_path(record.name, file)))
-        self.manifest(record)
+        return self.manifest(record)
 
-    def measure(self, record: VersionRecord) -> None:
-        """Look only at the sizes of what the engine needs.
+    def measure(self, record: VersionRecord) -> Manifest:
+        """Look only at the sizes of what the engine needs; returns its manifest.
 
         Raises:
             BrokenVersion: files are missing or cut short.
         """
         for file in record.needed:
             self._compare_size(record, file)
-        self.manifest(record)
+        return self.manifest(record)
 
     def put(self, offered: Registration) -> None:
         """Write what is not there yet; the record last, with which the version appears.

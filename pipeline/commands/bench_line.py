@@ -141,7 +141,7 @@ class BenchLine:
             *("--device", bench_case.device),
             *("--threads", str(bench_case.threads)),
             *("--max-batch", str(bench_case.max_batch)),
-            "--skip-admission",  # nothing is judged here, only timed
+            *("--skip-admission", "--allow-fixed-engine"),  # nothing is judged here, only timed
         ]
 
     def _camera_flags(self) -> list[str]:

@@ -140,6 +140,7 @@ class Drill:
             "pipeline-worker",
             "--engine",
             str(self._engine),
+            "--allow-fixed-engine",
             "--max-batch",
             "32",
             "--results-kept",

@@ -67,10 +67,11 @@ class FrameConsumer:
         self._answer = Script(self._connection, "answer")
         self._overdue = OverdueFrames(client, line, limits)
         self._remove_consumer = Script(client.execute_command, "remove_consumer")
+        self._heartbeat = Script(client.execute_command, "heartbeat")
 
     def join(self) -> None:
-        """Make the stream and its group, where missing."""
-        make_group(self._client, self._keys.frames, GROUP, "0")
+        """Make the stream and its group, where missing, and be listed in it."""
+        make_group(self._client, self._keys.frames, GROUP, "0", self._worker)
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
         """Take up to `count` waiting frames; wait `block_ms` for the first (0 returns at once)."""
@@ -138,9 +139,8 @@ class FrameConsumer:
             self._client.xadd(self._keys.dead, fields, maxlen=DEAD_LETTERS_KEPT, approximate=True)
 
     def send_heartbeat(self, report: bytes, lasts_ms: int) -> None:
-        """Say that this worker lives, for the next `lasts_ms`."""
-        with translated():
-            self._client.set(self._keys.worker(self._worker), report, px=lasts_ms)
+        """Say that this worker lives, for the next `lasts_ms`, also on a server that is full."""
+        self._heartbeat([self._keys.worker(self._worker)], [report, lasts_ms])
 
     def leave(self) -> None:
         """Leave the group; frames still in hand are taken over by the others."""

@@ -2,29 +2,28 @@
 
 from typing import TypeAlias
 
-import redis
-
-from pipeline.streams.connect import Client, translated
+from pipeline.streams.connect import Client
+from pipeline.streams.scripts import Script
 from pipeline.streams.thread_connection import ThreadConnection
 
 Raw: TypeAlias = "tuple[bytes, dict[bytes, bytes]]"  # id and fields, as they come
 
 
-def make_group(client: Client, stream: str, group: str, start: str) -> None:
-    """Make `group` on `stream`, both where missing.
+def make_group(client: Client, stream: str, group: str, start: str, consumer: str = "") -> None:
+    """Make `group` on `stream`, both where missing, also on a server that is full.
 
     Args:
         client: of the line's server.
         stream: key.
         group: name.
         start: `0` for every entry that is there, `$` for new ones only.
+        consumer: one to list in the group before it reads, where named.
+
+    Raises:
+        ConnectionLost: no answer; call again.
+        RedisUnfit: the key is no stream, or this user may not.
     """
-    with translated():
-        try:
-            client.xgroup_create(stream, group, id=start, mkstream=True)
-        except redis.ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
+    Script(client.execute_command, "join_group")([stream], [group, start, consumer])
 
 
 def read_group(

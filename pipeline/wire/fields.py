@@ -1,6 +1,7 @@
 """Maps of fields <-> msgpack, only here; each field is checked when read; masks as zlib bits."""
 
 import math
+import reprlib
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -15,11 +16,17 @@ from pipeline.errors import ForeignVerdict
 WIRE_VERSION = 1
 MAX_NAME_CHARS = 200
 _MAX_NS = 1 << 62
+_SHOWN_CHARS = 80
 
 
 def pack(fields: Mapping[str, Any]) -> bytes:
     """Pack fields under this release's schema version."""
     return bytes(msgpack.packb({"v": WIRE_VERSION, **fields}))
+
+
+def shown(value: object) -> str:
+    """Show a foreign value in a message: shortly, however deeply it is nested."""
+    return reprlib.repr(value)[:_SHOWN_CHARS]  # repr fails on a thousand lists in each other
 
 
 class Fields:
@@ -38,7 +45,7 @@ class Fields:
         self._fields: dict[str, Any] = fields
         if (version := fields.get("v")) != WIRE_VERSION:
             raise foreign(
-                f"schema version {version!r}, this program reads {WIRE_VERSION}: "
+                f"schema version {shown(version)}, this program reads {WIRE_VERSION}: "
                 "bring camera, worker and consumer to the same release"
             )
 
@@ -76,9 +83,9 @@ class Fields:
             return None
         found = self.take(key, list)
         if len(found) != len(kinds) or not all(map(isinstance, found, kinds)):
-            raise self._foreign(f"field {key!r}: {found!r:.80}")
+            raise self._foreign(f"field {key!r}: {shown(found)}")
         if not all(math.isfinite(value) for value in found if isinstance(value, float)):
-            raise self._foreign(f"field {key!r}: {found!r:.80} holds what is no number")
+            raise self._foreign(f"field {key!r}: {shown(found)} holds what is no number")
         return list(found)
 
     def everything(self) -> dict[str, Any]:

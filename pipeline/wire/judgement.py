@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engines.picture_headers import MAX_PIXELS
 from pipeline.errors import ForeignVerdict
 from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
-from pipeline.wire.fields import Fields, pack, pack_mask, unpack_mask
+from pipeline.wire.fields import Fields, pack, pack_mask, shown, unpack_mask
 
 MAX_JUDGEMENT_BYTES = 4 << 20
 MAX_REGIONS = 256
@@ -100,14 +100,14 @@ def decode_judgement(packed: bytes) -> Judgement:
 def _decode_cells(found: object) -> tuple[float, ...]:
     """Read what workers of an earlier release do not say."""
     if not isinstance(found, list) or len(found) > MAX_CELLS:
-        raise ForeignVerdict(f"field 'cells': {found!r:.80}")
+        raise ForeignVerdict(f"field 'cells': {shown(found)}")
     return tuple(map(float, _numbers(found, (int, float))))
 
 
 def _numbers(found: list[Any], kinds: tuple[type, ...]) -> list[Any]:
     for number in found:
         if type(number) not in kinds or not math.isfinite(number):
-            raise ForeignVerdict(f"a number was expected, got {number!r:.40}")
+            raise ForeignVerdict(f"a number was expected, got {shown(number)}")
     return found
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ForeignVerdict, LabelError
 from pipeline.frames import Label, LabelKind, Outline
-from pipeline.wire.fields import Fields, pack, pack_mask, unpack_mask
+from pipeline.wire.fields import Fields, pack, pack_mask, shown, unpack_mask
 
 MAX_LABEL_BYTES = 1 << 20
 MAX_OUTLINES = 256
@@ -81,7 +81,7 @@ def _decode_outlines(found: list[Any]) -> tuple[Outline, ...]:
 
 def _decode_outline(found: object) -> Outline:
     if not isinstance(found, list) or not _LEAST_CORNERS <= len(found) <= MAX_CORNERS:
-        raise LabelError(f"an outline of {_LEAST_CORNERS} to {MAX_CORNERS} corners: {found!r:.80}")
+        raise LabelError(f"an outline of {_LEAST_CORNERS} to {MAX_CORNERS} corners: {shown(found)}")
     return tuple(_decode_corner(corner) for corner in found)
 
 
@@ -89,7 +89,7 @@ def _decode_corner(found: object) -> tuple[float, float]:
     match found:
         case [int() | float() as y, int() | float() as x] if _is_real(y) and _is_real(x):
             return float(y), float(x)
-    raise LabelError(f"a corner (y, x) was expected, got {found!r:.80}")
+    raise LabelError(f"a corner (y, x) was expected, got {shown(found)}")
 
 
 def _is_real(number: float) -> bool:

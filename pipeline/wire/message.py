@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.errors import UnreadableFrame
-from pipeline.wire.fields import Fields, pack
+from pipeline.wire.fields import Fields, pack, shown
 
 MAX_MESSAGE_BYTES = 4096
 MAX_REPORT_BYTES = 65_536  # it says where each camera stands
@@ -87,7 +87,7 @@ def decode_rollout_record(packed: bytes) -> RolloutRecord:
     fields = Fields(packed, MAX_MESSAGE_BYTES, UnreadableFrame)
     standing = fields.text("standing")
     if standing not in set(RolloutState):
-        raise UnreadableFrame(f"field 'standing': {standing!r:.80}")
+        raise UnreadableFrame(f"field 'standing': {shown(standing)}")
     return RolloutRecord(
         fields.text("version"),
         fields.text("promoted_at"),

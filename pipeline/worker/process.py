@@ -22,7 +22,7 @@ from pipeline.worker.decode import Ring, RingReaders
 from pipeline.worker.in_flight import InFlight
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.swap.interfaces import Follower, WorkerHandle
-from pipeline.worker.swap.loading import load_engine
+from pipeline.worker.swap.loading import FIXED_NOTE, load_engine
 from pipeline.worker.worker import Worker, worker_name
 
 _DAY_S = 86_400.0
@@ -75,7 +75,9 @@ def _serve(
     warn_if_apart(connection.client)
     context = _context(settings, connection, name, active)
     worker = Worker(context, active, settings.worker_options(), follow)
-    page = served(context.telemetry, settings.host, settings.port, worker.failure, worker.not_ready)
+    note = FIXED_NOTE if settings.serves_fixed_engine() else ""
+    health, ready = worker.failure, worker.not_ready
+    page = served(context.telemetry, settings.host, settings.port, health, ready, note)
     with page as port, stopped_by_signals(context.shutdown.draining.set):
         fields = {"worker": name, "line": settings.line, "redis": connection.server, "port": port}
         _log.info("worker.started", extra=fields)

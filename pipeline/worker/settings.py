@@ -74,6 +74,11 @@ class WorkerSettings(LineSettings):
         default=False,
         description="serve an engine that engine-admit has not proved, or has refused",
     )
+    allow_fixed_engine: bool = Field(
+        default=False,
+        description="with --engine: serve a .fixed file, whose verdicts say nothing of the parts; "
+        "for tests and drills only",
+    )
     threads: int = Field(default=0, ge=0, description="CPU cores for the engine; 0: all")
     threshold: float | None = Field(
         default=None,
@@ -130,6 +135,10 @@ class WorkerSettings(LineSettings):
             raise ValueError("--engine is needed, or --registry")
         if self.engine is not None and self.registry:
             raise ValueError("--engine and --registry both say which engine: give one")
+        if self.registry and self.allow_fixed_engine:
+            raise ValueError(
+                "--allow-fixed-engine goes with --engine: a registry never brings a fixed engine"
+            )
         by_hand = self.threshold is not None or self.pixel_threshold is not None
         if self.registry and by_hand:
             raise ValueError(
@@ -141,8 +150,17 @@ class WorkerSettings(LineSettings):
     def engine_options(self) -> EngineOptions:
         """How engines run."""
         return EngineOptions(
-            self.backend, self.device, self.threads, self.max_batch, self.skip_admission
+            self.backend,
+            self.device,
+            self.threads,
+            self.max_batch,
+            self.skip_admission,
+            self.allow_fixed_engine,
         )
+
+    def serves_fixed_engine(self) -> bool:
+        """Return whether a person asked for a fixed engine."""
+        return self.engine is not None and self.engine.suffix == ".fixed"
 
     def worker_options(self) -> WorkerOptions:
         """How the worker works."""

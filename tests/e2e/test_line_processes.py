@@ -157,6 +157,8 @@ def test_page_tells_health_and_readiness(plant: Plant) -> None:
     wait_until(lambda: bool(started(plant)), WAIT_S, "start")
     assert json.loads(page(plant, "/healthz")) == {"ok": True, "why": ""}
     wait_until(lambda: json.loads(page(plant, "/readyz"))["ok"], WAIT_S, "readiness")
+    assert "fixed engine" in json.loads(page(plant, "/readyz"))["note"]
+    assert "engine.fixed" in [event["event"] for event in plant.log("worker")]
 
 
 def started(plant: Plant) -> list[dict[str, object]]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakes.tiny_engine import write_tiny_engine, write_unadmitted_engine
 
 from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.manifest import read_manifest
@@ -46,8 +47,9 @@ def asked(folder: Path, word: str, *arguments: str) -> dict[str, object]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plant")
     for number in range(2):
-        plan = FixedPlan(height=16, width=16, cost_ms_per_call=number)
-        write_fixed_engine(folder / f"line{number}.fixed", plan)
+        write_tiny_engine(folder / f"line{number}.onnx", salt=number)
+    write_unadmitted_engine(folder / "unproved.onnx", salt=2)
+    write_fixed_engine(folder / "stub.fixed", FixedPlan(height=16, width=16))
     (folder / "gate.json").write_text(json.dumps(GATE))
     return folder
 
@@ -55,9 +57,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def names(folder: Path) -> list[str]:
     """Two versions, the second in force."""
-    first = asked(folder, "add", str(folder / "line0.fixed"))
+    first = asked(folder, "add", str(folder / "line0.onnx"))
     gate = str(folder / "gate.json")
-    second = asked(folder, "add", str(folder / "line1.fixed"), "--extra", gate)
+    second = asked(folder, "add", str(folder / "line1.onnx"), "--extra", gate)
     found = [str(first["name"]), str(second["name"])]
     for name in found:
         asked(folder, "promote", name, "--by", "anna")
@@ -68,7 +70,7 @@ def test_rollback_returns_and_the_list_says_who_did_it(folder: Path, names: list
     back = asked(folder, "rollback", "--by", "ben")
     assert (back["promoted"], back["previous"]) == (names[0], names[1])
     listed = asked(folder, "list")
-    assert [one["name"] for one in listed["versions"]] == names  # type: ignore[attr-defined]  # JSON
+    assert [one["name"] for one in listed["versions"]][:2] == names  # type: ignore[attr-defined]  # JSON
     assert listed["promotions"][0]["by"] == "ben"  # type: ignore[index]  # JSON
     asked(folder, "rollback", "--by", "ben")
     shown = run("list", PRN_REGISTRY=str(folder / "registry"))
@@ -89,17 +91,23 @@ def test_show_tells_the_figures_and_the_gate_report(folder: Path, names: list[st
 
 def test_fetched_copy_is_the_engine(folder: Path, names: list[str]) -> None:
     engine = Path(str(asked(folder, "fetch", names[0], str(folder / "cache"))["engine"]))
-    assert read_manifest(engine) == read_manifest(folder / "line0.fixed")
+    assert read_manifest(engine) == read_manifest(folder / "line0.onnx")
 
 
-def test_promotion_of_an_engine_that_no_machine_admitted_is_told(
-    folder: Path, names: list[str]
+@pytest.mark.parametrize("file", ["unproved.onnx", "stub.fixed"])
+def test_engine_that_no_machine_admitted_is_not_promoted(
+    folder: Path, names: list[str], file: str
 ) -> None:
-    ended = run("promote", names[0], "--registry", str(folder / "registry"))
-    assert ended.returncode == 0
-    assert f"{names[0]} is in force since" in ended.stdout
-    assert "workers will refuse it" in ended.stderr
-    asked(folder, "rollback")
+    added = run("add", file, folder=folder, PRN_REGISTRY="registry")
+    assert "not admitted on any machine" in added.stdout
+    name = added.stdout.split()[0]
+    ended = run("promote", name, "--registry", str(folder / "registry"))
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert len(ended.stderr.splitlines()) == 1
+    assert name in ended.stderr
+    shown = asked(folder, "list")["promotions"][0]["promoted"]  # type: ignore[index]  # JSON
+    assert shown in names
 
 
 @pytest.mark.parametrize(
@@ -107,7 +115,7 @@ def test_promotion_of_an_engine_that_no_machine_admitted_is_told(
     [
         (["promote", "nosuch"], 1, "holds no version 'nosuch'"),
         (["add", "nosuch.onnx"], 1, "no engine file"),
-        (["add", "line0.fixed", "--extra", "gate.json,./gate.json"], 1, "rename one"),
+        (["add", "line0.onnx", "--extra", "gate.json,./gate.json"], 1, "rename one"),
         (["promote"], 2, "VERSION"),
         (["demote"], 2, "list, show, add, promote, rollback, fetch"),
     ],

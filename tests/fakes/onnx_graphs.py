@@ -77,7 +77,7 @@ def small_graph(
             helper.make_tensor_value_info("distance", TensorProto.FLOAT, [batch, SCALES]),
         ]
     frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, [batch, height, width, 3])
-    return _model(nodes, [frames], outputs, constants)
+    return onnx_model(nodes, [frames], outputs, constants)
 
 
 def _prototype_nodes() -> list[onnx.NodeProto]:
@@ -128,10 +128,10 @@ def neighbour_graph(height: int, width: int) -> onnx.ModelProto:
         helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
         helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", height, width]),
     ]
-    return _model(nodes, [frames], outputs, constants)
+    return onnx_model(nodes, [frames], outputs, constants)
 
 
-def _model(
+def onnx_model(
     nodes: list[onnx.NodeProto],
     inputs: list[onnx.ValueInfoProto],
     outputs: list[onnx.ValueInfoProto],

@@ -6,18 +6,34 @@ from typing import Any, ClassVar
 from fsspec.implementations.memory import MemoryFileSystem
 
 from engines.backends.fixed import FixedPlan, write_fixed_engine
-from engines.manifest import Admission, read_manifest, write_manifest
+from engines.machine import machine_name
+from engines.manifest import Admission, CostPoint, read_manifest, write_manifest
 from engines.registry.registry import Registry
+from fakes.tiny_engine import write_tiny_engine, write_unadmitted_engine
 
 GATE = b'{"decision": "promote"}'
 
 
-def make_engine(folder: Path, cost_ms: float = 0.0, threshold: float = 0.5) -> Path:
-    """An engine file that differs with its cost, and a manifest with the threshold."""
+def make_engine(folder: Path, salt: int = 0, threshold: float = 0.5) -> Path:
+    """Write an engine that this machine admitted; its file differs with the salt."""
+    path = folder / "line.onnx"
+    write_tiny_engine(path, salt=salt, image_threshold=threshold)
+    return path
+
+
+def make_unadmitted(folder: Path, salt: int = 0) -> Path:
+    """Write the same engine without its admission."""
+    path = folder / "line.onnx"
+    write_unadmitted_engine(path, salt=salt)
+    return path
+
+
+def make_fixed(folder: Path) -> Path:
+    """Write a fixed engine, with an admission that somebody forged."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "line.fixed"
-    plan = FixedPlan(height=16, width=16, cost_ms_per_call=cost_ms)
-    write_fixed_engine(path, plan, image_threshold=threshold)
+    write_fixed_engine(path, FixedPlan(height=16, width=16))
+    admitted(path, machine_name())
     return path
 
 
@@ -37,7 +53,7 @@ def admitted(engine: Path, machine: str) -> Admission:
         batch_invariant=True,
         repeatable=True,
         rank_flips=0,
-        cost=[],
+        cost=[CostPoint(batch=1, median_ms=1, p99_ms=1)],
         peak_memory_mb=1,
         created="2026-11-26T00:00:00+00:00",
     )

@@ -84,7 +84,7 @@ class Shelf:
     def fetch(self, name: str, folder: Path) -> Path:
         self.fetched.append(name)
         (folder / name).mkdir(parents=True, exist_ok=True)
-        return folder / name / "engine.fixed"
+        return folder / name / "engine.onnx"
 
     def refuse(self, name: str, promoted_at: str, why: str, by: str) -> None:
         if self.away:

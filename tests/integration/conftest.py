@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from rigs.servers import SERVERS
+from rigs.missing import missing
+from rigs.servers import SERVERS, find_server
 from rigs.topology import Server, answers, free_port, wait_until
 
 from pipeline.streams.connect import Access, Client, open_client
@@ -15,10 +16,18 @@ from pipeline.streams.embedded import embedded_url
 _numbers = itertools.count()
 
 
+def program_of(name: str) -> Path:
+    """Find a server's program; where there is none, fail in CI and skip elsewhere."""
+    found = find_server(name)
+    if found is None:
+        missing(f"no {name} to test on: install a redis-server of that version")
+    return Path(str(found))
+
+
 @pytest.fixture(scope="session", params=SERVERS)
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     state = tmp_path_factory.mktemp(f"state-{request.param}")
-    with embedded_url(state, server=SERVERS[request.param]) as found:
+    with embedded_url(state, server=program_of(request.param)) as found:
         yield found
 
 
@@ -37,7 +46,7 @@ def line() -> str:
 
 @pytest.fixture(params=SERVERS)
 def binary(request: pytest.FixtureRequest) -> Path:
-    return SERVERS[request.param]
+    return program_of(request.param)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 import redis
 from rigs.line import Plant
-from rigs.servers import SERVERS
 from rigs.topology import Server, prove_line
 
 from pipeline.streams.connect import Access, Client, check_server, open_client
@@ -14,16 +13,13 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 CONF = DEPLOY / "redis.conf"
 
 
-@pytest.mark.parametrize("name", SERVERS)
-def test_redis_conf_is_accepted_and_keeps_every_frame(name: str, tmp_path: Path) -> None:
+def test_redis_conf_is_accepted_and_keeps_every_frame(binary: Path, tmp_path: Path) -> None:
     socket = tmp_path / "s"
     flags = ["--port", "0", "--unixsocket", str(socket), "--dir", str(tmp_path)]
-    with subprocess.Popen(
-        [str(SERVERS[name]), str(CONF), *flags], stdout=subprocess.DEVNULL
-    ) as server:
+    with subprocess.Popen([str(binary), str(CONF), *flags], stdout=subprocess.DEVNULL) as server:
         try:
             while not socket.exists():
-                assert server.poll() is None, f"{name} refused {CONF.name}"
+                assert server.poll() is None, f"{binary} refused {CONF.name}"
             client = open_client(Access(f"unix://{socket}"))
             assert check_server(client)
             assert client.config_get("append*")["appendfsync"] == "always"

@@ -139,7 +139,7 @@ def found(scene: Scene, action: str) -> dict[str, object]:
 
 def prepare(folder: Path) -> tuple[list[Path], Path]:
     """Make the engines, and the registry that each step begins with."""
-    engines = [make_engine(folder / f"run{number}", cost_ms=number) for number in range(3)]
+    engines = [make_engine(folder / f"run{number}", salt=number) for number in range(3)]
     template = folder / "template"
     registry = Registry(str(template))
     for engine in engines[:2]:

@@ -27,7 +27,8 @@ class Plant:
     ) -> ChildProcess:
         engine = self.folder / f"{name}.fixed"
         write_fixed_engine(engine, plan, max_batch=most)
-        return self.processes.start(name, "pipeline-worker", "--engine", str(engine), *flags)
+        words = ("--engine", str(engine), "--allow-fixed-engine", *flags)
+        return self.processes.start(name, "pipeline-worker", *words)
 
     def camera(self, *flags: str, name: str = "camera") -> ChildProcess:
         return self.processes.start(

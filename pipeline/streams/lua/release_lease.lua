@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Gives the lease back; somebody else's is left alone.
 -- KEYS  1 lease
 -- ARGV  1 token

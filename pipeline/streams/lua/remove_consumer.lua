@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Removes a dead worker from the group, unless it holds frames: a consumer's pending entries would
 -- be lost with it.
 -- KEYS  1 frames

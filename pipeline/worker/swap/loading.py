@@ -19,6 +19,7 @@ from pipeline.worker.judge import checked_summary
 
 REPEATS = 9  # calls of each batch size at the start
 MEASURE_S = 3.0  # no more rounds of them after this
+FIXED_NOTE = "serves a fixed engine: its verdicts say nothing of the parts"
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +32,7 @@ class EngineOptions:
     threads: int
     max_batch: int  # frames scored together; 0: what the cost curve says
     skip_admission: bool
+    allow_fixed: bool = False  # a fixed engine, by hand and never from a registry
 
 
 def load_engine(path: Path, options: EngineOptions, version: str = "") -> LoadedEngine:
@@ -45,7 +47,7 @@ def load_engine(path: Path, options: EngineOptions, version: str = "") -> Loaded
         AdmissionError: it may not judge here; where its manifest says so it was not even opened.
         ManifestError, BackendError: it cannot run here, or takes frames of another size.
     """
-    _check_manifest(path, options)
+    _check_may_judge(path, read_manifest(path), "", options, version)
     return _load(path, options, version, None, None)
 
 
@@ -66,15 +68,9 @@ def prepare_engine(
     """
     from engines.precompile import prepare  # noqa: PLC0415  # only for an engine that comes in later
 
-    _check_manifest(path, options)
+    _check_may_judge(path, read_manifest(path), "", options, version)
     prepared = prepare(path, options.backend, options.device, options.threads)
     return partial(_load, path, options, version, incumbent, prepared)
-
-
-def _check_manifest(path: Path, options: EngineOptions) -> None:
-    manifest = read_manifest(path)
-    if not options.skip_admission:
-        _check(path, why_not_admitted(manifest, ""))
 
 
 def _load(
@@ -86,33 +82,52 @@ def _load(
 ) -> LoadedEngine:
     opened = open_engine(path, options.backend, options.device, options.threads, prepared)
     try:
-        why = why_not_admitted(opened.manifest, opened.backend)
-        if not options.skip_admission:
-            _check(path, why)
-        elif why:
-            _log.warning("engine.not_admitted", extra={"engine": str(path), "why": why})
+        _check_may_judge(path, opened.manifest, opened.backend, options, version)
         return _loaded_engine(opened, version, options, incumbent)
     except BaseException:
         with opened:
             raise
 
 
-def _check(path: Path, why: str) -> None:
-    if why:
+def _check_may_judge(
+    path: Path, manifest: Manifest, backend: str, options: EngineOptions, version: str
+) -> None:
+    """Raise AdmissionError unless the engine may judge here; `backend` as `why_not_admitted`."""
+    if manifest.format == "fixed":
+        _check_fixed(path, options, version)
+        if backend:
+            _log.warning("engine.fixed", extra={"engine": str(path), "why": FIXED_NOTE})
+        return
+    why = why_not_admitted(manifest, backend)
+    if why and not options.skip_admission:
         raise AdmissionError(
             f"{path} {why}: run engine-admit --engine {path} here, or say --skip-admission"
+        )
+    if why and backend:
+        _log.warning("engine.not_admitted", extra={"engine": str(path), "why": why})
+
+
+def _check_fixed(path: Path, options: EngineOptions, version: str) -> None:
+    """Raise AdmissionError unless a person asked for this fixed engine by hand."""
+    if version:
+        raise AdmissionError(
+            f"{version} is a fixed engine, which judges without looking at parts: none is served "
+            "from a registry; promote an engine that engine-admit proved"
+        )
+    if not options.allow_fixed:
+        raise AdmissionError(
+            f"{path} is a fixed engine, which judges without looking at parts: no line that makes "
+            "parts may serve it; for a test or a drill say --allow-fixed-engine"
         )
 
 
 def why_not_admitted(manifest: Manifest, backend: str) -> str:
-    """Say why an engine may not judge here; empty where it may, or is the fixed one of dry runs.
+    """Say why an engine may not judge here; empty where it may.
 
     Args:
         manifest: of the engine.
         backend: what runs it here; "" where that is not known yet.
     """
-    if manifest.format == "fixed":
-        return ""
     admission = manifest.admission
     if admission is None:
         return "has not proved itself"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engines.files import file_sha256
-from engines.manifest import Admission, Manifest, Thresholds, write_manifest
+from engines.manifest import Admission, CostPoint, Manifest, Thresholds, write_manifest
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli import doctor; doctor()"]
 
@@ -60,7 +60,7 @@ def admission_of(*reasons: str) -> Admission:
         batch_invariant=True,
         repeatable=True,
         rank_flips=0,
-        cost=[],
+        cost=[CostPoint(batch=1, median_ms=1, p99_ms=1)],
         peak_memory_mb=100.0,
         reasons=list(reasons),
         source="folder",

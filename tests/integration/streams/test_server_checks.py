@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rigs.servers import SERVERS
+from rigs.servers import find_server
 
 from pipeline.errors import ConnectionLost
 from pipeline.streams.connect import Access, Client, open_client
@@ -19,7 +19,7 @@ from pipeline.streams.server_checks import EVERY_S, Fitness
 def link(tmp_path: Path) -> Iterator[RedisConnection]:
     """A link to a server of its own: its settings are changed."""
     with (
-        embedded_url(tmp_path, server=SERVERS["valkey"]) as url,
+        embedded_url(tmp_path, server=find_server("valkey")) as url,
         open_connection(Access(url), tmp_path) as opened,
     ):
         yield opened

@@ -1,9 +1,10 @@
 import time
+from collections.abc import Iterator
 
 import pytest
 from rigs.line import Plant
 
-from pipeline.errors import SettingsError
+from pipeline.errors import RedisFull, SettingsError
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client
 from pipeline.streams.frame_consumer import Answer, Entry
@@ -140,6 +141,59 @@ def test_dead_worker_without_frames_is_forgotten(here: Plant) -> None:
     other.take_over(8)
     names = [row["name"] for row in here.client.xinfo_consumers(Keys(here.name).frames, "workers")]
     assert names == [b"other"]
+
+
+def test_worker_is_listed_before_it_gets_a_frame(here: Plant) -> None:
+    here.worker("idle").read(1, 0)
+    names = [row["name"] for row in here.client.xinfo_consumers(Keys(here.name).frames, "workers")]
+    assert names == [b"idle"]
+
+
+@pytest.fixture
+def full(here: Plant) -> Iterator[Plant]:
+    """A line whose server takes no more; frames wait on it that no worker has seen."""
+    offer(here.camera(), 1, in_ns=10_000_000)
+    offer(here.camera(), 2)
+    before = here.client.config_get("maxmemory")["maxmemory"]
+    here.client.config_set("maxmemory", 1)
+    yield here
+    here.client.config_set("maxmemory", before)
+
+
+def test_worker_that_comes_to_a_full_server_empties_it(full: Plant) -> None:
+    full.client.xgroup_destroy(Keys(full.name).frames, "workers")
+    with pytest.raises(RedisFull):
+        offer(full.camera("other"), 1)
+    worker = full.worker()
+    worker.send_heartbeat(b"alive", 5000)
+    assert [entry.header for entry in worker.read(8, 0)] == [b"head1", b"head2"]
+    time.sleep(0.02)
+    assert worker.expire() == 1
+    assert worker.answer(ok(worker.pending())) == ["OK"]
+    assert worker.trim() == 0
+    assert [answer for answer, _ in answers(full)] == ["LATE", "OK"]
+
+
+def test_frames_of_a_dead_worker_are_taken_over_on_a_full_server(full: Plant) -> None:
+    dead = full.worker("dead")
+    held = dead.read(8, 0)
+    other = full.worker("other")
+    time.sleep(0.25)
+    taken = other.take_over(8)
+    assert [entry.entry_id for entry in taken] == [entry.entry_id for entry in held]
+    other.answer(ok(taken))
+    other.take_over(8)
+    consumers = full.client.xinfo_consumers(Keys(full.name).frames, "workers")
+    assert [row["name"] for row in consumers] == [b"other"]
+    other.leave()
+
+
+def test_program_joins_a_full_server(full: Plant) -> None:
+    worker = full.worker()
+    worker.answer(ok(worker.read(8, 0)))
+    program = ResultReader(full.client, full.name)
+    program.join("plc", from_start=True)
+    assert len(program.read("plc", 8, 10, again=False)) == 2
 
 
 def test_ledger_knows_every_seq_offered(here: Plant) -> None:

@@ -4,9 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rigs.swap import BRISK, SIDE, SwapRig, spoil, until
+from rigs.swap import BRISK, GREEN, ONE_MS, WATCHED, SwapRig, spoil, until
 
-from engines.backends.fixed import FixedPlan
 from pipeline.announce import announce
 from pipeline.frames import Decision
 from pipeline.streams.connect import Access
@@ -18,18 +17,14 @@ from pipeline.worker.swap.engine_source import PromotionRef
 from pipeline.worker.swap.history import RolloutHistory
 
 
-def plan(cost_ms: float = 1.0, fail_every: int | None = None) -> FixedPlan:
-    return FixedPlan(height=SIDE, width=SIDE, cost_ms_per_call=cost_ms, fail_every=fail_every)
-
-
 @pytest.fixture
 def rig(url: str, line: str, tmp_path: Path) -> Iterator[SwapRig]:
     with open_connection(Access(url), tmp_path) as connection:
-        yield SwapRig(connection, line, tmp_path, plan())
+        yield SwapRig(connection, line, tmp_path)
 
 
 def test_every_part_has_one_verdict_across_a_swap_and_engines_change_once(rig: SwapRig) -> None:
-    second = rig.registry.add("two", plan(1.1))
+    second = rig.registry.add("two")
     with rig.worker("a") as member:
         with rig.camera():
             until(lambda: rig.offered > 100)
@@ -42,7 +37,7 @@ def test_every_part_has_one_verdict_across_a_swap_and_engines_change_once(rig: S
 
 
 def test_workers_of_a_line_swap_one_after_the_other(rig: SwapRig) -> None:
-    rig.registry.add("two", plan(1.1))
+    rig.registry.add("two")
     with rig.worker("a") as first, rig.worker("b") as second, rig.camera():
         until(lambda: all(rig.engines_in_turn(name) for name in "ab"))
         rig.registry.promote("two")
@@ -58,7 +53,7 @@ def test_workers_of_a_line_swap_one_after_the_other(rig: SwapRig) -> None:
 
 
 def test_worker_whose_copy_is_broken_keeps_the_incumbent_and_the_others_swap(rig: SwapRig) -> None:
-    rig.registry.add("two", plan(1.1))
+    rig.registry.add("two")
     with rig.worker("a") as broken, rig.worker("b") as sound, rig.camera():
         rig.registry.fetch("two", rig.folder / "a")
         spoil(rig.folder / "a", "two")
@@ -71,14 +66,14 @@ def test_worker_whose_copy_is_broken_keeps_the_incumbent_and_the_others_swap(rig
 
 
 def test_copy_that_was_mended_is_taken_after_a_look(rig: SwapRig) -> None:
-    rig.registry.add("two", plan(1.1))
+    rig.registry.add("two")
     with rig.worker("a") as member, rig.camera():
         rig.registry.fetch("two", rig.folder / "a")
         spoil(rig.folder / "a", "two")
         rig.registry.promote("two")
         until(lambda: member.swaps("kept") == 1)
-        (rig.folder / "a" / "two" / "engine.fixed").write_bytes(
-            (rig.registry.home / "two" / "engine.fixed").read_bytes()
+        (rig.folder / "a" / "two" / "engine.onnx").write_bytes(
+            (rig.registry.home / "two" / "engine.onnx").read_bytes()
         )
         rig.controls.send(encode_control("look"))
         until(lambda: member.version == "two")
@@ -87,7 +82,7 @@ def test_copy_that_was_mended_is_taken_after_a_look(rig: SwapRig) -> None:
 def test_newcomer_that_calls_too_many_parts_ng_is_rolled_back_and_refused_for_all(
     rig: SwapRig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    second = rig.registry.add("two", plan(1.1), image_threshold=0.1)
+    second = rig.registry.add("two", image_threshold=0.1)
     with rig.worker("a") as member, rig.worker("b") as other, rig.camera():
         until(lambda: rig.offered > 200)
         rig.registry.promote("two")
@@ -114,7 +109,7 @@ def test_newcomer_that_calls_too_many_parts_ng_is_rolled_back_and_refused_for_al
 
 
 def test_version_that_was_refused_may_try_again_when_it_is_promoted_again(rig: SwapRig) -> None:
-    rig.registry.add("two", plan(1.1), image_threshold=0.1)
+    rig.registry.add("two", image_threshold=0.1)
     with rig.worker("a") as member, rig.camera():
         until(lambda: rig.offered > 200)
         for times in (1, 2):
@@ -125,7 +120,7 @@ def test_version_that_was_refused_may_try_again_when_it_is_promoted_again(rig: S
 
 
 def test_newcomer_that_fails_on_a_live_frame_never_judges(rig: SwapRig) -> None:
-    rig.registry.add("two", plan(1.1, fail_every=7))
+    rig.registry.add("two", fails_at=GREEN)
     with rig.worker("a") as member, rig.camera():
         rig.registry.promote("two")
         until(lambda: member.swaps("refused") == 1)
@@ -135,8 +130,8 @@ def test_newcomer_that_fails_on_a_live_frame_never_judges(rig: SwapRig) -> None:
 
 
 def test_newcomer_that_is_too_slow_is_rolled_back(rig: SwapRig) -> None:
-    rig.registry.add("two", plan(6.0))
-    with rig.worker("a") as member, rig.camera(rate=60):
+    rig.registry.add("two", rounds=6 * ONE_MS)
+    with rig.worker("a", WATCHED) as member, rig.camera(rate=60):
         until(lambda: rig.offered > 60)
         rig.registry.promote("two")
         until(lambda: member.swaps("rolled_back") == 1)
@@ -145,7 +140,7 @@ def test_newcomer_that_is_too_slow_is_rolled_back(rig: SwapRig) -> None:
 
 
 def test_newcomer_of_another_size_is_not_taken(rig: SwapRig) -> None:
-    rig.registry.add("two", FixedPlan(height=8, width=8))
+    rig.registry.add("two", side=8)
     with rig.worker("a") as member:
         rig.registry.promote("two")
         until(lambda: "frames of 8x8" in member.controller.status())
@@ -153,7 +148,7 @@ def test_newcomer_of_another_size_is_not_taken(rig: SwapRig) -> None:
 
 
 def test_rollback_by_the_pointer_takes_the_warm_engine_without_loading(rig: SwapRig) -> None:
-    rig.registry.add("two", plan(1.1))
+    rig.registry.add("two")
     with rig.worker("a") as member, rig.camera():
         until(lambda: rig.offered > 50)
         lanes = member.active.current.lanes
@@ -169,8 +164,8 @@ def test_rollback_by_the_pointer_takes_the_warm_engine_without_loading(rig: Swap
 
 
 def test_third_engine_closes_the_oldest(rig: SwapRig) -> None:
-    rig.registry.add("two", plan(1.1))
-    rig.registry.add("three", plan(1.2))
+    rig.registry.add("two")
+    rig.registry.add("three")
     with rig.worker("a") as member, rig.camera():
         for version in ("two", "three"):
             rig.registry.promote(version)
@@ -195,7 +190,7 @@ def test_registry_that_is_away_changes_nothing_and_a_restart_serves_what_served_
 def test_worker_starts_with_the_version_before_where_the_promoted_one_was_refused(
     rig: SwapRig,
 ) -> None:
-    rig.registry.add("two", plan(1.1), image_threshold=0.1)
+    rig.registry.add("two", image_threshold=0.1)
     with rig.worker("a") as member, rig.camera():
         until(lambda: rig.offered > 200)
         rig.registry.promote("two")
@@ -208,7 +203,7 @@ def test_worker_starts_with_the_version_before_where_the_promoted_one_was_refuse
 def test_worker_that_starts_while_another_watches_takes_its_turn_and_never_a_refused_engine(
     rig: SwapRig,
 ) -> None:
-    rig.registry.add("two", plan(1.1), image_threshold=0.1)
+    rig.registry.add("two", image_threshold=0.1)
     with rig.worker("a", replace(BRISK, shadow_frames=100)) as member, rig.camera(rate=100):
         until(lambda: rig.offered > 150)
         rig.registry.promote("two")
@@ -223,7 +218,7 @@ def test_worker_that_starts_while_another_watches_takes_its_turn_and_never_a_ref
 
 
 def test_worker_that_serves_what_is_refused_later_loads_the_one_before(rig: SwapRig) -> None:
-    second = rig.registry.add("two", plan(1.1))
+    second = rig.registry.add("two")
     rig.registry.promote("two")
     with rig.worker("a") as member, rig.camera():
         until(lambda: member.controller.status() == "serves two, as promoted")
@@ -237,7 +232,7 @@ def test_worker_that_serves_what_is_refused_later_loads_the_one_before(rig: Swap
 
 
 def test_newcomer_that_killed_two_workers_is_refused(rig: SwapRig) -> None:
-    rig.registry.add("two", plan(1.1))
+    rig.registry.add("two")
     rig.registry.promote("two")
     for name in ("dead", "dead too"):
         RolloutHistory(RedisSwapCoordinator(rig.connection.client, rig.line, name)).begin(
@@ -250,7 +245,7 @@ def test_newcomer_that_killed_two_workers_is_refused(rig: SwapRig) -> None:
 
 
 def test_lease_of_a_dead_worker_runs_out(rig: SwapRig) -> None:
-    rig.registry.add("two", plan(1.1))
+    rig.registry.add("two")
     rig.connection.client.set(Keys(rig.line).swap, "dead", px=700)
     with rig.worker("a", BRISK) as member:
         rig.registry.promote("two")
@@ -259,7 +254,7 @@ def test_lease_of_a_dead_worker_runs_out(rig: SwapRig) -> None:
 
 
 def test_announced_promotion_is_looked_at_at_once(rig: SwapRig, url: str) -> None:
-    rig.registry.add("two", plan(1.1))
+    rig.registry.add("two")
     with rig.worker("a", replace(BRISK, look_s=600.0)) as member:
         until(lambda: bool(rig.controls.workers()))
         rig.registry.promote("two")

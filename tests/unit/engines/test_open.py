@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 from fakes.onnx_graphs import SCALES, neighbour_graph, small_graph, write_graph
+from fakes.tiny_engine import write_tiny_engine
 
 from engines.backends.fixed import FixedPlan, fixed_scores, write_fixed_engine
 from engines.engine import Pixels, Scores
@@ -202,6 +203,35 @@ def test_a_manifest_of_another_schema_version_is_refused(onnx_file: Path) -> Non
     manifest_path(onnx_file).write_text(json.dumps(fields | {"schema_version": 2}))
     with pytest.raises(ManifestError, match="schema version 2"):
         open_engine(onnx_file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cost": []},
+        {"cost": [{"batch": 2, "median_ms": 1, "p99_ms": 1}] * 2},
+        {"x" * 100_000: 1},
+        {"created": 5},
+    ],
+)
+def test_an_admission_that_is_none_is_refused_in_one_short_line(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = tmp_path / "tiny.onnx"
+    write_tiny_engine(path)
+    fields = json.loads(manifest_path(path).read_text())
+    fields["admission"] |= change
+    manifest_path(path).write_text(json.dumps(fields))
+    with pytest.raises(ManifestError) as refused:
+        open_engine(path)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_schema_version_without_end_is_not_repeated(onnx_file: Path) -> None:
+    manifest_path(onnx_file).write_text(json.dumps({"schema_version": "1" * 100_000}))
+    with pytest.raises(ManifestError, match="schema version") as refused:
+        open_engine(onnx_file)
+    assert len(str(refused.value)) < 1000
 
 
 @pytest.mark.parametrize("backend", RUNNERS)

@@ -50,6 +50,19 @@ def test_metrics_say_of_readiness_what_the_page_says() -> None:
             assert json.loads(answer.read()) == {"ok": False, "why": "paused"}
 
 
+def test_note_stands_on_the_page_of_readiness() -> None:
+    with served(
+        Telemetry("line-1"), "127.0.0.1", 0, lambda: "", lambda: "", "serves a fixed engine"
+    ) as port:
+        note = {"note": "serves a fixed engine"}
+        for name, shown in (("healthz", {}), ("readyz", note)):
+            with urllib.request.urlopen(  # ours
+                f"http://127.0.0.1:{port}/{name}", timeout=10
+            ) as answer:
+                said = json.loads(answer.read())
+            assert said == {"ok": True, "why": "", **shown}
+
+
 def test_only_the_engine_in_force_is_shown() -> None:
     telemetry = Telemetry("line-1")
     telemetry.serves(EngineName("protoad", "1", "a" * 64))

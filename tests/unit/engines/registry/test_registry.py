@@ -3,19 +3,27 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from fakes.odd_files import make_odd
-from fakes.registry import GATE, admitted, all_whole, make_engine
+from fakes.registry import (
+    GATE,
+    admitted,
+    all_whole,
+    make_engine,
+    make_fixed,
+    make_unadmitted,
+)
 from fsspec.implementations.memory import MemoryFileSystem
 
 from engines.errors import (
     BrokenVersion,
     ManifestError,
+    NotAdmitted,
     Overtaken,
     RegistryAway,
     RegistryError,
@@ -41,7 +49,7 @@ def registry(url: str) -> Registry:
 
 @pytest.fixture
 def engines(tmp_path: Path) -> list[Path]:
-    return [make_engine(tmp_path / f"run{number}", cost_ms=number) for number in range(3)]
+    return [make_engine(tmp_path / f"run{number}", salt=number) for number in range(3)]
 
 
 def overwrite(registry: Registry, path: str, content: bytes) -> None:
@@ -59,8 +67,8 @@ def test_versions_are_listed_oldest_first_with_their_files(
 ) -> None:
     made = [registry.register(engine, {"gate.json": GATE}) for engine in engines]
     assert Registry(registry.url).versions() == made
-    assert made[0].files == ("gate.json", "line.fixed", "line.fixed.json")
-    assert made[0].model == "fixed"
+    assert made[0].files == ("gate.json", "line.onnx", "line.onnx.json")
+    assert made[0].model == "small"
     assert made[0].sha256 == read_manifest(engines[0]).sha256
     assert registry.version(made[1].name) == made[1]
     assert registry.read(made[0].name, "gate.json") == GATE
@@ -86,9 +94,9 @@ def test_reports_and_an_admission_can_be_added_and_nothing_else_changes(
     second = registry.register(engines[0], {"gate.json": GATE})
     assert second.created == first.created
     assert registry.manifest(first.name).admission == admission
-    unadmitted = make_engine(tmp_path / "again", cost_ms=0)
+    unadmitted = make_unadmitted(tmp_path / "again")
     third = registry.register(unadmitted, {"run.json": b"{}"})
-    assert set(third.files) == {"line.fixed", "line.fixed.json", "gate.json", "run.json"}
+    assert set(third.files) == {"line.onnx", "line.onnx.json", "gate.json", "run.json"}
     assert registry.manifest(first.name).admission == admission
 
 
@@ -201,7 +209,67 @@ def test_there_is_nothing_to_go_back_to(registry: Registry, engines: list[Path])
         registry.rollback("a")
 
 
-@pytest.mark.parametrize("name", ["fixed-000000000000", "../../etc", "", "a/b", ".", "A", "x" * 99])
+def refused_by_its_machine(folder: Path) -> Path:
+    """An engine whose admission says no."""
+    engine = make_engine(folder)
+    manifest = read_manifest(engine)
+    assert manifest.admission is not None
+    no = manifest.admission.model_copy(update={"admitted": False, "reasons": ["it drifts"]})
+    write_manifest(engine, manifest.model_copy(update={"admission": no}))
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (make_unadmitted, "not admitted on any machine: run engine-admit"),
+        (refused_by_its_machine, "not admitted on any machine: run engine-admit"),
+        (make_fixed, "is a fixed engine"),
+    ],
+)
+def test_version_that_no_machine_admitted_is_not_promoted(
+    registry: Registry,
+    engines: list[Path],
+    tmp_path: Path,
+    make: Callable[[Path], Path],
+    why: str,
+) -> None:
+    before = registry.promote(registry.register(engines[1]).name, "a")
+    name = registry.register(make(tmp_path / "made")).name
+    with pytest.raises(NotAdmitted, match=f"{name} is .*{why.removeprefix('is ')}"):
+        registry.promote(name, "a")
+    assert registry.pointer() == before
+
+
+def test_version_is_promoted_once_its_admission_is_registered(
+    registry: Registry, tmp_path: Path
+) -> None:
+    name = registry.register(make_unadmitted(tmp_path / "made")).name
+    registry.register(make_engine(tmp_path / "made"))
+    assert registry.promote(name, "a").promoted == name
+
+
+def test_rollback_passes_over_what_no_machine_admitted(
+    registry: Registry, engines: list[Path]
+) -> None:
+    names = [registry.register(engine).name for engine in engines]
+    for name in names:
+        registry.promote(name, "night")
+    withdraw_admission(registry, names[1])
+    assert registry.rollback("anna").promoted == names[0]
+    withdraw_admission(registry, names[2])
+    with pytest.raises(UnknownVersion, match="not admitted on any machine"):
+        registry.rollback("anna")
+
+
+def withdraw_admission(registry: Registry, name: str) -> None:
+    """Leave a version as a release before admissions were asked for promoted it."""
+    manifest = registry.manifest(name).model_copy(update={"admission": None})
+    content = manifest.model_dump_json().encode()
+    overwrite(registry, f"versions/{name}/line.onnx.json", content)
+
+
+@pytest.mark.parametrize("name", ["small-000000000000", "../../etc", "", "a/b", ".", "A", "x" * 99])
 def test_unknown_version_is_refused_by_every_method(
     registry: Registry, engines: list[Path], tmp_path: Path, name: str
 ) -> None:
@@ -220,11 +288,11 @@ def test_unknown_version_is_refused_by_every_method(
 
 def test_version_without_its_record_is_not_there(registry: Registry, engines: list[Path]) -> None:
     name = registry.register(engines[0]).name
-    overwrite(registry, "versions/fixed-000000000000/line.fixed", b"half")
+    overwrite(registry, "versions/small-000000000000/line.onnx", b"half")
     assert [version.name for version in registry.versions()] == [name]
 
 
-@pytest.mark.parametrize("file", ["line.fixed", "line.fixed.json"])
+@pytest.mark.parametrize("file", ["line.onnx", "line.onnx.json"])
 @pytest.mark.parametrize("content", [b"", b"{}", b"x" * 200])
 def test_broken_version_is_neither_promoted_nor_fetched(
     registry: Registry, engines: list[Path], tmp_path: Path, file: str, content: bytes
@@ -246,10 +314,10 @@ def test_changed_bytes_of_the_right_size_are_not_fetched(
 ) -> None:
     name = registry.register(engines[0]).name
     size = engines[0].stat().st_size
-    overwrite(registry, f"versions/{name}/line.fixed", b"x" * size)
+    overwrite(registry, f"versions/{name}/line.onnx", b"x" * size)
     with pytest.raises(BrokenVersion, match="sha256"):
         registry.fetch(name, tmp_path / "cache")
-    assert not (tmp_path / "cache" / name / "line.fixed").exists()
+    assert not (tmp_path / "cache" / name / "line.onnx").exists()
 
 
 def test_changed_threshold_in_a_registered_manifest_is_noticed(
@@ -259,8 +327,8 @@ def test_changed_threshold_in_a_registered_manifest_is_noticed(
     text = manifest_path(engines[0]).read_text("utf-8")
     changed = text.replace('"image": 0.5', '"image": 0.9')
     assert changed != text
-    overwrite(registry, f"versions/{name}/line.fixed.json", changed.encode())
-    with pytest.raises(BrokenVersion, match=r"line\.fixed\.json"):
+    overwrite(registry, f"versions/{name}/line.onnx.json", changed.encode())
+    with pytest.raises(BrokenVersion, match=r"line\.onnx\.json"):
         registry.fetch(name, tmp_path / "cache")
 
 
@@ -270,7 +338,7 @@ def test_rollback_to_a_version_that_lost_files_is_refused(
     first, second = (registry.register(engine).name for engine in engines[:2])
     registry.promote(first, "a")
     pointer = registry.promote(second, "a")
-    overwrite(registry, f"versions/{first}/line.fixed", b"")
+    overwrite(registry, f"versions/{first}/line.onnx", b"")
     with pytest.raises(BrokenVersion):
         registry.rollback("a")
     assert registry.pointer() == pointer
@@ -280,7 +348,7 @@ def test_registering_again_mends_a_broken_version(
     registry: Registry, engines: list[Path], tmp_path: Path
 ) -> None:
     name = registry.register(engines[0], {"gate.json": GATE}).name
-    for file in ("line.fixed", "line.fixed.json", "version.json"):
+    for file in ("line.onnx", "line.onnx.json", "version.json"):
         overwrite(registry, f"versions/{name}/{file}", b"rubbish")
         registry.register(engines[0], {"gate.json": GATE})
         registry.promote(name, "a")
@@ -300,7 +368,7 @@ def test_damaged_record_hides_no_other_version(registry: Registry, engines: list
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("name", "fixed-aaaaaaaaaaaa"), ("engine", "../../line.fixed"), ("files", {}), ("created", 5)],
+    [("name", "small-aaaaaaaaaaaa"), ("engine", "../../line.onnx"), ("files", {}), ("created", 5)],
 )
 def test_record_that_says_the_impossible_is_damaged(
     registry: Registry, engines: list[Path], field: str, value: object
@@ -365,7 +433,7 @@ def test_extra_file_that_is_missing_or_changed_is_not_read(
     registry: Registry, engines: list[Path]
 ) -> None:
     name = registry.register(engines[0], {"gate.json": GATE}).name
-    for file in ("run.json", "../version.json", "line.fixed"):
+    for file in ("run.json", "../version.json", "line.onnx"):
         with pytest.raises(UnknownVersion, match=r"gate\.json"):
             registry.read(name, file)
     stored = f"{hashlib.sha256(GATE).hexdigest()[:12]}-gate.json"
@@ -375,7 +443,7 @@ def test_extra_file_that_is_missing_or_changed_is_not_read(
 
 
 @pytest.mark.parametrize(
-    "name", ["../gate.json", "", ".hidden", "a/b", "version.json", "line.fixed", "line.fixed.json"]
+    "name", ["../gate.json", "", ".hidden", "a/b", "version.json", "line.onnx", "line.onnx.json"]
 )
 def test_extra_file_with_a_wrong_name_is_refused(
     registry: Registry, engines: list[Path], name: str
@@ -405,22 +473,22 @@ def test_engine_that_does_not_fit_its_manifest_is_not_registered(
 def test_kernels_of_a_plan_travel_with_it(
     registry: Registry, engines: list[Path], tmp_path: Path
 ) -> None:
-    kernels = engines[0].with_name("line.fixed.so")
+    kernels = engines[0].with_name("line.onnx.so")
     manifest = read_manifest(engines[0])
     sha256 = hashlib.sha256(b"kernels").hexdigest()
     write_manifest(engines[0], manifest.model_copy(update={"kernel_sha256": sha256}))
     for content in (None, b"others"):
         if content is not None:
             kernels.write_bytes(content)
-        with pytest.raises(ManifestError, match=r"line\.fixed\.so"):
+        with pytest.raises(ManifestError, match=r"line\.onnx\.so"):
             registry.register(engines[0])
     kernels.write_bytes(b"kernels")
     name = registry.register(engines[0]).name
     engine = registry.fetch(name, tmp_path / "cache")
-    assert engine.with_name("line.fixed.so").read_bytes() == b"kernels"
-    engine.with_name("line.fixed.so").write_bytes(b"others")
+    assert engine.with_name("line.onnx.so").read_bytes() == b"kernels"
+    engine.with_name("line.onnx.so").write_bytes(b"others")
     registry.fetch(name, tmp_path / "cache")
-    assert engine.with_name("line.fixed.so").read_bytes() == b"kernels"
+    assert engine.with_name("line.onnx.so").read_bytes() == b"kernels"
 
 
 def test_fetched_copy_needs_no_registry_any_more(
@@ -428,7 +496,7 @@ def test_fetched_copy_needs_no_registry_any_more(
 ) -> None:
     name = registry.register(engines[0]).name
     engine = registry.fetch(name, tmp_path / "cache")
-    assert engine == tmp_path / "cache" / name / "line.fixed"
+    assert engine == tmp_path / "cache" / name / "line.onnx"
     assert read_manifest(engine) == read_manifest(engines[0])
     elsewhere = Registry(str(tmp_path / "no registry"))
     assert elsewhere.fetch(name, tmp_path / "cache") == engine
@@ -453,6 +521,8 @@ def test_admission_that_is_registered_later_reaches_a_copy_on_its_machine(
 ) -> None:
     if copied:
         admitted(engines[0], copied)
+    else:
+        make_unadmitted(engines[0].parent)
     name = registry.register(engines[0]).name
     engine = registry.fetch(name, tmp_path / "cache")
     ours = admitted(engines[0], machine_name())
@@ -465,7 +535,7 @@ def test_admission_that_is_registered_later_reaches_a_copy_on_its_machine(
     assert read_manifest(engine).admission == ours
 
 
-@pytest.mark.parametrize("file", ["line.fixed", "line.fixed.json", "version.json"])
+@pytest.mark.parametrize("file", ["line.onnx", "line.onnx.json", "version.json"])
 @pytest.mark.parametrize("content", [None, b"", b"{}"])
 def test_damaged_copy_is_fetched_again(
     registry: Registry, engines: list[Path], tmp_path: Path, file: str, content: bytes | None
@@ -515,7 +585,7 @@ def test_many_fetch_the_same_version_into_one_folder(
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [tmp_path / "cache" / name / "line.fixed"] * 6
+    assert found == [tmp_path / "cache" / name / "line.onnx"] * 6
     assert all_whole(registry, tmp_path / "cache") == [name]
 
 

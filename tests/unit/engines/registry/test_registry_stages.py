@@ -59,7 +59,7 @@ def test_nothing_is_broken_at_any_step_in_a_folder(action: str, tmp_path: Path) 
 @pytest.mark.parametrize("action", ["register", "promote", "rollback"])
 def test_disk_that_fills_up_inside_a_write_breaks_nothing(action: str, tmp_path: Path) -> None:
     """Files of ten bytes at most: what is longer fails in the middle."""
-    engines = [make_engine(tmp_path / f"run{number}", cost_ms=number) for number in range(3)]
+    engines = [make_engine(tmp_path / f"run{number}", salt=number) for number in range(3)]
     registry = Registry(str(tmp_path / "registry"))
     first, second = (registry.register(engine).name for engine in engines[:2])
     registry.promote(first, "a")
@@ -110,7 +110,7 @@ def actions(engine: Path, cache: Path) -> dict[str, Callable[[Registry, str], ob
 def test_nothing_is_broken_at_any_step_at_a_url(
     files: type[FailingFiles], action: str, failure: BaseException, tmp_path: Path
 ) -> None:
-    engines = [make_engine(tmp_path / f"run{number}", cost_ms=number) for number in range(3)]
+    engines = [make_engine(tmp_path / f"run{number}", salt=number) for number in range(3)]
     for step in count(1):
         files.empty()
         first, second = (Registry(URL).register(engine).name for engine in engines[:2])
@@ -154,7 +154,7 @@ def test_half_an_upload_is_no_version(files: type[FailingFiles], tmp_path: Path)
     with pytest.raises(Killed):
         registry.register(engine)
     files.fail_from(None, Killed())
-    assert any(path.endswith("line.fixed") for path in files.store)
+    assert any(path.endswith("line.onnx") for path in files.store)
     assert registry.versions() == []
     name = registry.register(engine).name
     assert all_whole(registry, tmp_path / "cache") == [name]
@@ -170,4 +170,4 @@ def test_store_that_cannot_be_reached_holds_no_unknown_version(
         registry.version(name)
     files.fail_from(None, Killed())
     with pytest.raises(UnknownVersion):
-        registry.version("fixed-000000000000")
+        registry.version("small-000000000000")

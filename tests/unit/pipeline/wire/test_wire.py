@@ -1,5 +1,6 @@
 import contextlib
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import msgpack
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.codecs import Codec
-from pipeline.errors import ForeignVerdict, UnreadableFrame
+from pipeline.errors import ForeignVerdict, LabelError, UnreadableFrame
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Region, Timings
 from pipeline.wire import (
     FrameHeader,
@@ -21,6 +22,8 @@ from pipeline.wire import (
     decode_frame_header,
     decode_identity,
     decode_judgement,
+    decode_label,
+    decode_report,
     decode_rollout_record,
     encode_control,
     encode_frame_header,
@@ -139,6 +142,38 @@ def test_any_value_in_any_field_of_a_judgement_is_read_or_refused(
 def test_head_of_another_schema_version_says_what_to_do() -> None:
     with pytest.raises(UnreadableFrame, match=r"schema version 2.*same release"):
         decode_frame_header(msgpack.packb({"v": 2}))
+
+
+def nested(depth: int) -> list[object]:
+    """Lists in each other."""
+    found: list[object] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+DECODERS = (
+    decode_frame_header,
+    decode_identity,
+    decode_judgement,
+    decode_label,
+    decode_control,
+    decode_report,
+    decode_rollout_record,
+)
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@pytest.mark.parametrize("depth", [20, 500, 1000, 1020])
+def test_value_nested_a_thousand_times_is_refused_or_ignored(
+    decode: Callable[[bytes], object], depth: int
+) -> None:
+    fields = ("codec", "shape", "mm", "ring", "cells", "regions", "size", "timings", "engine")
+    fields += ("standing", "outline", "polygon", "mask", "judged", "action", "c", "state", "why")
+    for name in ("v", *fields):
+        packed = msgpack.packb({"v": 1, "camera": "c", "seq": 1, name: nested(depth)})
+        with contextlib.suppress(UnreadableFrame, ForeignVerdict, LabelError):
+            decode(packed)
 
 
 def test_new_fields_are_ignored() -> None:

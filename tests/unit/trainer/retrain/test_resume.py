@@ -67,7 +67,7 @@ def test_forgetting_that_is_cut_leaves_no_stage_without_those_before_it(home: Pa
 def promote_another(home: Path, name: str) -> str:
     """Put an engine into force as a person does by hand."""
     registry = Registry(str(home / "registry"))
-    version = registry.register(make_engine(home / name, cost_ms=len(name))).name
+    version = registry.register(make_engine(home / name, salt=len(name))).name
     registry.promote(version, "anna")
     return version
 
@@ -110,7 +110,7 @@ def test_gate_leaves_out_what_the_engine_in_force_learned_elsewhere(home: Path) 
     with SampleStore.open(home / "store") as store:
         golden = [each for each in store.pictures(SampleStatus.KEPT) if each.golden]
         known = next(each.sha for each in golden if each.normal)
-    first = make_engine(home / "first", cost_ms=3)
+    first = make_engine(home / "first", salt=3)
     write_seen(first.parent, seen_record("elsewhere", 1, (), (), [known]))
     registry = Registry(str(home / "registry"))
     seen = {SEEN_NAME: (first.parent / SEEN_NAME).read_bytes()}

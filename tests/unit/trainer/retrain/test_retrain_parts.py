@@ -202,7 +202,7 @@ def test_retrain_begins_from_what_the_lines_serve_not_from_what_they_refused(
 ) -> None:
     registry = Registry(str(tmp_path / "registry"))
     names = [
-        registry.register(make_engine(tmp_path / f"run{number}", cost_ms=number)).name
+        registry.register(make_engine(tmp_path / f"run{number}", salt=number)).name
         for number in range(2)
     ]
     for name in names:

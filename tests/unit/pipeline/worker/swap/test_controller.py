@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from fakes.swap import At, FlatEngine, Line, Shelf, Surroundings, serving
+from fakes.tiny_engine import RUNTIME, write_tiny_engine
 
-from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.errors import EngineError
 from pipeline.errors import ConnectionLost, SettingsError
 from pipeline.frames import Decision
@@ -24,7 +24,7 @@ from pipeline.worker.swap.interfaces import RolloutSettings
 from pipeline.worker.swap.loading import EngineOptions
 from pipeline.worker.swap.start import load_promoted
 
-WAY = EngineOptions("auto", "auto", 0, 0, skip_admission=False)
+WAY = EngineOptions(RUNTIME.backend, RUNTIME.device, RUNTIME.threads, 0, skip_admission=False)
 WAIT_S = 10.0
 SHORT = RolloutSettings(shadow_frames=0, watch_frames=1, watch_s=0.0)
 REFUSED = RolloutRecord("new", "today", RolloutState.REFUSED, "other", "more parts are NG")
@@ -42,9 +42,7 @@ class Rig:
         )
 
     def write(self, version: str, side: int = 2) -> None:
-        (self.cache / version).mkdir(exist_ok=True)
-        plan = FixedPlan(height=side, width=side)
-        write_fixed_engine(self.cache / version / "engine.fixed", plan, 2)
+        write_tiny_engine(self.cache / version / "engine.onnx", side, max_batch=2)
 
     def start(self, worker: str = "starts") -> str:
         """What a worker starts with."""
@@ -351,7 +349,7 @@ def test_worker_that_lost_its_lease_does_not_begin_to_judge(
 
     def lose(name: str, folder: Path) -> Path:
         rig.line.holder = "another"  # it ran out, and another worker began
-        return folder / name / "engine.fixed"
+        return folder / name / "engine.onnx"
 
     rig.shelf.fetch = lose  # type: ignore[method-assign]
     rig.controller.step()
