@@ -17,8 +17,10 @@ from pipeline.wire.frame_header import (
     FrameHeader,
     Identity,
     RingPlace,
+    check_scale,
     decode_frame_header,
     decode_identity,
+    decode_known_meta,
     encode_frame_header,
 )
 from pipeline.wire.judgement import MAX_REGIONS, decode_judgement, encode_judgement
@@ -45,10 +47,12 @@ __all__ = [
     "RingPlace",
     "RolloutRecord",
     "RolloutState",
+    "check_scale",
     "decode_control",
     "decode_frame_header",
     "decode_identity",
     "decode_judgement",
+    "decode_known_meta",
     "decode_label",
     "decode_report",
     "decode_rollout_record",

@@ -63,7 +63,7 @@ class Plant:
         producer = self.camera(camera)
         due = time.time_ns() + in_ns
         return [
-            producer.offer(seq, head_of(camera, seq, due), b"x" * 100, 100, due, "", shed=shed)
+            producer.offer(seq, head_of(camera, seq, due), b"x" * 100, 100, in_ns, "", shed=shed)
             for seq in seqs
         ]
 

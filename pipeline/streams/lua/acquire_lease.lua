@@ -1,6 +1,6 @@
-#!lua
+#!lua flags=allow-oom
 -- Takes the lease, or keeps it for longer; somebody else's is left alone.
--- KEYS  1 swap
+-- KEYS  1 lease
 -- ARGV  1 token  2 how long it lasts, ms
 -- Returns 1 if it is held.
 local holder = redis.call('GET', KEYS[1])

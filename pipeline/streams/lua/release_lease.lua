@@ -1,6 +1,6 @@
 #!lua
 -- Gives the lease back; somebody else's is left alone.
--- KEYS  1 swap
+-- KEYS  1 lease
 -- ARGV  1 token
 -- Returns 1 if it was this one's.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end

@@ -26,8 +26,7 @@ def here(client: Client, line: str) -> Plant:
 def offer(
     camera: FrameProducer, seq: int, *, size: int = 100, shed: bool = False, in_ns: int = SOON_NS
 ) -> OfferResult:
-    due = time.time_ns() + in_ns
-    return camera.offer(seq, b"head%d" % seq, b"x" * size, size, due, f"after-{seq}", shed=shed)
+    return camera.offer(seq, b"head%d" % seq, b"x" * size, size, in_ns, f"after-{seq}", shed=shed)
 
 
 def ok(entries: list[Entry]) -> list[Answer]:
@@ -206,7 +205,6 @@ def test_frame_above_the_whole_budget_is_refused_and_not_waited_for(
     client: Client, line: str, *, shed: bool
 ) -> None:
     camera = Plant(client, line, LineLimits(budget_bytes=99)).camera()
-    due = time.time_ns() + SOON_NS
     with pytest.raises(SettingsError, match="--budget-mb"):
-        camera.offer(1, b"head", b"x" * 100, 100, due, "", shed=shed)
+        camera.offer(1, b"head", b"x" * 100, 100, SOON_NS, "", shed=shed)
     assert camera.position() == (-1, "")
