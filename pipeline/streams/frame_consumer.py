@@ -33,6 +33,7 @@ class Entry:
     deliveries: int = 1
     # from when it was read to its deadline on Redis's clock; None: offered by an earlier release
     left_ns: int | None = None
+    due_ms: int | None = None  # the deadline itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,8 @@ class FrameConsumer:
             word = PUBLISHED_AS.get(said.decision, said.decision)
             reason = "" if word is said.decision else said.decision.value
             arguments += [entry.entry_id, entry.charged, word.value]
-            arguments += [entry.header, said.judgement, reason]
+            due = "" if entry.due_ms is None else entry.due_ms
+            arguments += [entry.header, said.judgement, reason, due]
         return [word.decode() for word in self._answer(self._keys.written_by_answers, arguments)]
 
     def expire(self) -> int:
@@ -215,6 +217,7 @@ class FrameConsumer:
             charged=_whole(fields.get(b"n")) or 0,
             deliveries=deliveries,
             left_ns=None if left_ms is None else int(left_ms * 1e6),
+            due_ms=due_ms,
         )
 
     def counts(self) -> dict[str, int]:

@@ -4,7 +4,8 @@
 -- KEYS  1 frames  2 open  3 bytes  4 results  5 counts
 -- ARGV  1 group  2 results kept, then for each frame
 --       entry id, bytes charged, answer (OK, NG, LATE, ...), head, judgement ('' where there is
---       none), reason ('' where the answer says all)
+--       none), reason ('' where the answer says all), deadline as it came with the frame ('' where
+--       none did)
 -- A frame whose deadline has passed on this server's clock is answered LATE, whatever was said.
 -- Returns for each frame the answer published, or '' where someone else had answered.
 --include publish
@@ -13,7 +14,7 @@ local group, kept = ARGV[1], ARGV[2]
 local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000
 local published = {}
-for at = 3, #ARGV, 6 do
+for at = 3, #ARGV, 7 do
     local id, answer, reason = ARGV[at], ARGV[at + 2], ARGV[at + 5]
     local deadline = redis.call('ZSCORE', open, id)
     if deadline then
@@ -28,7 +29,7 @@ for at = 3, #ARGV, 6 do
         if reason ~= '' then
             fields[#fields + 1], fields[#fields + 2] = 'r', reason
         end
-        publish(results, counts, kept, now_ms, deadline, fields)
+        publish(results, counts, kept, now_ms, ARGV[at + 6], fields)
         redis.call('DECRBY', bytes, ARGV[at + 1])
         published[#published + 1] = answer
     else

@@ -16,9 +16,8 @@ for _, id in ipairs(late) do
     if entry then
         for index = 1, #entry[2], 2 do fields[entry[2][index]] = entry[2][index + 1] end
     end
-    local deadline = redis.call('ZSCORE', open, id)
     redis.call('ZREM', open, id)
-    publish(results, counts, ARGV[2], now_ms, deadline,
+    publish(results, counts, ARGV[2], now_ms, fields['u'],
         { 'k', 'LATE', 'e', id, 'm', fields['m'] or '' })
     redis.call('DECRBY', bytes, tonumber(fields['n'] or '0') or 0)
     redis.call('XACK', frames, ARGV[1], id)

@@ -48,8 +48,8 @@ if ARGV[14] ~= '' then waited_ms = math.max(0, now_ms - tonumber(ARGV[14])) end
 local deadline = string.format('%.0f', math.ceil(now_ms - waited_ms + tonumber(ARGV[6])))
 
 -- As everywhere, what is answered past its deadline says LATE.
-local function answer_shed(id, head, due)
-    local answer = now_ms > tonumber(due) and 'LATE' or 'SHED'
+local function answer_shed(id, head, due, registered)
+    local answer = now_ms > tonumber(registered) and 'LATE' or 'SHED'
     publish(results, counts, kept, now_ms, due, { 'k', answer, 'e', id, 'm', head })
 end
 
@@ -79,12 +79,12 @@ if used + charged > budget then
         local id, fields = oldest[1], {}
         for index = 1, #oldest[2], 2 do fields[oldest[2][index]] = oldest[2][index + 1] end
         redis.call('XDEL', frames, id)
-        local due = redis.call('ZSCORE', open, id)
-        if due then
+        local registered = redis.call('ZSCORE', open, id)
+        if registered then
             redis.call('ZREM', open, id)
             local freed = tonumber(fields['n'] or '0') or 0
             used = redis.call('DECRBY', bytes, freed)
-            answer_shed(id, fields['m'] or '', due)
+            answer_shed(id, fields['m'] or '', fields['u'], registered)
             reply[#reply + 1] = id
         end
     end
@@ -114,7 +114,7 @@ redis.call('HINCRBY', camera, 'offered', 1)
 local status, id
 if used + charged > budget then
     status, id = 'shed', now[1] .. string.format('%03d', math.floor(now[2] / 1000)) .. '-shed'
-    answer_shed(id, ARGV[3], deadline)
+    answer_shed(id, ARGV[3], deadline, deadline)
 else
     status = 'admitted'
     local fields = { 'm', ARGV[3], 'n', ARGV[5], 'u', deadline }
