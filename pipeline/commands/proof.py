@@ -16,8 +16,8 @@ A frame that was admitted, and of which the server knew nothing any more when th
 next one, is a broken promise (`rolled_back`): the server went back to an earlier state.
 
 Stream ids are no clock: when the server's clock is stepped back they stay where they were. So a
-verdict's own times decide whether it was late. While ids and clock differ, nothing can be said frame
-by frame once verdicts were trimmed.
+verdict's own times decide whether it was late. While ids and clock differ, nothing can be said
+frame by frame once verdicts were trimmed.
 """
 
 from bisect import bisect_right

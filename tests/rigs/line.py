@@ -56,12 +56,12 @@ class Plant:
 
     def saved_state(self) -> dict[bytes, bytes]:
         """All keys of the line, as the server could be started from."""
-        found = self.client.scan_iter(match="{%s}:*" % self.name, count=1000)
+        found = self.client.scan_iter(match=f"{{{self.name}}}:*", count=1000)
         return {key: self.client.dump(key) for key in found}
 
     def go_back(self, state: dict[bytes, bytes]) -> None:
         """Put the server back to an earlier state, as a failover to a stale replica does."""
-        for key in self.client.scan_iter(match="{%s}:*" % self.name, count=1000):
+        for key in self.client.scan_iter(match=f"{{{self.name}}}:*", count=1000):
             self.client.delete(key)
         for key, value in state.items():
             self.client.restore(key, 0, value)
