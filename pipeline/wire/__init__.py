@@ -9,7 +9,8 @@ A label (field `l`):         v, entry, kind, defect, mask, predicted, outlines [
                              by, at_ns
 A control message:           v, kind, and what the kind needs
 A promotion's trial:         v, version, promoted_at, standing, worker, why, tries, noted_ms
-A key that is not listed is ignored, so a field may be added; `v` rises when a meaning changes.
+A key that is not listed is ignored, so a field may be added. `v` stays 1, and programs of every
+release read each other: docs/sdk.md.
 """
 
 from pipeline.wire.fields import MAX_NAME_CHARS, WIRE_VERSION, pack_mask, unpack_mask
