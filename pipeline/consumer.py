@@ -10,7 +10,11 @@ Each verdict comes at least once: what was not acknowledged when the program end
 its next start, before what is new. `verdict.meta.camera` and `.seq` tell a repetition. A loop with
 its own fail-safe asks `verdicts.next(timeout_s)`, which never waits longer, whatever Redis does.
 `verdicts.label(verdict, LabelKind.NORMAL)` says what the part truly was, for the next training.
-One running process for each program name.
+
+Nothing is left out in silence. What this program cannot read, as from a later release, comes as
+UNKNOWN with the reason FOREIGN; `verdict.unread` says why. Where not even the frame can be told,
+the camera is empty and the seq is -1. `verdicts.missed` counts what was dropped unread.
+A program's name belongs to one process at a time; a second one is refused.
 """
 
 import contextlib
@@ -26,21 +30,25 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConnectionLost, ForeignVerdict, LabelError, RedisFull
+from pipeline.errors import ConnectionLost, LabelError, RedisFull
 from pipeline.frames import Label, LabelKind, Outline, Verdict
 from pipeline.label_rules import check_against
 from pipeline.labels.queue import LabelQueue
+from pipeline.logs import CountedEvents
 from pipeline.settings import RedisAccess
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.labels import LabelStream
-from pipeline.streams.result_reader import Result, ResultReader
-from pipeline.verdicts import NamelessVerdict, VerdictGone, read_verdict
+from pipeline.streams.result_reader import MissedVerdicts, ProgramName, Result, ResultReader
+from pipeline.verdicts import VerdictGone, has_identity, read_verdict
 
 READ_AHEAD = 256  # verdicts fetched before the program asks for them
 BLOCK_MS = 50  # so long may an acknowledgement wait for the reader
 _PAGE = 64
 _POLL_S = 0.005
 _LOOK_S = 0.5
+_SAY_EVERY_S = 10.0  # what may happen with every verdict
+_MISSED = "dropped before they were read: the program is slower than the line or was away, and the "
+_MISSED += "workers keep too few (pipeline-worker --results-kept, --results-mb)"
 _log = logging.getLogger(__name__)
 
 
@@ -65,12 +73,34 @@ class Verdicts:
         self._labels = LabelQueue(LabelStream(connection.client, line))
         self._stopping = False
         self._failure: Exception | None = None
-        self._result_reader.join(program, from_start=from_start)
-        if missed := self._result_reader.missed(program):
-            why = "away for longer than verdicts are kept: pipeline-camera --results-kept"
-            _log.error("verdicts.missed", extra={"verdicts": missed, "why": why})
+        self._name = ProgramName(connection.client, line, program)
+        self._name.take()
+        try:
+            position = self._result_reader.join(program, from_start=from_start)
+        except BaseException:
+            self._release_name()
+            raise
+        if position.number is None:
+            why = "nobody kept how far this program had read: what it missed until now is not known"
+            _log.warning("verdicts.position_unknown", extra={"program": program, "why": why})
+        self._counter = MissedVerdicts(position)
+        self._saved = position
+        self._events = CountedEvents(_log, _SAY_EVERY_S, time.monotonic)
         self._reader = threading.Thread(target=self._read, name=f"verdicts-{program}", daemon=True)
         self._reader.start()
+
+    def _release_name(self) -> None:
+        with contextlib.suppress(ConnectionLost, RedisFull):
+            self._name.release()
+
+    @property
+    def missed(self) -> int:
+        """How many verdicts were dropped before this program could read them, since it started.
+
+        Those of the time before it started, when it was away, are among them. A program that must
+        know the part of every verdict stops its line, or looks at the camera's seqs, when it rises.
+        """
+        return self._counter.count
 
     def __iter__(self) -> Iterator[Verdict]:
         """Give verdicts, waiting for each, until `stop`."""
@@ -154,24 +184,40 @@ class Verdicts:
             while not self._stopping:
                 self._step()
             self._send_acknowledged()
+            self._save_position()
         except (ConnectionLost, RedisFull) as error:
             _log.warning("verdicts.unacknowledged", extra={"why": str(error)})
         except Exception as error:  # noqa: BLE001  # the thread's edge: the program raises it
             self._failure = error
         finally:
+            self._events.flush()
             self.stop()
             self._labels.close()
+            self._release_name()
 
     def _step(self) -> None:
+        self._connection.retry(self._name.keep, self._is_stopping, self._pause)
         self._connection.retry(self._send_acknowledged, self._is_stopping, self._pause)
         self._labels.send(_PAGE)
+        self._events.flush(every_s=_SAY_EVERY_S)
         if self._ready.qsize() >= READ_AHEAD:
             time.sleep(_POLL_S)
             return
+        missed_before = self._counter.count
         for result in self._connection.retry(self._fetch, self._is_stopping, self._pause):
             if result.result_id not in self._held:
                 self._held.add(result.result_id)
+                missed = self._counter.note(result)
+                self._events.add("verdicts.missed", missed, program=self._program, why=_MISSED)
                 self._hand_out(result)
+        if self._counter.count != missed_before:
+            self._connection.retry(self._save_position, self._is_stopping, self._pause)
+        if self._counter.rolled_back:
+            self._counter.rolled_back = False
+            why = (
+                "the numbers of the verdicts went back: Redis lost its last writes, or was emptied"
+            )
+            _log.error("verdicts.rolled_back", extra={"program": self._program, "why": why})
 
     def _is_stopping(self) -> bool:
         return self._stopping
@@ -185,9 +231,16 @@ class Verdicts:
         while not self._done.empty():
             self._acknowledging.append(self._done.get())
         while page := self._acknowledging[:_PAGE]:
-            self._result_reader.acknowledge(self._program, page)
+            self._result_reader.acknowledge(self._program, page, self._counter.position)
             self._held.difference_update(page)
             del self._acknowledging[: len(page)]
+            self._saved = self._counter.position
+
+    def _save_position(self) -> None:
+        """Keep how far this program has read, so that its next start does not count it again."""
+        if self._counter.position != self._saved:
+            self._result_reader.acknowledge(self._program, [], self._counter.position)
+            self._saved = self._counter.position
 
     def _fetch(self) -> list[Result]:
         if self._again_after is None:
@@ -202,16 +255,15 @@ class Verdicts:
 
     def _hand_out(self, result: Result) -> None:
         try:
-            self._ready.put(read_verdict(self._line, result))
+            verdict = read_verdict(self._line, result)
         except VerdictGone:
-            _log.error("verdict.gone", extra={"result": result.result_id})
-        except NamelessVerdict as error:
-            _log.error("verdict.nameless", extra={"result": result.result_id, "why": str(error)})
-        except ForeignVerdict as error:
-            _log.warning("verdict.foreign", extra={"result": result.result_id, "why": str(error)})
-        else:
+            self._done.put(result.result_id)  # counted as missed
             return
-        self._done.put(result.result_id)
+        if verdict.unread:
+            event = "verdict.foreign" if has_identity(verdict) else "verdict.nameless"
+            why = f"{result.result_id}: {verdict.unread}"
+            self._events.add(event, 1, program=self._program, why=why)
+        self._ready.put(verdict)
 
 
 class Consumer:
@@ -252,7 +304,8 @@ class Consumer:
         Raises:
             ConnectionLost: nothing answers there.
             RedisUnfit: the server would lose frames, or refuses this user.
-            SettingsError: no such URL, or a name that is none.
+            SettingsError: no such URL, a name that is none, or one under which another process
+                reads this line.
         """
         with ExitStack() as opening:
             connection = opening.enter_context(self._access.connect())

@@ -11,7 +11,8 @@ PipelineError
 ├── CameraLost        the source gave no frame: reconnect with back-off
 ├── CannotServe       this machine cannot serve an engine: keep the one in force, try again later
 ├── DoesNotHold       an engine failed on live frames: keep it from all workers of the line
-├── ForeignVerdict    these bytes are no verdict: skip, say so
+├── ForeignVerdict    these bytes are no verdict: hand it out as UNKNOWN/FOREIGN, say so
+├── UnwritableJudgement  no program could read this judgement: answer UNKNOWN/ENGINE
 ├── LabelError        this label cannot be right, or not of this frame: correct it, send again
 └── BrokenPromise     a proof did not hold: exit non-zero
 """
@@ -62,7 +63,11 @@ class DoesNotHold(PipelineError):  # noqa: N818
 
 
 class ForeignVerdict(PipelineError):  # noqa: N818
-    """These bytes are no verdict: skip them and say so."""
+    """These bytes are no verdict: hand it out as UNKNOWN/FOREIGN and say so."""
+
+
+class UnwritableJudgement(PipelineError):  # noqa: N818
+    """No program could read this judgement: answer UNKNOWN/ENGINE."""
 
 
 class LabelError(PipelineError):

@@ -1,6 +1,7 @@
 """The values that travel: frames in, verdicts out, labels back."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -24,6 +25,12 @@ class Reason(StrEnum):
     SHED = "SHED"  # the line was full: the oldest waiting frame made room
     UNREADABLE = "UNREADABLE"  # no picture could be read, or it fits no engine
     ENGINE = "ENGINE"  # the engine failed
+    FOREIGN = "FOREIGN"  # the reading program could not read the verdict, or not all of it
+
+
+# A reason that programs of an earlier release do not know is published under a word that they do
+# (field `k`), and by its own name beside it (field `r`).
+PUBLISHED_AS: dict[Decision | Reason, Reason] = {Reason.FOREIGN: Reason.UNREADABLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,11 @@ class Verdict:
     judgement: Judgement | None  # what the engine said, where it was asked
     entry_id: str  # of the frame in {line}:frames; its first part is the admission time in ms
     result_id: str = field(default="", compare=False)  # of the verdict in {line}:results
+    answer: str = field(default="", compare=False)  # the word as published, known here or not
+    detail: str = field(default="", compare=False)  # the published reason, where `answer` has none
+    unread: str = field(default="", compare=False)  # what could not be read of it, and why
+    # what a later release adds to a verdict, as published
+    extra: Mapping[str, bytes] = field(default_factory=dict, compare=False)
 
 
 class LabelKind(StrEnum):

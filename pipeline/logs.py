@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -39,3 +40,38 @@ def start_logs(level: str, form: str = "auto") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])
+
+
+class CountedEvents:
+    """Logs events that may come with every frame: at once, then counted and every few seconds."""
+
+    def __init__(self, log: logging.Logger, every_s: float, clock: Callable[[], float]) -> None:
+        """Start with nothing to log.
+
+        Args:
+            log: where to.
+            every_s: between two lines of one event.
+            clock: monotonic seconds.
+        """
+        self._log = log
+        self._every_s = every_s
+        self._clock = clock
+        self._waiting: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._logged_s: dict[str, float] = {}
+
+    def add(self, event: str, times: int, **fields: str) -> None:
+        """Count an event; of fields that differ the last are logged."""
+        if times:
+            before, _ = self._waiting.get(event, (0, {}))
+            self._waiting[event] = (before + times, fields)
+            self.flush(every_s=self._every_s)
+
+    def flush(self, *, every_s: float = 0.0) -> None:
+        """Log what is waiting, as an error, unless the last line of its kind is too young."""
+        now_s = self._clock()
+        for event in list(self._waiting):
+            logged_s = self._logged_s.get(event)
+            if logged_s is None or now_s - logged_s >= every_s:
+                times, fields = self._waiting.pop(event)
+                self._log.error(event, extra={"verdicts": times, **fields})
+                self._logged_s[event] = now_s

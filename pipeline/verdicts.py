@@ -7,9 +7,10 @@ from pipeline.errors import ForeignVerdict, UnreadableFrame
 from pipeline.frames import Decision, FrameMeta, Judgement, Reason, Verdict
 from pipeline.masks import run_lengths
 from pipeline.streams.result_reader import Result
-from pipeline.wire import decode_frame_header, decode_judgement
+from pipeline.wire import decode_frame_header, decode_judgement, decode_known_meta
 
 ANSWERS = frozenset({Decision.OK.value, Decision.NG.value, *Reason})
+NO_SEQ = -1  # of a verdict whose frame nobody can tell
 _JUDGED_PLAIN = (
     "score",
     "normalised",
@@ -23,53 +24,97 @@ _JUDGED_PLAIN = (
 _JUDGED = (*_JUDGED_PLAIN, "regions", "engine", "timings")
 
 
-class NamelessVerdict(ForeignVerdict):
-    """A verdict of this line that names no frame: its head is lost or damaged."""
-
-
 class VerdictGone(ForeignVerdict):
     """The stream no longer holds it: the program was away for longer than verdicts are kept."""
 
 
 def read_verdict(line: str, result: Result) -> Verdict:
-    """Make a verdict of what lies in the stream.
+    """Make a verdict of what lies in the stream, and of as much of it as can be read.
+
+    What this program cannot read is `UNKNOWN` with the reason `FOREIGN`: `unread` says why. Where
+    not even the frame can be told, the camera is empty and the seq is -1.
 
     Raises:
         VerdictGone: it is no longer kept.
-        NamelessVerdict: no readable head: some part has this answer, nobody can say which.
-        ForeignVerdict: the bytes are no verdict of this line.
     """
-    if not (result.answer or result.entry_id or result.header):
+    if result.gone:
         raise VerdictGone(f"{result.result_id} is no longer kept")
-    if result.answer not in ANSWERS:
-        raise ForeignVerdict(
-            f"answer {result.answer!r:.40}: known are {', '.join(sorted(ANSWERS))}"
-        )
-    meta = _read_meta(result)
-    judgement = None if result.judgement is None else decode_judgement(result.judgement)
-    decision, reason = decide(result.answer, judgement)
-    return Verdict(line, meta, decision, reason, judgement, result.entry_id, result.result_id)
+    unread: list[str] = []
+    meta = _read_meta(result, unread)
+    judgement = _read_judgement(result, unread)
+    decision, reason = _decide(result, judgement, unread)
+    return Verdict(
+        line,
+        meta,
+        decision,
+        reason,
+        judgement,
+        result.entry_id,
+        result.result_id,
+        answer=result.answer,
+        detail=result.reason,
+        unread="; ".join(unread),
+        extra=result.extra,
+    )
 
 
-def _read_meta(result: Result) -> FrameMeta:
-    if not result.header:
-        raise NamelessVerdict(f"answer {result.answer} for a frame that had vanished")
+def has_identity(verdict: Verdict) -> bool:
+    """Return whether a verdict names its frame."""
+    return verdict.meta.seq != NO_SEQ
+
+
+def _read_meta(result: Result, unread: list[str]) -> FrameMeta:
     try:
         return decode_frame_header(result.header).meta
     except UnreadableFrame as error:
-        raise NamelessVerdict(
-            f"answer {result.answer} for a frame without head: {error}"
-        ) from error
+        unread.append(f"header: {error}" if result.header else "the frame had vanished")
+    try:
+        return decode_known_meta(result.header)
+    except UnreadableFrame:
+        return FrameMeta("", NO_SEQ, "", 0, 0)
 
 
-def decide(answer: str, judgement: Judgement | None) -> tuple[Decision, Reason | None]:
+def _read_judgement(result: Result, unread: list[str]) -> Judgement | None:
+    if result.judgement is None:
+        return None
+    try:
+        return decode_judgement(result.judgement)
+    except ForeignVerdict as error:
+        unread.append(f"judgement: {error}")
+        return None
+
+
+def _decide(
+    result: Result, judgement: Judgement | None, unread: list[str]
+) -> tuple[Decision, Reason | None]:
+    """Return decision and reason; a reason that was published is kept, whatever else is unread."""
+    try:
+        decision, reason = decide(result.answer, judgement, result.reason)
+    except ForeignVerdict as error:
+        unread.append(str(error))
+        return Decision.UNKNOWN, Reason.FOREIGN
+    if unread and decision is not Decision.UNKNOWN:
+        return Decision.UNKNOWN, Reason.FOREIGN
+    return decision, reason
+
+
+def decide(
+    answer: str, judgement: Judgement | None, detail: str = ""
+) -> tuple[Decision, Reason | None]:
     """Give decision and reason of a published answer.
 
+    Args:
+        answer: the word published.
+        judgement: what the engine said, where it was asked.
+        detail: the reason published beside the word; one that is not known here changes nothing.
+
     Raises:
-        ForeignVerdict: its judgement says something else.
+        ForeignVerdict: its judgement says something else, or the word is not known here.
     """
+    if answer not in ANSWERS:
+        raise ForeignVerdict(f"answer {answer!r:.40}: known are {', '.join(sorted(ANSWERS))}")
     if answer in set(Reason):
-        return Decision.UNKNOWN, Reason(answer)
+        return Decision.UNKNOWN, Reason(detail if detail in set(Reason) else answer)
     if judgement is not None and judgement.judged != answer:
         raise ForeignVerdict(f"answer {answer}, but its judgement says {judgement.judged}")
     return Decision(answer), None
@@ -85,6 +130,9 @@ def verdict_fields(verdict: Verdict, *, with_mask: bool) -> dict[str, Any]:
         "part_id": meta.part_id,
         "decision": verdict.decision.value,
         "reason": verdict.reason.value if verdict.reason else None,
+        "answer": verdict.answer,
+        "detail": verdict.detail,
+        "unread": verdict.unread,
         "captured_ns": meta.captured_ns,
         "deadline_ns": meta.deadline_ns,
         "entry_id": verdict.entry_id,

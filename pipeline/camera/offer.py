@@ -139,15 +139,18 @@ class FrameOffer:
         header, payload, held = self._pack(shot, seq)
         packed = encode_frame_header(header)
         charged = charge(packed, held)
-        tries = 0
+        due_s = self._due_s(header.meta)
+        unanswered = repeated = False  # whether an offer may have been taken without our knowing
 
         def once() -> OfferResult:
-            nonlocal tries
-            tries += 1
-            due_ns = header.meta.deadline_ns
-            return self._producer.offer(
-                seq, packed, payload, charged, due_ns, shot.cursor, shed=live
+            nonlocal unanswered, repeated
+            repeated, unanswered = repeated or unanswered, True
+            left_ns = int((due_s - time.monotonic()) * 1e9)
+            result = self._producer.offer(
+                seq, packed, payload, charged, left_ns, shot.cursor, shed=live
             )
+            unanswered = False
+            return result
 
         try:
             while (result := self._connection.retry(once, self._stop.is_set)).status is Status.FULL:
@@ -156,13 +159,22 @@ class FrameOffer:
                     return False
         except (ConnectionLost, RedisFull):
             return False
-        if result.status is Status.SEEN and tries == 1:
+        if result.status is Status.SEEN and not repeated:
             raise RefusedFrame(
                 f"camera {self._camera!r} already offered seq {result.entry_id}, this is {seq}: "
                 "is another pipeline-camera running under the same name?"
             )
         self._note(result, header)
         return True
+
+    def _due_s(self, meta: FrameMeta) -> float:
+        """Return when the deadline of a frame is, on the monotonic clock.
+
+        Two readings of our own wall clock are compared here, so that it may be wrong. Whatever
+        waits from now on is measured by the monotonic clock: the wall clock may also be stepped.
+        """
+        waited_ns = max(0, time.time_ns() - meta.captured_ns)
+        return time.monotonic() + (meta.deadline_ns - meta.captured_ns - waited_ns) / 1e9
 
     def _wait_for_room(self, charged: int) -> bool:
         """Wait until a few frames have room, so that not every offer is made twice; False: stop."""

@@ -1,7 +1,6 @@
 """`pipeline-camera`: shots of a source -> frames offered to a line."""
 
 import logging
-import math
 import random
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from engines.commandline.flags import Metavar, Name
+from engines.picture_headers import MAX_PIXELS
 from pipeline.camera.background import name_lease, run_in_background
 from pipeline.camera.offer import FrameOffer, RingSender
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
@@ -21,7 +21,7 @@ from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.reconnect import BackOff, reconnecting
 from pipeline.camera.source import Source
 from pipeline.codecs import DEFAULT_JPEG, Chroma, Codec, JpegSetting, Transport
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, UnreadableFrame
 from pipeline.logs import start_logs
 from pipeline.progress import progress
 from pipeline.settings import LineSettings
@@ -32,6 +32,7 @@ from pipeline.streams.frame_producer import FrameProducer
 from pipeline.streams.keys import LineLimits
 from pipeline.streams.ledger import Ledger
 from pipeline.streams.server_checks import warn_if_apart
+from pipeline.wire import check_scale
 
 _DEADLINE_MS = {True: 2_000.0, False: 600_000.0}  # live sources, files
 _log = logging.getLogger(__name__)
@@ -97,12 +98,15 @@ def parse_size(text: str) -> tuple[int, int]:
     """Read HEIGHTxWIDTH.
 
     Raises:
-        ValueError: other than two whole numbers from 8 to 16384.
+        ValueError: other than two whole numbers from 8 to 16384, or too many pixels.
     """
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdecimal() and 8 <= int(part) <= 16384 for part in parts):  # noqa: PLR2004
         raise ValueError(f"{text!r}: HEIGHTxWIDTH in pixels is wanted, like 256x256")
-    return int(parts[0]), int(parts[1])
+    height, width = int(parts[0]), int(parts[1])
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"{text!r}: more than {MAX_PIXELS} pixels, which no worker takes")
+    return height, width
 
 
 def _parse_scale(text: str) -> tuple[float, float]:
@@ -110,8 +114,12 @@ def _parse_scale(text: str) -> tuple[float, float]:
         scale = [float(part) for part in text.split(",")]
     except ValueError:
         scale = []
-    if len(scale) != 2 or not all(0 < length < math.inf for length in scale):  # noqa: PLR2004
+    if len(scale) != 2:  # noqa: PLR2004
         raise SettingsError(f"--mm-per-pixel {text!r}: VERTICAL,HORIZONTAL, like 0.05,0.05")
+    try:
+        check_scale((scale[0], scale[1]))
+    except UnreadableFrame as error:
+        raise SettingsError(f"--mm-per-pixel {text!r}: {error}") from error
     return scale[0], scale[1]
 
 

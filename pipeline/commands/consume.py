@@ -2,10 +2,12 @@
 
 import json
 import os
+import stat
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
@@ -84,6 +86,42 @@ class ConsumeSettings(LineSettings):
         return frozenset(map(Decision, words or Decision))
 
 
+class LineOutput:
+    """Writes lines whole to a file descriptor, or raises.
+
+    Python's own standard output drops the rest of a line that the kernel takes in part only, where
+    it is unbuffered (PYTHONUNBUFFERED).
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        """Borrow an open file, pipe or terminal."""
+        self._descriptor = descriptor
+
+    def write(self, line: bytes) -> None:
+        """Write a line and its end.
+
+        Raises:
+            OSError: not all of it could be written, as on a full disk. Of a file the part written
+                is taken back, so that the line can be written again.
+        """
+        rest = memoryview(line + b"\n")
+        written = 0
+        try:
+            while written < len(rest):
+                written += os.write(self._descriptor, rest[written:])
+        except OSError:
+            if written and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                self._take_back(written)
+            raise
+
+    def _take_back(self, written: int) -> None:
+        with suppress(OSError):
+            end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            if end == os.fstat(self._descriptor).st_size:  # else somebody else writes to it, too
+                os.ftruncate(self._descriptor, end - written)
+                os.lseek(self._descriptor, end - written, os.SEEK_SET)
+
+
 def run(settings: ConsumeSettings) -> int:
     """Print verdicts until told to stop; 1 where an overlay could not be written."""
     start_logs(settings.log_level, settings.log_format)
@@ -94,9 +132,9 @@ def run(settings: ConsumeSettings) -> int:
         )
         try:
             with stopped_by_signals(verdicts.stop):
-                _print_all(settings, verdicts, sys.stdout, overlays)
+                _print_all(settings, verdicts, LineOutput(sys.stdout.fileno()), overlays)
         except BrokenPipeError:
-            _drop_output()  # who read us has had enough
+            pass  # who read us has had enough
         finally:
             verdicts.close()
         verdicts.check()
@@ -117,7 +155,7 @@ def _overlays(settings: ConsumeSettings) -> OverlayFiles | None:
 
 
 def _print_all(
-    settings: ConsumeSettings, verdicts: Verdicts, output: TextIO, overlays: OverlayFiles | None
+    settings: ConsumeSettings, verdicts: Verdicts, output: LineOutput, overlays: OverlayFiles | None
 ) -> None:
     """Print and acknowledge, one by one: what was not printed comes again next time."""
     printed, heard_s = 0, time.monotonic()
@@ -137,13 +175,5 @@ def _print_all(
         verdicts.acknowledge(verdict)
 
 
-def _print(verdict: Verdict, output: TextIO, *, with_mask: bool) -> None:
-    output.write(json.dumps(verdict_fields(verdict, with_mask=with_mask)) + "\n")
-    output.flush()
-
-
-def _drop_output() -> None:
-    """Send what is still buffered nowhere, so that the exit does not fail on it."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def _print(verdict: Verdict, output: LineOutput, *, with_mask: bool) -> None:
+    output.write(json.dumps(verdict_fields(verdict, with_mask=with_mask)).encode())

@@ -14,11 +14,17 @@ from rich.table import Table
 from engines.commandline.flags import File
 from engines.errors import ManifestError
 from engines.manifest import read_manifest
-from pipeline.commands.machine_checks import CheckStatus, HealthCheck, check_machine
+from pipeline.commands.machine_checks import (
+    CheckStatus,
+    HealthCheck,
+    check_machine,
+    check_replication,
+)
 from pipeline.errors import ConnectionLost, PipelineError
 from pipeline.logs import start_logs
 from pipeline.ring.files import RingFile, find_rings, remove_left_rings
 from pipeline.settings import LineSettings
+from pipeline.streams.connect import read_replication
 from pipeline.streams.embedded import find_server
 from pipeline.streams.server_checks import WARNING_MS, ServerReport, probe
 
@@ -99,6 +105,7 @@ def check_redis(settings: LineSettings) -> list[HealthCheck]:
     try:
         access = settings.access()
         with settings.connect() as connection:
+            replication = check_replication(read_replication(connection.client))
             report, server = probe(connection.client), connection.server
     except ConnectionLost as error:
         mend = "start it, or leave --redis-url empty for the embedded server"
@@ -109,6 +116,7 @@ def check_redis(settings: LineSettings) -> list[HealthCheck]:
     return [
         *checks,
         HealthCheck("Redis", CheckStatus.OK, f"{server}, {where}"),
+        replication,
         *_server_checks(report),
     ]
 

@@ -12,6 +12,8 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline.streams.connect import ReplicationStatus
+
 DISTRIBUTION = "prn-line"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where POSIX shared memory lies on Linux
 SHARED_MEMORY_MB = 256
@@ -54,6 +56,28 @@ def check_machine(state_dir: Path) -> list[HealthCheck]:
         HealthCheck("disk", *_disk(state_dir)),
         HealthCheck("GPU", *_gpu()),
     ]
+
+
+def check_replication(nodes: list[ReplicationStatus]) -> HealthCheck:
+    """Look at the role of the server, and at what a failover would lose."""
+    what = "Redis replication"
+    if any(node.is_replica for node in nodes):
+        mend = "a read-only replica: name the primary, or redis+sentinel://HOSTS/SERVICE"
+        return HealthCheck(what, CheckStatus.FAILURE, mend)
+    replicas = sum(node.replicas for node in nodes)
+    if not replicas:
+        return HealthCheck(what, CheckStatus.OK, "primary without replicas: no failover")
+    found = f"primary with {replicas} replicas"
+    if not all(node.waits_for_replicas for node in nodes):
+        mend = "set min-replicas-to-write 1 and min-replicas-max-lag 1 on every server"
+        return HealthCheck(
+            what,
+            CheckStatus.WARNING,
+            f"{found}: a primary that is cut off goes on admitting frames, and a failover loses "
+            f"them; {mend}",
+        )
+    mend = "a failover may still lose the last second: pipeline-reconcile says so"
+    return HealthCheck(what, CheckStatus.OK, f"{found}, writes need one of them; {mend}")
 
 
 def _python() -> tuple[CheckStatus, str]:

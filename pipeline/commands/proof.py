@@ -11,6 +11,13 @@ verdicts were trimmed. Frames are known by camera and seq, which the line never 
 
 A part whose picture the camera never delivered was never offered: a gap in its seqs is told and
 counted, but breaks no promise of the line, and no verdict may turn up for it (`unoffered`).
+
+A frame that was admitted, and of which the server knew nothing any more when the camera offered the
+next one, is a broken promise (`rolled_back`): the server went back to an earlier state.
+
+Stream ids are no clock: when the server's clock is stepped back they stay where they were. So a
+verdict's own times decide whether it was late. While ids and clock differ, nothing can be said
+frame by frame once verdicts were trimmed.
 """
 
 from bisect import bisect_right
@@ -28,7 +35,8 @@ from pipeline.wire import Identity, decode_identity
 Frame = tuple[str, int]  # camera, seq
 Run = tuple[int, int]  # first and last seq
 _NS_PER_MS = 1_000_000
-_NEVER = 1 << 63  # above every seq
+_NEVER = 1 << 63  # above every seq and every time
+_SCRIPT_MS = 50  # by so much may an id be ahead of the time in its entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +71,11 @@ class CollectedVerdicts:
     answers: Counter[str] = field(default_factory=Counter)  # of the span
     nameless_ms: list[int] = field(default_factory=list)  # admission of those without a frame
     unmarked: list[Frame] = field(default_factory=list)  # after their deadline, but not LATE
+    stepped: bool = False  # whether the server's clock was stepped back while any was published
 
     def add(self, result: Result) -> None:
         """Take one verdict of the stream."""
+        self.stepped = self.stepped or _is_stepped(result)
         identity = read_identity(result.header)
         if identity is None:
             self.nameless_ms.append(entry_ms(result.entry_id))
@@ -77,9 +87,29 @@ class CollectedVerdicts:
         if not self.span.holds(camera, seq):
             return
         self.answers[result.answer] += 1
-        late = entry_ms(result.result_id) > identity.deadline_ns // _NS_PER_MS
-        if late and result.answer != Reason.LATE:
+        if _is_late(result, identity) and result.answer != Reason.LATE:
             self.unmarked.append((camera, seq))
+
+
+def _is_late(result: Result, identity: Identity) -> bool:
+    """Return whether a verdict was published after its deadline, both on Redis's clock.
+
+    A worker of an earlier release does not say when it published: the verdict's id must do. A
+    camera of an earlier release promised the deadline in its header.
+    """
+    published_ms = result.published_ms
+    if published_ms is None:
+        published_ms = entry_ms(result.result_id)
+    due_ms = identity.deadline_ns // _NS_PER_MS if result.due_ms is None else result.due_ms
+    return published_ms > due_ms
+
+
+def _is_stepped(result: Result) -> bool:
+    """Return whether a stream id is ahead of the clock by more than a script takes."""
+    if result.published_ms is None:
+        return False
+    ahead_ms = max(entry_ms(result.result_id), entry_ms(result.entry_id)) - result.published_ms
+    return ahead_ms > _SCRIPT_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +132,7 @@ class CameraReport:
     open: int  # of these
     gaps: tuple[Run, ...]  # seqs of the span never offered, as far back as the books know them
     lost: int  # triggers whose picture the camera never delivered, since the line began
+    rolled_back: tuple[Run, ...] = ()  # seqs admitted and then lost by the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +152,9 @@ class Report:
     added: int  # verdicts ever put into the stream
     kept: int  # verdicts still in the stream
     deleted: bool  # verdicts were deleted by hand
+    rolled_back: tuple[tuple[str, int, int], ...] = ()  # camera, first and last seq: admitted, lost
+    damaged: tuple[str, ...] = ()  # what of the books cannot be read
+    stepped: bool = False  # the clock was stepped back: ids could not be relied on
 
     def broken(self) -> list[str]:
         """Name every promise that was broken, one sentence each."""
@@ -135,8 +169,15 @@ class Report:
             f"{self.added} verdicts in the stream, but {self.published} published through the "
             "register": self.added != self.published,
             "verdicts were deleted from the stream": self.deleted,
+            f"{self.rolled_frames()} frames were admitted and then lost: Redis went back to an "
+            "earlier state (a failover, or a restart from an older file)": self.rolled_back,
+            f"the books are damaged: {'; '.join(self.damaged)}": self.damaged,
         }
         return [sentence for sentence, is_broken in promises.items() if is_broken]
+
+    def rolled_frames(self) -> int:
+        """Return how many frames the server admitted and lost."""
+        return sum(last - first + 1 for _, first, last in self.rolled_back)
 
 
 def read_identity(header: bytes) -> Identity | None:
@@ -167,7 +208,7 @@ def prove(
         open_frames: the frames open in between.
         after: the books afterwards: no verdict may be for a frame that they do not know.
     """
-    since_ms = _kept_since(after)
+    since_ms = _kept_since(after, stepped=collected.stepped)
     checked = [
         _check(camera_ledger, since_ms, collected, open_frames)
         for camera_ledger in before.cameras
@@ -188,14 +229,23 @@ def prove(
         added=after.retention.added,
         kept=after.retention.length,
         deleted=after.retention.deleted,
+        rolled_back=tuple(
+            (camera_ledger.camera, *run)
+            for camera_ledger in after.cameras
+            for run in camera_ledger.rolled_back
+        ),
+        damaged=after.damaged,
+        stepped=collected.stepped,
     )
 
 
-def _kept_since(snapshot: LedgerSnapshot) -> int:
+def _kept_since(snapshot: LedgerSnapshot, *, stepped: bool) -> int:
     """The admission time, ms, after which every frame's verdict must still be kept."""
     kept = snapshot.retention
     complete = kept.length == kept.added >= sum(snapshot.counts.values())
-    return -1 if complete else kept.first_ms
+    if complete:
+        return -1
+    return _NEVER if stepped else kept.first_ms
 
 
 def _check(
@@ -221,6 +271,7 @@ def _check(
         open=len(unanswered) - len(missing),
         gaps=tuple(_gaps(camera_ledger, span)),
         lost=camera_ledger.lost,
+        rolled_back=camera_ledger.rolled_back,
     )
     return report, missing
 
@@ -237,10 +288,21 @@ def _first_proven(
 
 
 def _gaps(camera_ledger: CameraLedger, span: Span) -> Iterator[Run]:
+    """Yield the seqs between two runs, without those that the server lost."""
     for (_, last), (following, _) in pairwise(camera_ledger.runs):
-        low, high = span.cut((last + 1, following - 1))
-        if low <= high:
-            yield low, high
+        first = last + 1
+        for low, high in sorted(camera_ledger.rolled_back):
+            if first <= low < following:
+                yield from _cut(span, (first, low - 1))
+            if low < following and high >= first:
+                first = high + 1
+        yield from _cut(span, (first, following - 1))
+
+
+def _cut(span: Span, run: Run) -> Iterator[Run]:
+    low, high = span.cut(run)
+    if low <= high:
+        yield low, high
 
 
 def _repeated(collected: CollectedVerdicts) -> Iterator[Frame]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import Field
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from engines.commandline.flags import Name
@@ -135,6 +136,11 @@ def _print_notes(console: Console, report: Report) -> None:
         console.print(
             f"{trimmed} older verdicts are no longer kept: of their frames only the sum is proven"
         )
+    if report.stepped:
+        console.print(
+            "[yellow]Redis's clock was stepped back[/] while these verdicts were published: once "
+            "some are no longer kept, only the sum is proven"
+        )
     for camera in report.cameras:
         _print_gaps(console, camera)
     if report.nameless:
@@ -158,13 +164,15 @@ def _print_gaps(console: Console, camera: CameraReport) -> None:
 def _print_broken(console: Console, report: Report) -> None:
     broken = report.broken()
     for sentence in broken:
-        console.print(f"[bold red]broken:[/] {sentence}")
+        console.print(f"[bold red]broken:[/] {escape(sentence)}")
     for name in ("missing", "repeated", "unoffered", "unmarked"):
         frames = getattr(report, name)
         if frames:
             shown = ", ".join(f"{camera}/{seq}" for camera, seq in frames[:LISTED])
             more = f" and {len(frames) - LISTED} more" if len(frames) > LISTED else ""
             console.print(f"  {name}: {shown}{more}", markup=False)
+    for camera, first, last in report.rolled_back[:LISTED]:
+        console.print(f"  lost by Redis: {camera}/{first}..{last}", markup=False)
     if not broken:
         console.print("[bold green]every promise was kept[/]")
 
@@ -175,7 +183,7 @@ def run(settings: ReconcileSettings) -> int:
     span = Span(settings.camera, settings.from_seq, settings.to_seq)
     with settings.connect() as connection:
         report = reconcile(Ledger(connection.client, settings.line), span)
-    if not report.offered:
+    if not report.offered and not report.damaged:
         raise SettingsError(f"line {settings.line!r} never saw a frame here: nothing was checked")
     if settings.as_json:
         sys.stdout.write(json.dumps(report_fields(settings.line, report)) + "\n")

@@ -233,6 +233,33 @@ def ask_nodes(client: Client, section: str) -> list[dict[str, Any]]:
     return nodes if by_node else [found]  # a single node answers for itself
 
 
+@dataclass(frozen=True, slots=True)
+class ReplicationStatus:
+    """What a server says of its replicas."""
+
+    is_replica: bool  # read-only: a line cannot write to it
+    replicas: int  # that are connected to it
+    waits_for_replicas: bool  # whether it refuses writes that no replica would have soon
+
+
+def read_replication(client: Client) -> list[ReplicationStatus]:
+    """Ask the server, or each primary of a cluster, for its role and its replicas.
+
+    Raises:
+        ConnectionLost, RedisUnfit: it does not answer, or refuses to.
+    """
+    with translated():
+        nodes = ask_nodes(client, "replication")
+    return [
+        ReplicationStatus(
+            is_replica=node.get("role") != "master",
+            replicas=int(node.get("connected_slaves", 0)),
+            waits_for_replicas="min_slaves_good_slaves" in node,  # said only where it is set
+        )
+        for node in nodes
+    ]
+
+
 def _check_node(about: dict[str, Any], memory: dict[str, Any]) -> str:
     name = str(about.get("server_name", "redis"))
     version = str(about.get(f"{name}_version", about.get("redis_version", "0")))

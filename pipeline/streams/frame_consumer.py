@@ -5,7 +5,8 @@ from typing import Any
 
 import redis
 
-from pipeline.frames import Decision, Reason
+from pipeline.frames import PUBLISHED_AS, Decision, Reason
+from pipeline.streams.clock import ServerClock
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import make_group, read_group
 from pipeline.streams.keys import GROUP, NEVER_DELIVERED, Keys, LineLimits
@@ -30,6 +31,9 @@ class Entry:
     payload: bytes | None  # None for a frame in a ring
     charged: int
     deliveries: int = 1
+    # from when it was read to its deadline on Redis's clock; None: offered by an earlier release
+    left_ns: int | None = None
+    due_ms: int | None = None  # the deadline itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,19 @@ class OverdueFrames:
 
     def __init__(self, client: Client, line: str, limits: LineLimits) -> None:
         self._written = Keys(line).written_by_answers
-        self._arguments = [GROUP, limits.results_kept, EXPIRE_AT_ONCE]
+        self._arguments = [GROUP, limits.results_kept]
         self._expire = Script(client.execute_command, "expire")
+        self.clock = ServerClock()
 
-    def expire(self) -> int:
-        """Answer LATE for every frame past its deadline; returns how many."""
-        return len(self._expire(self._written, self._arguments))
+    def expire(self, most: int = EXPIRE_AT_ONCE) -> int:
+        """Answer LATE for up to `most` frames past their deadline; returns how many.
+
+        What Redis's clock says is noted on the way.
+        """
+        sent_s = self.clock.monotonic_s()
+        server_ms, *late = self._expire(self._written, [*self._arguments, most])
+        self.clock.note(float(server_ms), sent_s)
+        return len(late)
 
 
 class FrameConsumer:
@@ -72,6 +83,7 @@ class FrameConsumer:
     def join(self) -> None:
         """Make the stream and its group, where missing, and be listed in it."""
         make_group(self._client, self._keys.frames, GROUP, "0", self._worker)
+        self._overdue.expire(0)  # for its clock
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
         """Take up to `count` waiting frames; wait `block_ms` for the first (0 returns at once)."""
@@ -98,7 +110,7 @@ class FrameConsumer:
                 self.join()  # someone emptied the server
                 return []
         # an entry in this worker's name that was answered meanwhile comes without fields
-        return [_entry(raw) for raw in found if raw[1]]
+        return [self._entry(raw) for raw in found if raw[1]]
 
     def answer(self, answers: list[Answer]) -> list[str]:
         """Publish verdicts: each frame's first answer counts, a later one is dropped.
@@ -109,8 +121,11 @@ class FrameConsumer:
         arguments: list[Any] = [GROUP, self._results_kept]
         for said in answers:
             entry = said.entry
-            arguments += [entry.entry_id, entry.charged, said.decision.value]
-            arguments += [entry.header, said.judgement]
+            word = PUBLISHED_AS.get(said.decision, said.decision)
+            reason = "" if word is said.decision else said.decision.value
+            arguments += [entry.entry_id, entry.charged, word.value]
+            due = "" if entry.due_ms is None else entry.due_ms
+            arguments += [entry.header, said.judgement, reason, due]
         return [word.decode() for word in self._answer(self._keys.written_by_answers, arguments)]
 
     def expire(self) -> int:
@@ -186,8 +201,24 @@ class FrameConsumer:
             deliveries = {_text(row["message_id"]): row["times_delivered"] for row in pending}
             raws = self._client.xclaim(keys.frames, GROUP, self._worker, idle_ms, list(deliveries))
         return [
-            _entry(raw, int(deliveries[_text(raw[0])]) + 1) for raw in raws if raw[1] is not None
+            self._entry(raw, int(deliveries[_text(raw[0])]) + 1)
+            for raw in raws
+            if raw[1] is not None
         ]
+
+    def _entry(self, raw: tuple[bytes, dict[bytes, bytes]], deliveries: int = 1) -> Entry:
+        entry_id, fields = raw
+        due_ms, now_ms = _whole(fields.get(b"u")), self._overdue.clock.now_ms()
+        left_ms = None if due_ms is None or now_ms is None else due_ms - now_ms
+        return Entry(
+            entry_id=entry_id.decode(),
+            header=fields.get(b"m", b""),
+            payload=fields.get(b"d"),
+            charged=_whole(fields.get(b"n")) or 0,
+            deliveries=deliveries,
+            left_ns=None if left_ms is None else int(left_ms * 1e6),
+            due_ms=due_ms,
+        )
 
     def counts(self) -> dict[str, int]:
         """Verdicts published since the line began, by answer."""
@@ -207,13 +238,5 @@ def _text(raw: bytes | str) -> str:
     return raw.decode() if isinstance(raw, bytes) else raw
 
 
-def _entry(raw: tuple[bytes, dict[bytes, bytes]], deliveries: int = 1) -> Entry:
-    entry_id, fields = raw
-    charged = fields.get(b"n", b"0")
-    return Entry(
-        entry_id=entry_id.decode(),
-        header=fields.get(b"m", b""),
-        payload=fields.get(b"d"),
-        charged=int(charged) if charged.isdigit() and len(charged) < 16 else 0,  # noqa: PLR2004
-        deliveries=deliveries,
-    )
+def _whole(raw: bytes | None) -> int | None:
+    return int(raw) if raw and raw.isdigit() and len(raw) < 16 else None  # noqa: PLR2004

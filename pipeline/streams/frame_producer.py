@@ -1,10 +1,12 @@
 """The camera's side of a line: offering frames, and what each is charged to the byte budget."""
 
+import logging
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pipeline.errors import SettingsError
+from pipeline.errors import RefusedFrame, SettingsError
+from pipeline.streams.clock import ServerClock
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import make_group
 from pipeline.streams.keys import GROUP, Keys, LineLimits
@@ -14,6 +16,10 @@ from pipeline.streams.thread_connection import ThreadConnection
 RUNS_KEPT = 10_000
 ROOM_SHARE = 16  # a camera that waits goes on when so small a part of the budget is free
 _ANY_NAME = "surrogateescape"  # a cursor may hold a file's name, and those may be no text
+MAX_SEQ = (1 << 62) - 1  # what the wire holds
+_TAKEN, _DAMAGED = b"taken", b"damaged"
+_NS_PER_MS = 1e6
+_log = logging.getLogger(__name__)
 ENTRY_BYTES = 512  # the entry, its place in the register, its pending entry; most measured: 459
 
 
@@ -33,6 +39,7 @@ class OfferResult:
     status: Status
     entry_id: str  # for SEEN the last seq admitted, for FULL the bytes in use
     shed: tuple[str, ...]  # entry ids of older frames that made room
+    rolled_back: int = 0  # frames admitted before that the server knows no longer
 
 
 class FrameProducer:
@@ -52,9 +59,16 @@ class FrameProducer:
             self._keys.cameras,
             self._keys.camera(camera),
             self._keys.runs(camera),
+            self._keys.rolled(camera),
+            self._keys.holder(camera),
         ]
+        self._last_seq: int | None = None  # that we know to have been admitted
+        self._token = ""
+        self._clock = ServerClock()
         self._connection = ThreadConnection(client)
         self._offer = Script(self._connection, "offer")
+        self._acquire_lease = Script(client.execute_command, "acquire_lease")
+        self._release_lease = Script(client.execute_command, "release_lease")
 
     def join(self) -> None:
         """Make the stream and its group, where no worker did."""
@@ -66,7 +80,7 @@ class FrameProducer:
         header: bytes,
         payload: bytes,
         charged: int,
-        deadline_ns: int,
+        left_ns: int,
         cursor: str,
         *,
         shed: bool,
@@ -74,23 +88,24 @@ class FrameProducer:
         """Offer one frame; safe to repeat with the same `seq` when the answer was lost.
 
         Args:
-            seq: the trigger's number, above every one offered before.
+            seq: the trigger's number, above every one offered before. Those passed over since the
+                last one are triggers without a picture.
             header: packed by `wire.encode_frame_header`.
             payload: encoded pixels; empty for a frame in a ring.
             charged: bytes against the budget: payload, or the frame's bytes in the ring.
-            deadline_ns: UTC, nanoseconds.
+            left_ns: time from now to the deadline, nanoseconds. Redis's clock decides when that is.
             cursor: where the source goes on after this frame, kept with the admission.
             shed: answer the oldest waiting frames SHED to make room, instead of FULL.
 
         Raises:
-            SettingsError: the frame is larger than the whole budget: it would wait for ever.
+            SettingsError: the frame is larger than the whole budget, and would wait for ever; or
+                no seq can be that large; or the books of this camera are damaged.
+            RefusedFrame: another process has taken the camera's name.
         """
-        if charged > self._limits.budget_bytes:
-            raise SettingsError(
-                f"a frame of {charged} bytes, but all frames of the line may have "
-                f"{self._limits.budget_bytes}: raise --budget-mb"
-            )
-        status, entry_id, *answered = self._offer(
+        self._check(seq, charged)
+        sent_s = self._clock.monotonic_s()
+        sent_ms = self._clock.now_ms()
+        status, text, server_ms, last, *answered = self._offer(
             self._written_keys,
             [
                 self.camera,
@@ -98,18 +113,63 @@ class FrameProducer:
                 header,
                 payload,
                 charged,
-                deadline_ns // 1_000_000,
+                f"{left_ns / _NS_PER_MS:.3f}",
                 cursor.encode(errors=_ANY_NAME),
                 self._limits.budget_bytes,
                 "shed" if shed else "block",
                 self._limits.results_kept,
                 GROUP,
                 RUNS_KEPT,
+                "" if self._last_seq is None else self._last_seq,
+                "" if sent_ms is None else f"{sent_ms:.3f}",
+                self._token,
+                seq - 1,
             ],
         )
-        return OfferResult(
-            Status(status.decode()), entry_id.decode(), tuple(name.decode() for name in answered)
+        self._clock.note(float(server_ms), sent_s)
+        self._refuse(status, text)
+        answer = Status(status.decode())
+        shed_ids = tuple(name.decode() for name in answered)
+        lost = 0 if answer is Status.FULL else self._note_admission(seq, last)
+        return OfferResult(answer, text.decode(), shed_ids, lost)
+
+    def _check(self, seq: int, charged: int) -> None:
+        if charged > self._limits.budget_bytes:
+            raise SettingsError(
+                f"a frame of {charged} bytes, but all frames of the line may have "
+                f"{self._limits.budget_bytes}: raise --budget-mb"
+            )
+        if not 0 <= seq <= MAX_SEQ:
+            raise SettingsError(
+                f"seq {seq} of camera {self.camera!r} is outside 0..{MAX_SEQ}: "
+                "give the camera a new --camera name, whose numbers begin at 0"
+            )
+
+    def _refuse(self, status: bytes, text: bytes) -> None:
+        if status == _TAKEN:
+            raise RefusedFrame(
+                f"another process has taken the name of camera {self.camera!r}, as this one was "
+                "silent for longer than its lease: give each process its own --camera"
+            )
+        if status == _DAMAGED:
+            raise self._damaged(text)
+
+    def _damaged(self, last: bytes) -> SettingsError:
+        return SettingsError(
+            f"the books of camera {self.camera!r} are damaged: {last!r:.80} is no last seq. Set "
+            f"field 'last' of {self._keys.camera(self.camera)} right, or use another --camera name"
         )
+
+    def _note_admission(self, seq: int, last: bytes) -> int:
+        """Remember a seq that the server knows; return how many it had forgotten before it."""
+        before, self._last_seq = self._last_seq, seq
+        known = int(last) if last else -1
+        if before is None or known >= before:
+            return 0
+        why = "Redis went back to an earlier state: frames that it had admitted have no verdict"
+        fields = {"camera": self.camera, "from_seq": known + 1, "to_seq": before, "why": why}
+        _log.error("books.rolled_back", extra={**fields, "frames": before - known})
+        return before - known
 
     def has_room(self, charged: int) -> bool:
         """Whether a frame of `charged` bytes would be admitted, and where frames are small more."""
@@ -120,28 +180,28 @@ class FrameProducer:
 
     def acquire_lease(self, token: str, lasts_ms: int) -> bool:
         """Hold the camera's name for the next `lasts_ms`; False where another process has it."""
-        key = self._keys.holder(self.camera)
-        with translated():
-            if self._client.set(key, token, nx=True, px=lasts_ms):
-                return True
-            if self._client.get(key) != token.encode():
-                return False
-            return bool(self._client.pexpire(key, lasts_ms))
+        held = bool(self._acquire_lease([self._keys.holder(self.camera)], [token, lasts_ms]))
+        if held:
+            self._token = token
+        return held
 
     def release_lease(self, token: str) -> None:
         """Leave the camera's name to whoever comes next."""
-        key = self._keys.holder(self.camera)
-        with translated():
-            if self._client.get(key) == token.encode():
-                self._client.delete(key)
+        self._release_lease([self._keys.holder(self.camera)], [token])
 
     def position(self) -> tuple[int, str]:
-        """Where this camera stands: its last seq (-1 at first) and its source's cursor."""
+        """Where this camera stands: its last seq (-1 at first) and its source's cursor.
+
+        Raises:
+            SettingsError: the books of this camera are damaged.
+        """
         with translated():
             last, cursor = self._client.hmget(self._keys.camera(self.camera), "last", "cursor")
-        return int(last) if last is not None else -1, cursor.decode(
-            errors=_ANY_NAME
-        ) if cursor else ""
+        if last is not None:
+            if not last.isdigit():
+                raise self._damaged(last)
+            self._last_seq = int(last)
+        return -1 if last is None else int(last), cursor.decode(errors=_ANY_NAME) if cursor else ""
 
     def reading(self) -> tuple[str, int]:
         """Which picture the process before was reading when it died, and how often it had before.

@@ -3,19 +3,28 @@
 All keys of a line share the hash tag `{line}`: each script touches one slot of a Redis Cluster.
 
 {line}:frames        stream   frames waiting or being judged. Fields: `m` head (wire), `d` payload
-                              (not for ring frames), `n` bytes charged to the budget (`charge`).
-                              Group `workers`, one consumer a worker process
-{line}:open          zset     the register: entry id of every unanswered frame -> deadline, ms. Who
-                              removes an id publishes its verdict: so a part gets exactly one
+                              (not for ring frames), `n` bytes charged to the budget (`charge`),
+                              `u` deadline, ms on Redis's clock. Group `workers`, one consumer a
+                              worker process
+{line}:open          zset     the register: entry id of every unanswered frame -> deadline, ms on
+                              Redis's clock. Who removes an id publishes its verdict: so a part
+                              gets exactly one
 {line}:results       stream   verdicts. Fields: `k` the answer: OK, NG, LATE, SHED, UNREADABLE or
                               ENGINE; `e` entry id of the frame; `m` its head, as it came; `j`
-                              judgement (wire), where an engine was asked. One group a program
+                              judgement (wire), where an engine was asked; `r` the reason where `k`
+                              has no word for it; `n` number of the verdict, rising by one on a
+                              line: a jump is what a reader missed; `t` when it was published and
+                              `u` its deadline, both ms on Redis's clock. One group a program
+{line}:programs      hash     program -> result id and number of the last verdict it had read when
+                              it last acknowledged any
+{line}:reader:NAME   string   token of the process that reads as a program, gone soon after it
 {line}:counts        hash     answer -> verdicts published since the line began
 {line}:bytes         string   bytes charged by the frames not yet answered
 {line}:cameras       set      names of all cameras that ever offered a frame
 {line}:camera:NAME   hash     last: highest seq admitted; from: where its run of seqs began;
                               offered: frames admitted; lost: seqs passed over, triggers whose
-                              picture the camera never delivered; cursor: where the source goes
+                              picture the camera never delivered; rolled: seqs admitted of which
+                              the server knew nothing any more; cursor: where the source goes
                               on after a restart; event, event_ms: lost or back, and since when;
                               reading, deaths: the picture file that a process is at, and how
                               many processes died at it; gone after an end in order
@@ -24,6 +33,8 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
                               from..last they say exactly which seqs were offered. A gap between
                               two is a trigger without a frame: it has no verdict, because nothing
                               was ever offered, and the reader of verdicts sees seq jump
+{line}:rolled:NAME   list     seqs that the server had admitted and lost with its last writes, as
+                              "AFTER:LAST": those above AFTER, up to LAST. Oldest first
 {line}:control       stream   field `c`: control message (wire)
 {line}:labels        stream   what people and the plant's own checks say of frames. Field `l`: label
                               (wire). The last one of a frame counts, all are kept: 100,000, about
@@ -85,6 +96,7 @@ class Keys:
         self.dead = f"{self._tag}:dead"
         self.swap = f"{self._tag}:swap"
         self.promotions = f"{self._tag}:promotions"
+        self.programs = f"{self._tag}:programs"
 
     @property
     def written_by_answers(self) -> list[str]:
@@ -102,6 +114,14 @@ class Keys:
     def runs(self, camera: str) -> str:
         """The closed runs of a camera's seqs."""
         return f"{self._tag}:runs:{check_name(camera)}"
+
+    def rolled(self, camera: str) -> str:
+        """The seqs of a camera that the server admitted and lost."""
+        return f"{self._tag}:rolled:{check_name(camera)}"
+
+    def reader(self, program: str) -> str:
+        """Which process reads the verdicts as a program."""
+        return f"{self._tag}:reader:{check_name(program)}"
 
     def label(self, packed: bytes) -> str:
         """Which id a label got when it first arrived."""

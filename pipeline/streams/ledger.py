@@ -5,10 +5,12 @@ from typing import Any
 
 import redis
 
+from pipeline.errors import SettingsError
 from pipeline.streams.connect import Client, translated
-from pipeline.streams.keys import Keys
+from pipeline.streams.keys import Keys, check_name
 from pipeline.streams.result_reader import Result, read_result
 
+_BOOKS = 3  # answers about each camera
 _OPEN_PAGE = 64  # entries come with their pixels
 
 
@@ -20,6 +22,8 @@ class CameraLedger:
     offered: int
     runs: tuple[tuple[int, int], ...]  # (first, last) seq of each run without gaps, oldest first
     lost: int = 0  # seqs between them, since the line began: triggers whose picture never came
+    # first and last seq of what was admitted and then lost, because Redis went back
+    rolled_back: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class LedgerSnapshot:
     open_entries: int
     counts: dict[str, int]  # answer -> verdicts since the line began
     retention: ResultRetention
+    damaged: tuple[str, ...] = ()  # what of the books cannot be read, one sentence each
 
 
 class Ledger:
@@ -54,9 +59,9 @@ class Ledger:
         names: list[str] = []
         while True:
             found, *rest = self._read(names)
-            now = sorted(name.decode() for name in found)
+            now, unsafe = _safe_names(found)
             if now == names:
-                return _snapshot(names, rest)
+                return _snapshot(names, unsafe, rest)
             names = now  # a camera joined the line while we looked
 
     def _read(self, names: list[str]) -> list[Any]:
@@ -70,6 +75,7 @@ class Ledger:
             for name in names:
                 pipe.hgetall(keys.camera(name))
                 pipe.lrange(keys.runs(name), 0, -1)
+                pipe.lrange(keys.rolled(name), 0, -1)
             found = pipe.execute(raise_on_error=False)
             for at, answer in enumerate(found):
                 if isinstance(answer, redis.ResponseError) and "no such key" in str(answer):
@@ -104,18 +110,36 @@ class Ledger:
         return heads
 
 
-def _snapshot(names: list[str], rest: list[Any]) -> LedgerSnapshot:
+def _safe_names(found: set[bytes]) -> tuple[list[str], list[str]]:
+    """Return the names of cameras, sorted, and those that no camera can have."""
+    safe, unsafe = [], []
+    for raw in found:
+        name = raw.decode(errors="replace")
+        try:
+            safe.append(check_name(name))
+        except SettingsError:
+            unsafe.append(name)
+    return sorted(safe), sorted(unsafe)
+
+
+def _snapshot(names: list[str], unsafe: list[str], rest: list[Any]) -> LedgerSnapshot:
     open_entries, counts, stream, *books = rest
+    damaged = [f"no camera can have the name {name!r:.80}" for name in unsafe]
+    cameras = []
+    for at, name in enumerate(names):
+        fields, runs, rolled = books[_BOOKS * at : _BOOKS * (at + 1)]
+        try:
+            cameras.append(_camera_ledger(name, _fields(fields), runs, rolled))
+        except (KeyError, ValueError) as error:
+            damaged.append(f"the books of camera {name} cannot be read: {error!r:.80}")
     return LedgerSnapshot(
-        cameras=tuple(
-            _camera_ledger(name, _fields(books[2 * at]), books[2 * at + 1])
-            for at, name in enumerate(names)
-        ),
+        cameras=tuple(cameras),
         open_entries=int(open_entries),
         counts={answer.decode(): int(count) for answer, count in _fields(counts).items()},
         retention=_retention(_fields(stream))
         if stream
         else ResultRetention(0, 0, 0, deleted=False),
+        damaged=tuple(damaged),
     )
 
 
@@ -136,12 +160,16 @@ def _retention(stream: dict[bytes, Any]) -> ResultRetention:
     )
 
 
-def _camera_ledger(name: str, fields: dict[bytes, bytes], runs: list[Any]) -> CameraLedger:
+def _camera_ledger(
+    name: str, fields: dict[bytes, bytes], runs: list[bytes], rolled: list[bytes]
+) -> CameraLedger:
     closed = [tuple(map(int, run.split(b"-"))) for run in runs]
     current = (int(fields[b"from"]), int(fields[b"last"]))
+    lost_writes = [tuple(map(int, after_last.split(b":"))) for after_last in rolled]
     return CameraLedger(
         camera=name,
         offered=int(fields[b"offered"]),
         runs=tuple((first, last) for first, last in [*closed, current]),
         lost=int(fields.get(b"lost", 0)),
+        rolled_back=tuple((after + 1, last) for after, last in lost_writes),
     )

@@ -1,6 +1,7 @@
 """The Lua scripts of a line, loaded from `lua/`."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
@@ -10,10 +11,14 @@ import redis
 
 from pipeline.streams.connect import translated
 
+_INCLUDE = re.compile(r"^--include (\w+)$", re.MULTILINE)
+
 
 @cache
 def _source(name: str) -> str:
-    return files("pipeline.streams").joinpath("lua", f"{name}.lua").read_text("utf-8")
+    """Read a script; a line `--include NAME` stands for the whole of that file."""
+    text = files("pipeline.streams").joinpath("lua", f"{name}.lua").read_text("utf-8")
+    return _INCLUDE.sub(lambda found: _source(found[1]), text)
 
 
 class Script:

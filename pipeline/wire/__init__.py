@@ -9,7 +9,8 @@ A label (field `l`):         v, entry, kind, defect, mask, predicted, outlines [
                              by, at_ns
 A control message:           v, kind, and what the kind needs
 A promotion's trial:         v, version, promoted_at, standing, worker, why, tries, noted_ms
-A key that is not listed is ignored, so a field may be added; `v` rises when a meaning changes.
+A key that is not listed is ignored, so a field may be added. `v` stays 1, and programs of every
+release read each other: docs/sdk.md.
 """
 
 from pipeline.wire.fields import MAX_NAME_CHARS, WIRE_VERSION, pack_mask, unpack_mask
@@ -17,8 +18,10 @@ from pipeline.wire.frame_header import (
     FrameHeader,
     Identity,
     RingPlace,
+    check_scale,
     decode_frame_header,
     decode_identity,
+    decode_known_meta,
     encode_frame_header,
 )
 from pipeline.wire.judgement import MAX_REGIONS, decode_judgement, encode_judgement
@@ -45,10 +48,12 @@ __all__ = [
     "RingPlace",
     "RolloutRecord",
     "RolloutState",
+    "check_scale",
     "decode_control",
     "decode_frame_header",
     "decode_identity",
     "decode_judgement",
+    "decode_known_meta",
     "decode_label",
     "decode_report",
     "decode_rollout_record",

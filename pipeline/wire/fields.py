@@ -32,7 +32,9 @@ def shown(value: object) -> str:
 class Fields:
     """Checked reading of a foreign map."""
 
-    def __init__(self, packed: bytes, limit: int, foreign: type[Exception]) -> None:
+    def __init__(
+        self, packed: bytes, limit: int, foreign: type[Exception], *, any_version: bool = False
+    ) -> None:
         self._foreign = foreign
         if len(packed) > limit:
             raise foreign(f"{len(packed)} bytes of fields, limit {limit}")
@@ -43,7 +45,10 @@ class Fields:
         if not isinstance(fields, dict):
             raise foreign(f"a map was expected, got {type(fields).__name__}")
         self._fields: dict[str, Any] = fields
-        if (version := fields.get("v")) != WIRE_VERSION:
+        version = fields.get("v")
+        if any_version and type(version) is int and version >= WIRE_VERSION:
+            return
+        if version != WIRE_VERSION:
             raise foreign(
                 f"schema version {shown(version)}, this program reads {WIRE_VERSION}: "
                 "bring camera, worker and consumer to the same release"
@@ -98,14 +103,23 @@ def pack_mask(mask: NDArray[np.bool_]) -> bytes:
     return zlib.compress(np.packbits(mask).tobytes(), 1)
 
 
+def check_mask_size(height: int, width: int) -> None:
+    """Refuse a mask without pixels, or with more than a picture may have.
+
+    Raises:
+        ForeignVerdict: there is no such mask.
+    """
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise ForeignVerdict(f"mask of {height}x{width}, limit {MAX_PIXELS} pixels")
+
+
 def unpack_mask(packed: bytes, height: int, width: int) -> NDArray[np.bool_]:
     """Undo `pack_mask`; never inflates more than the bits of one mask.
 
     Raises:
         ForeignVerdict: the bytes are no mask of that size.
     """
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise ForeignVerdict(f"mask of {height}x{width}, limit {MAX_PIXELS} pixels")
+    check_mask_size(height, width)
     wanted = (height * width + 7) // 8
     inflater = zlib.decompressobj()
     try:

@@ -1,7 +1,8 @@
 """A frame's head: everything that travels with a frame but its pixels."""
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pipeline.codecs import Codec, check_shape
 from pipeline.errors import UnreadableFrame
@@ -9,6 +10,10 @@ from pipeline.frames import FrameMeta
 from pipeline.wire.fields import MAX_NAME_CHARS, Fields, pack
 
 MAX_HEADER_BYTES = 4096
+MAX_IDENTITY_BYTES = 65_536  # of a header that is read for its identity alone
+MAX_MM_PER_PIXEL = 1e6  # a kilometre: no camera sees one in a pixel, and areas stay finite
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +85,55 @@ def decode_frame_header(packed: bytes) -> FrameHeader:
 def decode_identity(packed: bytes) -> Identity:
     """Read which frame a head speaks of: a third of the time of `decode_frame_header`.
 
+    Identities are read from later schema versions too: these fields are never changed.
+
     Raises:
-        UnreadableFrame: truncated, foreign, of another schema version, or out of bounds.
+        UnreadableFrame: truncated, foreign, or out of bounds.
     """
-    fields = Fields(packed, MAX_HEADER_BYTES, UnreadableFrame)
+    fields = Fields(packed, MAX_IDENTITY_BYTES, UnreadableFrame, any_version=True)
     return Identity(fields.text("camera"), fields.whole("seq"), fields.whole("deadline_ns"))
+
+
+def decode_known_meta(packed: bytes) -> FrameMeta:
+    """Read as much of a head as can be read: camera and seq, the rest where it is sound.
+
+    Raises:
+        UnreadableFrame: it names no frame.
+    """
+    fields = Fields(packed, MAX_IDENTITY_BYTES, UnreadableFrame, any_version=True)
+    camera, seq = fields.text("camera"), fields.whole("seq")
+
+    def or_else(read: Callable[[str], _Value], key: str, instead: _Value) -> _Value:
+        try:
+            return read(key)
+        except UnreadableFrame:
+            return instead
+
+    return FrameMeta(
+        camera=camera,
+        seq=seq,
+        part_id=or_else(fields.text, "part", ""),
+        captured_ns=or_else(fields.whole, "captured_ns", 0),
+        deadline_ns=or_else(fields.whole, "deadline_ns", 0),
+    )
+
+
+def check_scale(mm_per_pixel: tuple[float, float]) -> None:
+    """Refuse millimetres per pixel that no camera has, and whose areas would not be finite.
+
+    Raises:
+        UnreadableFrame: not from above 0 to `MAX_MM_PER_PIXEL`.
+    """
+    if not all(0 < mm <= MAX_MM_PER_PIXEL for mm in mm_per_pixel):
+        raise UnreadableFrame(
+            f"{mm_per_pixel} are no millimetres per pixel: above 0, up to {MAX_MM_PER_PIXEL:g}"
+        )
 
 
 def _decode_meta(fields: Fields) -> FrameMeta:
     scale = fields.many("mm", (float, float))
-    if scale and not all(math.isfinite(mm) and mm > 0 for mm in scale):
-        raise UnreadableFrame(f"field 'mm': {scale} are no millimetres per pixel")
+    if scale:
+        check_scale((scale[0], scale[1]))
     return FrameMeta(
         camera=fields.text("camera"),
         seq=fields.whole("seq"),

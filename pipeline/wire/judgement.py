@@ -7,45 +7,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.picture_headers import MAX_PIXELS
-from pipeline.errors import ForeignVerdict
+from pipeline.errors import ForeignVerdict, UnwritableJudgement
 from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
-from pipeline.wire.fields import Fields, pack, pack_mask, shown, unpack_mask
+from pipeline.wire.fields import Fields, check_mask_size, pack, pack_mask, shown, unpack_mask
 
-MAX_JUDGEMENT_BYTES = 4 << 20
+MAX_JUDGEMENT_BYTES = 16 << 20  # above that of every mask of `MAX_PIXELS`, however noisy
 MAX_REGIONS = 256
 MAX_CELLS = 256
 
 
 def encode_judgement(judgement: Judgement) -> bytes:
-    """Pack what an engine said, for the field `j`."""
+    """Pack what an engine said, for the field `j`; whatever is packed can be read.
+
+    Raises:
+        UnwritableJudgement: no reader would take it, as for a number that is infinite.
+    """
+    try:
+        packed = pack(_fields(judgement))
+        _decode(packed, with_mask=False)
+    except (ValueError, TypeError, OverflowError, ForeignVerdict) as error:
+        raise UnwritableJudgement(f"no program could read this judgement: {error}") from error
+    return packed
+
+
+def _fields(judgement: Judgement) -> dict[str, Any]:
     mask = judgement.mask
     timings = judgement.timings
-    return pack(
-        {
-            "judged": judgement.judged.value,
-            "score": judgement.score,
-            "normalised": judgement.normalised,
-            "threshold": judgement.threshold,
-            "pixel_threshold": judgement.pixel_threshold,
-            "regions": [_pack_region(region) for region in judgement.regions],
-            "mask": None if mask is None else [*mask.shape, pack_mask(mask)],
-            "engine": (
-                judgement.engine.model,
-                judgement.engine.version,
-                judgement.engine.sha256,
-            ),
-            "timings": (
-                timings.transport_ms,
-                timings.queue_ms,
-                timings.inference_ms,
-                timings.batch,
-            ),
-            "worker": judgement.worker,
-            "nearest": judgement.nearest,
-            "distance": judgement.distance,
-            "cells": judgement.cells,
-        }
-    )
+    return {
+        "judged": judgement.judged.value,
+        "score": judgement.score,
+        "normalised": judgement.normalised,
+        "threshold": judgement.threshold,
+        "pixel_threshold": judgement.pixel_threshold,
+        "regions": [_pack_region(region) for region in judgement.regions],
+        "mask": None if mask is None else [*mask.shape, pack_mask(mask)],
+        "engine": (
+            judgement.engine.model,
+            judgement.engine.version,
+            judgement.engine.sha256,
+        ),
+        "timings": (
+            timings.transport_ms,
+            timings.queue_ms,
+            timings.inference_ms,
+            timings.batch,
+        ),
+        "worker": judgement.worker,
+        "nearest": judgement.nearest,
+        "distance": judgement.distance,
+        "cells": judgement.cells,
+    }
 
 
 def _pack_region(region: Region) -> dict[str, int | float | None]:
@@ -72,6 +83,11 @@ def decode_judgement(packed: bytes) -> Judgement:
     Raises:
         ForeignVerdict: truncated, foreign, of another schema version, or out of bounds.
     """
+    return _decode(packed, with_mask=True)
+
+
+def _decode(packed: bytes, *, with_mask: bool) -> Judgement:
+    """Read a judgement, and its mask if asked: the size of a mask is checked in any case."""
     fields = Fields(packed, MAX_JUDGEMENT_BYTES, ForeignVerdict)
     judged = fields.text("judged")
     if judged not in {Decision.OK, Decision.NG}:
@@ -87,7 +103,7 @@ def decode_judgement(packed: bytes) -> Judgement:
         threshold=fields.real("threshold"),
         pixel_threshold=fields.real("pixel_threshold"),
         regions=tuple(_decode_region(region) for region in fields.take("regions", list)),
-        mask=_decode_mask(fields.many("mask", (int, int, bytes))),
+        mask=_decode_mask(fields.many("mask", (int, int, bytes)), inflated=with_mask),
         engine=EngineName(*engine),
         timings=Timings(*timings),
         worker=fields.text("worker"),
@@ -129,5 +145,11 @@ def _decode_region(packed: object) -> Region:
     return Region(top, left, height, width, area_px, peak, *map(float, scaled))
 
 
-def _decode_mask(found: list[Any] | None) -> NDArray[np.bool_] | None:
-    return None if found is None else unpack_mask(found[2], found[0], found[1])
+def _decode_mask(found: list[Any] | None, *, inflated: bool) -> NDArray[np.bool_] | None:
+    if found is None:
+        return None
+    height, width, bits = found
+    if inflated:
+        return unpack_mask(bits, height, width)
+    check_mask_size(height, width)
+    return None

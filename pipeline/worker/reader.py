@@ -66,7 +66,9 @@ class EntryDecoder:
         except UnreadableFrame as error:
             self._outbox.put(RejectedFrames([entry], Reason.UNREADABLE, str(error)))
             return None
-        waiting = WaitingFrame(header.meta.deadline_ns, time.time_ns(), alone=entry.deliveries > 1)
+        arrived_ns, left_ns = time.time_ns(), entry.left_ns
+        due_ns = header.meta.deadline_ns if left_ns is None else arrived_ns + left_ns
+        waiting = WaitingFrame(due_ns, arrived_ns, alone=entry.deliveries > 1)
         return InFlightFrame(entry, header, pixels, waiting)
 
     def _watched_decode(self, entry: Entry) -> tuple[FrameHeader, NDArray[np.uint8]]:

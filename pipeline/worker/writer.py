@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from pipeline.errors import ConnectionLost, RedisFull
+from pipeline.errors import ConnectionLost, RedisFull, UnwritableJudgement
 from pipeline.frames import Judgement, Reason, Timings
 from pipeline.streams.frame_consumer import Answer, Entry
 from pipeline.wire import encode_judgement
@@ -66,7 +66,7 @@ class Writer:
             for frame, frame_score in zip(scored.batch, scored.frame_scores, strict=True)
         ]
         answers = [
-            Answer(frame.entry, judgement.judged, encode_judgement(judgement))
+            _answer(frame.entry, judgement)
             for frame, judgement in zip(scored.batch, judgements, strict=True)
         ]
         said = self._publish(answers, send, scored.engine)
@@ -159,3 +159,12 @@ class Writer:
             else:
                 self._telemetry.duplicates.inc()
         return said
+
+
+def _answer(entry: Entry, judgement: Judgement) -> Answer:
+    """Return what to publish: what no program could read is no judgement."""
+    try:
+        return Answer(entry, judgement.judged, encode_judgement(judgement))
+    except UnwritableJudgement as error:
+        _log.error("judgement.unwritable", extra={"entry": entry.entry_id, "why": str(error)})
+        return Answer(entry, Reason.ENGINE)

@@ -54,6 +54,18 @@ class Plant:
         frame_consumer.join()
         return frame_consumer
 
+    def saved_state(self) -> dict[bytes, bytes]:
+        """All keys of the line, as the server could be started from."""
+        found = self.client.scan_iter(match=f"{{{self.name}}}:*", count=1000)
+        return {key: self.client.dump(key) for key in found}
+
+    def go_back(self, state: dict[bytes, bytes]) -> None:
+        """Put the server back to an earlier state, as a failover to a stale replica does."""
+        for key in self.client.scan_iter(match=f"{{{self.name}}}:*", count=1000):
+            self.client.delete(key)
+        for key, value in state.items():
+            self.client.restore(key, 0, value)
+
     def ledger(self) -> Ledger:
         return Ledger(self.client, self.name)
 
@@ -63,7 +75,7 @@ class Plant:
         producer = self.camera(camera)
         due = time.time_ns() + in_ns
         return [
-            producer.offer(seq, head_of(camera, seq, due), b"x" * 100, 100, due, "", shed=shed)
+            producer.offer(seq, head_of(camera, seq, due), b"x" * 100, 100, in_ns, "", shed=shed)
             for seq in seqs
         ]
 

@@ -209,7 +209,7 @@ class SwapRig:
         meta = FrameMeta("cam", self.offered, "part", now, now + int(in_s * 1e9))
         head = encode_frame_header(FrameHeader(meta, Codec.RAW, (SIDE, SIDE)))
         self.producer.offer(
-            self.offered, head, pixels, len(pixels), meta.deadline_ns, "", shed=False
+            self.offered, head, pixels, len(pixels), int(in_s * 1e9), "", shed=False
         )
         self.offered += 1
 

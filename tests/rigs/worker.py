@@ -135,7 +135,7 @@ class Bench:
         meta = FrameMeta("cam", seq, f"part-{seq}", now, now + int(in_s * 1e9))
         head = encode_frame_header(FrameHeader(meta, codec, (side, side)))
         result = self.producer.offer(
-            seq, head, payload, len(payload), meta.deadline_ns, "", shed=False
+            seq, head, payload, len(payload), int(in_s * 1e9), "", shed=False
         )
         assert result.status is Status.ADMITTED
 

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Takes the lease, or keeps it for longer; somebody else's is left alone.
 -- KEYS  1 lease
 -- ARGV  1 token  2 how long it lasts, ms

@@ -3,28 +3,33 @@
 -- It may run when Redis is out of memory, because it frees more than it adds.
 -- KEYS  1 frames  2 open  3 bytes  4 results  5 counts
 -- ARGV  1 group  2 results kept, then for each frame
---       entry id, bytes charged, answer (OK, NG, LATE, ...), head, judgement ('' where there is none)
+--       entry id, bytes charged, answer (OK, NG, LATE, ...), head, judgement ('' where there is
+--       none), reason ('' where the answer says all), deadline as it came with the frame ('' where
+--       none did)
 -- A frame whose deadline has passed on this server's clock is answered LATE, whatever was said.
 -- Returns for each frame the answer published, or '' where someone else had answered.
+--include publish
 local frames, open, bytes, results, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local group, kept = ARGV[1], ARGV[2]
 local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000
 local published = {}
-for at = 3, #ARGV, 5 do
-    local id, answer = ARGV[at], ARGV[at + 2]
+for at = 3, #ARGV, 7 do
+    local id, answer, reason = ARGV[at], ARGV[at + 2], ARGV[at + 5]
     local deadline = redis.call('ZSCORE', open, id)
     if deadline then
         redis.call('ZREM', open, id)
-        if now_ms > tonumber(deadline) then answer = 'LATE' end
-        if ARGV[at + 4] == '' then
-            redis.call('XADD', results, 'MAXLEN', '~', kept, '*',
-                'k', answer, 'e', id, 'm', ARGV[at + 3])
-        else
-            redis.call('XADD', results, 'MAXLEN', '~', kept, '*',
-                'k', answer, 'e', id, 'm', ARGV[at + 3], 'j', ARGV[at + 4])
+        if now_ms > tonumber(deadline) then
+            answer, reason = 'LATE', ''
         end
-        redis.call('HINCRBY', counts, answer, 1)
+        local fields = { 'k', answer, 'e', id, 'm', ARGV[at + 3] }
+        if ARGV[at + 4] ~= '' then
+            fields[#fields + 1], fields[#fields + 2] = 'j', ARGV[at + 4]
+        end
+        if reason ~= '' then
+            fields[#fields + 1], fields[#fields + 2] = 'r', reason
+        end
+        publish(results, counts, kept, now_ms, ARGV[at + 6], fields)
         redis.call('DECRBY', bytes, ARGV[at + 1])
         published[#published + 1] = answer
     else

@@ -1,28 +1,56 @@
 #!lua
 -- Admits one frame, or says why not: all or nothing.
--- KEYS  1 frames  2 open  3 bytes  4 results  5 counts  6 cameras  7 camera  8 runs
--- ARGV  1 camera  2 seq  3 head  4 payload ('' for a ring frame)  5 bytes charged  6 deadline, ms
---       7 cursor  8 byte budget  9 'block' or 'shed' when full  10 results kept  11 group
---       12 runs kept
--- Returns {status, entry id (of the last seq: 'seen'), id of each older frame shed ...}; status:
---   admitted | seen: this seq or a later one was offered before | full | shed: this very frame
+-- KEYS  1 frames  2 open  3 bytes  4 results  5 counts  6 cameras  7 camera  8 runs  9 rolled
+--       10 holder
+-- ARGV  1 camera  2 seq  3 head  4 payload ('' for a ring frame)  5 bytes charged
+--       6 time left until the deadline, ms  7 cursor  8 byte budget
+--       9 'block' or 'shed' when full  10 results kept  11 group  12 runs kept
+--       13 the camera's seq before this one ('' where it knows none)
+--       14 this server's time when the camera sent this, ms, as it reckons ('' where it cannot)
+--       15 the camera's token ('' where it holds no name)  16 seq - 1
+-- Returns {status, text, this server's time in ms, last seq, id of each older frame shed ...};
+-- last seq is that of the books before this offer, '' if there was none. Status and text:
+--   admitted, entry id | shed: this very frame, entry id | full, bytes in use
+--   seen: this seq or a later one was offered before, the last one
+--   taken: another process has the camera's name | damaged: the books hold no last seq, what else
+-- A seq has up to 19 digits and a number of Lua is exact to 15: they are compared as texts.
+--include publish
 local frames, open, bytes, results, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local seq, charged, budget = tonumber(ARGV[2]), tonumber(ARGV[5]), tonumber(ARGV[8])
-local kept, group = ARGV[10], ARGV[11]
-
-local last = tonumber(redis.call('HGET', KEYS[7], 'last') or '-1')
-if seq <= last then
-    return { 'seen', tostring(last) }
-end
-
+local camera, runs, rolled = KEYS[7], KEYS[8], KEYS[9]
+local seq, charged, budget = ARGV[2], tonumber(ARGV[5]), tonumber(ARGV[8])
+local kept, group, before, previous = ARGV[10], ARGV[11], ARGV[16], ARGV[13]
 local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000
+local now_text = string.format('%.3f', now_ms)
+local last = redis.call('HGET', camera, 'last') or ''
+
+local function is_less(one, other)
+    if #one ~= #other then return #one < #other end
+    return one < other
+end
+
+local function add(field, ...)
+    for _, number in ipairs({ ... }) do redis.call('HINCRBY', camera, field, number) end
+end
+
+local function minus(number) return number == '0' and '0' or '-' .. number end
+
+if ARGV[15] ~= '' then
+    local holder = redis.call('GET', KEYS[10])
+    if holder and holder ~= ARGV[15] then return { 'taken', '', now_text, last } end
+end
+if not string.find(last, '^%d*$') then return { 'damaged', last, now_text, '' } end
+if last ~= '' and not is_less(last, seq) then return { 'seen', last, now_text, last } end
+
+-- The deadline counts from when the camera sent the frame: the time until it got here is gone.
+local waited_ms = 0
+if ARGV[14] ~= '' then waited_ms = math.max(0, now_ms - tonumber(ARGV[14])) end
+local deadline = string.format('%.0f', math.ceil(now_ms - waited_ms + tonumber(ARGV[6])))
 
 -- As everywhere, what is answered past its deadline says LATE.
-local function answer_shed(id, head, deadline)
-    local answer = now_ms > tonumber(deadline) and 'LATE' or 'SHED'
-    redis.call('XADD', results, 'MAXLEN', '~', kept, '*', 'k', answer, 'e', id, 'm', head)
-    redis.call('HINCRBY', counts, answer, 1)
+local function answer_shed(id, head, due, registered)
+    local answer = now_ms > tonumber(registered) and 'LATE' or 'SHED'
+    publish(results, counts, kept, now_ms, due, { 'k', answer, 'e', id, 'm', head })
 end
 
 -- Frames after the group's last-delivered id wait; those before it are in a worker's hands.
@@ -39,10 +67,10 @@ local function last_delivered()
 end
 
 local used = tonumber(redis.call('GET', bytes) or '0')
-local reply = { '', '' }
+local reply = { '', '', now_text, last }
 if used + charged > budget then
     if ARGV[9] ~= 'shed' then
-        return { 'full', tostring(used) }
+        return { 'full', tostring(used), now_text, last }
     end
     local after = redis.call('EXISTS', frames) == 1 and '(' .. last_delivered() or '-'
     while used + charged > budget do
@@ -51,42 +79,48 @@ if used + charged > budget then
         local id, fields = oldest[1], {}
         for index = 1, #oldest[2], 2 do fields[oldest[2][index]] = oldest[2][index + 1] end
         redis.call('XDEL', frames, id)
-        local deadline = redis.call('ZSCORE', open, id)
-        if deadline then
+        local registered = redis.call('ZSCORE', open, id)
+        if registered then
             redis.call('ZREM', open, id)
             local freed = tonumber(fields['n'] or '0') or 0
             used = redis.call('DECRBY', bytes, freed)
-            answer_shed(id, fields['m'] or '', deadline)
+            answer_shed(id, fields['m'] or '', fields['u'], registered)
             reply[#reply + 1] = id
         end
     end
 end
 
--- The ledger: which seqs were offered, as runs without gaps.
+-- The ledger: which seqs were offered, as runs without gaps. Between two runs lie triggers without
+-- a picture, and what this server once admitted but knows no longer: it lost its last writes.
 redis.call('SADD', KEYS[6], ARGV[1])
-if last < 0 then
-    redis.call('HSET', KEYS[7], 'from', seq)
-elseif seq ~= last + 1 then
-    redis.call('RPUSH', KEYS[8], redis.call('HGET', KEYS[7], 'from') .. '-' .. last)
-    redis.call('LTRIM', KEYS[8], -tonumber(ARGV[12]), -1)
-    redis.call('HSET', KEYS[7], 'from', seq)
-    redis.call('HINCRBY', KEYS[7], 'lost', seq - last - 1)
+if last == '' then
+    redis.call('HSET', camera, 'from', seq)
+elseif last ~= before then
+    redis.call('RPUSH', runs, redis.call('HGET', camera, 'from') .. '-' .. last)
+    redis.call('LTRIM', runs, -tonumber(ARGV[12]), -1)
+    redis.call('HSET', camera, 'from', seq)
 end
-redis.call('HSET', KEYS[7], 'last', seq, 'cursor', ARGV[7])
-redis.call('HINCRBY', KEYS[7], 'offered', 1)
+local known = last -- by this server or by the camera
+if previous ~= '' and (last == '' or is_less(last, previous)) then
+    redis.call('RPUSH', rolled, (last == '' and '-1' or last) .. ':' .. previous)
+    redis.call('LTRIM', rolled, -tonumber(ARGV[12]), -1)
+    add('rolled', last == '' and 1 or minus(last), previous)
+    known = previous
+end
+if known ~= '' and known ~= before then add('lost', minus(known), seq, -1) end
+redis.call('HSET', camera, 'last', seq, 'cursor', ARGV[7])
+redis.call('HINCRBY', camera, 'offered', 1)
 
 local status, id
 if used + charged > budget then
     status, id = 'shed', now[1] .. string.format('%03d', math.floor(now[2] / 1000)) .. '-shed'
-    answer_shed(id, ARGV[3], ARGV[6])
+    answer_shed(id, ARGV[3], deadline, deadline)
 else
     status = 'admitted'
-    if ARGV[4] == '' then
-        id = redis.call('XADD', frames, '*', 'm', ARGV[3], 'n', ARGV[5])
-    else
-        id = redis.call('XADD', frames, '*', 'm', ARGV[3], 'n', ARGV[5], 'd', ARGV[4])
-    end
-    redis.call('ZADD', open, ARGV[6], id)
+    local fields = { 'm', ARGV[3], 'n', ARGV[5], 'u', deadline }
+    if ARGV[4] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'd', ARGV[4] end
+    id = redis.call('XADD', frames, '*', unpack(fields))
+    redis.call('ZADD', open, deadline, id)
     redis.call('INCRBY', bytes, charged)
 end
 reply[1], reply[2] = status, id

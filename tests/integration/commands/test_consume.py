@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rigs.line import Plant
 
+from pipeline.consumer import Consumer
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client
 from pipeline.streams.keys import Keys
@@ -160,3 +161,55 @@ def test_wrong_flags_are_named(consume: Consume, flags: list[str], told: str) ->
     done = consume(*flags)
     assert done.returncode == 2
     assert told in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_disk_never_takes_a_verdict_that_was_not_written_whole(
+    plant: Plant, url: str, tmp_path: Path, unbuffered: str
+) -> None:
+    output = tmp_path / "verdicts.jsonl"
+    command = [*COMMAND, "--redis-url", url, "--line", plant.name, *IDLE]
+    surroundings = {**os.environ, "PYTHONUNBUFFERED": unbuffered, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def consume_into_a_file(limit_bytes: int) -> "subprocess.CompletedProcess[bytes]":
+        def little_room() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+        with output.open("ab") as file:
+            return subprocess.run(
+                command,
+                stdout=file,
+                stderr=subprocess.PIPE,
+                check=False,
+                timeout=60,
+                preexec_fn=little_room,
+                env=surroundings,
+            )
+
+    done = consume_into_a_file(1500)  # not enough for three lines
+    assert done.returncode != 0
+    assert b"File too large" in done.stderr
+    assert len(output.read_bytes().splitlines()) < 3
+    done = consume_into_a_file(1 << 20)
+    assert done.returncode == 0
+    printed = [json.loads(line)["seq"] for line in output.read_text().splitlines()]
+    assert printed == [1, 2, 3]
+
+
+def test_program_that_reads_already_is_not_joined_by_a_second_one(
+    consume: Consume, plant: Plant, url: str
+) -> None:
+    with Consumer(plant.name, "plc", redis_url=url):
+        done = consume(*IDLE, "--program", "plc")
+    assert done.returncode == 1
+    assert "another process reads" in done.stderr
+    assert "--program" in done.stderr
+    assert done.stdout == ""
+
+
+def test_verdict_that_names_no_frame_is_printed(consume: Consume, plant: Plant) -> None:
+    plant.client.xadd(Keys(plant.name).results, {"k": b"OK", "m": b"foreign"})
+    *_, foreign = lines(consume(*IDLE))
+    assert (foreign["decision"], foreign["reason"]) == ("UNKNOWN", "FOREIGN")
+    assert (foreign["camera"], foreign["seq"], foreign["answer"]) == ("", -1, "OK")

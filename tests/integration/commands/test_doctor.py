@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from rigs.topology import Server, wait_until
 
 from engines.files import file_sha256
 from engines.manifest import Admission, CostPoint, Manifest, Thresholds, write_manifest
@@ -107,3 +109,33 @@ def test_engine_that_may_not_judge_is_a_failure(url: str, engine: Path) -> None:
     engine.write_bytes(b"other weights")
     status, checks = doctor("--redis-url", url, "--engine", str(engine))
     assert (status, checks["engine"]["state"]) == (1, "failure")
+
+
+def replicated(server: Server, *flags: str) -> tuple[str, str]:
+    """Start a primary and its replica; return their URLs."""
+    primary = server(*flags)
+    replica = server("--replicaof", "127.0.0.1", str(primary))
+    with redis.Redis(port=primary, protocol=2) as client:
+        wait_until(lambda: client.info("replication")["connected_slaves"] == 1)
+    return f"redis://127.0.0.1:{primary}", f"redis://127.0.0.1:{replica}"
+
+
+def test_replica_is_named_and_what_a_failover_loses_is_said(server: Server) -> None:
+    primary, replica = replicated(server)
+    status, checks = doctor("--redis-url", replica)
+    assert (status, checks["Redis replication"]["state"]) == (1, "failure")
+    assert "read-only replica" in checks["Redis replication"]["found"]
+    _, checks = doctor("--redis-url", primary)
+    assert checks["Redis replication"]["state"] == "warning"
+    assert "min-replicas-to-write 1" in checks["Redis replication"]["found"]
+
+
+def test_primary_that_waits_for_its_replica_is_well(server: Server) -> None:
+    primary, _ = replicated(server, "--min-replicas-to-write", "1", "--min-replicas-max-lag", "10")
+    _, checks = doctor("--redis-url", primary)
+    assert checks["Redis replication"]["state"] == "ok"
+
+
+def test_server_without_replicas_is_well(url: str) -> None:
+    _, checks = doctor("--redis-url", url)
+    assert checks["Redis replication"]["state"] == "ok"

@@ -5,13 +5,15 @@ import sys
 import time
 
 import pytest
-from rigs.line import Plant, head_of
+from rigs.line import SOON_NS, Plant, head_of
 
 from pipeline.commands.proof import Report, Span
 from pipeline.commands.reconcile import reconcile, report_fields
+from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client
 from pipeline.streams.frame_consumer import Answer
+from pipeline.streams.frame_producer import FrameProducer, OfferResult, Status
 from pipeline.streams.keys import Keys, LineLimits
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli import reconcile; reconcile()"]
@@ -199,3 +201,98 @@ def test_large_verdicts_are_bounded_by_their_bytes_too(client: Client, line: str
     assert report.kept > 300
     assert report.cameras[0].proven is not None
     assert report.cameras[0].proven[1] == 1999
+
+
+def offer_on(camera: FrameProducer, *seqs: int) -> list[OfferResult]:
+    due = time.time_ns() + SOON_NS
+    return [
+        camera.offer(seq, head_of("cam", seq, due), b"x", 100, SOON_NS, "", shed=False)
+        for seq in seqs
+    ]
+
+
+@pytest.mark.parametrize("known", [0, 10])
+def test_frames_lost_by_a_server_that_went_back_are_told_from_lost_triggers(
+    plant: Plant, url: str, caplog: pytest.LogCaptureFixture, known: int
+) -> None:
+    camera = plant.camera()
+    offer_on(camera, *range(known))
+    plant.judge()
+    state = plant.saved_state()
+    offer_on(camera, *range(known, 30))
+    plant.judge()
+    plant.go_back(state)
+    results = offer_on(camera, 32, 33)  # and two triggers without a picture
+    plant.judge()
+    assert [result.rolled_back for result in results] == [30 - known, 0]
+    (logged,) = [row.__dict__ for row in caplog.records if row.message == "books.rolled_back"]
+    assert (logged["from_seq"], logged["to_seq"], logged["frames"]) == (known, 29, 30 - known)
+    report = prove(plant)
+    assert report.rolled_back == (("cam", known, 29),)
+    (book,) = report.cameras
+    assert (book.gaps, book.lost) == (((30, 31),) if known else (), 2)
+    (sentence,) = report.broken()
+    assert f"{30 - known} frames were admitted and then lost" in sentence
+    command = [*COMMAND, "--line", plant.name, "--redis-url", url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"lost by Redis: cam/{known}..29" in done.stdout
+    assert "every promise was kept" not in done.stdout
+
+
+def test_honest_camera_that_starts_again_is_not_accused(plant: Plant) -> None:
+    for first in (0, 7):
+        camera = plant.camera()
+        camera.position()
+        results = offer_on(camera, first, first + 1, first + 1, first + 4)
+        assert [result.rolled_back for result in results] == [0] * 4
+    plant.judge()
+    report = prove(plant)
+    assert report.broken() == []
+    assert report.cameras[0].lost == 2 + 2 + 2
+
+
+BIG = 2**53
+
+
+@pytest.mark.parametrize("first", [10**14, BIG - 1, 10**17, 2**62 - 10])
+def test_large_seqs_are_exact(plant: Plant, first: int) -> None:
+    camera = plant.camera()
+    offer_on(camera, first, first + 1, first + 4)
+    assert offer_on(camera, first + 4, first + 3)[0].status is Status.SEEN
+    plant.judge()
+    report = prove(plant)
+    assert report.broken() == []
+    (book,) = report.cameras
+    assert (book.offered, book.gaps, book.lost) == (3, ((first + 2, first + 3),), 2)
+    assert plant.camera().position() == (first + 4, "")
+
+
+@pytest.mark.parametrize("seq", [-1, 2**62])
+def test_seq_beyond_the_limit_is_refused_at_the_camera(plant: Plant, seq: int) -> None:
+    with pytest.raises(SettingsError, match="is outside"):
+        plant.camera().offer(seq, b"head", b"x", 100, SOON_NS, "", shed=False)
+
+
+@pytest.mark.parametrize("last", ["1e30", "1.0000000000000019e+17", "many", "-3"])
+def test_damaged_books_of_a_camera_are_named_by_camera_and_proof(plant: Plant, last: str) -> None:
+    run_lines(plant)
+    camera = plant.camera()
+    plant.client.hset(Keys(plant.name).camera("cam"), "last", last)
+    with pytest.raises(SettingsError, match="books of camera 'cam' are damaged"):
+        camera.position()
+    with pytest.raises(SettingsError, match="books of camera 'cam' are damaged"):
+        camera.offer(99, b"head", b"x", 100, SOON_NS, "", shed=False)
+    if not last.startswith("-"):
+        assert any("books of camera cam cannot be read" in said for said in prove(plant).broken())
+
+
+def test_name_that_no_camera_can_have_is_named_by_the_proof(plant: Plant, url: str) -> None:
+    run_lines(plant)
+    plant.client.sadd(Keys(plant.name).cameras, b"[/]\xff")
+    (sentence,) = prove(plant).broken()
+    assert "no camera can have the name '[/]" in sentence
+    command = [*COMMAND, "--line", plant.name, "--redis-url", url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "no camera can have the name" in done.stdout

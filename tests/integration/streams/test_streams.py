@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 from rigs.line import Plant
 
-from pipeline.errors import RedisFull, SettingsError
+from pipeline.errors import RedisFull, RefusedFrame, SettingsError
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client
 from pipeline.streams.frame_consumer import Answer, Entry
@@ -13,6 +13,7 @@ from pipeline.streams.keys import Keys, LineLimits
 from pipeline.streams.result_reader import ResultReader
 
 SOON_NS = 60 * 10**9
+SLOW_S = 60  # so long may this machine stand still
 
 
 def answers(plant: Plant) -> list[tuple[str, bytes]]:
@@ -27,8 +28,7 @@ def here(client: Client, line: str) -> Plant:
 def offer(
     camera: FrameProducer, seq: int, *, size: int = 100, shed: bool = False, in_ns: int = SOON_NS
 ) -> OfferResult:
-    due = time.time_ns() + in_ns
-    return camera.offer(seq, b"head%d" % seq, b"x" * size, size, due, f"after-{seq}", shed=shed)
+    return camera.offer(seq, b"head%d" % seq, b"x" * size, size, in_ns, f"after-{seq}", shed=shed)
 
 
 def ok(entries: list[Entry]) -> list[Answer]:
@@ -137,7 +137,8 @@ def test_dead_worker_without_frames_is_forgotten(here: Plant) -> None:
     gone = here.worker("gone")
     gone.answer(ok(gone.read(1, 0)))
     other = here.worker("other")
-    other.read(1, 0)
+    offer(here.camera(), 2)
+    other.read(1, 0)  # Redis 7.0 makes a consumer only when there is something to read
     other.take_over(8)
     names = [row["name"] for row in here.client.xinfo_consumers(Keys(here.name).frames, "workers")]
     assert names == [b"other"]
@@ -260,9 +261,8 @@ def test_frame_above_the_whole_budget_is_refused_and_not_waited_for(
     client: Client, line: str, *, shed: bool
 ) -> None:
     camera = Plant(client, line, LineLimits(budget_bytes=99)).camera()
-    due = time.time_ns() + SOON_NS
     with pytest.raises(SettingsError, match="--budget-mb"):
-        camera.offer(1, b"head", b"x" * 100, 100, due, "", shed=shed)
+        camera.offer(1, b"head", b"x" * 100, 100, SOON_NS, "", shed=shed)
     assert camera.position() == (-1, "")
 
 
@@ -273,3 +273,101 @@ def test_camera_notes_the_picture_that_it_reads(here: Plant) -> None:
     assert here.camera().reading() == ("0/caf\udce9.png", 1)
     producer.forget_reading()
     assert producer.reading() == ("", 0)
+
+
+def test_deadline_counts_on_the_clock_of_redis_alone(here: Plant) -> None:
+    """Whatever the wall clocks of camera and worker say: the offer carries the time left."""
+    camera, worker = here.camera(), here.worker()
+    seconds, micros = here.client.time()
+    offer(camera, 1, in_ns=5 * 10**9)
+    ((_, due_ms),) = here.client.zrange(Keys(here.name).open, 0, -1, withscores=True)
+    admitted_ms = seconds * 1000 + micros / 1000
+    assert admitted_ms + 5000 <= due_ms < admitted_ms + 5000 + 1000 * SLOW_S
+    (entry,) = worker.read(1, 0)
+    assert entry.due_ms == due_ms
+    assert entry.left_ns is not None
+    assert 0 < entry.left_ns <= 5 * 10**9
+    worker.answer(ok([entry]))
+    (result,) = here.ledger().results("-", 10)
+    assert (result.due_ms, result.number) == (due_ms, 1)
+    assert result.published_ms is not None
+    assert admitted_ms - 1 <= result.published_ms <= due_ms
+
+
+def test_frame_that_waited_on_its_way_to_redis_is_not_promised_more_time(here: Plant) -> None:
+    """As while the server stands still: what it takes up late has less time left."""
+    camera = here.camera()
+    offer(camera, 1)
+    now_ms = camera._clock.now_ms()
+    assert now_ms is not None
+    camera._clock = Sent(now_ms - 3000)  # type: ignore[assignment]
+    assert offer(camera, 2, in_ns=2 * 10**9).status is Status.ADMITTED
+    assert here.worker().expire() == 1
+    assert answers(here) == [("LATE", b"head2")]
+
+
+class Sent:
+    """A camera's idea of Redis's clock: when its offer was sent."""
+
+    def __init__(self, sent_ms: float) -> None:
+        self._sent_ms = sent_ms
+
+    def monotonic_s(self) -> float:
+        return 0.0
+
+    def now_ms(self) -> float:
+        return self._sent_ms
+
+    def note(self, server_ms: float, sent_s: float) -> None:
+        """Learn nothing."""
+
+
+def test_frame_of_an_earlier_camera_has_no_time_of_its_own(here: Plant) -> None:
+    here.camera()
+    here.client.xadd(Keys(here.name).frames, {"m": b"head", "n": 100, "d": b"x"})
+    (entry,) = here.worker().read(1, 0)
+    assert (entry.left_ns, entry.due_ms) == (None, None)
+
+
+def test_camera_whose_name_was_taken_is_refused_aloud(here: Plant) -> None:
+    """It stood still beyond its lease: what it offers now must not vanish as seen before."""
+    first, second = here.camera(), here.camera()
+    assert first.acquire_lease("first", 60_000)
+    offer(first, 1)
+    here.client.delete(Keys(here.name).holder("cam"))  # the lease ran out
+    assert offer(first, 2).status is Status.ADMITTED  # nobody else has the name
+    assert second.acquire_lease("second", 60_000)
+    offer(second, 3)
+    for seq in (3, 4):
+        with pytest.raises(RefusedFrame, match="another process has taken the name"):
+            offer(first, seq)
+    assert offer(second, 4).status is Status.ADMITTED
+
+
+def test_lease_of_a_name_is_left_alone_by_others(here: Plant) -> None:
+    first, second = here.camera(), here.camera()
+    assert first.acquire_lease("first", 60_000)
+    assert not second.acquire_lease("second", 60_000)
+    second.release_lease("second")
+    assert first.acquire_lease("first", 60_000)
+    first.release_lease("first")
+    assert second.acquire_lease("second", 60_000)
+
+
+def test_reason_without_a_word_of_its_own_is_published_beside_an_old_word(here: Plant) -> None:
+    offer(here.camera(), 1)
+    worker = here.worker()
+    (entry,) = worker.read(1, 0)
+    assert worker.answer([Answer(entry, Reason.FOREIGN)]) == ["UNREADABLE"]
+    (result,) = here.ledger().results("-", 10)
+    assert (result.answer, result.reason) == ("UNREADABLE", "FOREIGN")
+
+
+def test_verdicts_are_numbered_without_a_gap_however_they_are_answered(here: Plant) -> None:
+    camera, worker = here.camera(), here.worker()
+    for seq in range(14):
+        offer(camera, seq, shed=True, in_ns=SOON_NS if seq % 5 else 1)
+    worker.expire()
+    worker.answer(ok(worker.read(100, 0)))
+    numbers = [result.number for result in here.ledger().results("-", 100)]
+    assert numbers == list(range(1, 15))

@@ -86,7 +86,7 @@ def test_kept_connections_follow_a_failover(server: Server, tmp_path: Path) -> N
         def offer(seq: int) -> Status:
             due = time.time_ns() + SOON_NS
             head = head_of("cam", seq, due)
-            return camera.offer(seq, head, b"x" * 100, 100, due, "", shed=False).status
+            return camera.offer(seq, head, b"x" * 100, 100, SOON_NS, "", shed=False).status
 
         assert offer(1) is Status.ADMITTED
         assert worker.answer([say(entry, Decision.OK) for entry in worker.read(9, 0)]) == ["OK"]
@@ -205,7 +205,7 @@ def test_full_server_takes_no_frame_but_still_publishes(server: Server) -> None:
 
     def offer(seq: int) -> Status:
         head = head_of("cam", seq, due)
-        return camera.offer(seq, head, b"x" * 300_000, 300_000, due, "", shed=False).status
+        return camera.offer(seq, head, b"x" * 300_000, 300_000, 60 * 10**9, "", shed=False).status
 
     with pytest.raises(RedisFull):
         list(map(offer, range(1000)))

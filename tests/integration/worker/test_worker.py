@@ -8,6 +8,7 @@ import pytest
 from rigs.worker import CURSED, MANIFEST, OVERFLOWING, SIDE, WAIT_S, Bench, ProbeEngine, until
 
 from pipeline.codecs import Codec
+from pipeline.commands.reconcile import reconcile
 from pipeline.drift.detector import LEARN_FRAMES
 from pipeline.errors import RingStale
 from pipeline.frames import Decision, FrameMeta, Reason
@@ -17,6 +18,7 @@ from pipeline.streams.connection import open_connection
 from pipeline.streams.control import Controls
 from pipeline.streams.frame_consumer import Answer, FrameConsumer
 from pipeline.streams.keys import Keys, LineLimits
+from pipeline.streams.ledger import Ledger
 from pipeline.telemetry import Telemetry
 from pipeline.wire import (
     FrameHeader,
@@ -89,7 +91,7 @@ def test_ring_frames_are_judged_and_their_slots_given_back(bench: Bench) -> None
                 now = time.time_ns()
                 meta = FrameMeta("cam", seq, "part", now, now + 10**11)
                 head = encode_frame_header(FrameHeader(meta, Codec.RING, (SIDE, SIDE), place))
-                bench.producer.offer(seq, head, b"", 768, meta.deadline_ns, "", shed=False)
+                bench.producer.offer(seq, head, b"", 768, 10**11, "", shed=False)
             verdicts = bench.wait_for(6)
             until(lambda: not writer.holds())
     finally:
@@ -389,3 +391,25 @@ def test_metrics_tell_waits_apart(bench: Bench) -> None:
 def sample(telemetry: Telemetry, name: str, **labels: str) -> float | None:
     labels = {"line": telemetry._line, **labels}
     return telemetry.registry.get_sample_value(name, labels)
+
+
+def test_judgement_that_no_program_could_read_is_answered_engine(bench: Bench) -> None:
+    with bench.worker("w" * 201):  # longer than a reader takes a name to be
+        bench.offer(1)
+        verdicts = bench.wait_for(1)
+    assert (verdicts[1].decision, verdicts[1].reason) == (Decision.UNKNOWN, Reason.ENGINE)
+    assert verdicts[1].unread == ""
+
+
+@pytest.mark.parametrize("apart_s", [-3600, 3600])
+def test_camera_whose_clock_is_wrong_gets_its_verdicts_in_time(bench: Bench, apart_s: int) -> None:
+    """Its header says so; the time left, which the offer carries, does not change by it."""
+    now = time.time_ns() + apart_s * 10**9
+    meta = FrameMeta("cam", 1, "part-1", now, now + 60 * 10**9)
+    header = encode_frame_header(FrameHeader(meta, Codec.RAW, (SIDE, SIDE)))
+    pixels = bytes(SIDE * SIDE * 3)
+    with bench.worker():
+        bench.producer.offer(1, header, pixels, len(pixels), 60 * 10**9, "", shed=False)
+        verdicts = bench.wait_for(1)
+    assert verdicts[1].decision is Decision.OK
+    assert reconcile(Ledger(bench.connection.client, bench.line)).broken() == []

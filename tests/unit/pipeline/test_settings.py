@@ -47,10 +47,17 @@ def test_camera_settings_without_end_are_refused(field: str) -> None:
         CameraSettings(source="synthetic:1", **without_end)
 
 
-@pytest.mark.parametrize("scale", ["0,0.1", "0.1,-1", "nan,1", "1,nan", "1,inf", "1", "a,b"])
+@pytest.mark.parametrize(
+    "scale", ["0,0.1", "0.1,-1", "nan,1", "1,nan", "1,inf", "1", "a,b", "1e200,1"]
+)
 def test_scale_that_no_worker_would_read_is_refused(scale: str) -> None:
     with pytest.raises(SettingsError, match="mm-per-pixel"):
         preparation(CameraSettings(source="synthetic:1", mm_per_pixel=scale))
+
+
+def test_picture_that_no_worker_takes_is_refused() -> None:
+    with pytest.raises(ValidationError, match="which no worker takes"):
+        CameraSettings(source="synthetic:1", size="9000x9000")
 
 
 def test_password_file_without_a_password_is_refused(tmp_path: Path) -> None:

@@ -9,10 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.codecs import Codec
-from pipeline.errors import ForeignVerdict
-from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Reason, Region, Timings
+from pipeline.frames import (
+    PUBLISHED_AS,
+    Decision,
+    EngineName,
+    FrameMeta,
+    Judgement,
+    Reason,
+    Region,
+    Timings,
+)
 from pipeline.streams.result_reader import Result
-from pipeline.verdicts import NamelessVerdict, VerdictGone, read_verdict, verdict_fields
+from pipeline.verdicts import VerdictGone, read_verdict, verdict_fields
 from pipeline.wire import FrameHeader, encode_frame_header, encode_judgement
 
 META = FrameMeta("cam", 7, "part-7", 1, 2, (0.5, 0.25))
@@ -67,22 +75,71 @@ def test_every_reason_is_an_unknown(reason: Reason) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "kind"),
+    ("change", "unread"),
     [
-        ({"answer": "OK"}, ForeignVerdict),  # its judgement says NG
-        ({"answer": "UNKNOWN"}, ForeignVerdict),
-        ({"header": b""}, NamelessVerdict),
-        ({"header": HEAD[:-1]}, NamelessVerdict),
-        ({"judgement": PACKED[:-1]}, ForeignVerdict),
-        ({"judgement": damaged(PACKED, "v", 2)}, ForeignVerdict),
-        ({"judgement": damaged(PACKED, "timings", [1.0, float("nan"), 1.0, 1])}, ForeignVerdict),
-        ({"answer": "", "header": b"", "entry_id": "", "judgement": None}, VerdictGone),
+        ({"answer": "OK"}, "its judgement says NG"),
+        ({"answer": "UNKNOWN"}, "answer 'UNKNOWN'"),
+        ({"answer": "PASSED"}, "answer 'PASSED'"),
+        ({"header": damaged(HEAD, "codec", "avif")}, "codec 'avif'"),
+        ({"header": damaged(HEAD, "shape", [9000, 9000])}, "9000x9000"),
+        ({"header": damaged(HEAD, "v", 2)}, "schema version 2"),
+        ({"header": damaged(HEAD, "mm", [1e200, 1.0])}, "millimetres per pixel"),
+        ({"header": damaged(HEAD, "part", 7)}, "'part'"),
+        ({"judgement": PACKED[:-1]}, "judgement: not msgpack"),
+        ({"judgement": damaged(PACKED, "v", 2)}, "judgement: schema version 2"),
+        ({"judgement": damaged(PACKED, "timings", [1.0, float("nan"), 1.0, 1])}, "'timings'"),
     ],
 )
-def test_what_is_no_verdict_is_refused(change: dict[str, Any], kind: type[ForeignVerdict]) -> None:
-    with pytest.raises(ForeignVerdict) as raised:
-        read_verdict("line", dataclasses.replace(GOOD, **change))
-    assert type(raised.value) is kind
+def test_verdict_of_a_known_frame_that_cannot_be_read_is_foreign(
+    change: dict[str, Any], unread: str
+) -> None:
+    verdict = read_verdict("line", dataclasses.replace(GOOD, **change))
+    assert (verdict.meta.camera, verdict.meta.seq) == ("cam", 7)
+    assert (verdict.decision, verdict.reason) == (Decision.UNKNOWN, Reason.FOREIGN)
+    assert verdict.answer == change.get("answer", "NG")
+    assert unread in verdict.unread
+
+
+@pytest.mark.parametrize("header", [b"", HEAD[:-1], b"\x80", damaged(HEAD, "seq", -1)])
+@pytest.mark.parametrize("answer", ["OK", "NG", "PASSED", ""])
+def test_verdict_of_nobody_knows_which_frame_is_foreign_and_names_none(
+    header: bytes, answer: str
+) -> None:
+    verdict = read_verdict("line", dataclasses.replace(GOOD, header=header, answer=answer))
+    assert (verdict.meta.camera, verdict.meta.seq, verdict.meta.part_id) == ("", -1, "")
+    assert (verdict.decision, verdict.reason) == (Decision.UNKNOWN, Reason.FOREIGN)
+    assert verdict.unread
+
+
+@pytest.mark.parametrize("change", [{"header": b""}, {"header": damaged(HEAD, "codec", "avif")}])
+def test_published_reason_is_kept_though_the_rest_cannot_be_read(change: dict[str, Any]) -> None:
+    verdict = read_verdict("line", dataclasses.replace(GOOD, answer="LATE", **change))
+    assert (verdict.decision, verdict.reason) == (Decision.UNKNOWN, Reason.LATE)
+
+
+def test_reason_of_a_later_release_is_passed_on_beside_the_word_that_stands_for_it() -> None:
+    result = dataclasses.replace(GOOD, answer="ENGINE", reason="DISAGREED", extra={"z": b"1"})
+    verdict = read_verdict("line", result)
+    assert (verdict.decision, verdict.reason) == (Decision.UNKNOWN, Reason.ENGINE)
+    assert (verdict.answer, verdict.detail, verdict.extra) == ("ENGINE", "DISAGREED", {"z": b"1"})
+    assert verdict.unread == ""
+
+
+@pytest.mark.parametrize("reason", PUBLISHED_AS)
+def test_reason_with_a_name_of_its_own_is_told_apart(reason: Reason) -> None:
+    answer = PUBLISHED_AS[reason].value
+    verdict = read_verdict("line", dataclasses.replace(GOOD, answer=answer, reason=reason.value))
+    assert (verdict.decision, verdict.reason) == (Decision.UNKNOWN, reason)
+
+
+def test_reason_never_turns_a_verdict_into_another() -> None:
+    verdict = read_verdict("line", dataclasses.replace(GOOD, reason="LATE"))
+    assert (verdict.decision, verdict.reason, verdict.detail) == (Decision.NG, None, "LATE")
+
+
+def test_verdict_that_is_no_longer_kept_is_refused() -> None:
+    with pytest.raises(VerdictGone):
+        read_verdict("line", Result("2-0", "", "", b"", None, gone=True))
 
 
 @given(st.sampled_from(sorted(msgpack.unpackb(PACKED))), values)
@@ -110,8 +167,6 @@ def test_no_bytes_break_a_program(head: bytes, judgement: bytes) -> None:
 
 
 def check_readable_or_foreign(result: Result) -> None:
-    try:
-        verdict = read_verdict("line", result)
-    except ForeignVerdict:
-        return
+    verdict = read_verdict("line", result)
+    assert not verdict.unread or verdict.decision is Decision.UNKNOWN
     json.dumps(verdict_fields(verdict, with_mask=True), allow_nan=False)

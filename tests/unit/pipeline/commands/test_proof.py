@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.codecs import Codec
-from pipeline.commands.proof import Report, Span
+from pipeline.commands.proof import CollectedVerdicts, Report, Span
 from pipeline.commands.reconcile import reconcile
 from pipeline.frames import FrameMeta
 from pipeline.streams.ledger import CameraLedger, LedgerSnapshot, ResultRetention
@@ -219,3 +219,65 @@ def test_span_shows_its_own_frames_only(
     wanted = {(camera, seq) for camera, seq in line.lost if camera == "a"}
     assert set(report.missing) == {frame for frame in wanted if low <= frame[1] <= low + length}
     assert bool(report.broken()) == bool(line.lost)
+
+
+def published(
+    seq: int, admitted_ms: int, result_ms: int, published_ms: int | None, due_ms: int | None
+) -> Result:
+    """A verdict `OK` whose header names a deadline of START_MS + DEADLINE_MS."""
+    meta = FrameMeta("a", seq, "part", 0, (START_MS + DEADLINE_MS) * 1_000_000)
+    header = encode_frame_header(FrameHeader(meta, Codec.RAW, (1, 1)))
+    ids = f"{result_ms}-{seq}", f"{admitted_ms}-{seq}"
+    return Result(
+        ids[0], "OK", ids[1], header, None, published_ms=published_ms, due_ms=due_ms, number=seq
+    )
+
+
+def unmarked(result: Result) -> bool:
+    collected = CollectedVerdicts()
+    collected.add(result)
+    return bool(collected.unmarked)
+
+
+LONG_MS = 3_600_000
+
+
+def test_verdict_in_time_is_not_accused_after_the_clock_was_stepped_back() -> None:
+    ahead_ms = START_MS + LONG_MS  # ids stay there
+    assert not unmarked(published(1, ahead_ms, ahead_ms, START_MS + 30, START_MS + DEADLINE_MS))
+
+
+def test_late_verdict_is_found_though_the_camera_promised_another_time() -> None:
+    late_ms = START_MS + 30  # before the deadline in the header, after the one that was admitted
+    assert unmarked(published(1, START_MS, late_ms, late_ms, START_MS + 20))
+    in_time_ms = START_MS + LONG_MS
+    assert not unmarked(published(1, START_MS, in_time_ms, in_time_ms, in_time_ms + 1))
+
+
+def test_verdicts_of_earlier_releases_are_held_to_what_they_say() -> None:
+    due_ms = START_MS + DEADLINE_MS
+    for at_ms, is_late in ((due_ms, False), (due_ms + 1, True)):
+        assert unmarked(published(1, START_MS, at_ms, None, None)) is is_late
+        assert unmarked(published(1, START_MS, due_ms + LONG_MS, at_ms, None)) is is_late
+
+
+def test_nothing_is_called_missing_where_ids_are_no_clock_and_verdicts_were_trimmed() -> None:
+    """Frame 1 was answered and its verdict trimmed; ids of frames have stayed an hour ahead."""
+    kept = published(2, START_MS + LONG_MS, START_MS + 10, START_MS + 10, START_MS + DEADLINE_MS)
+    earlier = published(0, START_MS + LONG_MS, START_MS + 5, START_MS + 5, START_MS + DEADLINE_MS)
+
+    class Books:
+        def snapshot(self) -> LedgerSnapshot:
+            cameras = (CameraLedger("a", 3, ((0, 2),)),)
+            return LedgerSnapshot(cameras, 0, {"OK": 3}, ResultRetention(3, 2, START_MS + 5, False))  # noqa: FBT003
+
+        def results(self, after: str, count: int) -> list[Result]:
+            return [earlier, kept][:count] if after == "-" else []
+
+        def open_headers(self) -> dict[str, bytes]:
+            return {}
+
+    report = reconcile(Books())
+    assert report.missing == ()
+    assert report.broken() == []
+    assert report.stepped

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.codecs import Codec
-from pipeline.errors import ForeignVerdict, LabelError, UnreadableFrame
+from pipeline.errors import ForeignVerdict, LabelError, UnreadableFrame, UnwritableJudgement
 from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Region, Timings
 from pipeline.wire import (
     FrameHeader,
@@ -22,6 +22,7 @@ from pipeline.wire import (
     decode_frame_header,
     decode_identity,
     decode_judgement,
+    decode_known_meta,
     decode_label,
     decode_report,
     decode_rollout_record,
@@ -89,6 +90,74 @@ def test_judgement_survives_the_wire(judgement: Judgement) -> None:
     for name in Judgement.__slots__:
         sent, got = getattr(judgement, name), getattr(came, name)
         assert np.array_equal(sent, got) if name == "mask" and sent is not None else sent == got
+
+
+any_real = st.floats() | st.sampled_from([1e200, -1e308, float("inf"), float("nan")])
+any_whole = st.integers(-(2**70), 2**70)
+any_text = st.text(st.characters(exclude_categories=[]), max_size=250)
+any_regions = st.builds(
+    Region, *[any_whole] * 5, any_real, *[st.none() | any_real] * 3
+) | st.builds(Region, *[pixels_of_box] * 5, reals, *[st.none() | any_real] * 3)
+any_judgements = st.builds(
+    Judgement,
+    st.sampled_from(Decision),
+    any_real,
+    any_real,
+    any_real,
+    any_real,
+    st.lists(any_regions, max_size=3).map(tuple),
+    masks,
+    st.builds(EngineName, any_text, names, names),
+    st.builds(Timings, any_real, reals, reals, any_whole),
+    any_text,
+    st.lists(any_whole, max_size=3).map(tuple),
+    st.lists(any_real, max_size=3).map(tuple),
+    st.lists(reals, max_size=300).map(tuple),
+)
+
+
+@given(any_judgements)
+def test_every_judgement_that_can_be_published_can_be_read(judgement: Judgement) -> None:
+    try:
+        packed = encode_judgement(judgement)
+    except UnwritableJudgement:
+        return
+    assert encode_judgement(decode_judgement(packed)) == packed
+
+
+@pytest.mark.parametrize("name", ["score", "normalised", "threshold", "pixel_threshold"])
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+def test_judgement_with_what_is_no_number_is_not_published(name: str, number: float) -> None:
+    with pytest.raises(UnwritableJudgement):
+        encode_judgement(replace(PLAIN, **{name: number}))
+
+
+def test_noisiest_mask_of_the_largest_picture_can_be_published(rng: np.random.Generator) -> None:
+    bits = rng.integers(0, 256, (8192, 1024), np.uint8)
+    mask = np.unpackbits(bits, axis=1).astype(np.bool_)
+    came = decode_judgement(encode_judgement(replace(PLAIN, mask=mask)))
+    assert came.mask is not None
+    assert np.array_equal(came.mask, mask)
+
+
+@pytest.mark.parametrize("scale", [(1e200, 1.0), (1e160, 1e160), (1.0, 0.0), (-1.0, 1.0)])
+def test_scale_whose_areas_are_no_numbers_is_refused_in_the_head(
+    scale: tuple[float, float],
+) -> None:
+    meta = FrameMeta("cam", 1, "part", 2, 3, scale)
+    packed = encode_frame_header(FrameHeader(meta, Codec.RAW, (4, 4)))
+    with pytest.raises(UnreadableFrame, match="millimetres per pixel"):
+        decode_frame_header(packed)
+    assert decode_identity(packed).seq == 1
+
+
+@given(heads, st.integers(2, 99))
+def test_identity_in_a_head_of_a_later_version_is_read(head: FrameHeader, version: int) -> None:
+    fields = msgpack.unpackb(encode_frame_header(head)) | {"v": version, "codec": "later"}
+    identity = decode_identity(msgpack.packb(fields))
+    assert (identity.camera, identity.seq) == (head.meta.camera, head.meta.seq)
+    meta = decode_known_meta(msgpack.packb(fields))
+    assert replace(head.meta, mm_per_pixel=None) == meta
 
 
 @given(st.binary(max_size=300))

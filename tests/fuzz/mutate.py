@@ -1,0 +1,121 @@
+"""Mutated messages: what a bad cable, a later release or a hostile program may send."""
+
+import argparse
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+
+_ODD: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    2**53 + 1,
+    2**62,
+    2**64 - 1,
+    -(2**63),
+    0.0,
+    -0.0,
+    1e200,
+    1e308,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    "",
+    "x" * 300,
+    "[/red]\n\x00",
+    b"",
+    b"\xff" * 20,
+    [],
+    [[]],
+    {},
+    {"v": 1},
+)
+Check = Callable[[bytes], None]
+
+
+def mutated(message: bytes, rng: random.Random) -> bytes:
+    """Return a message with one to three faults, in its bytes or in its fields."""
+    for _ in range(rng.randint(1, 3)):
+        change = rng.choice((_with_odd_field, _flipped, _cut, _repeated, _random))
+        message = change(message, rng)
+    return message
+
+
+def _with_odd_field(message: bytes, rng: random.Random) -> bytes:
+    try:
+        fields = msgpack.unpackb(message, strict_map_key=False)
+        if not isinstance(fields, dict):
+            return message
+        fields[rng.choice([*fields, "new"])] = _odd(rng, depth=3)
+        return bytes(msgpack.packb(fields))
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
+        return message
+
+
+def _odd(rng: random.Random, depth: int) -> Any:  # noqa: ANN401  # whatever msgpack holds
+    if depth and rng.random() < 0.3:
+        return [_odd(rng, depth - 1) for _ in range(rng.randint(0, 5))]
+    return rng.choice(_ODD)
+
+
+def _flipped(message: bytes, rng: random.Random) -> bytes:
+    if not message:
+        return message
+    at = rng.randrange(len(message))
+    return message[:at] + bytes([message[at] ^ (1 << rng.randrange(8))]) + message[at + 1 :]
+
+
+def _cut(message: bytes, rng: random.Random) -> bytes:
+    return message[: rng.randint(0, len(message))]
+
+
+def _repeated(message: bytes, rng: random.Random) -> bytes:
+    at = rng.randint(0, len(message))
+    return message[:at] + message[at : at + 16] * rng.randint(2, 4) + message[at:]
+
+
+def _random(message: bytes, rng: random.Random) -> bytes:
+    at = rng.randint(0, len(message))
+    return message[:at] + rng.randbytes(rng.randint(1, 8)) + message[at:]
+
+
+def hunt(
+    checks: Sequence[tuple[Check, Sequence[bytes]]], seconds: float, seed: int
+) -> tuple[int, list[str]]:
+    """Give mutated messages to checks until the time is over; return how many, and the findings.
+
+    Args:
+        checks: each with the sound messages to start from. One that raises has found something.
+        seconds: how long, at least one message each.
+        seed: of the mutations.
+    """
+    rng = random.Random(seed)  # noqa: S311  # repeatable, not secret
+    until_s, tried, findings = time.monotonic() + seconds, 0, []
+    while tried < len(checks) or time.monotonic() < until_s:
+        check, messages = checks[tried % len(checks)]
+        message = mutated(rng.choice(messages), rng)
+        tried += 1
+        try:
+            check(message)
+        except Exception:  # noqa: BLE001  # whatever comes out is the finding
+            findings.append(f"{message.hex()}\n{traceback.format_exc()}")
+    return tried, findings
+
+
+def run(checks: Sequence[tuple[Check, Sequence[bytes]]]) -> int:
+    """Hunt as the command line says; print each finding; 1 where there is one."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=1)
+    flags = parser.parse_args()
+    tried, findings = hunt(checks, flags.seconds, flags.seed)
+    for finding in findings:
+        sys.stderr.write(finding + "\n")
+    sys.stdout.write(f"{tried} messages, {len(findings)} findings, seed {flags.seed}\n")
+    return 1 if findings else 0
