@@ -412,7 +412,7 @@ def test_engine_that_is_no_file_is_neither_promoted_nor_fetched(
 ) -> None:
     registry = Registry(str(tmp_path / "registry"))
     version = registry.register(engines[0])
-    (stored,) = (tmp_path / "registry" / "versions" / version.name).glob("*.fixed")
+    (stored,) = (tmp_path / "registry" / "versions" / version.name).glob("*.onnx")
     stored.unlink()
     make_odd(kind, stored)
     with pytest.raises(RegistryError):
