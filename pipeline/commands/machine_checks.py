@@ -69,14 +69,14 @@ def check_replication(nodes: list[ReplicationStatus]) -> HealthCheck:
         return HealthCheck(what, CheckStatus.OK, "primary without replicas: no failover")
     found = f"primary with {replicas} replicas"
     if not all(node.waits_for_replicas for node in nodes):
-        mend = "set min-replicas-to-write 1 and min-replicas-max-lag 1 on every server"
+        mend = "set min-replicas-to-write 1 and min-replicas-max-lag 2 on every server"
         return HealthCheck(
             what,
             CheckStatus.WARNING,
             f"{found}: a primary that is cut off goes on admitting frames, and a failover loses "
             f"them; {mend}",
         )
-    mend = "a failover may still lose the last second: pipeline-reconcile says so"
+    mend = "a failover may still lose the last writes: pipeline-reconcile says so"
     return HealthCheck(what, CheckStatus.OK, f"{found}, writes need one of them; {mend}")
 
 
