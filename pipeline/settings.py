@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from engines.commandline.flags import File, Folder, Metavar, Name
 from engines.commandline.run import CommandSettings
 from pipeline.errors import SettingsError
+from pipeline.streams.address import check_password_file
 from pipeline.streams.connect import Access
 from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.keys import check_name
@@ -92,12 +93,12 @@ class LineSettings(CommandSettings):
                 f"a password on the command line can be read by every user: set {PASSWORD_VARIABLE}"
                 " or --redis-password-file"
             )
-        password = os.environ.get(PASSWORD_VARIABLE)
-        if self.redis_password_file is not None:
-            password = self.redis_password_file.read_text("utf-8").partition("\n")[0].strip("\r")
-            if not password:
-                raise SettingsError(f"no password in the first line of {self.redis_password_file}")
-        return Access(self.redis_url, self.redis_username, password)
+        path = self.redis_password_file
+        if path is None:
+            password = os.environ.get(PASSWORD_VARIABLE)
+            return Access(self.redis_url, self.redis_username, password)
+        check_password_file(path)
+        return Access(self.redis_url, self.redis_username, password_file=path)
 
     def connect(self) -> AbstractContextManager[RedisConnection]:
         """Open the line's Redis for the time of the context."""
