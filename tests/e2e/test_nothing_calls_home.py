@@ -25,8 +25,8 @@ COMMANDS = {
     "worker with ONNX Runtime": ["-c", LOAD, "{engine}", "onnxruntime"],
     "doctor": ["-c", "from pipeline.cli import doctor; doctor()"],
     "trainer": ["-c", "import trainer.export.engine_file"],
-    "import of a model": ["-c", "import engines.build.onnx_import"],
-    "quantisation": ["-c", "from engines.build import openvino_int8 as q; q._load_toolkit()"],
+    "import of a model": ["-c", "import engines.conversion.onnx_import"],
+    "quantisation": ["-c", "from engines.conversion import openvino_int8 as q; q._load_toolkit()"],
 }
 OF_THE_EMBEDDED_SERVER = "prn-line"  # the folder of its state
 ASKS = "import socket\ntry: socket.getaddrinfo('home.example', 443)\nexcept OSError: pass"
