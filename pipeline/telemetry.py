@@ -231,8 +231,8 @@ class _PageRequest(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         """Prepare to read, for as long as a client may take."""
-        self.timeout = self.server.timeout_s
         super().setup()
+        self.connection.settimeout(self.server.timeout_s)
 
     def do_GET(self) -> None:  # so http.server wants it
         """Send the page."""
