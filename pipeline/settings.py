@@ -1,5 +1,6 @@
 """Settings that every command of a line shares."""
 
+import math
 import os
 import re
 import sys
@@ -103,3 +104,19 @@ class LineSettings(CommandSettings):
     def connect(self) -> AbstractContextManager[RedisConnection]:
         """Open the line's Redis for the time of the context."""
         return open_connection(self.access(), self.state_dir)
+
+
+class WaitingSettings(LineSettings):
+    """Which line, where its Redis is, and how long to wait for that at the start."""
+
+    redis_wait_s: float | None = Field(
+        default=None,
+        ge=0,
+        description="end with an error where Redis does not answer for so many seconds at the "
+        "start; default: wait until it does",
+    )
+
+    def connect(self) -> AbstractContextManager[RedisConnection]:
+        """Open the line's Redis for the time of the context, once it answers."""
+        wait_s = math.inf if self.redis_wait_s is None else self.redis_wait_s
+        return open_connection(self.access(), self.state_dir, wait_s)

@@ -17,7 +17,7 @@ from pipeline.consumer import Verdicts
 from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Verdict
 from pipeline.logs import start_logs
-from pipeline.settings import LineSettings
+from pipeline.settings import WaitingSettings
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.keys import check_name
 from pipeline.verdicts import verdict_fields
@@ -26,7 +26,7 @@ OVERLAYS_FAILED_STATUS = 1
 _LOOK_S = 0.5
 
 
-class ConsumeSettings(LineSettings):
+class ConsumeSettings(WaitingSettings):
     """Print the verdicts of a line as JSON lines, from where this program left off."""
 
     program: Name = Field(

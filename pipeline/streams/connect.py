@@ -8,6 +8,7 @@ Options of redis-py may follow as a query: rediss://host:6380/0?ssl_ca_certs=/et
 and, where the server wants a client's certificate, ssl_certfile and ssl_keyfile.
 """
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -294,6 +295,11 @@ def hint(error: BaseException) -> str:
     """Give what to do about an error that TLS caused, with a colon before it; else nothing."""
     said = " ".join(map(str, _chain(error)))
     return next((f": {words}" for code, words in _HINTS.items() if code in said), "")
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Return whether a lost connection is a matter of settings, so that waiting does not help."""
+    return any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
