@@ -22,7 +22,7 @@ from pipeline.camera.reconnect import BackOff, reconnecting
 from pipeline.camera.source import Source
 from pipeline.codecs import DEFAULT_JPEG, Chroma, Codec, JpegSetting, Transport
 from pipeline.errors import SettingsError, UnreadableFrame
-from pipeline.logs import start_logs
+from pipeline.logs import library_lines, start_logs
 from pipeline.progress import progress
 from pipeline.settings import WaitingSettings
 from pipeline.signals import stopped_by_signals
@@ -138,6 +138,7 @@ def run(settings: CameraSettings) -> int:
     start_logs(settings.log_level, settings.log_format)
     stop, guard = threading.Event(), PictureGuard()
     with (
+        library_lines(settings.log_format),
         _source(settings, stop, guard) as source,
         settings.connect() as connection,
         stopped_by_signals(stop.set),  # before that a signal ends it at once

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from pipeline.errors import SettingsError
-from pipeline.logs import start_logs
+from pipeline.logs import library_lines, start_logs
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.control import Controls
@@ -39,7 +39,7 @@ def run(settings: WorkerSettings) -> int:
     page = served(
         start.telemetry, settings.host, settings.port, start.failure, start.not_ready, note
     )
-    with page as start.port:
+    with library_lines(settings.log_format), page as start.port:
         fields = {"worker": start.name, "line": settings.line, "port": start.port}
         _log.info("worker.starting", extra=fields)
         if settings.engine is None:
