@@ -246,7 +246,9 @@ class FrameConsumer:
         """Verdicts published since the line began, by answer."""
         with translated():
             counts = self._client.hgetall(self._keys.counts)
-        return {_text(answer): _number(count, self._keys.counts) for answer, count in counts.items()}
+        return {
+            _text(answer): _number(count, self._keys.counts) for answer, count in counts.items()
+        }
 
     def unanswered(self) -> tuple[int, int]:
         """Frames not yet answered, and the bytes they are charged."""

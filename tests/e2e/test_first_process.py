@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import missing
 from fakes.onnx_graphs import small_graph, write_graph
+from rigs.missing import missing
 
 UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 WAIT_S = 120.0

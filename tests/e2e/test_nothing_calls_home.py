@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import missing
 from fakes.onnx_graphs import small_graph, write_graph
 from fakes.places import PROGRAMS, ROOT
+from rigs.missing import missing
 
 UNSHARE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 LOAD = """
