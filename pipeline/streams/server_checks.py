@@ -20,8 +20,14 @@ EVERY_S = 30.0
 _log = logging.getLogger(__name__)
 WARNING_MS = 20.0
 CLOCK_EVERY_S = 2.0  # one short command
-_WHY_APART = "deadlines shift by as much: keep both clocks in step (NTP, PTP)"
-_WHY_STEPPED = "it was set while parts passed: deadlines of the frames in hand shift by as much"
+_WHY_APART = (
+    "capture times and latencies are off by as much, and with cameras of earlier releases the "
+    "deadlines too: keep both clocks in step (NTP, PTP)"
+)
+_WHY_STEPPED = {
+    "redis": "it was set while parts passed: deadlines of the frames in hand shift by as much",
+    "this machine": "it was set while parts passed: capture times and latencies jump by as much",
+}
 _PINGS = 50
 
 
@@ -153,7 +159,7 @@ class ClockComparison:
             ("this machine", reading.ours_s - last.ours_s),
         ):
             if abs(step_ms := (shown_s - passed_s) * 1e3) > bound_ms:
-                fields = {"clock": clock, "by_ms": round(step_ms, 1), "why": _WHY_STEPPED}
+                fields = {"clock": clock, "by_ms": round(step_ms, 1), "why": _WHY_STEPPED[clock]}
                 _log.warning("clock.stepped", extra=fields)
 
     def _compare_both(self, reading: ClockReading) -> None:
