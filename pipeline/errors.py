@@ -7,6 +7,7 @@ PipelineError
 ├── RedisUnfit        this server would lose frames (evicts, too old): refuse it
 ├── UnreadableFrame   these bytes are no frame: answer UNKNOWN/UNREADABLE, keep a dead letter
 ├── RefusedFrame      the line did not take this frame (seq seen before): drop it, say so
+├── WrongSize         a frame that fits another engine: the same, and count it
 ├── RingStale         the ring slot was written again: answer UNKNOWN/UNREADABLE
 ├── CameraLost        the source gave no frame: reconnect with back-off
 ├── CannotServe       this machine cannot serve an engine: keep the one in force, try again later
@@ -44,6 +45,15 @@ class UnreadableFrame(PipelineError):  # noqa: N818
 
 class RefusedFrame(PipelineError):  # noqa: N818
     """The line did not take this frame: drop it and say so."""
+
+
+class WrongSize(UnreadableFrame):  # a frame for another engine
+    """A frame of another size than the engine takes."""
+
+    def __init__(self, message: str, shape: tuple[int, int]) -> None:
+        """Keep its height and width."""
+        super().__init__(message)
+        self.shape = shape
 
 
 class RingStale(UnreadableFrame):

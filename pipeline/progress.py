@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -13,6 +12,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+from engines.commandline.terminal import Terminal
 
 
 @contextmanager
@@ -28,12 +29,12 @@ def progress(title: str, total: int | None, *, shown: bool) -> Iterator[Callable
         yield lambda _more: None
         return
     columns = (
-        TextColumn("{task.description:>12}"),
+        TextColumn("{task.description:>12}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TaskProgressColumn(show_speed=True),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(file=sys.stderr)) as bar:
+    with Progress(*columns, console=Terminal(file=sys.stderr)) as bar:
         task = bar.add_task(title, total=total)
         yield lambda more: bar.advance(task, more)

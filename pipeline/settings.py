@@ -1,5 +1,6 @@
 """Settings that every command of a line shares."""
 
+import math
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from pydantic import Field, field_validator
 from engines.commandline.flags import File, Folder, Metavar, Name
 from engines.commandline.run import CommandSettings
 from pipeline.errors import SettingsError
+from pipeline.streams.address import check_password_file
 from pipeline.streams.connect import Access
 from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.keys import check_name
@@ -92,13 +94,29 @@ class LineSettings(CommandSettings):
                 f"a password on the command line can be read by every user: set {PASSWORD_VARIABLE}"
                 " or --redis-password-file"
             )
-        password = os.environ.get(PASSWORD_VARIABLE)
-        if self.redis_password_file is not None:
-            password = self.redis_password_file.read_text("utf-8").partition("\n")[0].strip("\r")
-            if not password:
-                raise SettingsError(f"no password in the first line of {self.redis_password_file}")
-        return Access(self.redis_url, self.redis_username, password)
+        path = self.redis_password_file
+        if path is None:
+            password = os.environ.get(PASSWORD_VARIABLE)
+            return Access(self.redis_url, self.redis_username, password)
+        check_password_file(path)
+        return Access(self.redis_url, self.redis_username, password_file=path)
 
     def connect(self) -> AbstractContextManager[RedisConnection]:
         """Open the line's Redis for the time of the context."""
         return open_connection(self.access(), self.state_dir)
+
+
+class WaitingSettings(LineSettings):
+    """Which line, where its Redis is, and how long to wait for that at the start."""
+
+    redis_wait_s: float | None = Field(
+        default=None,
+        ge=0,
+        description="end with an error where Redis does not answer for so many seconds at the "
+        "start; default: wait until it does",
+    )
+
+    def connect(self) -> AbstractContextManager[RedisConnection]:
+        """Open the line's Redis for the time of the context, once it answers."""
+        wait_s = math.inf if self.redis_wait_s is None else self.redis_wait_s
+        return open_connection(self.access(), self.state_dir, wait_s)

@@ -38,11 +38,13 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     waiter = threading.Thread(target=wait, name="signals", daemon=True)
     waiter.start()
     numbers = (signal.SIGTERM, signal.SIGINT)
+    wakeup = signal.set_wakeup_fd(-1)  # what ends a start must not end what stops in order
     before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
         marks.put(_LEFT)
         waiter.join()

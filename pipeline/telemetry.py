@@ -5,22 +5,34 @@
 /readyz   200 while it takes frames, else 503 and why
 """
 
+import errno
 import json
+import logging
+import socket
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from pipeline.drift.detector import SLACK, DriftState, DriftStatus
+from pipeline.errors import SettingsError
 from pipeline.frames import EngineName
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _FRAMES = (1, 2, 4, 8, 16, 32, 64, 128)
 HealthProbe = Callable[[], str]  # what is wrong, or ""
+Page = tuple[HTTPStatus, str, bytes]  # with its content type
+Pages = Callable[[str], Page]  # by path
+REQUEST_TIMEOUT_S = 5.0  # a client that is silent for so long is given up
+MOST_CONNECTIONS = 32
+_log = logging.getLogger(__name__)
 
 
 class _DriftMetrics:
@@ -119,6 +131,9 @@ class Telemetry:
         self.open_frames = self._gauge("open_frames", "frames of the line not yet answered")
         self.open_bytes = self._gauge("open_bytes", "bytes that those frames are charged")
         self.reconnects = self._counter("redis_waits", "times that Redis had to be waited for")
+        self.clock_ahead = self._gauge(
+            "redis_clock_ahead_seconds", "Redis's clock against this machine's"
+        )
         self.show_drift = _DriftMetrics(line, self.registry).show
         self.archived = self._counter("archived", "frames that this worker archived")
         self.archive_dropped = self._counter(
@@ -163,9 +178,84 @@ class Telemetry:
             self._line_verdicts.labels(self._line, answer).set(count)
 
 
-class _Quiet(WSGIRequestHandler):
+class _PageServer(ThreadingMixIn, TCPServer):
+    """A thread for each connection, so that one that says nothing keeps nobody else waiting.
+
+    One connection more than `MOST_CONNECTIONS` closes the oldest. Nothing is looked up by name.
+    """
+
+    allow_reuse_address = True
+    request_queue_size = 2 * MOST_CONNECTIONS
+    daemon_threads = True
+    block_on_close = False  # an open connection does not hold up the end of the process
+
+    def __init__(self, host: str, port: int, pages: Pages, timeout_s: float) -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            self.address_family, _, _, _, address = found[0]
+            self.pages = pages
+            self.timeout_s = timeout_s
+            self._open: dict[socket.socket, None] = {}  # oldest first
+            super().__init__(address, _PageRequest)  # type: ignore[arg-type]  # IPv6 has four parts
+        except OSError as error:
+            raise SettingsError(_why_no_page(host, port, error)) from error
+        self.socket.settimeout(timeout_s)  # a client may be gone again before it is taken
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Answer a connection in a thread of its own."""
+        self._open[request] = None
+        for oldest in list(self._open)[:-MOST_CONNECTIONS]:
+            with suppress(OSError):  # it has just ended
+                oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
+        """Close a connection that was answered or given up."""
+        super().shutdown_request(request)
+        self._open.pop(request, None)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Log why a connection was not answered, which is mostly a client that went away."""
+        del request
+        level = logging.DEBUG if isinstance(sys.exception(), OSError) else logging.ERROR
+        _log.log(level, "page.failed", extra={"client": str(client_address)}, exc_info=True)
+
+
+def _why_no_page(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use: give another --port, or 0 for a free one"
+    return f"cannot serve health and metrics on --host {host} --port {port}: {error.strerror}"
+
+
+class _PageRequest(BaseHTTPRequestHandler):
+    """Answers GET and HEAD; everything else is refused, and so is a client that is slow."""
+
+    server: _PageServer
+
+    def setup(self) -> None:
+        """Prepare to read, for as long as a client may take."""
+        super().setup()
+        self.connection.settimeout(self.server.timeout_s)
+
+    def do_GET(self) -> None:  # so http.server wants it
+        """Send the page."""
+        status, kind, body = self.server.pages(self.path.partition("?")[0])
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """Begin an answer, without the name and version of what sends it."""
+        self.send_response_only(code, message)
+        self.send_header("Date", self.date_time_string())
+
     def log_message(self, *_: object) -> None:
-        """Say nothing: probes come every second."""
+        """Log nothing: probes come every second."""
 
 
 @contextmanager
@@ -176,34 +266,34 @@ def served(
     health: HealthProbe,
     ready: HealthProbe,
     note: str = "",
+    *,
+    timeout_s: float = REQUEST_TIMEOUT_S,
 ) -> Iterator[int]:
     """Serve the page while the context lasts; yields the port (0 asks for a free one).
 
     A `note` stands on /readyz for as long as the process lives.
+
+    Raises:
+        SettingsError: nothing can be served there, such as on a port that is in use.
     """
 
-    def page(environ: dict[str, Any], start: Any) -> Iterable[bytes]:  # noqa: ANN401
-        path = environ["PATH_INFO"]
+    def page(path: str) -> Page:
         if path == "/metrics":
             telemetry.ready.set(not ready())
-            start("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
-            return [generate_latest(telemetry.registry)]
+            return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(telemetry.registry)
         checks = {"/healthz": health, "/readyz": ready}
         if path not in checks:
-            start("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"/metrics /healthz /readyz\n"]
+            return HTTPStatus.NOT_FOUND, "text/plain", b"/metrics /healthz /readyz\n"
         why = checks[path]()
-        status = "503 Service Unavailable" if why else "200 OK"
-        start(status, [("Content-Type", "application/json")])
+        status = HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK
         shown = {"note": note} if note and path == "/readyz" else {}
-        said = {"ok": not why, "why": why, **shown}
-        return [json.dumps(said).encode()]
+        return status, "application/json", json.dumps({"ok": not why, "why": why, **shown}).encode()
 
-    server: WSGIServer = make_server(host, port, page, handler_class=_Quiet)
+    server = _PageServer(host, port, page, timeout_s)
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="page", daemon=True)
     thread.start()
     try:
-        yield server.server_port
+        yield server.server_address[1]
     finally:
         server.shutdown()
         thread.join()

@@ -1,6 +1,7 @@
 """The commands of this package, one function each; what they do stands in the module they name."""
 
 from engines.commandline.run import run_command
+from engines.commandline.signals import FORCED_STATUS, ended_by_sigterm
 from engines.errors import EngineError
 from pipeline.errors import PipelineError
 from trainer.errors import TrainerError
@@ -48,7 +49,8 @@ def gate() -> None:
 
 def retrain() -> None:
     """`trainer-retrain`: learn from the day's labels, promote what proved better."""
-    run_command("trainer-retrain", RetrainSettings, _retrain, (*_EXPECTED, PipelineError))
+    with ended_by_sigterm(FORCED_STATUS):  # a night that was cut short is no success
+        run_command("trainer-retrain", RetrainSettings, _retrain, (*_EXPECTED, PipelineError))
 
 
 def _train(settings: TrainSettings) -> None:

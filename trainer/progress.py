@@ -30,7 +30,7 @@ class TerminalSteps:
     def __init__(self, console: Console) -> None:
         self.seconds: dict[str, float] = {}  # of each finished step
         self._progress = Progress(
-            TextColumn("{task.description:<30}"),
+            TextColumn("{task.description:<30}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -13,7 +13,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY engines engines
 COPY pipeline pipeline
 COPY trainer trainer
-RUN /opt/prn-line/bin/pip install --constraint constraints.txt ".[train]"
+RUN /opt/prn-line/bin/pip install --constraint constraints.txt ".[train,s3]"
 
 FROM python:3.11.14-slim-bookworm
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /state prn \

@@ -21,7 +21,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY engines engines
 COPY pipeline pipeline
 COPY trainer trainer
-RUN /opt/prn-line/bin/pip install --constraint constraints.txt .
+RUN /opt/prn-line/bin/pip install --constraint constraints.txt ".[s3]"
 ENV PATH=/opt/prn-line/bin:$PATH
 
 FROM nvidia/cuda:13.0.1-base-ubuntu24.04
@@ -32,9 +32,12 @@ RUN apt-get update \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /state prn \
     && install -d -o prn -g prn /state /srv/registry /srv/archive
 COPY --from=build /opt/prn-line /opt/prn-line
+COPY --chmod=755 deploy/bin/check-health /opt/prn-line/bin/
 ENV PATH=/opt/prn-line/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     XDG_STATE_HOME=/state PRN_LOG_FORMAT=json \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
 WORKDIR /state
+# asks a worker's page; other commands have none and count as healthy
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 CMD ["check-health"]
 CMD ["pipeline-worker", "--help"]

@@ -10,7 +10,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY engines engines
 COPY pipeline pipeline
 COPY trainer trainer
-RUN /opt/prn-line/bin/pip install --constraint constraints.txt .
+RUN /opt/prn-line/bin/pip install --constraint constraints.txt ".[s3]"
 
 FROM python:3.11.14-slim-bookworm
 # One number in all images: rings in shared memory belong to their user. New volumes take the
@@ -18,8 +18,11 @@ FROM python:3.11.14-slim-bookworm
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /state prn \
     && install -d -o prn -g prn /state /srv/registry /srv/archive
 COPY --from=build /opt/prn-line /opt/prn-line
+COPY --chmod=755 deploy/bin/check-health /opt/prn-line/bin/
 ENV PATH=/opt/prn-line/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     XDG_STATE_HOME=/state PRN_LOG_FORMAT=json
 USER 10001:10001
 WORKDIR /state
+# asks a worker's page; other commands have none and count as healthy
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 CMD ["check-health"]
 CMD ["pipeline-worker", "--help"]

@@ -6,6 +6,8 @@ An expected error ends the program with one sentence on stderr and exit status 1
 status 2, an interrupt with 130.
 """
 
+import os
+import re
 import sys
 from argparse import RawTextHelpFormatter
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from engines.commandline.flags import add_flags, flag_name, usage
 
 USAGE_STATUS = 2
 INTERRUPT_STATUS = 130
+_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://[0-9a-fA-F.:\[\]]+:\d+")
 
 
 class CommandSettings(BaseSettings):
@@ -61,6 +64,7 @@ def run_command(
         arguments: in place of `sys.argv[1:]`.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    _drop_service_links(prog)
     settings = _parse(prog, settings_type, given)
     ending: tuple[type[Exception], ...] = (OSError, *expected)
     try:
@@ -73,6 +77,18 @@ def run_command(
     except ending as error:
         sys.exit(f"{prog}: {error}")
     sys.exit(status or 0)
+
+
+def _drop_service_links(prog: str) -> None:
+    """Drop variables that Kubernetes sets for its own Services: a Service `prn` sets PRN_PORT."""
+    for name, text in list(os.environ.items()):
+        of_a_service = f"{name.removesuffix('_PORT')}_SERVICE_HOST" in os.environ
+        if name.startswith("PRN_") and of_a_service and _SERVICE_LINK.fullmatch(text):
+            del os.environ[name]
+            sys.stderr.write(
+                f"{prog}: {name}={text} comes from a Kubernetes Service and is ignored: set "
+                "enableServiceLinks: false in the pod\n"
+            )
 
 
 def _parse(prog: str, settings_type: type[Settings], given: list[str]) -> Settings:

@@ -3,11 +3,11 @@
 import sys
 
 from pydantic import Field
-from rich.console import Console
 
 from engines.admission.admit import admit as admit_engine
 from engines.admission.speed_baseline import LEAST_GAIN, LEAST_PLAN_GAIN
 from engines.commandline.flags import File, Folder
+from engines.commandline.terminal import Terminal
 from engines.commands.engine_settings import EngineSettings
 from engines.commands.tables import admission_report
 from engines.manifest import read_manifest
@@ -59,5 +59,5 @@ def run_admit(settings: AdmitSettings) -> int:
     if settings.as_json:
         sys.stdout.write(admission.model_dump_json(indent=2) + "\n")
     else:
-        Console().print(admission_report(read_manifest(settings.engine), admission))
+        Terminal().print(admission_report(read_manifest(settings.engine), admission))
     return 0 if admission.admitted else REFUSED_STATUS

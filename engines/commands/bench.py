@@ -4,9 +4,9 @@ import sys
 from typing import Annotated
 
 from pydantic import Field
-from rich.console import Console
 
 from engines.admission.timing import BenchReport, batch_sizes, bench_engine
+from engines.commandline.terminal import Terminal
 from engines.commands.engine_settings import EngineSettings
 from engines.commands.tables import bench_report
 from engines.errors import ShapeError
@@ -46,4 +46,4 @@ def run_bench(settings: EngineBenchSettings) -> None:
     if settings.as_json:
         sys.stdout.write(report.model_dump_json(indent=2) + "\n")
     else:
-        Console().print(bench_report(report))
+        Terminal().print(bench_report(report))

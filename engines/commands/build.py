@@ -6,12 +6,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
-from rich.console import Console
 from rich.progress import Progress as RichProgress
 from rich.progress import TextColumn, TimeElapsedColumn
 
 from engines.commandline.flags import File, Folder
 from engines.commandline.run import CommandSettings
+from engines.commandline.terminal import Terminal
 from engines.conversion.int8 import LEAST_PICTURES, PICTURES
 from engines.conversion.openvino_int8 import quantise
 from engines.conversion.tensorrt import PlanOptions, build_plan
@@ -74,9 +74,11 @@ class BuildSettings(CommandSettings):
 
 def run_build(settings: BuildSettings) -> None:
     """Build as the settings say, showing the phases."""
-    console = Console(highlight=False)
+    console = Terminal()
     started = time.monotonic()
-    bars = RichProgress(TextColumn("{task.description:<40}"), TimeElapsedColumn(), console=console)
+    bars = RichProgress(
+        TextColumn("{task.description:<40}", markup=False), TimeElapsedColumn(), console=console
+    )
     with bars:
         task = bars.add_task("reading the graph", total=None)
         manifest = _built(settings, lambda phase: bars.update(task, description=phase.lower()))
@@ -86,7 +88,6 @@ def run_build(settings: BuildSettings) -> None:
         f"{manifest.precision}, up to {manifest.max_batch} frames, in "
         f"{time.monotonic() - started:.1f} s; prove it with engine-admit where it will serve",
         soft_wrap=True,
-        markup=False,
     )
 
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 from pydantic_settings import CliPositionalArg
-from rich.console import Console
 
 from engines.commandline.flags import File, Metavar
 from engines.commandline.run import CommandSettings
+from engines.commandline.terminal import Terminal
 from engines.conversion.onnx_import import MAX_BATCH, ImportOptions, import_model
 
 
@@ -60,13 +60,12 @@ def run_import(settings: ImportSettings) -> None:
         max_batch=settings.max_batch,
     )
     manifest = import_model(settings.source, settings.engine, options)
-    Console(highlight=False).print(
+    Terminal().print(
         f"wrote {settings.engine} and its manifest: frames of {manifest.height} x "
         f"{manifest.width}, up to {manifest.max_batch} in a batch, NG above "
         f"{manifest.thresholds.image:g} (not calibrated here); prove it with engine-admit, judge "
         "labelled pictures with trainer-evaluate",
         soft_wrap=True,
-        markup=False,
     )
 
 

@@ -244,9 +244,9 @@ def _busy(text: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console  # noqa: PLC0415
+    from engines.commandline.terminal import Terminal, styled  # noqa: PLC0415  # for people only
 
-    with Console(stderr=True).status(text):
+    with Terminal(stderr=True).status(styled(text)):
         yield
 
 

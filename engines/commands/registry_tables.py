@@ -3,10 +3,11 @@
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from engines.commandline.terminal import Terminal, styled
 from engines.manifest import Manifest
 from engines.registry.records import Pointer, Version
 
@@ -31,12 +32,12 @@ def print_version(
     """Print what a version is, whether it may serve, and the gate's report."""
     table = Table(box=None, show_header=False, title=version.name, title_justify="left")
     for name, text in _facts(version, manifest, pointer).items():
-        table.add_row(name, Text(text))
+        table.add_row(name, styled(text))
     _print(Group(table, *_admission(manifest), *_gate(gate)))
 
 
 def _print(report: RenderableType) -> None:
-    Console(highlight=False).print(report)
+    Terminal().print(report)
 
 
 def _registry(
@@ -47,23 +48,23 @@ def _registry(
     refused: list[Pointer],
 ) -> RenderableType:
     if not versions and not damaged:
-        return Text(f"no version in {url} yet: engine-registry add ENGINE brings the first one")
+        return styled(f"no version in {url} yet: engine-registry add ENGINE brings the first one")
     pointer = history[0] if history else None
     table = _table("version", "registered", "state", "reports", title=url)
     for version in reversed(versions):
         state = _state(version.name, pointer)
         reports = " ".join(name for name in version.files if name in ("gate.json", "run.json"))
         style = "bold green" if state == "in force" else ""
-        table.add_row(version.name, _moment(version.created), Text(state, style=style), reports)
+        table.add_row(version.name, _moment(version.created), styled(state, style=style), reports)
     for name in damaged:
-        table.add_row(name, "", Text("DAMAGED: add it again", style="bold red"), "")
+        table.add_row(name, "", styled("DAMAGED: add it again", style="bold red"), "")
     if pointer is None:
-        return Group(table, Text("none is in force: engine-registry promote VERSION"))
+        return Group(table, styled("none is in force: engine-registry promote VERSION"))
     return Group(table, _promotions(history, refused))
 
 
 def _table(*columns: str, title: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=Text(title), title_justify="left")
+    table = Table(box=SIMPLE_HEAD, title=styled(title), title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
@@ -73,13 +74,13 @@ def _promotions(history: list[Pointer], refused: list[Pointer]) -> Table:
     table = _table("in force since", "version", "by", "", title="last promotions")
     for pointer in history[:_SHOWN_PROMOTIONS]:
         table.add_row(
-            _moment(pointer.at), pointer.promoted, Text(pointer.by), _word(pointer, refused)
+            _moment(pointer.at), pointer.promoted, styled(pointer.by), _word(pointer, refused)
         )
     return table
 
 
 def _word(pointer: Pointer, refused: list[Pointer]) -> Text:
-    return Text("refused by a line" if pointer in refused else "", style="red")
+    return styled("refused by a line" if pointer in refused else "", style="red")
 
 
 def _state(name: str, pointer: Pointer | None) -> str:
@@ -120,23 +121,23 @@ def _facts(version: Version, manifest: Manifest, pointer: Pointer | None) -> dic
 def _admission(manifest: Manifest) -> list[Text]:
     found = manifest.admission
     if found is None:
-        return [Text("admission: none; engine-admit tries it on a machine", style="yellow")]
+        return [styled("admission: none; engine-admit tries it on a machine", style="yellow")]
     said = f"on {found.machine} with {found.backend}, {_moment(found.created)}"
     if found.admitted:
-        return [Text(f"admitted {said}", style="green")]
-    return [Text(f"NOT ADMITTED {said}: {'; '.join(found.reasons)}", style="bold red")]
+        return [styled(f"admitted {said}", style="green")]
+    return [styled(f"NOT ADMITTED {said}: {'; '.join(found.reasons)}", style="bold red")]
 
 
 def _gate(gate: object) -> list[RenderableType]:
     """Show what is known of a report: who gated may have written more."""
     if gate is None:
-        return [Text("gate: no report")]
+        return [styled("gate: no report")]
     if not isinstance(gate, dict):
-        return [Text(f"gate: {gate}"[:200])]
-    parts: list[RenderableType] = [Text(f"gate: {gate.get('decision', 'no decision')}")]
+        return [styled(f"gate: {gate}"[:200])]
+    parts: list[RenderableType] = [styled(f"gate: {gate.get('decision', 'no decision')}")]
     for word in ("reasons", "warnings"):
         lines = gate.get(word)
-        parts += [Text(f"  {line}") for line in lines] if isinstance(lines, list) else []
+        parts += [styled(f"  {line}") for line in lines] if isinstance(lines, list) else []
     listed = gate.get("figures")
     figures = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     return [*parts, _figures(figures)] if figures else parts
@@ -151,7 +152,7 @@ def _figures(figures: list[dict[str, Any]]) -> Table:
     for figure in figures:
         name = f"{figure.get('name', '')} {figure.get('unit', '')}".strip()
         values = [_number(figure.get(column)) for column in _GATE_COLUMNS]
-        table.add_row(Text(name), *values, Text(str(figure.get("standing", ""))))
+        table.add_row(styled(name), *values, styled(str(figure.get("standing", ""))))
     return table
 
 

@@ -3,9 +3,9 @@
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from engines.admission.timing import BenchReport
+from engines.commandline.terminal import styled
 from engines.manifest import Admission, Manifest
 
 
@@ -40,14 +40,14 @@ def admission_report(manifest: Manifest, admission: Admission) -> RenderableType
     synthetic = admission.source.startswith("SYNTHETIC")
     return Group(
         checks,
-        Text(f"tolerance: {admission.tolerance_reason}"),
+        styled(f"tolerance: {admission.tolerance_reason}"),
         cost,
-        Text(f"{admission.backend} on {admission.machine}"),
-        Text(frames, style="bold yellow" if synthetic else ""),
-        *(Text(f"refused: {reason}", style="red") for reason in admission.reasons),
-        Text("admitted", style="bold green")
+        styled(f"{admission.backend} on {admission.machine}"),
+        styled(frames, style="bold yellow" if synthetic else ""),
+        *(styled(f"refused: {reason}", style="red") for reason in admission.reasons),
+        styled("admitted", style="bold green")
         if admission.admitted
-        else Text("NOT ADMITTED", style="bold red"),
+        else styled("NOT ADMITTED", style="bold red"),
     )
 
 
@@ -70,9 +70,9 @@ def bench_report(report: BenchReport) -> RenderableType:
     calls = min(point.calls for point in report.points)
     return Group(
         table,
-        Text(f"{calls} calls of each size; ms a call, frames/s and CPU ms (per frame, over all"),
-        Text("cores) are medians, the spread is that of single calls"),
-        Text(f"{report.backend} on {report.machine}"),
+        styled(f"{calls} calls of each size; ms a call, frames/s and CPU ms (per frame, over all"),
+        styled("cores) are medians, the spread is that of single calls"),
+        styled(f"{report.backend} on {report.machine}"),
     )
 
 

@@ -22,23 +22,22 @@ from pipeline.camera.reconnect import BackOff, reconnecting
 from pipeline.camera.source import Source
 from pipeline.codecs import DEFAULT_JPEG, Chroma, Codec, JpegSetting, Transport
 from pipeline.errors import SettingsError, UnreadableFrame
-from pipeline.logs import start_logs
+from pipeline.logs import library_lines, start_logs
 from pipeline.progress import progress
-from pipeline.settings import LineSettings
+from pipeline.settings import WaitingSettings
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.frame_consumer import OverdueFrames
 from pipeline.streams.frame_producer import FrameProducer
 from pipeline.streams.keys import LineLimits
 from pipeline.streams.ledger import Ledger
-from pipeline.streams.server_checks import warn_if_apart
 from pipeline.wire import check_scale
 
 _DEADLINE_MS = {True: 2_000.0, False: 600_000.0}  # live sources, files
 _log = logging.getLogger(__name__)
 
 
-class CameraSettings(LineSettings):
+class CameraSettings(WaitingSettings):
     """Offer the pictures of a source to a line, one frame per part."""
 
     source: str = Field(description="where pictures come from\n" + SOURCES)
@@ -139,14 +138,15 @@ def run(settings: CameraSettings) -> int:
     start_logs(settings.log_level, settings.log_format)
     stop, guard = threading.Event(), PictureGuard()
     with (
-        stopped_by_signals(stop.set),
+        library_lines(settings.log_format),
         _source(settings, stop, guard) as source,
         settings.connect() as connection,
+        stopped_by_signals(stop.set),  # before that a signal ends it at once
     ):
         limits = LineLimits(int(settings.budget_mb * (1 << 20)), settings.results_kept)
         producer = FrameProducer(connection.client, settings.line, settings.camera, limits)
         connection.retry(producer.join, stop.is_set)
-        warn_if_apart(connection.client)
+        connection.clocks.look()
         offer = FrameOffer(
             producer,
             connection,
@@ -157,9 +157,10 @@ def run(settings: CameraSettings) -> int:
             stop,
         )
         overdue = OverdueFrames(connection.client, settings.line, limits)
+        checks = (connection.fitness.look, connection.clocks.look)
         with (
             name_lease(producer, settings.camera, stop.is_set) as keep,
-            run_in_background(overdue.expire, keep, connection.fitness.look),
+            run_in_background(overdue.expire, keep, *checks),
             _ring(settings, offer, connection),
             guarded(guard, producer, connection, stop.is_set),
         ):

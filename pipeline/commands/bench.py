@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
-from rich.console import Console
 from rich.table import Column, Table
 
 from engines.admission.timing import CostCurve, batch_sizes, measure_cost
 from engines.commandline.flags import File, Folder
 from engines.commandline.run import CommandSettings
+from engines.commandline.terminal import Terminal
 from engines.engine import NO_MAPS, Engine
 from engines.files import write_atomic
 from engines.open import Backend, open_engine
@@ -195,7 +195,7 @@ def _processor() -> str:
 
 
 def _show(figures: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    console = Terminal()
     console.print(f"{figures['engine']} on {figures['machine']}")
     table = Table(
         "cores",

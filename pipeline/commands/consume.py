@@ -16,8 +16,8 @@ from pipeline.commands.overlay import OverlayFiles, PictureFinder
 from pipeline.consumer import Verdicts
 from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Verdict
-from pipeline.logs import start_logs
-from pipeline.settings import LineSettings
+from pipeline.logs import library_lines, start_logs
+from pipeline.settings import WaitingSettings
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.keys import check_name
 from pipeline.verdicts import verdict_fields
@@ -26,7 +26,7 @@ OVERLAYS_FAILED_STATUS = 1
 _LOOK_S = 0.5
 
 
-class ConsumeSettings(LineSettings):
+class ConsumeSettings(WaitingSettings):
     """Print the verdicts of a line as JSON lines, from where this program left off."""
 
     program: Name = Field(
@@ -126,7 +126,7 @@ def run(settings: ConsumeSettings) -> int:
     """Print verdicts until told to stop; 1 where an overlay could not be written."""
     start_logs(settings.log_level, settings.log_format)
     overlays = _overlays(settings)
-    with settings.connect() as connection:
+    with library_lines(settings.log_format), settings.connect() as connection:
         verdicts = Verdicts(
             connection, settings.line, settings.program, from_start=settings.from_start
         )

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from rich.console import Console
 from rich.table import Table
 
+from engines.commandline.terminal import Terminal
 from pipeline.control import (
     FROM_THE_FIRST,
     LOOK,
@@ -111,7 +112,7 @@ def run(settings: ControlSettings) -> int:
         del fields["looks"]  # how often somebody asked says nothing of what holds
         sys.stdout.write(json.dumps(fields) + "\n")
     elif settings.show:
-        _print(Console(highlight=False), settings.line, state, workers)
+        _print(Terminal(), settings.line, state, workers)
     else:
         heard = f"{len(workers)} workers hear it" if workers else "no worker of this line is alive"
         sys.stdout.write(f"{settings.line}: {_sentence(state)}; {heard}\n")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engines.commandline.flags import File
+from engines.commandline.terminal import Terminal, styled
 from engines.errors import ManifestError
 from engines.manifest import read_manifest
 from pipeline.commands.machine_checks import (
@@ -59,7 +60,7 @@ def run(settings: DoctorSettings) -> int:
         fields = {"healthy": not failed, "checks": [asdict(check) for check in checks]}
         sys.stdout.write(json.dumps(fields) + "\n")
     else:
-        _print(Console(highlight=False), checks)
+        _print(Terminal(), checks)
     return FAILURE_STATUS if failed else 0
 
 
@@ -188,8 +189,8 @@ def _print(console: Console, checks: list[HealthCheck]) -> None:
     for _ in range(3):
         table.add_column(overflow="fold")
     for check in checks:
-        colour = _COLOURS[check.state]
-        table.add_row(f"[{colour}]{check.state.value}[/]", check.what, check.found)
+        state = styled(check.state.value, _COLOURS[check.state])
+        table.add_row(state, check.what, check.found)
     console.print(table)
     wrong = [check for check in checks if check.state is not CheckStatus.OK]
     console.print(f"{len(wrong)} of {len(checks)} want a look" if wrong else "nothing is missing")

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
-from rich.console import Console
 from rich.table import Table
 
 from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.commandline.flags import Folder
 from engines.commandline.run import CommandSettings
+from engines.commandline.terminal import Terminal, headed
 from pipeline.codecs import Codec, Transport
 from pipeline.commands.drill_checks import ProcessMemory, VerdictCounter
 from pipeline.commands.proof import Report
@@ -280,7 +280,7 @@ def _figures(
 
 
 def _show(figures: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    console = Terminal()
     table = Table("what", "figure", title="drill: processes killed while parts passed")
     for name in ("frames", "codec", "seconds", "frames_per_s"):
         table.add_row(name.replace("_", " "), str(figures[name]))
@@ -293,6 +293,6 @@ def _show(figures: dict[str, Any]) -> None:
         table.add_row(f"memory of {memory['role']}, {memory['lived_s']:.0f} s", shown)
     console.print(table)
     for sentence in figures["broken"]:
-        console.print(f"[bold red]broken:[/] {sentence}")
+        console.print(headed("broken:", sentence, "bold red"))
     if not figures["broken"]:
-        console.print("[bold green]every part got exactly one verdict[/]")
+        console.print("every part got exactly one verdict", style="bold green")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TextIO
 
 from pydantic import Field, ValidationError, model_validator
-from rich.console import Console
 from rich.table import Table
 
 from engines.commandline.flags import File, Folder, Metavar, Name
+from engines.commandline.terminal import Terminal
 from pipeline.archive import Archive
 from pipeline.commands.label_requests import (
     MAX_LINE_CHARS,
@@ -253,7 +253,7 @@ def print_waiting(archive: Archive, labelled: set[str], count: int, *, as_json: 
     if as_json:
         sys.stdout.writelines(json.dumps(frame) + "\n" for frame in shown)
         return
-    console = Console(highlight=False)
+    console = Terminal()
     if shown:
         console.print(_table(shown))
     console.print(

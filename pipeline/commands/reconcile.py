@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from pydantic import Field
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from engines.commandline.flags import Name
+from engines.commandline.terminal import Terminal, headed
 from pipeline.commands.proof import (
     CameraReport,
     CollectedVerdicts,
@@ -156,25 +156,28 @@ def _print_gaps(console: Console, camera: CameraReport) -> None:
     shown = ", ".join(map(_run, camera.gaps[:LISTED]))
     more = f" and {len(camera.gaps) - LISTED} more" if len(camera.gaps) > LISTED else ""
     console.print(
-        f"[yellow]{camera.camera} was triggered {camera.lost} times without a picture[/]: "
-        f"no verdict was due for seq {shown or '(outside what is checked)'}{more}"
+        headed(
+            f"{camera.camera} was triggered {camera.lost} times without a picture:",
+            f"no verdict was due for seq {shown or '(outside what is checked)'}{more}",
+            "yellow",
+        )
     )
 
 
 def _print_broken(console: Console, report: Report) -> None:
     broken = report.broken()
     for sentence in broken:
-        console.print(f"[bold red]broken:[/] {escape(sentence)}")
+        console.print(headed("broken:", sentence, "bold red"))
     for name in ("missing", "repeated", "unoffered", "unmarked"):
         frames = getattr(report, name)
         if frames:
             shown = ", ".join(f"{camera}/{seq}" for camera, seq in frames[:LISTED])
             more = f" and {len(frames) - LISTED} more" if len(frames) > LISTED else ""
-            console.print(f"  {name}: {shown}{more}", markup=False)
+            console.print(f"  {name}: {shown}{more}")
     for camera, first, last in report.rolled_back[:LISTED]:
-        console.print(f"  lost by Redis: {camera}/{first}..{last}", markup=False)
+        console.print(f"  lost by Redis: {camera}/{first}..{last}")
     if not broken:
-        console.print("[bold green]every promise was kept[/]")
+        console.print("every promise was kept", style="bold green")
 
 
 def run(settings: ReconcileSettings) -> int:
@@ -188,5 +191,5 @@ def run(settings: ReconcileSettings) -> int:
     if settings.as_json:
         sys.stdout.write(json.dumps(report_fields(settings.line, report)) + "\n")
     else:
-        print_report(Console(highlight=False), settings.line, report)
+        print_report(Terminal(), settings.line, report)
     return BROKEN_STATUS if report.broken() else 0

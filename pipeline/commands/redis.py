@@ -8,9 +8,11 @@ from pydantic import Field
 
 from engines.commandline.flags import Folder
 from engines.commandline.run import CommandSettings
+from pipeline.errors import RedisUnfit
 from pipeline.settings import default_state
 from pipeline.signals import stopped_by_signals
-from pipeline.streams.embedded import embedded_url, is_running, stop
+from pipeline.streams.append_only import repair
+from pipeline.streams.embedded import embedded_url, find_server, is_running, stop
 
 _LOOK_S = 0.2
 NOT_RUNNING_STATUS = 1
@@ -30,12 +32,19 @@ class RedisSettings(CommandSettings):
         description="stop the server of the state folder, its data kept, and end; "
         "a program that still uses it starts it again",
     )
+    repair: bool = Field(
+        default=False,
+        description="mend the append-only file of the state folder after a power cut, and end: a "
+        "copy is kept, and everything from the damage on is dropped",
+    )
 
 
 def run(settings: RedisSettings) -> int:
-    """Hold the server, or stop it."""
+    """Hold the server, stop it, or mend what it left."""
     if settings.stop:
         return _stop(settings.state_dir)
+    if settings.repair:
+        return _repair(settings.state_dir)
     waiting = [True]
     with (
         stopped_by_signals(waiting.clear),
@@ -48,6 +57,13 @@ def run(settings: RedisSettings) -> int:
             if waiting and not is_running(settings.state_dir):
                 sys.stderr.write(f"pipeline-redis: the server of {settings.state_dir} is gone\n")
                 return NOT_RUNNING_STATUS
+    return 0
+
+
+def _repair(state: Path) -> int:
+    if is_running(state):
+        raise RedisUnfit(f"a server runs in {state}, so its file is whole: nothing was changed")
+    sys.stdout.write(f"{repair(state, find_server())}\n")
     return 0
 
 

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from engines.commandline.flags import File, Folder, Name
 from engines.commandline.run import CommandSettings
+from engines.commandline.terminal import Terminal, headed
 from pipeline.camera.sources.folder import list_pictures
 from pipeline.codecs import Codec, Transport
 from pipeline.commands.subprocesses import ProcessGroup, stopping_on_signals
@@ -81,7 +82,7 @@ class DemoSettings(CommandSettings):
 def run(settings: DemoSettings) -> int:
     """Run the demo; 1 where a promise was broken."""
     start_logs("error", "text")
-    console = Console(highlight=False)
+    console = Terminal()
     with stopping_on_signals():
         data = _data(settings, console)
         if not list_pictures(data / "test"):
@@ -96,7 +97,7 @@ def run(settings: DemoSettings) -> int:
             lessons[0].engine, data / "test", parts, settings.rate, settings.codec, settings.out
         )
         verdicts, reconciled = inspect(asked, console)
-        console.print("[bold]6 measure[/] against the truth, pixel by pixel")
+        console.print(headed("6 measure", "against the truth, pixel by pixel"))
         models = [_evaluate(settings, trained, data) for trained in lessons]
     return _conclude(settings, models, verdicts, reconciled, console)
 
@@ -108,12 +109,14 @@ def _data(settings: DemoSettings, console: Console) -> Path:
                 f"{settings.data} has no train/good: MVTec layout is train/good, test/good, "
                 "test/DEFECT, ground_truth/DEFECT"
             )
-        console.print(f"[bold]1 take[/] your pictures from {settings.data}")
+        console.print(headed("1 take", f"your pictures from {settings.data}"))
         return settings.data
     folder = settings.out / "product"
     if folder.exists():
         shutil.rmtree(folder)
-    console.print("[bold]1 draw[/] a product: good parts to learn from, good and bad ones to test")
+    console.print(
+        headed("1 draw", "a product: good parts to learn from, good and bad ones to test")
+    )
     write_product(folder, settings.seed)
     return folder
 
@@ -123,14 +126,12 @@ def _learn(settings: DemoSettings, model: ModelName, data: Path, console: Consol
     if settings.weights is not None:
         flags += ["--weights", str(settings.weights)]
     if model == "prn-s":
-        console.print(
-            f"[bold]2 learn[/] it with PRN-S: from good parts and {settings.seen} defects with "
-            f"their masks, {settings.steps} steps"
-        )
+        how = f"{settings.seen} defects with their masks, {settings.steps} steps"
+        console.print(headed("2 learn", f"it with PRN-S: from good parts and {how}"))
         flags += ["--steps", str(settings.steps), "--seen", str(settings.seen)]
     else:
         compared = " too, to see what PRN-S earns" if len(settings.models()) > 1 else ""
-        console.print(f"[bold]2 learn[/] it with ProtoAD{compared}: from good parts alone")
+        console.print(headed("2 learn", f"it with ProtoAD{compared}: from good parts alone"))
     with ProcessGroup(settings.out / "logs") as processes:
         trained = train_model(processes, model, data, settings.out / model, *flags)
     console.print(f"  learned in {trained.duration}")
@@ -151,10 +152,9 @@ def _admit(settings: DemoSettings, trained: TrainedModel, images: Path, console:
     with ProcessGroup(settings.out / "logs") as processes:
         began_s = time.monotonic()
         processes.start("admit", "engine-admit", *flags).wait(ADMIT_WAIT_S)
-    console.print(
-        f"[bold]3 admit[/] {trained.title}: it answers as the reference does, in every place of a "
-        f"batch ({time.monotonic() - began_s:.0f} s)"
-    )
+    answers = "it answers as the reference does, in every place of a batch"
+    took = f"{time.monotonic() - began_s:.0f} s"
+    console.print(headed("3 admit", f"{trained.title}: {answers} ({took})"))
 
 
 def _evaluate(settings: DemoSettings, trained: TrainedModel, data: Path) -> EvaluatedModel:
@@ -176,7 +176,7 @@ def _conclude(
 ) -> int:
     summary, trained = summarise_run(verdicts), models[0].trained
     console.print(
-        f"[bold]{trained.title}[/], learned in {trained.duration} from {trained.sources}:"
+        headed(f"{trained.title},", f"learned in {trained.duration} from {trained.sources}:")
     )
     show(summary, console)
     show_comparison(models, console)
@@ -186,7 +186,8 @@ def _conclude(
     page = write_report(settings.out, summary, verdicts, models, broken)
     console.print(f"report: {page}   engine: {trained.engine}")
     for sentence in broken:
-        console.print(f"[bold red]broken:[/] {sentence}")
+        console.print(headed("broken:", sentence, "bold red"))
     if not broken:
-        console.print(f"[bold green]every one of {summary.parts} parts got exactly one verdict[/]")
+        kept = f"every one of {summary.parts} parts got exactly one verdict"
+        console.print(kept, style="bold green")
     return 1 if broken else 0

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from engines.commandline.terminal import headed
 from pipeline.codecs import Transport
 from pipeline.commands.subprocesses import ChildProcess, ProcessFailed, ProcessGroup, wait_until
 from pipeline.errors import BrokenPromise
@@ -49,7 +50,7 @@ def inspect(asked: Inspection, console: Console) -> tuple[list[dict[str, Any]], 
         ProcessFailed: a process of the line ended.
         BrokenPromise: a part waits for its verdict without end.
     """
-    console.print(f"[bold]4 inspect[/] {asked.parts} parts at {asked.rate:g} a second")
+    console.print(headed("4 inspect", f"{asked.parts} parts at {asked.rate:g} a second"))
     out = asked.out
     for stale in (asked.overlays, out / "redis"):
         if stale.exists():
@@ -66,7 +67,7 @@ def inspect(asked: Inspection, console: Console) -> tuple[list[dict[str, Any]], 
         _follow(Ledger(connection.client, LINE), asked.parts, [worker, consumer, camera])
         camera.wait(_WAIT_S)
         consumer.wait(_WAIT_S)
-        console.print("[bold]5 prove[/] one verdict for every part")
+        console.print(headed("5 prove", "one verdict for every part"))
         reconcile = _started(processes, "reconcile", "--json", to=out / "reconcile.json")
         with contextlib.suppress(ProcessFailed):
             reconcile.wait(_WAIT_S)

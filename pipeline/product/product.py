@@ -110,7 +110,7 @@ def write_product(
         ("test/good", None, test_good),
         *((f"test/{kind}", kind, per_defect) for kind in _kinds(part_types)),
     ]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("draw parts", total=sum(count for _, _, count in plan))
         for number, (where, defect, count) in enumerate(plan):

@@ -298,6 +298,7 @@ def _reserve(descriptor: int, slots: int, slot_bytes: int, directory: Path) -> N
         raise SettingsError(
             f"a ring of {slots} slots of {slot_bytes} bytes needs {_up_to(needed, 1 << 20) >> 20} "
             f"MiB in {directory}, {(found.f_bavail * found.f_frsize) >> 20} MiB are free "
-            f"({error.strerror}): take fewer slots, or enlarge it (docker run --shm-size, "
-            "Kubernetes emptyDir with medium Memory)"
+            f"({error.strerror}): lower --budget-mb, or enlarge it: docker run --shm-size=256m "
+            "(Docker gives 64 MB, and --budget-mb 64 needs a little more), in Compose a tmpfs "
+            "volume or shm_size, in Kubernetes an emptyDir with medium Memory"
         ) from error

@@ -3,16 +3,18 @@
 redis://host:6379/0            rediss://host:6380/0 (TLS)       unix:///run/redis.sock?db=0
 redis+sentinel://host1:26379,host2:26379/service-name           rediss+sentinel://... (TLS)
 redis+cluster://host:6379      rediss+cluster://host:6379 (TLS)
+An IPv6 address stands in brackets: redis+sentinel://[::1]:26379,[::2]:26379/service-name
 Options of redis-py may follow as a query: rediss://host:6380/0?ssl_ca_certs=/etc/ssl/plant-ca.pem
 and, where the server wants a client's certificate, ssl_certfile and ssl_keyfile.
 """
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import SplitResult
 
 import redis
 from redis._parsers import Encoder
@@ -23,6 +25,14 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit, SettingsError
+from pipeline.streams.address import (
+    PasswordFile,
+    check_files,
+    check_verification,
+    host_port,
+    split_url,
+    without_user,
+)
 
 Client = Any  # redis.Redis or RedisCluster: redis-py's types mix all modes of all its clients
 CONNECT_TIMEOUT_S = 2.0
@@ -38,7 +48,6 @@ _PASSING = (
 )
 _PASSING_CODES = ("UNBLOCKED ", "BUSY ", "NOREPLICAS ")  # failover, a slow script, replicas away
 _SCHEMES = "redis, rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster"
-_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _HINTS = {
     "CERTIFICATE_VERIFY_FAILED": "name the authority that signed it: ?ssl_ca_certs=FILE",
     "NO_CERTIFICATE_OR_CRL_FOUND": "the file of ?ssl_ca_certs= holds no certificate",
@@ -54,11 +63,12 @@ class Access:
     url: str
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    password_file: Path | None = None  # in place of `password`; read at every connection
 
     @property
     def shown(self) -> str:
         """The URL without its password, for logs."""
-        parts = urlsplit(self.url)
+        parts = split_url(self.url)
         host = parts.netloc.rpartition("@")[2]
         return f"{parts.scheme}://{host}{parts.path}"
 
@@ -67,10 +77,12 @@ def open_client(access: Access) -> Client:
     """Make a client; it connects at its first command.
 
     Raises:
-        SettingsError: the URL is none of the forms above, or names a file that is not there.
+        SettingsError: the URL is none of the forms above, names a file that is not there, or
+            turns the check of the server's certificate off.
     """
-    parts = urlsplit(access.url)
+    parts = split_url(access.url)
     check_files(parts.query)
+    check_verification(parts.query)
     scheme = parts.scheme
     kind = scheme.removeprefix("rediss+").removeprefix("redis+")
     try:
@@ -80,10 +92,17 @@ def open_client(access: Access) -> Client:
             with translated():
                 return _cluster_client(access)
         if scheme in {"redis", "rediss", "unix"}:
-            return redis.Redis.from_url(access.url, **_options(access))
+            return _plain_client(access)
     except (ValueError, TypeError) as error:
         raise SettingsError(f"Redis URL {access.shown}: {error}") from error
     raise SettingsError(f"Redis URL {access.shown}: known schemes are {_SCHEMES}")
+
+
+def _plain_client(access: Access) -> Client:
+    if access.password_file is None:
+        return redis.Redis.from_url(access.url, **_options(access))
+    url, user = without_user(access.url)  # redis-py takes the user from the one or the other
+    return redis.Redis.from_url(url, **_options(replace(access, username=access.username or user)))
 
 
 def _options(access: Access) -> dict[str, Any]:
@@ -95,6 +114,9 @@ def _options(access: Access) -> dict[str, Any]:
         # hiredis copies a frame while it holds the GIL; this one sends large fields as they are
         "command_packer": PythonRespSerializer(_PACK_BYTES, _ENCODER.encode),
     }
+    if access.password_file is not None:
+        options["credential_provider"] = PasswordFile(access.username, access.password_file)
+        return options
     if access.username:
         options["username"] = access.username
     if access.password:
@@ -103,14 +125,14 @@ def _options(access: Access) -> dict[str, Any]:
 
 
 def _sentinel_client(access: Access) -> Client:
-    parts = urlsplit(access.url)
+    parts = split_url(access.url)
     service = parts.path.strip("/")
     if not service:
         raise ValueError("name the service: redis+sentinel://host:26379/service-name")
     query = _query_options(parts)
     options = _options(access) | query
     options.pop("command_packer")
-    hosts = [_host_port(host, 26379) for host in parts.netloc.rpartition("@")[2].split(",")]
+    hosts = [host_port(host, 26379) for host in parts.netloc.rpartition("@")[2].split(",")]
     tls = {name: query[name] for name in query if name.startswith("ssl")}
     sentinel_options: dict[str, Any] = {"socket_timeout": CONNECT_TIMEOUT_S, "protocol": 2}
     sentinel_options |= {"retry": Retry(NoBackoff(), 0), **tls}
@@ -140,11 +162,11 @@ def _why_no_master(sentinel: Client) -> str:
 
 
 def _cluster_client(access: Access) -> RedisCluster:
-    parts = urlsplit(access.url)
+    parts = split_url(access.url)
     options = _options(access) | _query_options(parts)
     options.pop("command_packer")
     options.pop("retry")
-    hosts = [_host_port(host, 6379) for host in parts.netloc.rpartition("@")[2].split(",")]
+    hosts = [host_port(host, 6379) for host in parts.netloc.rpartition("@")[2].split(",")]
     nodes = [ClusterNode(host, port) for host, port in hosts]  # type: ignore[no-untyped-call]
     return RedisCluster(startup_nodes=nodes, **options)
 
@@ -161,11 +183,6 @@ def _query_options(parts: SplitResult) -> dict[str, Any]:
     return options
 
 
-def _host_port(text: str, port: int) -> tuple[str, int]:
-    host, _, given = text.partition(":")
-    return host, int(given or port)
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn the errors of redis-py into the reactions they ask for.
@@ -179,7 +196,8 @@ def translated() -> Iterator[None]:
         yield
     except (redis.AuthenticationError, redis.exceptions.AuthorizationError) as error:
         raise RedisUnfit(
-            f"Redis refuses this user: {error}: set PRN_REDIS_USERNAME and PRN_REDIS_PASSWORD"
+            f"Redis refuses this user: {error}: check PRN_REDIS_USERNAME and the password, in "
+            "PRN_REDIS_PASSWORD or the file of --redis-password-file"
         ) from error
     except redis.exceptions.NoPermissionError as error:
         raise RedisUnfit(
@@ -273,21 +291,15 @@ def _check_node(about: dict[str, Any], memory: dict[str, Any]) -> str:
     return f"{name} {version}"
 
 
-def check_files(query: str) -> None:
-    """Look for the certificates and keys that a URL's query names.
-
-    Raises:
-        SettingsError: one is not there; redis-py would say that the server is not.
-    """
-    for option, names in parse_qs(query).items():
-        if option in _FILES and not Path(names[-1]).is_file():
-            raise SettingsError(f"{option}: no file {names[-1]}")
-
-
 def hint(error: BaseException) -> str:
     """Give what to do about an error that TLS caused, with a colon before it; else nothing."""
     said = " ".join(map(str, _chain(error)))
     return next((f": {words}" for code, words in _HINTS.items() if code in said), "")
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Return whether a lost connection is a matter of settings, so that waiting does not help."""
+    return any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

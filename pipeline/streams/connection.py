@@ -1,6 +1,7 @@
 """A link to the line's Redis that outlives its restarts."""
 
 import logging
+import math
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit
-from pipeline.streams.connect import Access, Client, check_server, open_client
-from pipeline.streams.server_checks import Fitness
+from pipeline.streams.connect import Access, Client, check_server, is_lasting, open_client
+from pipeline.streams.server_checks import ClockComparison, Fitness
 
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 2.0
+SAY_EVERY_S = 30.0  # that the start still waits
 Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ class RedisConnection:
     shown: str  # where the server is, without secrets
     server: str  # its name and version, as it was at the start
     fitness: Fitness
+    clocks: ClockComparison
     _revive: Callable[[], None]
 
     def retry(
@@ -65,31 +68,64 @@ class RedisConnection:
 
 
 @contextmanager
-def open_connection(access: Access, state: Path) -> Iterator[RedisConnection]:
+def open_connection(access: Access, state: Path, wait_s: float = 0.0) -> Iterator[RedisConnection]:
     """Open a link to the given server, or where no URL is given to the embedded one.
 
+    Args:
+        access: where the server is.
+        state: folder of the embedded one.
+        wait_s: how long to wait for a server that does not answer yet; infinity: until it does.
+
     Raises:
-        ConnectionLost: nothing answers there.
+        ConnectionLost: nothing answers there in time.
         RedisUnfit: the server would lose frames, or none can be started.
     """
     if access.url:
-        with _opened(access, lambda: None) as connection:
+        with _opened(access, lambda: None, wait_s) as connection:
             yield connection
         return
     from pipeline.streams.embedded import embedded_url, revive  # noqa: PLC0415  # only without URL
 
     with embedded_url(state) as url:
         _log.debug("redis.embedded", extra={"state": str(state)})
-        with _opened(Access(url), lambda: revive(state)) as connection:
+        with _opened(Access(url), lambda: revive(state), wait_s) as connection:
             yield connection
 
 
 @contextmanager
-def _opened(access: Access, revive_server: Callable[[], None]) -> Iterator[RedisConnection]:
-    client = open_client(access)
+def _opened(
+    access: Access, revive_server: Callable[[], None], wait_s: float
+) -> Iterator[RedisConnection]:
+    client, server = _await_server(access, wait_s)
     try:
-        server = check_server(client)
-        fitness = Fitness(client, time.monotonic)
-        yield RedisConnection(client, access.shown, server, fitness, revive_server)
+        fitness, clocks = Fitness(client, time.monotonic), ClockComparison(client)
+        yield RedisConnection(client, access.shown, server, fitness, clocks, revive_server)
     finally:
         client.close()
+
+
+def _await_server(access: Access, wait_s: float) -> tuple[Client, str]:
+    """Return a client and its server's name and version, once the server answers."""
+    began_s, said_s, pause_s = time.monotonic(), -math.inf, FIRST_WAIT_S
+    while True:
+        try:
+            return _first_contact(access)
+        except ConnectionLost as error:
+            now_s = time.monotonic()
+            if now_s - began_s >= wait_s or is_lasting(error):
+                raise
+            if now_s - said_s >= SAY_EVERY_S:
+                said_s = now_s
+                fields = {"redis": access.shown, "why": str(error)}
+                _log.warning("redis.awaited", extra={**fields, "waited_s": round(now_s - began_s)})
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_WAIT_S)
+
+
+def _first_contact(access: Access) -> tuple[Client, str]:
+    client = open_client(access)
+    try:
+        return client, check_server(client)
+    except BaseException:
+        client.close()
+        raise

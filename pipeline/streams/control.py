@@ -34,5 +34,9 @@ class Controls:
         prefix = self._keys.worker("")
         with translated():
             found = sorted(self._client.scan_iter(match=f"{prefix}*", count=_PAGE))
-            beats = [(key.decode().removeprefix(prefix), self._client.get(key)) for key in found]
-        return {name: beat for name, beat in beats if beat is not None}
+            beats = [(key, self._client.get(key)) for key in found]
+        return {
+            key.decode("utf-8", "replace").removeprefix(prefix): beat
+            for key, beat in beats
+            if beat is not None
+        }

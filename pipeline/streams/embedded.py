@@ -23,10 +23,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pipeline.errors import RedisUnfit
+from pipeline.streams.append_only import advice, cut_zeros
 
 START_TIMEOUT_S = 30.0
 MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 _POLL_S = 0.01
+_SHOWN_WARNINGS = 3
 
 
 def find_server() -> Path:
@@ -61,16 +63,24 @@ def socket_path(state: Path) -> Path:
 
 @contextmanager
 def embedded_url(
-    state: Path, max_memory_mb: int = 1024, server: Path | None = None
+    state: Path,
+    max_memory_mb: int = 1024,
+    server: Path | None = None,
+    *,
+    start_timeout_s: float = START_TIMEOUT_S,
 ) -> Iterator[str]:
     """Share the server of `state` while the context lasts; yields its URL.
 
-    `server` is the program to start where none runs; None finds one.
+    Args:
+        state: where it keeps its data.
+        max_memory_mb: the most memory that it takes, if it is not running yet.
+        server: the program to start where none runs; None finds one.
+        start_timeout_s: how long it may take to read its data back.
     """
     state.mkdir(parents=True, exist_ok=True)
     with (state / "users.lock").open("w") as users:
         with _locked(state / "start.lock"):
-            _ensure_running(state, max_memory_mb, server)
+            _ensure_running(state, max_memory_mb, server, start_timeout_s)
             fcntl.flock(users, fcntl.LOCK_SH)
         try:
             yield f"unix://{socket_path(state)}"
@@ -100,22 +110,43 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _ensure_running(state: Path, max_memory_mb: int, server: Path | None) -> None:
+def _ensure_running(
+    state: Path, max_memory_mb: int, server: Path | None, timeout_s: float = START_TIMEOUT_S
+) -> None:
     """Start the server unless there is one, then wait until it answers; it may be loading."""
     path = socket_path(state)
     if _answers(path):
         return
     said = None
-    deadline = time.monotonic() + START_TIMEOUT_S
+    log = state / "redis.log"
+    logged = log.stat().st_size if log.exists() else 0
+    deadline = time.monotonic() + timeout_s
     while not _answers(path):
+        started = said is not None
         if said is None:
             said = _start(state, path, max_memory_mb, server)
-        if said or time.monotonic() > deadline:
-            log = state / "redis.log"
-            tail = log.read_text("utf-8", "replace")[-600:] if log.exists() else ""
-            said = said or ""
-            raise RedisUnfit(f"Redis did not start (state in {state}): {said}{tail.strip()}")
+        if said or (started and not _is_alive(state)) or time.monotonic() > deadline:
+            raise RedisUnfit(_why_not_started(state, said or "", log, logged))
         time.sleep(_POLL_S)
+
+
+def _why_not_started(state: Path, said: str, log: Path, logged: int) -> str:
+    """Return what the server said since its start, and what to do about it."""
+    text = log.read_bytes()[logged:].decode("utf-8", "replace") if log.exists() else ""
+    warned = [line.partition(" # ")[2] for line in text.splitlines() if " # " in line]
+    reasons = "; ".join([said.strip(), *warned[-_SHOWN_WARNINGS:]]).strip("; ")
+    mend = advice(state, text)
+    return f"Redis did not start: {reasons or 'it gave no reason'}: {mend or f'see {log}'}"
+
+
+def _is_alive(state: Path) -> bool:
+    """Return whether a server of this state lives: it holds its lock for as long as it does."""
+    with (state / "server.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _start(state: Path, path: Path, max_memory_mb: int, server: Path | None) -> str | None:
@@ -132,6 +163,7 @@ def _start(state: Path, path: Path, max_memory_mb: int, server: Path | None) -> 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
+        cut_zeros(state)
         started = subprocess.run(
             _arguments(server or find_server(), state.resolve(), path, max_memory_mb),
             capture_output=True,

@@ -5,6 +5,7 @@ from typing import Any
 
 import redis
 
+from pipeline.errors import RedisUnfit
 from pipeline.frames import PUBLISHED_AS, Decision, Reason
 from pipeline.streams.clock import ServerClock
 from pipeline.streams.connect import Client, translated
@@ -157,6 +158,23 @@ class FrameConsumer:
         """Say that this worker lives, for the next `lasts_ms`, also on a server that is full."""
         self._heartbeat([self._keys.worker(self._worker)], [report, lasts_ms])
 
+    def other_beats(self) -> dict[str, bytes]:
+        """Return the heartbeats of the line's other living workers, by name.
+
+        A worker that has read nothing yet becomes known to the others by this call.
+        """
+        self.join()  # someone may have emptied the server
+        with translated():
+            self._client.xgroup_createconsumer(self._keys.frames, GROUP, self._worker)
+        names = [name for name, _ in self._others()]
+        with translated():
+            beats = [self._client.get(self._beat_key(name)) for name in names]
+        return {
+            name.decode("utf-8", "replace"): beat
+            for name, beat in zip(names, beats, strict=True)
+            if beat is not None
+        }
+
     def leave(self) -> None:
         """Leave the group; frames still in hand are taken over by the others."""
         with translated():
@@ -180,17 +198,21 @@ class FrameConsumer:
                 self._remove_consumer([self._keys.frames], [GROUP, name])
         return claimed
 
-    def _others(self) -> list[tuple[str, int]]:
+    def _others(self) -> list[tuple[bytes, int]]:
+        """Return the group's other consumers, by whatever names, and their pending entries."""
         with translated():
             consumers = self._client.xinfo_consumers(self._keys.frames, GROUP)
-        found = [(_text(consumer["name"]), int(consumer["pending"])) for consumer in consumers]
-        return [(name, pending) for name, pending in found if name != self._worker]
+        found = [(bytes(consumer["name"]), int(consumer["pending"])) for consumer in consumers]
+        return [(name, pending) for name, pending in found if name != self._worker.encode()]
 
-    def _alive(self, worker: str) -> bool:
+    def _beat_key(self, worker: bytes) -> bytes:
+        return self._keys.worker("").encode() + worker
+
+    def _alive(self, worker: bytes) -> bool:
         with translated():
-            return bool(self._client.exists(self._keys.worker(worker)))
+            return bool(self._client.exists(self._beat_key(worker)))
 
-    def _claim(self, worker: str, idle_ms: int, count: int) -> list[Entry]:
+    def _claim(self, worker: bytes, idle_ms: int, count: int) -> list[Entry]:
         keys = self._keys
         with translated():
             pending = self._client.xpending_range(
@@ -224,18 +246,27 @@ class FrameConsumer:
         """Verdicts published since the line began, by answer."""
         with translated():
             counts = self._client.hgetall(self._keys.counts)
-        return {_text(answer): int(count) for answer, count in counts.items()}
+        return {
+            _text(answer): _number(count, self._keys.counts) for answer, count in counts.items()
+        }
 
     def unanswered(self) -> tuple[int, int]:
         """Frames not yet answered, and the bytes they are charged."""
         with translated():
             frames = self._client.zcard(self._keys.open)
             charged = self._client.get(self._keys.bytes)
-        return int(frames), int(charged or 0)
+        return int(frames), _number(charged or b"0", self._keys.bytes)
 
 
 def _text(raw: bytes | str) -> str:
-    return raw.decode() if isinstance(raw, bytes) else raw
+    return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+
+
+def _number(raw: bytes, key: str) -> int:
+    try:
+        return int(raw)
+    except ValueError as error:
+        raise RedisUnfit(f"{key} holds {raw!r:.80}, which is no number: delete it") from error
 
 
 def _whole(raw: bytes | None) -> int | None:

@@ -19,6 +19,15 @@ from pipeline.streams.connect import Client, ask_nodes, check_server, translated
 EVERY_S = 30.0
 _log = logging.getLogger(__name__)
 WARNING_MS = 20.0
+CLOCK_EVERY_S = 2.0  # one short command
+_WHY_APART = (
+    "capture times and latencies are off by as much, and with cameras of earlier releases the "
+    "deadlines too: keep both clocks in step (NTP, PTP)"
+)
+_WHY_STEPPED = {
+    "redis": "it was set while parts passed: deadlines of the frames in hand shift by as much",
+    "this machine": "it was set while parts passed: capture times and latencies jump by as much",
+}
 _PINGS = 50
 
 
@@ -74,23 +83,97 @@ class Fitness:
 
 
 def server_ahead_ms(client: Client) -> float:
-    """How far Redis's clock is ahead of ours, give or take half a round trip."""
+    """Return how far Redis's clock is ahead of ours, give or take half a round trip."""
+    return read_clocks(client).ahead_ms
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """What three clocks showed at the same moment, give or take half a round trip."""
+
+    redis_s: float  # since the epoch
+    ours_s: float  # since the epoch
+    monotonic_s: float
+    error_ms: float  # half the round trip
+
+    @property
+    def ahead_ms(self) -> float:
+        """Return how far Redis's clock is ahead of ours."""
+        return (self.redis_s - self.ours_s) * 1e3
+
+
+def read_clocks(client: Client) -> ClockReading:
+    """Ask Redis for its time.
+
+    Raises:
+        ConnectionLost: no answer.
+    """
     with translated():
-        before = time.time()
+        before_s, ours_s = time.monotonic(), time.time()
         answer: Any = client.time()
-        after = time.time()
+        after_s = time.monotonic()
     if isinstance(answer, dict):  # a cluster: one of its nodes
         answer = next(iter(answer.values()))
-    seconds, micros = answer
-    return (float(seconds) + float(micros) / 1e6 - (before + after) / 2) * 1e3
+    redis_s = float(answer[0]) + float(answer[1]) / 1e6
+    half_s = (after_s - before_s) / 2
+    return ClockReading(redis_s, ours_s + half_s, before_s + half_s, half_s * 1e3)
 
 
-def warn_if_apart(client: Client) -> None:
-    """Log a warning where the clocks differ so much that deadlines shift."""
-    ahead_ms = server_ahead_ms(client)
-    if abs(ahead_ms) > WARNING_MS:
-        why = "deadlines shift by as much: keep both clocks in step (NTP, PTP)"
-        _log.warning("clock.apart", extra={"redis_ahead_ms": round(ahead_ms, 1), "why": why})
+class ClockComparison:
+    """Compares Redis's clock with ours now and then, and either with one that nobody can set."""
+
+    def __init__(
+        self, client: Client, read: Callable[[Client], ClockReading] = read_clocks
+    ) -> None:
+        self._client = client
+        self._read = read
+        self._last: ClockReading | None = None
+        self._due_s = 0.0
+        self._said_ms = 0.0  # the difference that was logged last; 0: none is to be known
+        self.ahead_ms = 0.0
+
+    def look(self) -> None:
+        """Compare if `CLOCK_EVERY_S` have passed, so that it may be called as often as one likes.
+
+        Raises:
+            ConnectionLost: no answer.
+        """
+        if time.monotonic() < self._due_s:
+            return
+        self._due_s = time.monotonic() + CLOCK_EVERY_S
+        self.compare(self._read(self._client))
+
+    def compare(self, reading: ClockReading) -> None:
+        """Log what changed since the last reading."""
+        last, self._last = self._last, reading
+        self.ahead_ms = reading.ahead_ms
+        if last is not None:
+            self._compare_steps(last, reading)
+        self._compare_both(reading)
+
+    def _compare_steps(self, last: ClockReading, reading: ClockReading) -> None:
+        passed_s = reading.monotonic_s - last.monotonic_s
+        bound_ms = WARNING_MS + last.error_ms + reading.error_ms
+        for clock, shown_s in (
+            ("redis", reading.redis_s - last.redis_s),
+            ("this machine", reading.ours_s - last.ours_s),
+        ):
+            if abs(step_ms := (shown_s - passed_s) * 1e3) > bound_ms:
+                fields = {"clock": clock, "by_ms": round(step_ms, 1), "why": _WHY_STEPPED[clock]}
+                _log.warning("clock.stepped", extra=fields)
+
+    def _compare_both(self, reading: ClockReading) -> None:
+        ahead_ms = reading.ahead_ms
+        if abs(ahead_ms) - reading.error_ms <= WARNING_MS:
+            if self._said_ms and abs(ahead_ms) + reading.error_ms <= WARNING_MS:
+                _log.warning("clock.together", extra={"redis_ahead_ms": round(ahead_ms, 1)})
+                self._said_ms = 0.0
+            return
+        changed_ms = abs(ahead_ms - self._said_ms) - reading.error_ms
+        if changed_ms > max(WARNING_MS, abs(self._said_ms) / 2):
+            self._said_ms = ahead_ms
+            fields = {"redis_ahead_ms": round(ahead_ms, 1), "why": _WHY_APART}
+            _log.warning("clock.apart", extra=fields)
 
 
 @dataclass(frozen=True, slots=True)

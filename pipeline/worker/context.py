@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from pipeline.drift.monitor import DriftMonitor
+from pipeline.errors import PipelineError
 from pipeline.frames import Judgement, Reason
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.control import Controls
@@ -59,7 +60,9 @@ class Shutdown:
             except Exception as error:  # noqa: BLE001  # the edge of a thread
                 self.fail(f"{name}: {error}")
                 self.giving_up.set()
-                _log.exception("thread.failed", extra={"in": name})
+                expected = isinstance(error, PipelineError)  # a sentence says all of it
+                fields = {"in": name, "why": str(error)}
+                _log.error("thread.failed", extra=fields, exc_info=not expected)
 
         return threading.Thread(target=guarded, name=name, daemon=True)
 

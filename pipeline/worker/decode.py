@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.codecs import Codec, decode_pixels
-from pipeline.errors import RingStale, UnreadableFrame
+from pipeline.errors import RingStale, UnreadableFrame, WrongSize
 from pipeline.streams.frame_consumer import Entry
 from pipeline.wire import FrameHeader, RingPlace, decode_frame_header
 
@@ -96,13 +96,15 @@ def decode_entry(
     """Read head and pixels of an entry, uint8 [H, W, 3] RGB of the engine's size.
 
     Raises:
-        UnreadableFrame: foreign, truncated, of another size, or its ring slot is gone.
+        UnreadableFrame: foreign, truncated, or its ring slot is gone.
+        WrongSize: of another size than the engine's.
     """
     header = decode_frame_header(entry.header)
     if header.shape != input_size:
-        raise UnreadableFrame(
+        raise WrongSize(
             f"frame of {header.shape[0]}x{header.shape[1]}, the engine takes "
-            f"{input_size[0]}x{input_size[1]} (height x width): set the camera's --size"
+            f"{input_size[0]}x{input_size[1]} (height x width): set the camera's --size",
+            header.shape,
         )
     if header.codec is Codec.RING:
         if header.ring is None:

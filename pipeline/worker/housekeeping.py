@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 
 from pipeline.control import FROM_THE_FIRST, LineState, apply_messages
-from pipeline.errors import ConnectionLost, RedisFull
+from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit
 from pipeline.worker.context import WorkerContext
+from pipeline.worker.peers import PeerComparison
 from pipeline.worker.reader import EntryDecoder
 
 TICK_S = 0.05
@@ -29,6 +30,7 @@ class Housekeeping:
         decoder: EntryDecoder,
         report: Callable[[], bytes | None],
         look: Callable[[], object],
+        peers: PeerComparison,
     ) -> None:
         self._frame_consumer = context.frame_consumer
         self._controls = context.controls
@@ -51,7 +53,11 @@ class Housekeeping:
             (self._trim, COUNT_EVERY_S),
             (context.connection.fitness.look, COUNT_EVERY_S),
             (context.ring_readers.close_departed, RINGS_EVERY_S),
+            (self._compare_clocks, COUNT_EVERY_S),
+            (peers.look, COUNT_EVERY_S),
         ]
+        self._clocks = context.connection.clocks
+        self._refusals: dict[str, str] = {}  # by task: what Redis refuses it
         self._due_s = [0.0] * len(self._tasks)
 
     def run(self) -> None:
@@ -72,8 +78,37 @@ class Housekeeping:
     def _run_due(self, now_s: float) -> None:
         for at, (task, every_s) in enumerate(self._tasks):
             if now_s >= self._due_s[at]:
-                task()
+                self._run_task(task)
                 self._due_s[at] = now_s + every_s
+
+    def _run_task(self, task: Callable[[], object]) -> None:
+        """Do a task; one that Redis refuses keeps neither the others nor the judging waiting.
+
+        Redis refuses one task for good where its key was overwritten with another kind of value,
+        for instance. The worker is not ready then, and tries again until someone mends the key.
+        """
+        name = task.__name__.strip("_")
+        try:
+            task()
+        except RedisUnfit as error:
+            if self._refusals.get(name) != str(error):
+                _log.error("task.refused", extra={"task": name, "why": str(error)})  # no bug
+            self._refusals[name] = str(error)
+        else:
+            if self._refusals.pop(name, ""):
+                _log.warning("task.resumed", extra={"task": name})
+
+    def refused(self) -> str:
+        """Return what Redis refuses to this worker's housekeeping, or nothing."""
+        return next((f"{task}: {why}" for task, why in tuple(self._refusals.items())), "")
+
+    def read_controls_first(self) -> None:
+        """Apply the control messages of the line before any frame is judged, if they can be read.
+
+        Raises:
+            ConnectionLost: no answer.
+        """
+        self._run_task(self.apply_control_messages)
 
     def _send_heartbeat(self) -> None:
         report = self._report()
@@ -101,6 +136,10 @@ class Housekeeping:
             _log.info("control.heard", extra={"standing": str(self.line_state)})
         if self.line_state.looks != before.looks:
             self._on_look()
+
+    def _compare_clocks(self) -> None:
+        self._clocks.look()
+        self._telemetry.clock_ahead.set(self._clocks.ahead_ms / 1e3)
 
     def _count(self) -> None:
         self._telemetry.line_counts(self._frame_consumer.counts())

@@ -6,15 +6,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 
 from pipeline.errors import SettingsError
-from pipeline.logs import start_logs
+from pipeline.logs import library_lines, start_logs
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.control import Controls
 from pipeline.streams.frame_consumer import FrameConsumer
 from pipeline.streams.keys import LineLimits
-from pipeline.streams.server_checks import warn_if_apart
 from pipeline.telemetry import Telemetry, served
 from pipeline.worker.active_engine import ActiveEngine
 from pipeline.worker.context import FrameArchive, WorkerContext
@@ -34,16 +34,43 @@ def run(settings: WorkerSettings) -> int:
     """Serve until a signal; exit status 1 where the worker failed."""
     start_logs(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_S)
-    name = worker_name(settings.device)
-    if settings.engine is None:
-        return _serve_promoted(settings, name)
-    # before Redis is asked for: a wrong file is said at once
-    first = load_engine(settings.engine, settings.engine_options())
-    with closing(ActiveEngine(first)) as active, settings.connect() as connection:
-        return _serve(settings, connection, active, name, None)
+    start = _Start(worker_name(settings.device), Telemetry(settings.line))
+    note = FIXED_NOTE if settings.serves_fixed_engine() else ""
+    page = served(
+        start.telemetry, settings.host, settings.port, start.failure, start.not_ready, note
+    )
+    with library_lines(settings.log_format), page as start.port:
+        fields = {"worker": start.name, "line": settings.line, "port": start.port}
+        _log.info("worker.starting", extra=fields)
+        if settings.engine is None:
+            return _serve_promoted(settings, start)
+        # before Redis is asked for: a wrong file is said at once
+        first = load_engine(settings.engine, settings.engine_options())
+        with closing(ActiveEngine(first)) as active, settings.connect() as connection:
+            return _serve(settings, connection, active, start, None)
 
 
-def _serve_promoted(settings: WorkerSettings, name: str) -> int:
+@dataclass
+class _Start:
+    """What the page says of a worker, also while it loads its engine or waits for Redis."""
+
+    name: str
+    telemetry: Telemetry
+    port: int = 0
+    worker: Worker | None = None  # None: it has not started yet
+
+    def failure(self) -> str:
+        """Return what is wrong with the process, or nothing."""
+        return self.worker.failure() if self.worker else ""
+
+    def not_ready(self) -> str:
+        """Return why the process takes no frames, or nothing."""
+        if self.worker is None:
+            return "starting: it loads its engine or waits for Redis, as its log says"
+        return self.worker.not_ready()
+
+
+def _serve_promoted(settings: WorkerSettings, start: _Start) -> int:
     """Serve what a registry promotes."""
     from engines.registry.registry import Registry  # noqa: PLC0415  # only with --registry
     from pipeline.streams.swap_coordinator import RedisSwapCoordinator  # noqa: PLC0415
@@ -54,7 +81,7 @@ def _serve_promoted(settings: WorkerSettings, name: str) -> int:
     options = settings.engine_options()
     source = EngineSource(Registry(settings.registry), settings.cache(), settings.line)
     with settings.connect() as connection:
-        coordinator = RedisSwapCoordinator(connection.client, settings.line, name)
+        coordinator = RedisSwapCoordinator(connection.client, settings.line, start.name)
         with closing(ActiveEngine(load_promoted(source, coordinator, options))) as active:
 
             def follow(worker: WorkerHandle) -> SwapController:
@@ -62,25 +89,23 @@ def _serve_promoted(settings: WorkerSettings, name: str) -> int:
                     active, source, coordinator, options, worker, settings.rollout_settings()
                 )
 
-            return _serve(settings, connection, active, name, follow)
+            return _serve(settings, connection, active, start, follow)
 
 
 def _serve(
     settings: WorkerSettings,
     connection: RedisConnection,
     active: ActiveEngine,
-    name: str,
+    start: _Start,
     follow: Callable[[WorkerHandle], Follower] | None,
 ) -> int:
-    warn_if_apart(connection.client)
-    context = _context(settings, connection, name, active)
+    context = _context(settings, connection, start, active)
     worker = Worker(context, active, settings.worker_options(), follow)
-    note = FIXED_NOTE if settings.serves_fixed_engine() else ""
-    health, ready = worker.failure, worker.not_ready
-    page = served(context.telemetry, settings.host, settings.port, health, ready, note)
-    with page as port, stopped_by_signals(context.shutdown.draining.set):
-        fields = {"worker": name, "line": settings.line, "redis": connection.server, "port": port}
-        _log.info("worker.started", extra=fields)
+    with stopped_by_signals(context.shutdown.draining.set):
+        connection.clocks.look()
+        start.worker = worker
+        fields = {"worker": start.name, "line": settings.line, "redis": connection.server}
+        _log.info("worker.started", extra={**fields, "port": start.port})
         gc.collect()
         gc.freeze()  # what a start leaves lives as long as the process: never look at it again
         worker.run(settings.drain_s)
@@ -91,21 +116,20 @@ def _serve(
 
 
 def _context(
-    settings: WorkerSettings, connection: RedisConnection, name: str, active: ActiveEngine
+    settings: WorkerSettings, connection: RedisConnection, start: _Start, active: ActiveEngine
 ) -> WorkerContext:
     limits = LineLimits(
         results_kept=settings.results_kept, results_bytes=int(settings.results_mb * (1 << 20))
     )
-    telemetry = Telemetry(settings.line)
     return WorkerContext(
-        name,
+        start.name,
         connection,
-        FrameConsumer(connection.client, settings.line, name, limits),
+        FrameConsumer(connection.client, settings.line, start.name, limits),
         Controls(connection.client, settings.line),
-        telemetry,
+        start.telemetry,
         InFlight(active.capacity),
         RingReaders(_attach),
-        open_archiver(settings, telemetry),
+        open_archiver(settings, start.telemetry),
     )
 
 

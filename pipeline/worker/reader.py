@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConnectionLost, RedisFull, UnreadableFrame
+from pipeline.errors import ConnectionLost, RedisFull, UnreadableFrame, WrongSize
 from pipeline.frames import Reason
 from pipeline.streams.frame_consumer import Entry
 from pipeline.wire import FrameHeader
@@ -39,6 +39,8 @@ class EntryDecoder:
         self._max_deliveries = max_deliveries
         self._clock_s = clock_s
         self._began_s: dict[int, float] = {}  # by thread: since when it is at one frame
+        self.misfits = 0  # frames in a row that were of another size
+        self.misfit_shape: tuple[int, int] | None = None  # of the last one
 
     def add(self, entries: list[Entry]) -> None:
         """Take in what is not in hand already."""
@@ -64,8 +66,11 @@ class EntryDecoder:
         try:
             header, pixels = self._watched_decode(entry)
         except UnreadableFrame as error:
+            if isinstance(error, WrongSize):
+                self.misfits, self.misfit_shape = self.misfits + 1, error.shape
             self._outbox.put(RejectedFrames([entry], Reason.UNREADABLE, str(error)))
             return None
+        self.misfits = 0
         arrived_ns, left_ns = time.time_ns(), entry.left_ns
         due_ns = header.meta.deadline_ns if left_ns is None else arrived_ns + left_ns
         waiting = WaitingFrame(due_ns, arrived_ns, alone=entry.deliveries > 1)

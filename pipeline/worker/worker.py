@@ -16,6 +16,7 @@ from pipeline.worker.context import WorkerContext
 from pipeline.worker.housekeeping import Housekeeping
 from pipeline.worker.in_flight import InFlightFrame
 from pipeline.worker.judge import DecisionThresholds
+from pipeline.worker.peers import PeerComparison
 from pipeline.worker.reader import EntryDecoder, Reader
 from pipeline.worker.scorer import Scorer, worst_case_s
 from pipeline.worker.swap.interfaces import Follower, WorkerHandle
@@ -84,16 +85,17 @@ class Worker:
         self._started_ms = time.time_ns() // 1_000_000
         lanes = active.current.lanes
         self._decoder = EntryDecoder(context, lanes[0].input_size, options.max_deliveries)
-        self._housekeeping = Housekeeping(context, self._decoder, self._report, self._on_look)
+        self._peers = PeerComparison(context.frame_consumer.other_beats, active, self._decoder)
+        self._housekeeping = Housekeeping(
+            context, self._decoder, self._report, self._on_look, self._peers
+        )
         self._writer = Writer(context, active)
         self._scorers = [
             Scorer(context, active, lane, options.batch_wait_ms, self._writer, self.thresholds_of)
             for lane in range(len(lanes))
         ]
         self._swap_controller = None if follow is None else follow(self._handle())
-        self._reader = Reader(
-            context, self._decoder, self._try_score, lambda: self._housekeeping.line_state.paused
-        )
+        self._reader = Reader(context, self._decoder, self._try_score, self._takes_no_frames)
         shutdown = context.shutdown
         readers = len(lanes) + 1  # so that one reads while the others score
         self._reader_threads = [
@@ -115,7 +117,7 @@ class Worker:
         """
         stopping = self._context.shutdown.draining.is_set
         self._context.connection.retry(self._context.frame_consumer.join, stopping)
-        self._context.connection.retry(self._housekeeping.apply_control_messages, stopping)
+        self._context.connection.retry(self._housekeeping.read_controls_first, stopping)
         if self._context.archiver:
             self._context.archiver.start()
         working = (
@@ -190,7 +192,10 @@ class Worker:
             return "paused: pipeline-control --resume goes on"
         if (unseen_s := self._housekeeping.redis_silence_s()) > REDIS_UNSEEN_S:
             return f"Redis has not answered for {unseen_s:.0f} s"
-        return self.failure()
+        return self._peers.misfit or self._housekeeping.refused() or self.failure()
+
+    def _takes_no_frames(self) -> bool:
+        return self._housekeeping.line_state.paused or bool(self._peers.misfit)
 
     def _on_look(self) -> None:
         if self._swap_controller is not None:
@@ -237,6 +242,8 @@ class Worker:
                 "version": loaded.name.version,
                 "sha256": loaded.name.sha256,
                 "promoted": loaded.version,
+                "input_size": list(loaded.lanes[0].input_size),  # height, width
+                "misfit": bool(self._peers.misfit),
                 "swap": self._swap_status(loaded),
                 "threshold": thresholds.image,
                 "pixel_threshold": thresholds.pixel,

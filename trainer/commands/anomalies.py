@@ -1,7 +1,6 @@
 """`trainer-anomalies`: a sheet of the anomalies that a network would be trained with."""
 
-from rich.console import Console
-
+from engines.commandline.terminal import Terminal
 from trainer.anomalies.textures import open_textures
 from trainer.dataset import load_pictures
 from trainer.layouts import find_samples
@@ -14,7 +13,7 @@ from trainer.training.protoad import drawn
 
 def draw_sheet(settings: AnomaliesSettings) -> None:
     """Draw it and write it."""
-    console = Console(highlight=False)
+    console = Terminal()
     size = (settings.size, settings.size)
     dataset = find_samples(settings.data)
     seen, _ = draw_seen(dataset, settings.seen, settings.seed)
@@ -29,4 +28,4 @@ def draw_sheet(settings: AnomaliesSettings) -> None:
             sheet = draw_anomalies(pictures.pixels, regions, textures, settings.rows, settings.seed)
     save_picture(settings.out, sheet)
     names = ", ".join(sample.name for sample in seen) or "no defects with a mask: none are extended"
-    console.print(f"wrote {settings.out}; seen: {names}", soft_wrap=True, markup=False)
+    console.print(f"wrote {settings.out}; seen: {names}", soft_wrap=True)

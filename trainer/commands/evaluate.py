@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from rich.console import Console
 
+from engines.commandline.terminal import Terminal
 from engines.engine import Engine
 from engines.open import open_engine
 from trainer.dataset import GOOD, Dataset, Sample, load_pictures
@@ -29,7 +30,7 @@ from trainer.settings import EvaluateSettings
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Judge and print."""
-    console = Console(highlight=False, stderr=settings.as_json)
+    console = Terminal(stderr=settings.as_json)
     dataset, seen = _unseen(settings, find_samples(settings.data), console)
     if not dataset.test:
         raise DatasetError(f"{settings.data} holds no test pictures")
@@ -70,7 +71,7 @@ def _unseen(
     seen = recognise(dataset, record)
     defects = tuple(sample for sample in seen if sample.kind != GOOD)
     for line in seen_lines(record, len(defects), len(seen) - len(defects)):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     return without(dataset, [sample.name for sample in seen]), defects
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from engines.commandline.terminal import Terminal
 from trainer.dataset import Sample
 from trainer.layouts import find_samples
 from trainer.progress import TerminalSteps
@@ -23,7 +24,7 @@ _COLOURS = {"better": "green", "worse": "red", "same": "", "unknown": "dim"}
 
 def gate(settings: GateSettings) -> int:
     """Weigh, print, give the exit status."""
-    console = Console(highlight=False, stderr=settings.as_json)
+    console = Terminal(stderr=settings.as_json)
     conditions = Conditions(
         backend=settings.backend,
         device=settings.device,
@@ -56,12 +57,12 @@ def print_report(console: Console, report: GateReport, page: Path) -> None:
         table.add_row(*cells, style=_COLOURS[standing])
     console.print(table)
     for warning in report.warnings:
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
     decision = "passes" if report.promoted else "is refused"
     style = "bold green" if report.promoted else "bold red"
     why = "; ".join(report.reasons)
-    console.print(f"the candidate {decision}: {why}", style=style, soft_wrap=True, markup=False)
-    console.print(f"see {page}", soft_wrap=True, markup=False)
+    console.print(f"the candidate {decision}: {why}", style=style, soft_wrap=True)
+    console.print(f"see {page}", soft_wrap=True)
 
 
 def _golden(settings: GateSettings) -> tuple[Sample, ...]:

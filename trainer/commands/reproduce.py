@@ -9,6 +9,7 @@ import cv2
 import torch
 from rich.console import Console
 
+from engines.commandline.terminal import Terminal
 from engines.files import write_atomic
 from trainer.commands.train_prn import prn_recipe
 from trainer.dataset import Dataset
@@ -27,7 +28,7 @@ _UNSAFE = re.compile(r"[^a-z0-9]+")
 
 def reproduce(settings: ReproduceSettings) -> None:
     """Train and judge all rows; what was finished before is read, not trained again."""
-    console = Console(highlight=False)
+    console = Terminal()
     cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
     table = TABLES[settings.table]
     datasets = find_datasets(settings.data)
@@ -40,7 +41,7 @@ def reproduce(settings: ReproduceSettings) -> None:
     with TerminalSteps(console) as steps:
         for name in BASELINES:
             for dataset, recipe, folder in _runs(name, base, datasets, settings):
-                console.print(f"{name}: {dataset.name}, seed {recipe.seed}", markup=False)
+                console.print(f"{name}: {dataset.name}, seed {recipe.seed}")
                 result = run_baseline(name, dataset, backbone, recipe, folder, steps)
                 found.setdefault(name, []).append(result)
         for row in table.rows:
@@ -48,7 +49,7 @@ def reproduce(settings: ReproduceSettings) -> None:
             found[row.name] = list(trained)
     write_atomic(settings.out / f"{settings.table}.json", results_json(found))
     console.print(comparison(table, found))
-    console.print(table.note, soft_wrap=True, markup=False)
+    console.print(table.note, soft_wrap=True)
 
 
 def _trained(
@@ -62,7 +63,7 @@ def _trained(
     device: torch.device,
 ) -> Iterator[TrialResult]:
     for dataset, recipe, folder in _runs(row.name, row.change(base), datasets, settings):
-        console.print(f"{row.name}: {dataset.name}, seed {recipe.seed}", markup=False)
+        console.print(f"{row.name}: {dataset.name}, seed {recipe.seed}")
         yield run_trial(dataset, backbone, recipe, folder, steps, device, settings.weights)
 
 

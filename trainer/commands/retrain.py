@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from engines.commandline.terminal import Terminal
 from engines.registry.registry import Registry
 from pipeline.announce import announce
 from pipeline.labels import LabelBook
@@ -20,7 +21,7 @@ REFUSED_STATUS = 3  # told apart from a failure, which a nightly job must report
 
 def retrain(settings: RetrainSettings) -> int:
     """Retrain as the settings say; 0: promoted or nothing new, 3: refused by the gate."""
-    console = Console(highlight=False, stderr=settings.as_json)
+    console = Terminal(stderr=settings.as_json)
     access: dict[str, Any] = {
         "redis_url": settings.redis_url,
         "username": settings.redis_username,
@@ -31,7 +32,7 @@ def retrain(settings: RetrainSettings) -> int:
     with TerminalSteps(console) as steps:
         dependencies = Dependencies(
             steps=steps,
-            say=lambda text: console.print(text, soft_wrap=True, markup=False),
+            say=lambda text: console.print(text, soft_wrap=True),
             announce=lambda line: announce(line, **access),
             labels=lambda line: LabelBook(line, **access),
         )
@@ -54,6 +55,6 @@ def _tell(console: Console, outcome: RetrainResult, settings: RetrainSettings) -
         sys.stdout.write(json.dumps(fields) + "\n")
         return
     style = {"promoted": "bold green", "refused": "bold red"}.get(outcome.result, "")
-    console.print(f"{outcome.result}: {outcome.why}", style=style, soft_wrap=True, markup=False)
+    console.print(f"{outcome.result}: {outcome.why}", style=style, soft_wrap=True)
     if outcome.run is not None:
-        console.print(f"all of it lies in {outcome.run}", soft_wrap=True, markup=False)
+        console.print(f"all of it lies in {outcome.run}", soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from engines.commandline.terminal import Terminal
 from trainer.errors import SampleError
 from trainer.layouts import find_samples
 from trainer.progress import TerminalSteps
@@ -34,7 +35,7 @@ def _import(settings: SamplesSettings) -> int:
     from trainer.networks.backbones import load_backbone  # noqa: PLC0415
     from trainer.samples.screening import screen  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = Terminal()
     dataset = find_samples(_folder(settings))
     backbone = load_backbone(settings.backbone, settings.weights)
     with SampleStore.open(settings.store) as store, TerminalSteps(console) as steps:
@@ -62,7 +63,7 @@ def _print_import(console: Console, report: ImportReport) -> None:
         + (f", {report.without_mask} defects without a mask" if report.without_mask else "")
     )
     for line in report.unreadable[:_SHOWN_UNREADABLE]:
-        console.print(f"left out: {line}", soft_wrap=True, markup=False)
+        console.print(f"left out: {line}", soft_wrap=True)
     if (more := len(report.unreadable) - _SHOWN_UNREADABLE) > 0:
         console.print(f"left out: {more} more")
 
@@ -75,12 +76,11 @@ def _list(settings: SamplesSettings) -> int:
         waits = [_fields(each) for each in waiting]
         _print_json({**asdict(counts), "waiting": waits, "pictures": pictures})
         return 0
-    console = Console(highlight=False)
+    console = Terminal()
     console.print(_table(counts))
     for picture in waiting:
         console.print(
             f"{picture.sha[:_SHOWN_CHARS]} waits as {picture.kind}: {'; '.join(picture.reasons)}",
-            markup=False,
             soft_wrap=True,
         )
     if counts.missing:
@@ -141,7 +141,7 @@ def _export(settings: SamplesSettings) -> int:
     folder = _folder(settings)
     with (
         SampleStore.look(settings.store) as store,
-        TerminalSteps(Console(highlight=False)) as steps,
+        TerminalSteps(Terminal()) as steps,
     ):
         count = store.export(folder, steps)
     sys.stdout.write(f"{count} pictures in {folder}\n")

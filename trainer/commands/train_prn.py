@@ -6,8 +6,8 @@ from typing import Literal
 
 import cv2
 import torch
-from rich.console import Console
 
+from engines.commandline.terminal import Terminal
 from trainer.anomalies.synthesis import AnomalyKinds
 from trainer.choices import BATCH_SIZES, LEARNING_RATES, PrnSize
 from trainer.errors import DatasetError
@@ -37,7 +37,7 @@ from trainer.training.training_step import OptimizerConfig
 
 def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     """Train, write the engine file and what a person wants to see of the training."""
-    console = Console(highlight=False)
+    console = Terminal()
     set_determinism(settings.seed)
     cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
     dataset = find_samples(settings.data)
@@ -64,8 +64,8 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
             write_examples(engine_path(settings.out, plan), learned.rest, steps)
     how = f"{device}, {recipe.method.precision}"
     for line in _lines(settings, plan, learned, how):
-        console.print(line, soft_wrap=True, markup=False)
-    console.print(seconds_line(steps.seconds), soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
+    console.print(seconds_line(steps.seconds), soft_wrap=True)
 
 
 def prn_recipe(

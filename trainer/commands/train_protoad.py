@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rich.console import Console
-
+from engines.commandline.terminal import Terminal
 from trainer.dataset import Dataset
 from trainer.layouts import find_samples
 from trainer.networks.backbones import load_backbone
@@ -24,7 +23,7 @@ from trainer.training.protoad import (
 
 def train_protoad(settings: TrainSettings) -> None:
     """Learn, write the engine file and what a person wants to see of it."""
-    console = Console(highlight=False)
+    console = Terminal()
     set_determinism(settings.seed)
     dataset = find_samples(settings.data)
     backbone = load_backbone(settings.backbone, settings.weights)
@@ -38,7 +37,7 @@ def train_protoad(settings: TrainSettings) -> None:
         if dataset.test:
             write_examples(settings.out / ENGINE_NAME, dataset, steps)
     for line in _lines(dataset, learned, settings.out, steps.seconds):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
 
 
 def _recipe(settings: TrainSettings) -> ProtoAdRecipe:

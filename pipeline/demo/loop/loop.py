@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from engines.commandline.terminal import Terminal, headed
 from engines.registry.registry import Registry
 from pipeline.archive import Archive
 from pipeline.commands.subprocesses import (
@@ -46,7 +47,7 @@ REFUSED_BY_GATE = 3  # status of trainer-retrain
 def run(settings: LoopSettings) -> int:
     """Show it; 1 where a promise was broken."""
     start_logs("error", "text")
-    console = Console(highlight=False)
+    console = Terminal()
     make_room(settings.out)
     paths = LoopPaths(settings.out)
     state = {"PRN_STATE_DIR": str((settings.out / "redis").resolve()), "PRN_LOG_FORMAT": "json"}
@@ -334,7 +335,7 @@ class _Show:
         self._seconds[name] = time.monotonic() - began_s
 
     def _say(self, number: int, verb: str, what: str) -> None:
-        self._console.print(f"[bold]{number} {verb}[/] {what}")
+        self._console.print(headed(f"{number} {verb}", what))
 
 
 def _now_ms() -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from engines.commandline.terminal import headed
 from engines.files import write_atomic
 from pipeline.demo.loop.data import kind_of_picture
 from pipeline.demo.summary import GOOD
@@ -138,11 +139,11 @@ def report_loop(record: LoopRecord, out: Path, console: Console) -> int:
     took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
     console.print(f"took: {took}")
     for sentence in summary.broken:
-        console.print(f"[bold red]broken:[/] {sentence}")
+        console.print(headed("broken:", sentence, "bold red"))
     if not summary.broken:
         console.print(
-            f"[bold green]{summary.verdicts} frames, exactly one verdict each, across the swap "
-            "and back[/]"
+            f"{summary.verdicts} frames, exactly one verdict each, across the swap and back",
+            style="bold green",
         )
     return 1 if summary.broken else 0
 

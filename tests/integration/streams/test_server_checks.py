@@ -1,18 +1,22 @@
 """A server that someone makes unfit while a line runs is told, in the log, and the line goes on."""
 
 import logging
+import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rigs.servers import find_server
+from rigs.topology import wait_until
 
 from pipeline.errors import ConnectionLost
 from pipeline.streams.connect import Access, Client, open_client
 from pipeline.streams.connection import RedisConnection, open_connection
-from pipeline.streams.embedded import embedded_url
-from pipeline.streams.server_checks import EVERY_S, Fitness
+from pipeline.streams.embedded import embedded_url, socket_path
+from pipeline.streams.server_checks import EVERY_S, ClockComparison, Fitness
 
 
 @pytest.fixture
@@ -75,7 +79,8 @@ def test_answer_is_kept_when_the_server_is_gone_again_before_it_is_asked(
 ) -> None:
     away = open_client(Access("redis://127.0.0.1:1"))
     with open_connection(Access(url), tmp_path) as connection:
-        lost = RedisConnection(away, "", "", Fitness(away, lambda: 0.0), lambda: None)
+        fitness, clocks = Fitness(away, lambda: 0.0), ClockComparison(away)
+        lost = RedisConnection(away, "", "", fitness, clocks, lambda: None)
         tries = iter([ConnectionLost("gone"), None])
 
         def answer() -> bool:
@@ -95,3 +100,28 @@ def test_a_log_line_says_it_is_an_error(
     make_evict(link.client, "allkeys-random")
     link.fitness.ask()
     assert caplog.records[-1].levelno == logging.ERROR
+
+
+def test_start_waits_for_a_server_that_is_not_there_yet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"unix://{socket_path(tmp_path)}"
+    with ExitStack() as servers, ThreadPoolExecutor(1) as starting:
+
+        def start_once_it_is_awaited() -> None:
+            wait_until(lambda: "redis.awaited" in events(caplog))
+            servers.enter_context(embedded_url(tmp_path, server=find_server("valkey")))
+
+        started = starting.submit(start_once_it_is_awaited)
+        with open_connection(Access(url), tmp_path, math.inf) as connection:
+            started.result()
+            assert connection.client.ping()
+    assert events(caplog) == ["redis.awaited"]
+
+
+def test_start_gives_up_in_the_end_where_it_is_told_to(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConnectionLost),
+        open_connection(Access("redis://127.0.0.1:1"), tmp_path, 0.1),
+    ):
+        pass

@@ -19,7 +19,9 @@ PINNED = {
     canonicalize_name(name): version
     for name, version in re.findall(r"^([\w.-]+)==(\S+)$", CONSTRAINTS, re.MULTILINE)
 }
-NEEDED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["train"]]
+EXTRAS = PROJECT["optional-dependencies"]
+# redis needs async-timeout on Pythons that some machines still have
+NEEDED = [*PROJECT["dependencies"], *EXTRAS["train"], *EXTRAS["s3"], "async-timeout"]
 
 
 def lint(path: Path) -> subprocess.CompletedProcess[str]:
@@ -82,3 +84,15 @@ def test_every_package_is_pinned_to_a_version_that_the_project_takes(needed: str
         assert f"torch{requirement.specifier}" in (DEPLOY / "docker/trainer.Dockerfile").read_text()
         return
     assert requirement.specifier.contains(PINNED[name])
+
+
+@pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
+def test_image_can_use_a_registry_in_a_bucket(path: Path) -> None:
+    assert re.search(r'"\.\[[a-z,]*s3\]"', path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", ["worker", "worker-gpu"])
+def test_image_of_a_worker_asks_how_it_is(name: str) -> None:
+    text = (DEPLOY / "docker" / f"{name}.Dockerfile").read_text("utf-8")
+    (asked,) = re.findall(r'^HEALTHCHECK .*CMD \["([\w-]+)"\]$', text, re.MULTILINE)
+    assert f"deploy/bin/{asked} " in text

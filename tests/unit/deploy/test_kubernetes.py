@@ -65,6 +65,7 @@ def test_container_is_confined_and_pinned(where: str) -> None:
     assert pod["securityContext"]["runAsNonRoot"]
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False  # a Service called `prn` would set PRN_PORT
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -119,6 +120,22 @@ def test_worker_is_probed_on_its_port_and_has_time_to_drain(where: str) -> None:
     assert {probe["port"] for probe in probes.values()} == {port["name"]}
     assert probes["liveness"]["path"] == "/healthz"
     assert probes["readiness"]["path"] == "/readyz"
+
+
+def test_a_worker_is_reached_on_its_page_only_and_a_camera_not_at_all() -> None:
+    policies = {
+        each["metadata"]["name"]: each["spec"]
+        for each in ALL.values()
+        if each["kind"] == "NetworkPolicy"
+    }
+    worker, camera = policies["line-1-worker"], policies["line-1-camera"]
+    assert worker["ingress"] == [{"ports": [{"port": "page"}]}]
+    assert "ingress" not in camera
+    assert policies["redis"]["policyTypes"] == ["Ingress", "Egress"]
+    for name in ("worker", "camera"):
+        labels = ALL[f"line-1.yaml:Deployment:line-1-{name}"]["spec"]["template"]["metadata"]
+        wanted = policies[f"line-1-{name}"]["podSelector"]["matchLabels"]
+        assert wanted.items() <= labels["labels"].items()
 
 
 def test_camera_and_worker_of_one_pod_share_a_ring_in_memory() -> None:

@@ -13,6 +13,8 @@ import pytest
 from fakes.deploy_files import DEPLOY, SECRETS, program
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.telemetry import Telemetry, served
+
 BIN = DEPLOY / "bin"
 SCRIPTS = sorted(BIN.iterdir())
 
@@ -185,3 +187,21 @@ def test_passwords_are_drawn_once_and_closed_to_others(tmp_path: Path) -> None:
     assert again.returncode == 1
     assert "is there already" in again.stderr
     assert {name: (folder / name).read_text() for name in SECRETS} == first
+
+
+@pytest.mark.parametrize("why", ["", "an engine hangs"])
+@pytest.mark.parametrize("flag", ["--port {port}", "--port={port}", ""])
+def test_health_check_asks_the_page_of_a_worker(why: str, flag: str) -> None:
+    with served(Telemetry("line-1"), "127.0.0.1", 0, lambda: why, str) as port:
+        command = f"python pipeline-worker --line line-1 {flag.format(port=port)}"
+        environment = {**os.environ, "PRN_PORT": str(port)}
+        done = subprocess.run(
+            [str(BIN / "check-health"), command], env=environment, capture_output=True, check=False
+        )
+    assert (done.returncode == 0) == (why == "")
+
+
+@pytest.mark.parametrize("command", ["pipeline-camera --camera cam-1", "pipeline-worker --line a"])
+def test_health_check_passes_where_there_is_no_page_to_ask(command: str) -> None:
+    environment = {name: text for name, text in os.environ.items() if name != "PRN_PORT"}
+    subprocess.run([str(BIN / "check-health"), command], env=environment, check=True)

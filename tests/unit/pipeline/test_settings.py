@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -72,3 +73,28 @@ def test_password_on_the_command_line_is_refused(url: str, monkeypatch: pytest.M
     monkeypatch.setattr("sys.argv", ["pipeline-camera", "--redis-url", url])
     with pytest.raises(SettingsError, match="every user"):
         LineSettings(redis_url=url).access()
+
+
+def test_password_that_every_user_could_replace_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("secret")
+    path.chmod(0o602)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        LineSettings(redis_password_file=path).access()
+
+
+@pytest.mark.parametrize(
+    ("folder_mode", "mode", "warned"),
+    [(0o755, 0o644, True), (0o755, 0o640, False), (0o700, 0o644, False)],
+)
+def test_password_that_every_user_can_read_is_said(
+    folder_mode: int, mode: int, *, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TemporaryDirectory() as folder:  # pytest's own is closed to others
+        Path(folder).chmod(folder_mode)
+        path = Path(folder) / "password"
+        path.write_text("secret")
+        path.chmod(mode)
+        assert LineSettings(redis_password_file=path).access().password_file == path
+    said = [record.getMessage() for record in caplog.records]
+    assert said == (["password_file.exposed"] if warned else [])

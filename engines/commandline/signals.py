@@ -1,0 +1,77 @@
+"""SIGTERM from the first moment of a command on, also where it is the first process of a container.
+
+The kernel does not deliver a signal to the first process of a container unless it is handled there.
+So a command that runs for long handles SIGTERM before it imports what takes seconds.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+STUCK_S = 2.0  # the main thread may be inside a library, such as one that loads an engine
+FORCED_STATUS = 128 + signal.SIGTERM
+
+
+@contextmanager
+def ended_by_sigterm(
+    status: int = 0, force: Callable[[int], object] = os._exit, stuck_s: float = STUCK_S
+) -> Iterator[None]:
+    """End the process at SIGTERM by raising SystemExit, so that what is open is closed.
+
+    Where the main thread does not get to it, and at a second signal, the process ends at once.
+    `pipeline.signals.stopped_by_signals` replaces this while it lasts.
+
+    Args:
+        status: the exit status.
+        force: ends the process at once with a status.
+        stuck_s: how long the main thread may take to hear the signal.
+    """
+    heard = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if heard.is_set():
+            force(FORCED_STATUS)
+        heard.set()
+        raise SystemExit(status)
+
+    def watch() -> None:
+        while number := os.read(read_end, 1):
+            if number[0] == signal.SIGTERM and not heard.wait(stuck_s):
+                force(FORCED_STATUS)
+
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    watcher = threading.Thread(target=watch, name="sigterm", daemon=True)
+    watcher.start()
+    _keep_children_apart(on_signal)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.set_wakeup_fd(-1)
+        os.close(write_end)
+        watcher.join(stuck_s)
+        os.close(read_end)
+
+
+def _keep_children_apart(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Let SIGTERM end a forked child as usual, without a word to the pipe that both share."""
+    numbers = {signal.SIGTERM}
+
+    def leave_the_pipe() -> None:
+        signal.set_wakeup_fd(-1)
+        if signal.getsignal(signal.SIGTERM) is handler:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, numbers),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers),
+        after_in_child=leave_the_pipe,
+    )
