@@ -26,6 +26,7 @@ class Sample:
     path: Path
     kind: str  # GOOD, or which defect
     mask: Path | None = None
+    group: str = ""  # pictures of one part, or shot in a row, share it; "": a group of its own
 
 
 @dataclass(frozen=True, slots=True)
