@@ -23,7 +23,7 @@ from trainer.results.evaluation import (
 from trainer.results.evaluation import evaluate as figures_of
 from trainer.results.report import cost_lines, evaluation_tables, seen_lines
 from trainer.results.sheets import contact_sheet, save_picture
-from trainer.seen import load_seen_masks, read_seen, recognise, without
+from trainer.seen import load_seen, read_seen, recognise, without
 from trainer.settings import EvaluateSettings
 
 
@@ -38,7 +38,7 @@ def evaluate(settings: EvaluateSettings) -> None:
         TerminalSteps(console) as steps,
     ):
         scored = _scored(opened.engine, dataset, steps)
-        seen_masks = load_seen_masks(seen, opened.engine.input_size)
+        seen_masks = load_seen(seen, opened.engine.input_size).masks
     thresholds = opened.manifest.thresholds
     evaluation = figures_of(scored, thresholds.image, thresholds.pixel, seen_masks)
     if settings.out:

@@ -61,6 +61,8 @@ def _print_import(console: Console, report: ImportReport) -> None:
         f"{report.added} new, {report.known} known, {report.changed} with another label than before"
         + (f", {report.without_mask} defects without a mask" if report.without_mask else "")
     )
+    for line in report.doubts[:_SHOWN_UNREADABLE]:
+        console.print(f"doubtful: {line}", soft_wrap=True, markup=False)
     for line in report.unreadable[:_SHOWN_UNREADABLE]:
         console.print(f"left out: {line}", soft_wrap=True, markup=False)
     if (more := len(report.unreadable) - _SHOWN_UNREADABLE) > 0:

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Engine
-from engines.errors import PictureError
-from trainer.dataset import GOOD, Pictures, Sample, load_mask
-from trainer.errors import DatasetError
+from trainer.dataset import GOOD, Pictures, resize_mask
+from trainer.errors import DatasetError, MaskError
 from trainer.export.calibrate import Costs, cost_threshold, expected_cost
 from trainer.near_duplicates import near_duplicates
 from trainer.results.metrics import KindCount, PixelFigures, auroc, counts_by_kind, pixel_figures
 from trainer.results.plant_figures import PlantFigures, Share, plant_figures, share
+from trainer.truth import cover, read_truth
 
 UNLIKE_SEEN = "unlike seen"  # the defects that no seen one resembles
 _BATCH = 8
@@ -29,6 +29,17 @@ class ScoredPictures:
     scores: NDArray[np.float32]  # [N]
     maps: NDArray[np.float32]  # [N, H, W]
     masks: tuple[NDArray[np.bool_] | None, ...]  # [H, W] each; None where no mask is known
+    refused_masks: tuple[str, ...] = ()  # one sentence for each mask that is of no use
+    doubtful_masks: tuple[str, ...] = ()  # one for each that marks most of its picture
+
+
+@dataclass(frozen=True, slots=True)
+class TruthMasks:
+    """The true masks of pictures, and what is wrong with them."""
+
+    masks: tuple[NDArray[np.bool_] | None, ...]  # [H, W] each; None where no mask is known
+    refused: tuple[str, ...]
+    doubtful: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,8 @@ class Evaluation:
     seen: int  # defects that the engine learned from and that were not judged
     without_mask: int  # defects that the pixel figures leave out
     unreadable: tuple[str, ...]
+    refused_masks: tuple[str, ...] = ()  # masks of no use, counted in `without_mask` too
+    doubtful_masks: tuple[str, ...] = ()  # masks that mark most of their picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +107,30 @@ def score_pictures(
         answer = engine.score(pictures.pixels[some])
         scores[some], maps[some] = answer.score, answer.maps
         on_picture(some.stop - start)
-    return ScoredPictures(pictures, scores, maps, known_masks(pictures, size))
+    truth = known_masks(pictures, size)
+    return ScoredPictures(pictures, scores, maps, truth.masks, truth.refused, truth.doubtful)
 
 
-def known_masks(pictures: Pictures, size: tuple[int, int]) -> tuple[NDArray[np.bool_] | None, ...]:
+def known_masks(pictures: Pictures, size: tuple[int, int]) -> TruthMasks:
     """Read the mask of each picture at `size`; None for a defect whose mask is of no use."""
-    return tuple(_mask_or_none(sample, size) for sample in pictures.samples)
+    masks: list[NDArray[np.bool_] | None] = []
+    refused: list[str] = []
+    doubtful: list[str] = []
+    for sample, shape in zip(pictures.samples, pictures.shapes, strict=True):
+        if sample.kind == GOOD:
+            masks.append(np.zeros(size, np.bool_))
+            continue
+        try:
+            truth = read_truth(sample, shape)
+        except MaskError as error:
+            masks.append(None)
+            if sample.mask is not None:
+                refused.append(str(error))
+            continue
+        masks.append(resize_mask(truth, size))
+        if doubt := cover(sample, truth):
+            doubtful.append(doubt)
+    return TruthMasks(tuple(masks), tuple(refused), tuple(doubtful))
 
 
 def evaluate(
@@ -138,6 +169,8 @@ def evaluate(
         seen=len(seen),
         without_mask=int((~labelled.known).sum()),
         unreadable=scored.pictures.unreadable,
+        refused_masks=scored.refused_masks,
+        doubtful_masks=scored.doubtful_masks,
     )
 
 
@@ -224,12 +257,3 @@ def _finite(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _mask_or_none(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-    try:
-        mask = load_mask(sample, size)
-    except PictureError:
-        return None  # counted as a defect without mask
-    marks_nothing = mask is not None and sample.kind != GOOD and not mask.any()
-    return None if marks_nothing else mask

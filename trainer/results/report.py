@@ -50,6 +50,7 @@ def seen_lines(record: SeenRecord, defects: int, normals: int) -> Iterator[str]:
 def evaluation_tables(evaluation: Evaluation) -> Iterator[Table | str]:
     """Show the figures of all defects and of each kind, and what the threshold does to parts."""
     yield from _unreadable_lines(evaluation.unreadable)
+    yield from _mask_lines(evaluation)
     yield _figures(evaluation)
     if evaluation.apart:
         yield f"{UNLIKE_SEEN}: overlap with every mask learned from is under {NEAR_OVERLAP} IoU"
@@ -71,6 +72,9 @@ def plant_lines(plant: PlantFigures) -> Iterator[str]:
             f"recall at {at.rate:.1%} false rejects ({at.rejected} of {at.normals} good parts, "
             f"score above {at.threshold:.4f}): {_of(at.recall)}"
         )
+        return
+    if not at.normals:
+        yield f"recall at {at.rate:.1%} false rejects: - (no good test picture to find it with)"
         return
     yield (
         f"recall at {at.rate:.1%} false rejects: {at.normals} good test pictures are too few to "
@@ -153,13 +157,28 @@ def _kind_row(count: KindCount) -> tuple[str, ...]:
     return count.kind, str(count.pictures), str(count.rejected), escapes, false_rejects
 
 
+def _mask_lines(evaluation: Evaluation) -> Iterator[str]:
+    if evaluation.refused_masks:
+        count = len(evaluation.refused_masks)
+        yield f"warning: {count} masks are of no use, their defects count without one:"
+        yield from _some(evaluation.refused_masks)
+    if evaluation.doubtful_masks:
+        count = len(evaluation.doubtful_masks)
+        yield f"warning: {count} masks mark most of their picture:"
+        yield from _some(evaluation.doubtful_masks)
+
+
 def _unreadable_lines(unreadable: tuple[str, ...]) -> Iterator[str]:
     if not unreadable:
         return
     yield f"warning: {len(unreadable)} pictures could not be read and were left out:"
-    yield from (f"  {sentence}" for sentence in unreadable[:_NAMED_UNREADABLE])
-    if len(unreadable) > _NAMED_UNREADABLE:
-        yield f"  and {len(unreadable) - _NAMED_UNREADABLE} more"
+    yield from _some(unreadable)
+
+
+def _some(sentences: tuple[str, ...]) -> Iterator[str]:
+    yield from (f"  {sentence}" for sentence in sentences[:_NAMED_UNREADABLE])
+    if len(sentences) > _NAMED_UNREADABLE:
+        yield f"  and {len(sentences) - _NAMED_UNREADABLE} more"
 
 
 def _percent(value: float) -> str:

@@ -24,6 +24,8 @@ CAPTION = 20  # height of the line under a row, pixels
 TRUTH = (60, 220, 60)
 _FOUND = (255, 40, 40)
 _INK = (30, 30, 30)
+_TEXT_SCALE, _LEAST_TEXT_SCALE = 0.42, 0.2
+_CAPTION_MARGIN = 4
 _BARS = 40
 _PLOT = (240, 480)  # height, width in pixels
 _MARGIN = 30
@@ -94,9 +96,8 @@ def _row(
     drawn = np.concatenate([picture, heat, outlined], axis=1)
     caption = np.full((CAPTION, drawn.shape[1], 3), 255, np.uint8)
     decision = "NG" if score > threshold else "OK"
-    write_text(
-        caption, f"{sample.name}: {score:.3f} {decision}; threshold {threshold:.3f}", (4, 14)
-    )
+    figures = f": {score:.3f} {decision}; threshold {threshold:.3f}"
+    write_caption(caption, sample.name, figures)
     return np.concatenate([drawn, caption])
 
 
@@ -118,9 +119,35 @@ def outline(
     cv2.drawContours(picture, contours, -1, colour, 1)
 
 
-def write_text(picture: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
+def write_text(
+    picture: NDArray[np.uint8], text: str, place: tuple[int, int], scale: float = _TEXT_SCALE
+) -> None:
     """Write dark letters onto a picture, in place; `place` is the lower left (x, y)."""
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA)
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, _INK, 1, cv2.LINE_AA)
+
+
+def write_caption(picture: NDArray[np.uint8], name: str, figures: str) -> None:
+    """Write a name and figures into one line that is as wide as `picture`, in place.
+
+    Where both do not fit the name loses its beginning; where the figures alone do not fit the
+    letters become smaller.
+    """
+    room = picture.shape[1] - 2 * _CAPTION_MARGIN
+    scale = _TEXT_SCALE
+    while _text_width(figures, scale) > room and scale > _LEAST_TEXT_SCALE:
+        scale -= 0.02
+    kept = name
+    while kept and _text_width(_cut(name, kept) + figures, scale) > room:
+        kept = kept[1:]
+    write_text(picture, _cut(name, kept) + figures, (_CAPTION_MARGIN, 14), scale)
+
+
+def _cut(name: str, kept: str) -> str:
+    return name if kept == name else f"..{kept}" if kept else ""
+
+
+def _text_width(text: str, scale: float) -> int:
+    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0])
 
 
 def draw_anomalies(

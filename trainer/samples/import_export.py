@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import read_mask, read_picture
-from trainer.dataset import GOOD, Dataset, Sample, resize_mask
-from trainer.errors import SampleError, StoreError
+from engines.pictures import read_picture
+from trainer.dataset import GOOD, Dataset, Sample
+from trainer.errors import MaskError, SampleError, StoreError
 from trainer.progress import Steps
 from trainer.samples.files import cannot_write
 from trainer.samples.records import AddResult, ImportReport, LabelSource
+from trainer.truth import cover, read_truth
 
 Mask = NDArray[np.bool_]
 Add = Callable[[NDArray[np.uint8], str, Mask | None, LabelSource], AddResult]
@@ -32,13 +33,13 @@ def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
     """
     samples = (*dataset.normals, *dataset.defects, *dataset.test)
     states = {"new": 0, "known": 0, "changed": 0}
-    unreadable = list(dataset.unreadable)
+    unreadable, doubts = list(dataset.unreadable), list(dataset.notes)
     without_mask = 0
     with steps.step("taking pictures", len(samples)) as advance:
         for sample in samples:
             try:
                 pixels = read_picture(sample.path)
-                mask = _mask(sample, pixels, unreadable)
+                mask = _mask(sample, pixels, unreadable, doubts)
                 source = LabelSource(f"{dataset.name}/{sample.name}")
                 states[add(pixels, sample.kind, mask, source).state] += 1
                 without_mask += sample.kind != GOOD and mask is None
@@ -46,20 +47,29 @@ def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
                 unreadable.append(_named(sample, error))
             advance(1)
     return ImportReport(
-        states["new"], states["known"], states["changed"], without_mask, tuple(unreadable)
+        states["new"],
+        states["known"],
+        states["changed"],
+        without_mask,
+        tuple(unreadable),
+        tuple(doubts),
     )
 
 
-def _mask(sample: Sample, pixels: NDArray[np.uint8], unreadable: list[str]) -> Mask | None:
+def _mask(
+    sample: Sample, pixels: NDArray[np.uint8], unreadable: list[str], doubts: list[str]
+) -> Mask | None:
     """Read a defect's mask at its picture's size; one of no use is named, its picture is taken."""
     if sample.mask is None or sample.kind == GOOD:
         return None
     try:
-        mask = resize_mask(read_mask(sample.mask), (pixels.shape[0], pixels.shape[1]))
-    except PictureError as error:
+        mask = read_truth(sample, (pixels.shape[0], pixels.shape[1]))
+    except MaskError as error:
         unreadable.append(str(error))
         return None
-    return mask if mask.any() else None
+    if doubt := cover(sample, mask):
+        doubts.append(doubt)
+    return mask
 
 
 def _named(sample: Sample, error: Exception) -> str:
