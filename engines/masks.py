@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.pictures import decode_values, read_content
+from engines.pixel_values import part_alpha
 
 MOSTLY = 0.5  # share of a picture from which on a mask is suspected to be inverted
 _MOST_LABELS = 16  # distinct values; more are greys, unless they fill areas
@@ -26,7 +27,6 @@ _FLAT_SHARE = 0.5  # of the pixels between background and highest, in areas of o
 _LEAST_OF_JPEG = 32  # highest value of a JPEG mask: below, noise and class numbers look alike
 _NOISE = 12  # levels within 3 x 3 pixels that JPEG makes of one value
 _JPEG_START = b"\xff\xd8"
-_WITH_ALPHA = frozenset({2, 4})  # channels
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -55,14 +55,10 @@ def marked_pixels(values: NDArray[np.generic], *, lossy: bool = False) -> NDArra
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise PictureError("mask with values that are no numbers: save it as 8-bit PNG")
-    channels = values[..., None] if values.ndim == 2 else values  # noqa: PLR2004
-    has_alpha = channels.shape[2] in _WITH_ALPHA
-    grey = _grey(channels[..., :-1] if has_alpha else channels)
-    if not has_alpha:
+    colours, opaque = part_alpha(values)
+    grey = _grey(colours)
+    if opaque is None:
         return _marked(grey, lossy=lossy)
-    alpha = _grey(channels[..., -1:])
-    full = 2 ** (8 * channels.dtype.itemsize) - 1 if channels.dtype.kind == "u" else 1
-    opaque = np.asarray(alpha > full / 2)
     visible = np.where(opaque, grey, 0)
     if opaque.all() or visible.any():
         return _marked(visible, lossy=lossy)

@@ -293,11 +293,13 @@ def _check_bmp(content: bytes) -> PictureHeader:
     (offset, header_bytes, width, height, _, bits, compression) = struct.unpack_from(
         "<IIiiHHI", content, 10
     )
-    # some decoders look for other formats a few bytes into the file
-    if header_bytes < _BMP_HEADER_BYTES - 14 or bits not in _BMP_BITS or content[4:8] == b"ftyp":
-        raise PictureError("BMP of an old or foreign kind (OS/2): save it again, uncompressed")
+    if header_bytes < _BMP_HEADER_BYTES - 14:  # its sizes stand elsewhere
+        raise PictureError("BMP of an old kind, as OS/2 wrote it: save it again, uncompressed")
     height, width = abs(height), abs(width)
     check_pixels(height, width)
+    # some decoders look for other formats a few bytes into the file
+    if bits not in _BMP_BITS or content[4:8] == b"ftyp":
+        raise PictureError("BMP of an old or foreign kind: save it again, uncompressed")
     bounded = compression in _BMP_UNCOMPRESSED
     if bounded and offset + (width * bits + 31) // 32 * 4 * height > len(content):
         raise PictureError("BMP without its end, truncated: copy the file again")
@@ -312,18 +314,7 @@ def _tiff_size(content: bytes, order: str) -> tuple[int, int]:
     for entry in range(entries):
         at = start + 2 + 12 * entry
         tag, kind = struct.unpack_from(order + "HH", content, at)
-        if tag in {_OTHERS = {
-    rb"(?s)RIFF....WEBP": "WebP",
-    rb"GIF8": "GIF",
-    rb"(II\+\x00|MM\x00\+)": "BigTIFF",
-    rb"(?s)....ftyp": "HEIC, AVIF or a video",
-    rb"\x00\x00\x00\x0cjP": "JPEG 2000",
-    rb"P[1-7]\s": "PNM",
-    rb"(?i)\s*<(!doctype|html)": "a page of the web",
-    rb"version https://git-lfs": "a pointer of Git LFS: fetch the file",
-    rb"\Z": "an empty file",
-}
-_TIFF_WIDTH, _TIFF_HEIGHT}:
+        if tag in {_TIFF_WIDTH, _TIFF_HEIGHT}:
             (sides[tag],) = struct.unpack_from(
                 order + ("H" if kind == _TIFF_SHORT else "I"), content, at + 8
             )

@@ -7,6 +7,7 @@ ignored, in every format: pixels stay in the order of the sensor, as masks are. 
 upper 8 bits are taken, as viewers do: one scale for all pictures.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,23 +17,37 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.files import read_file
-from engines.orientation import without_orientation
+from engines.orientation import read_orientation, tiff_short, without_orientation
 from engines.picture_headers import JPEG_START, MAX_PIXELS, PictureHeader, check_picture
 from engines.pixel_values import as_rgb
+from engines.stray_bytes import are_stray_bytes_allowed, without_stray_bytes
 
 MAX_FILE_BYTES = 256 << 20
+_TILE_WIDTH = 322  # tag of TIFF 6.0
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
 __all__ = [
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "PICTURE_SUFFIXES",
+    "DecodedPicture",
     "decode_picture",
     "decode_values",
+    "describe_picture",
     "read_content",
     "read_picture",
     "resize_picture",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPicture:
+    """The pixels of a picture file, and what its file says beside them."""
+
+    pixels: NDArray[np.uint8]  # [H, W, 3], RGB, in the order of the file
+    orientation: int  # 1 to 8, not applied; 1 is upright
+    bits: int  # of a channel in the file
+    stray_bytes: int  # that were skipped
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -63,13 +78,25 @@ def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
     Raises:
         PictureError: as `read_picture`.
     """
+    return describe_picture(content, name).pixels
+
+
+def describe_picture(content: bytes, name: str) -> DecodedPicture:
+    """Decode the bytes of a picture file, and say what of the file was not applied as it stands.
+
+    Raises:
+        PictureError: as `read_picture`.
+    """
+    orientation, stray = read_orientation(content), 0
+    if are_stray_bytes_allowed():
+        content, stray = without_stray_bytes(content)
     values = decode_values(content, name)
-    if content[:2] == JPEG_START:
-        return np.asarray(values, np.uint8)
     try:
-        return as_rgb(values, content)
+        jpeg = content[:2] == JPEG_START
+        pixels = np.asarray(values, np.uint8) if jpeg else as_rgb(values, content)
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
+    return DecodedPicture(pixels, orientation, 8 * values.dtype.itemsize, stray)
 
 
 def decode_values(content: bytes, name: str) -> NDArray[np.generic]:
@@ -130,6 +157,8 @@ def resize_picture(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[
 
 def _decode(content: bytes) -> NDArray[np.generic]:
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None and tiff_short(content, _TILE_WIDTH) is not None:
+        raise PictureError("TIFF in tiles that are not read: save it without tiles, or as PNG")
     if decoded is None:
         raise PictureError("does not decode, truncated or damaged: copy the file again")
     return np.asarray(decoded)

@@ -13,6 +13,7 @@ from engines.orientation import tiff_short
 _LEAST_OF_16_BITS = 1 << 12  # a picture without a higher value leaves bits of the 16 unused
 _EXTRA_SAMPLES = 338  # tag of TIFF 6.0: 0 says that a further channel is no alpha
 _OPAQUE = 255
+_WITH_ALPHA = frozenset({2, 4})  # channels
 _log = logging.getLogger(__name__)
 
 
@@ -37,6 +38,20 @@ def as_rgb(values: NDArray[np.generic], content: bytes) -> NDArray[np.uint8]:
     if pixels[:, :, 3].min() < _OPAQUE and not _is_padding(pixels[:, :, 3], content):
         raise PictureError("partly transparent picture: flatten it onto its background")
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB), np.uint8)
+
+
+def part_alpha(
+    values: NDArray[np.generic],
+) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+    """Part [H, W] or [H, W, C] into its colours [H, W, C] and what is opaque, bool [H, W].
+
+    Returns: None in place of the latter where there is no alpha channel.
+    """
+    channels = values[..., None] if values.ndim == 2 else values  # noqa: PLR2004
+    if channels.shape[2] not in _WITH_ALPHA:
+        return channels, None
+    full = 2 ** (8 * channels.dtype.itemsize) - 1 if channels.dtype.kind == "u" else 1
+    return channels[..., :-1], np.asarray(channels[..., -1].astype(np.float64) > full / 2)
 
 
 def _is_padding(alpha: NDArray[np.uint8], content: bytes) -> bool:

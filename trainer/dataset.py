@@ -13,7 +13,7 @@ from engines.errors import PictureError
 from engines.files import file_sha256
 from engines.manifest import Snapshot
 from engines.picture_files import NO_FILES, FileAccount
-from engines.pictures import read_picture, resize_picture
+from engines.pictures import DecodedPicture, describe_picture, read_content, resize_picture
 from trainer.errors import DatasetError
 from trainer.outlines import Outlines
 
@@ -55,6 +55,7 @@ class Pictures:
     unreadable: tuple[str, ...]  # one sentence for each picture that was left out
     shas: tuple[str, ...] = ()  # of each, as `content_sha` gives it, before it was resized
     shapes: tuple[tuple[int, int], ...] = ()  # (height, width) of each, before it was resized
+    notes: tuple[str, ...] = ()  # what was not taken as the files hold it, one sentence for each
 
 
 def load_pictures(
@@ -77,12 +78,15 @@ def load_pictures(
     shas: list[str] = []
     shapes: list[tuple[int, int]] = []
     unreadable: list[str] = []
+    tally = FileNotes()
     for sample in samples:
         try:
-            picture = read_picture(sample.path)
+            decoded = describe_picture(read_content(sample.path), str(sample.path))
+            picture = decoded.pixels
             pixels[len(read)] = resize_picture(picture, size)
             shas.append(content_sha(picture))
             shapes.append((picture.shape[0], picture.shape[1]))
+            tally.add(sample.name, decoded)
             read.append(sample)
         except PictureError as error:
             unreadable.append(str(error))
@@ -90,8 +94,45 @@ def load_pictures(
     if not read:
         raise DatasetError(f"none of {len(samples)} pictures is readable, first: {unreadable[:1]}")
     return Pictures(
-        tuple(read), pixels[: len(read)], tuple(unreadable), tuple(shas), tuple(shapes)
+        tuple(read),
+        pixels[: len(read)],
+        tuple(unreadable),
+        tuple(shas),
+        tuple(shapes),
+        tally.sentences(),
     )
+
+
+class FileNotes:
+    """Counts what files say that is not taken as it stands: orientation, depth, stray bytes."""
+
+    def __init__(self) -> None:
+        self._turned: list[str] = []
+        self._deep: list[str] = []
+        self._stray: list[str] = []
+
+    def add(self, name: str, decoded: DecodedPicture) -> None:
+        """Count a picture."""
+        if decoded.orientation != 1:
+            self._turned.append(name)
+        if decoded.bits > 8:  # noqa: PLR2004
+            self._deep.append(name)
+        if decoded.stray_bytes:
+            self._stray.append(name)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return a sentence for each thing that occurred."""
+        said = (
+            (
+                self._turned,
+                "carry an orientation, which is never applied: masks must fit the pixels stored",
+            ),
+            (self._deep, "have 16 bits: the upper 8 of them are taken"),
+            (self._stray, "hold stray bytes, which were skipped as --allow-stray-bytes asks"),
+        )
+        return tuple(
+            f"{len(names)} pictures {what} (the first: {names[0]})" for names, what in said if names
+        )
 
 
 def content_sha(pixels: NDArray[np.uint8] | NDArray[np.bool_]) -> str:

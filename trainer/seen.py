@@ -15,15 +15,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import PictureError
-<<<<<<< HEAD
 from engines.files import file_sha256, read_file, write_atomic
-from engines.pictures import read_mask, read_picture
-from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures, resize_mask
-=======
-from engines.files import file_sha256, write_atomic
 from engines.pictures import read_picture
 from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures
->>>>>>> a421215 (Read every folder of pictures through one package that accounts for every file)
 from trainer.errors import DatasetError
 from trainer.truth import read_truth, truth_at
 

@@ -39,6 +39,10 @@ class LearnSettings(CommandSettings):
     size: int = Field(
         default=256, ge=64, le=1024, description="side of the square input, pixels, multiple of 16"
     )
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="read JPEG files of cameras that hold stray bytes between their segments",
+    )
     false_reject_rate: float = Field(
         default=0.01, gt=0, lt=1, description="share of normal parts that may be rejected, 0..1"
     )
@@ -152,6 +156,10 @@ class AnomaliesSettings(CommandSettings):
         default=None, description="folder with pictures of textures; drawn by formula without it"
     )
     size: int = Field(default=256, ge=64, le=1024, description="side of the pictures, pixels")
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="read JPEG files of cameras that hold stray bytes between their segments",
+    )
     rows: int = Field(default=8, ge=1, le=50, description="examples of each kind")
     max_normals: int = Field(
         default=200, ge=1, description="pictures of normal parts to use at most, drawn by seed"
@@ -193,6 +201,10 @@ class SamplesSettings(CommandSettings):
         gt=0,
         description="import: standard deviations from which on a new normal part waits",
     )
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="import, check: read JPEG files of cameras with stray bytes between segments",
+    )
     as_json: bool = Field(default=False, description="list, quarantine: print JSON")
 
 
@@ -209,6 +221,10 @@ class EvaluateSettings(CommandSettings):
         default=None, description="folder for pictures of the worst cases; none without it"
     )
     as_json: bool = Field(default=False, description="print JSON instead of tables")
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="read JPEG files of cameras that hold stray bytes between their segments",
+    )
     with_seen: bool = Field(
         default=False,
         description="test with the pictures that the engine learned from too (seen.json beside it)",

@@ -206,9 +206,7 @@ class FolderTextures:
         tiles = [_read_tile(paths[index], side) for index in order[:most]]
         readable = [tile for tile in tiles if tile is not None]
         if not readable:
-            raise DatasetError(
-                f"{folder} holds no readable pictures of textures ({files.line()})"
-            )
+            raise DatasetError(f"{folder} holds no readable pictures of textures ({files.line()})")
         if len(readable) < len(tiles):
             _log.warning(
                 "textures.unreadable",

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.errors import SampleError
-from trainer.layouts import find_samples
+from trainer.layouts.find import find_samples
 from trainer.progress import TerminalSteps
+from trainer.results.report import files_line
 from trainer.samples.quarantine import LEAST_REFERENCES, QuarantineLimits
 from trainer.samples.records import Counts, ImportReport, Picture, SampleStatus
 from trainer.samples.store import SampleStore
@@ -36,6 +37,7 @@ def _import(settings: SamplesSettings) -> int:
 
     console = Console(highlight=False)
     dataset = find_samples(_folder(settings))
+    console.print(files_line(dataset), soft_wrap=True, markup=False)
     backbone = load_backbone(settings.backbone, settings.weights)
     with SampleStore.open(settings.store) as store, TerminalSteps(console) as steps:
         report = store.import_dataset(dataset, steps)

@@ -91,9 +91,7 @@ def _parsed(content: bytes) -> Any:  # noqa: ANN401  # whatever the document hol
         return None  # another program's
 
 
-def _labelme(
-    tree: FolderTree, name: str, document: Mapping[str, Any]
-) -> tuple[str, Annotation]:
+def _labelme(tree: FolderTree, name: str, document: Mapping[str, Any]) -> tuple[str, Annotation]:
     """One picture beside its file; labels that mean good mark nothing."""
     beside = PurePosixPath(name)
     stem, inner = beside.stem, str(beside.parent)

@@ -120,9 +120,13 @@ def check_shared(tree: FolderTree, samples: Iterable[Sample]) -> None:
     """
     owners: dict[object, str] = {}
     for sample in samples:
-        masks = () if sample.outlines is not None or sample.mask is None else (
-            sample.mask,
-            *sample.more_masks,
+        masks = (
+            ()
+            if sample.outlines is not None or sample.mask is None
+            else (
+                sample.mask,
+                *sample.more_masks,
+            )
         )
         for mask in masks:
             if (other := owners.setdefault(mask, sample.name)) != sample.name:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Engine
+from engines.picture_files import NO_FILES, FileAccount
 from trainer.dataset import GOOD, Pictures, resize_mask
 from trainer.errors import DatasetError, MaskError
 from trainer.export.calibrate import Costs, cost_threshold, expected_cost
@@ -73,6 +74,7 @@ class Evaluation:
     unreadable: tuple[str, ...]
     refused_masks: tuple[str, ...] = ()  # masks of no use, counted in `without_mask` too
     doubtful_masks: tuple[str, ...] = ()  # masks that mark most of their picture
+    notes: tuple[str, ...] = ()  # what was not taken as the files hold it
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ def evaluate(
         unreadable=scored.pictures.unreadable,
         refused_masks=scored.refused_masks,
         doubtful_masks=scored.doubtful_masks,
+        notes=scored.pictures.notes,
     )
 
 
@@ -197,9 +200,12 @@ def weigh_thresholds(scored: ScoredPictures, threshold: float, costs: Costs) -> 
     return ThresholdCosts(expected_cost(normals, defects, costs, threshold), cheapest, least)
 
 
-def evaluation_json(evaluation: Evaluation, costs: ThresholdCosts | None = None) -> str:
+def evaluation_json(
+    evaluation: Evaluation, costs: ThresholdCosts | None = None, files: FileAccount = NO_FILES
+) -> str:
     """Write one JSON object; a figure that does not exist is null."""
     figures = asdict(evaluation) | {"costs": asdict(costs) if costs else None}
+    figures["files"] = files.as_json()
     return json.dumps(_finite(figures), indent=2, allow_nan=False) + "\n"
 
 

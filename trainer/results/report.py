@@ -1,11 +1,11 @@
 """What the commands say at the end, in words and tables."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.table import Table
 
-from trainer.dataset import GOOD
+from trainer.dataset import GOOD, Dataset
 from trainer.near_duplicates import NEAR_OVERLAP
 from trainer.results.evaluation import UNLIKE_SEEN, Evaluation, ThresholdCosts
 from trainer.results.metrics import KindCount, PixelFigures
@@ -17,9 +17,27 @@ _NAMED_UNREADABLE = 10
 _FIGURES = ("image AUROC", "pixel AUROC", "PRO 30 %", "pixel AP", "mask IoU")
 
 
-def common_lines(name: str, learned: int, held: int, unreadable: tuple[str, ...]) -> Iterator[str]:
-    """Say which pictures of normal parts a network rests on."""
+def files_line(dataset: Dataset) -> str:
+    """Say what became of the files of a data folder."""
+    return f"{dataset.name}: {dataset.files.line()}"
+
+
+def note_lines(notes: Iterable[str]) -> Iterator[str]:
+    """Say what was not taken as the files hold it."""
+    yield from (f"warning: {note}" for note in notes)
+
+
+def loss_lines(unreadable: tuple[str, ...], notes: Iterable[str]) -> Iterator[str]:
+    """Say which pictures were left out, and what was not taken as the files hold it."""
     yield from _unreadable_lines(unreadable)
+    yield from note_lines(notes)
+
+
+def common_lines(
+    name: str, learned: int, held: int, unreadable: tuple[str, ...], notes: Iterable[str] = ()
+) -> Iterator[str]:
+    """Say which pictures of normal parts a network rests on."""
+    yield from loss_lines(unreadable, notes)
     yield f"learned from {learned} normal pictures of {name}, {held} held out"
     if learned < _FEW_NORMALS:
         yield (
@@ -50,6 +68,7 @@ def seen_lines(record: SeenRecord, defects: int, normals: int) -> Iterator[str]:
 def evaluation_tables(evaluation: Evaluation) -> Iterator[Table | str]:
     """Show the figures of all defects and of each kind, and what the threshold does to parts."""
     yield from _unreadable_lines(evaluation.unreadable)
+    yield from note_lines(evaluation.notes)
     yield from _mask_lines(evaluation)
     yield _figures(evaluation)
     if evaluation.apart:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import read_picture
-from trainer.dataset import GOOD, Dataset, Sample
+from engines.pictures import describe_picture, read_content
+from trainer.dataset import GOOD, Dataset, FileNotes, Sample
 from trainer.errors import MaskError, SampleError, StoreError
 from trainer.progress import Steps
 from trainer.samples.files import cannot_write
@@ -34,11 +34,13 @@ def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
     samples = (*dataset.normals, *dataset.defects, *dataset.test)
     states = {"new": 0, "known": 0, "changed": 0}
     unreadable, doubts = list(dataset.unreadable), list(dataset.notes)
-    without_mask = 0
+    without_mask, tally = 0, FileNotes()
     with steps.step("taking pictures", len(samples)) as advance:
         for sample in samples:
             try:
-                pixels = read_picture(sample.path)
+                decoded = describe_picture(read_content(sample.path), str(sample.path))
+                pixels = decoded.pixels
+                tally.add(sample.name, decoded)
                 mask = _mask(sample, pixels, unreadable, doubts)
                 source = LabelSource(f"{dataset.name}/{sample.name}")
                 states[add(pixels, sample.kind, mask, source).state] += 1
@@ -52,7 +54,7 @@ def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
         states["changed"],
         without_mask,
         tuple(unreadable),
-        tuple(doubts),
+        (*tally.sentences(), *doubts),
     )
 
 
