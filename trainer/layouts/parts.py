@@ -8,7 +8,7 @@ DAGM       Train/NAME and Train/Label/NAME_label, Test/ likewise: those with a l
 KSDD2      train/NAME and train/NAME_GT, test/ likewise: good where NAME_GT is empty
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from engines.picture_files import is_mask_folder
 from trainer.dataset import GOOD, Dataset, Sample
@@ -41,11 +41,12 @@ def mask_roots(tree: FolderTree, *inner: str) -> list[str]:
 
 def parted(tree: FolderTree, train: Sequence[Sample], test: Sequence[Sample]) -> Dataset:
     """Make a dataset of a training part, which may hold defects, and a test part."""
+    normals, defects = normals_and_defects(train)
     return Dataset(
         tree.name,
-        tuple(sample for sample in train if sample.kind == GOOD),
+        normals,
         tuple(sorted(test, key=lambda sample: sample.kind != GOOD)),
-        tuple(sample for sample in train if sample.kind != GOOD),
+        defects,
         tuple(tree.unreadable),
         notes=tuple(tree.notes),
     )
@@ -54,6 +55,15 @@ def parted(tree: FolderTree, train: Sequence[Sample], test: Sequence[Sample]) ->
 def _in_order(parts: Sequence[str]) -> list[str]:
     """Sort training parts first, then those to calibrate with, then the others."""
     return sorted(parts, key=lambda part: (not is_training(part), not is_validation(part)))
+
+
+def normals_and_defects(
+    samples: Iterable[Sample],
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Part pictures of good parts from those of defects."""
+    every = tuple(samples)
+    normals = tuple(sample for sample in every if sample.kind == GOOD)
+    return normals, tuple(sample for sample in every if sample.kind != GOOD)
 
 
 def read_mvtec(tree: FolderTree, annotations: Mapping[str, Annotation]) -> Dataset | None:
