@@ -89,7 +89,7 @@ class FileAccount:
             return f"{taken} taken, no file left out"
         count = sum(map(len, self.left_out.values()))
         reasons = "; ".join(_reason(why, names) for why, names in sorted(self.left_out.items()))
-        return f"{taken} taken, {count} files left out: {reasons}"
+        return f"{taken} taken, {count} file{'s' * (count > 1)} left out: {reasons}"
 
     def as_json(self) -> dict[str, object]:
         """Return all of it, each file by name."""

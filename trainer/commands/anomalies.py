@@ -6,8 +6,9 @@ from trainer.anomalies.textures import open_textures
 from trainer.dataset import load_pictures
 from trainer.layouts.find import find_samples
 from trainer.progress import TerminalSteps
+from trainer.results.drawing import save_picture
 from trainer.results.report import files_line, loss_lines
-from trainer.results.sheets import draw_anomalies, save_picture
+from trainer.results.sheets import draw_anomalies
 from trainer.seen import draw_seen, load_seen
 from trainer.settings import AnomaliesSettings
 from trainer.training.protoad import drawn

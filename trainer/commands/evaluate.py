@@ -13,6 +13,7 @@ from trainer.errors import DatasetError
 from trainer.export.calibrate import Costs
 from trainer.layouts.find import find_samples
 from trainer.progress import TerminalSteps
+from trainer.results.drawing import save_picture
 from trainer.results.evaluation import (
     ScoredPictures,
     ThresholdCosts,
@@ -22,7 +23,7 @@ from trainer.results.evaluation import (
 )
 from trainer.results.evaluation import evaluate as figures_of
 from trainer.results.report import cost_lines, evaluation_tables, files_line, seen_lines
-from trainer.results.sheets import contact_sheet, save_picture
+from trainer.results.sheets import contact_sheet
 from trainer.seen import load_seen, read_seen, recognise, without
 from trainer.settings import EvaluateSettings
 

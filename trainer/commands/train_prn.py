@@ -16,12 +16,12 @@ from trainer.networks.backbones import load_backbone
 from trainer.networks.prn import NetworkParts
 from trainer.progress import TerminalSteps
 from trainer.prototypes.whole_maps import CPU
+from trainer.results.drawing import save_picture
 from trainer.results.report import common_lines, files_line, seconds_line
 from trainer.results.sheets import (
     SHEET_NAME,
     LossCurve,
     draw_curves,
-    save_picture,
     score_histogram,
     write_examples,
 )

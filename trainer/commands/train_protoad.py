@@ -9,8 +9,9 @@ from trainer.dataset import Dataset
 from trainer.layouts.find import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.progress import TerminalSteps
+from trainer.results.drawing import save_picture
 from trainer.results.report import common_lines, files_line, seconds_line
-from trainer.results.sheets import save_picture, score_histogram, write_examples
+from trainer.results.sheets import score_histogram, write_examples
 from trainer.settings import TrainSettings
 from trainer.training.protoad import (
     ENGINE_NAME,

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from engines.pictures import describe_picture, read_content
 from trainer.dataset import GOOD, Dataset, FileNotes, Sample
 from trainer.errors import MaskError, SampleError, StoreError
 from trainer.progress import Steps
+from trainer.samples.coco import FOLDER as COCO_FOLDER
+from trainer.samples.coco import CocoFile
 from trainer.samples.files import cannot_write
 from trainer.samples.records import AddResult, ImportReport, LabelSource
 from trainer.truth import cover, read_truth
@@ -79,13 +82,26 @@ def _named(sample: Sample, error: Exception) -> str:
     return said if str(sample.path) in said else f"{sample.path}: {said}"
 
 
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export wrote."""
+
+    pictures: int
+    not_in_coco: int = 0  # defects without a mask
+
+
 def export_samples(
-    learned: Iterable[Sample], tested: Iterable[Sample], folder: Path, steps: Steps
-) -> int:
-    """Copy pictures into a folder that is empty or new; returns how many.
+    learned: Iterable[Sample],
+    tested: Iterable[Sample],
+    folder: Path,
+    steps: Steps,
+    *,
+    coco: bool = False,
+) -> ExportReport:
+    """Copy pictures into a folder that is empty or new.
 
     Normal ones to learn from go to train/good, defects to learn from to train/KIND, all golden ones
-    to test/KIND, masks to ground_truth/KIND/NAME_mask.
+    to test/KIND, masks to ground_truth/KIND/NAME_mask, COCO files to annotations/PART.json.
 
     Raises:
         StoreError: the folder holds something, or cannot be written.
@@ -93,14 +109,22 @@ def export_samples(
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} holds something already: give a new folder to export to")
     copies = [(each, "train") for each in learned] + [(each, "test") for each in tested]
+    kinds = sorted({sample.kind for sample, _ in copies} - {GOOD})
+    files = {part: CocoFile(kinds) for part in ("train", "test")}
     with steps.step("copying", len(copies)) as advance:
         for sample, part in copies:
-            _copy(sample.path, folder / part / sample.kind / sample.path.name)
+            name = f"{part}/{sample.kind}/{sample.path.name}"
+            _copy(sample.path, folder / name)
             if sample.mask and sample.kind != GOOD:
-                name = f"{sample.path.stem}_mask{sample.mask.suffix}"
-                _copy(sample.mask, folder / "ground_truth" / sample.kind / name)
+                mask = f"{sample.path.stem}_mask{sample.mask.suffix}"
+                _copy(sample.mask, folder / "ground_truth" / sample.kind / mask)
+            if coco:
+                files[part].add(name, sample)
             advance(1)
-    return len(copies)
+    if coco:
+        for part, file in files.items():
+            file.write(folder / COCO_FOLDER / f"{part}.json")
+    return ExportReport(len(copies), sum(file.left_out for file in files.values()))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -16,7 +16,7 @@ from pipeline.masks import run_lengths
 from trainer.dataset import GOOD, Dataset, content_sha
 from trainer.errors import SampleError, StoreBusy, StoreError
 from trainer.layouts import find_samples
-from trainer.results.sheets import save_picture
+from trainer.results.drawing import save_picture
 from trainer.samples.files import find_pictures
 from trainer.samples.index import INDEX_NAME
 from trainer.samples.records import AddResult, LabelSource, Picture, SampleStatus
