@@ -43,6 +43,15 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         raise PictureError(f"{path}: {error}") from error
 
 
+def looks_like_mask(path: Path) -> bool:
+    """Return whether a file has no more values than a mask: a picture of a part has hundreds."""
+    try:
+        values = decode_values(read_content(path), str(path))
+    except PictureError:
+        return False
+    return np.unique(values).size <= _MOST_LABELS
+
+
 def marked_pixels(values: NDArray[np.generic], *, lossy: bool = False) -> NDArray[np.bool_]:
     """Return which pixels a mask marks, bool [H, W].
 

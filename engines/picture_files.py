@@ -34,6 +34,7 @@ _OTHER_PICTURES = frozenset(
 _MASK_FOLDERS = frozenset(
     {"groundtruth", "groundtruths", "gt", "gts", "mask", "masks", "label", "labels", "truth"}
 )
+_NOUNS = ("images", "image", "imgs", "img", "pictures", "photos", "samples", "parts")
 _MASK_STEM = re.compile(
     r"(?P<owner>.+?)[_-](?:mask|gt|label|seg|truth)(?:[_-]?\d+)?", re.IGNORECASE
 )
@@ -50,9 +51,17 @@ def is_foreign(name: str) -> bool:
     return name.startswith((".", "~$")) or name.casefold() in _FOREIGN_NAMES
 
 
+def without_noun(plain: str) -> str:
+    """Return the letters of a name without a word for pictures at its end."""
+    for noun in _NOUNS:
+        if plain.endswith(noun) and plain != noun:
+            return plain.removesuffix(noun)
+    return plain
+
+
 def is_mask_folder(name: str) -> bool:
     """Return whether a folder of this name holds masks."""
-    return letters(name) in _MASK_FOLDERS
+    return without_noun(letters(name)) in _MASK_FOLDERS
 
 
 def mask_owner(stem: str) -> str:

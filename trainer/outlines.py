@@ -4,6 +4,7 @@ Coordinates are (x, y) in pixels, (0, 0) is the upper left corner of the first p
 COCO's: lengths of background and defect in turns, column by column, beginning with background.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from trainer.errors import DatasetError
 
 Point = tuple[float, float]  # x, y
-_FRACTION_BITS = 8
 _MOST_COORDINATE = 1 << 20
 
 
@@ -38,17 +38,34 @@ def draw_outlines(outlines: Outlines, shape: tuple[int, int]) -> NDArray[np.bool
     Raises:
         DatasetError: coordinates far outside any picture, or runs of another size.
     """
-    drawn = np.zeros(shape, np.uint8)
+    mask = np.zeros(shape, np.bool_)
     for polygon in outlines.polygons:
         corners = np.asarray(polygon, np.float64)
         if not (np.abs(corners) < _MOST_COORDINATE).all():
             raise DatasetError("an outline has coordinates far outside its picture")
-        fixed = np.rint((corners - 0.5) * (1 << _FRACTION_BITS)).astype(np.int32)
-        cv2.fillPoly(drawn, [fixed], (1,), cv2.LINE_8, _FRACTION_BITS)
-    mask = drawn.astype(np.bool_)
+        mask |= _filled(corners, shape)
     for runs in outlines.runs:
         mask |= mask_of_counts(runs, shape)
     return mask
+
+
+def _filled(corners: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Mark the pixels whose centres lie within a polygon (x, y) [N, 2]; of a sliver, its line."""
+    filled = np.zeros(shape, np.bool_)
+    (x, y), (to_x, to_y) = corners.T, np.roll(corners, -1, axis=0).T
+    for row in range(max(0, math.floor(y.min())), min(shape[0], math.ceil(y.max()))):
+        middle = row + 0.5
+        crossed = (y <= middle) != (to_y <= middle)
+        slopes = (to_x[crossed] - x[crossed]) / (to_y[crossed] - y[crossed])
+        edges = np.sort(x[crossed] + (middle - y[crossed]) * slopes)
+        starts, ends = np.maximum(0, np.ceil(edges.reshape(-1, 2) - 0.5).astype(np.int64)).T
+        for start, end in zip(starts, ends, strict=True):
+            filled[row, start:end] = True
+    if filled.any():
+        return filled
+    line = np.zeros(shape, np.uint8)
+    cv2.polylines(line, [np.floor(corners).astype(np.int32)], isClosed=True, color=(1,))
+    return line.astype(np.bool_)
 
 
 def mask_of_counts(counts: Sequence[int], shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -43,10 +43,12 @@ class MaskFiles:
         return self.beside(picture)
 
     def beside(self, picture: str) -> tuple[str, ...]:
-        """Return the masks NAME_mask (_GT, _label) that lie beside a picture NAME, sorted."""
+        """Return the masks that lie beside a picture NAME: NAME_mask (_GT, _label), or its twin."""
         path = PurePosixPath(picture)
         inner = "" if str(path.parent) == "." else str(path.parent)
-        return tuple(sorted(self._masks(inner).suffixed.get(path.stem, ())))
+        suffixed = self._masks(inner).suffixed.get(path.stem)
+        twin = self._tree.twin_masks(inner).get(picture)
+        return tuple(sorted(suffixed or ([twin] if twin else ())))
 
     def _folders(self, path: PurePosixPath, part: str, kind: str) -> Iterator[str]:
         parent = "" if str(path.parent) == "." else str(path.parent)

@@ -1,6 +1,6 @@
 """What folders and labels are called: which spellings mean a good part, training or test."""
 
-from engines.picture_files import letters
+from engines.picture_files import letters, without_noun
 from trainer.errors import DatasetError
 
 DEFECT = "defect"  # the kind where a layout tells no kinds apart
@@ -28,7 +28,7 @@ _GENERAL_DEFECTS = frozenset({"ko"})  # of BTAD
 
 def is_good(name: str) -> bool:
     """Return whether a folder or label of this name means a good part, in any usual spelling."""
-    return letters(name) in GOOD_SPELLINGS
+    return without_noun(letters(name)) in GOOD_SPELLINGS
 
 
 def is_training(name: str) -> bool:

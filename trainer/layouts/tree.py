@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engines.errors import PictureError
+from engines.masks import looks_like_mask
 from engines.picture_files import (
     FileAccount,
     account,
@@ -16,6 +17,7 @@ from engines.picture_files import (
 from trainer.dataset import Sample
 from trainer.errors import DatasetError
 
+_LOSSY = (".jpg", ".jpeg")
 _STRAY_MASK = "a mask without a picture"
 _STRAY_PICTURE = "a picture where this layout has none"
 
@@ -42,6 +44,7 @@ class FolderTree:
         for name in walked.names:
             self._add(name)
         self._masks: set[str] = set()
+        self._twins: dict[str, dict[str, str]] = {}  # by folder
         self._left: dict[str, str] = {}  # by name, the reason
         self.unreadable: list[str] = []  # a sentence for each picture of unknown label
         self.notes: list[str] = []  # what is wrong with pictures that are taken all the same
@@ -74,7 +77,27 @@ class FolderTree:
         """Return the pictures directly within a folder, masks beside their picture left out."""
         names = [name for name in self.files(inner) if is_picture(name)]
         stems = {name.rpartition(".")[0] for name in names}
-        return [join(inner, n) for n in names if mask_owner(n.rpartition(".")[0]) not in stems]
+        masks = set(self.twin_masks(inner).values())
+        return [
+            join(inner, name)
+            for name in names
+            if mask_owner(name.rpartition(".")[0]) not in stems and join(inner, name) not in masks
+        ]
+
+    def twin_masks(self, inner: str) -> dict[str, str]:
+        """Return the masks NAME.png that lie beside a picture NAME.jpg, by the picture's name."""
+        if inner not in self._twins:
+            stems: dict[str, list[str]] = {}
+            for name in self.files(inner):
+                if is_picture(name):
+                    stems.setdefault(name.rpartition(".")[0], []).append(join(inner, name))
+            self._twins[inner] = {}
+            for names in stems.values():
+                pictures = [name for name in names if name.lower().endswith(_LOSSY)]
+                others = [name for name in names if name not in pictures]
+                if len(pictures) == len(others) == 1 and looks_like_mask(self.path(others[0])):
+                    self._twins[inner][pictures[0]] = others[0]
+        return self._twins[inner]
 
     def pictures_below(self, inner: str) -> list[str]:
         """Return the pictures within a folder and its subfolders, those for masks left out."""
