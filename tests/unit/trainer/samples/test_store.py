@@ -448,7 +448,7 @@ def test_import_takes_every_picture_and_a_second_one_changes_nothing(
     assert (again.added, again.known, again.changed) == (0, 9, 0)
     for each in store.pictures(SampleStatus.INCOMING):
         store.keep(each.sha)
-    assert store.export(tmp_path / "out", Quiet()) == 9
+    assert store.export(tmp_path / "out", Quiet()).pictures == 9
     exported = find_samples(tmp_path / "out")
     assert len(exported.normals) + len(exported.defects) + len(exported.test) == 9
     golden = {sample.path.stem for sample in store.golden().test}
