@@ -26,15 +26,16 @@ from engines.picture_headers import PictureHeader, check_picture
 
 CPU_S = 10
 WAIT_S = 60.0  # for a machine under load; the CPU limit is what usually ends a decoder
-_BYTES_A_PIXEL = 12  # decoded at up to 4 channels, converted to 3, and as much again
+_BYTES_A_PIXEL = 32  # decoded at up to 4 channels of 32 bits, and as much again
 _SPARE_BYTES = 64 << 20
-_RGB = 3
+_MOST_CHANNELS = 4
+_DEPTHS = frozenset({"uint8", "int8", "uint16", "int16", "int32", "float32", "float64"})
 _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _MOST_LIKELY_KILLED = "1000"  # what the kernel ends first where memory runs out
 
 
-def decode_apart(header: PictureHeader) -> NDArray[np.uint8]:
-    """Decode a picture in the child process of this process, into uint8 [H, W, 3] RGB.
+def decode_apart(header: PictureHeader) -> NDArray[np.generic]:
+    """Decode a picture in the child process of this process, as `decode_checked` does.
 
     Raises:
         PictureError: damaged, or it takes its decoder more than the limits.
@@ -55,7 +56,7 @@ class LimitedDecoder:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
-    def decode(self, header: PictureHeader) -> NDArray[np.uint8]:
+    def decode(self, header: PictureHeader) -> NDArray[np.generic]:
         """Decode a picture that passed the checks.
 
         Raises:
@@ -76,7 +77,7 @@ class LimitedDecoder:
         with self._turn:
             self._end()
 
-    def _ask(self, pipe: Connection, header: PictureHeader) -> NDArray[np.uint8]:
+    def _ask(self, pipe: Connection, header: PictureHeader) -> NDArray[np.generic]:
         pipe.send_bytes(self._cpu_s.to_bytes(4, "little"))
         pipe.send_bytes(header.content)
         if not pipe.poll(self._wait_s):
@@ -84,10 +85,14 @@ class LimitedDecoder:
         why = pipe.recv_bytes().decode("utf-8", "replace")
         if why:
             raise PictureError(why)
-        pixels = np.empty((header.height, header.width, _RGB), np.uint8)
-        if pipe.recv_bytes_into(pixels.reshape(-1).data) != pixels.nbytes:
+        depth, channels = pipe.recv_bytes().decode("ascii").split()
+        if depth not in _DEPTHS or not 0 <= int(channels) <= _MOST_CHANNELS:
+            raise PictureError(f"picture of {channels} channels of {depth}: save it as RGB")
+        shape = (header.height, header.width, int(channels))[: 3 if int(channels) else 2]
+        values = np.empty(shape, depth)
+        if pipe.recv_bytes_into(values.reshape(-1).view(np.uint8).data) != values.nbytes:
             raise EOFError
-        return pixels
+        return values
 
     def _running(self) -> Connection:
         if self._pipe is not None:
@@ -138,12 +143,14 @@ def _serve(pipe: Connection) -> None:
         try:
             header = check_picture(content)
             with _limits(idle_bytes + len(content), header, cpu_s):
-                pixels = decode_checked(header)
+                values = decode_checked(header)
         except (PictureError, MemoryError) as error:
             pipe.send_bytes(str(error).encode() or b"takes more memory than a picture of its size")
             continue
         pipe.send_bytes(b"")
-        pipe.send_bytes(np.ascontiguousarray(pixels).reshape(-1).data)
+        channels = values.shape[2] if values.ndim > 2 else 0  # noqa: PLR2004
+        pipe.send_bytes(f"{values.dtype} {channels}".encode("ascii"))
+        pipe.send_bytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
 
 @contextmanager

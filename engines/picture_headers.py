@@ -50,6 +50,17 @@ _BMP_HEADER_BYTES = 54
 _BMP_UNCOMPRESSED = frozenset({0, 3})  # BI_RGB, BI_BITFIELDS
 _BMP_BITS = frozenset({1, 4, 8, 16, 24, 32})
 _TIFF_ORDER = {b"II*\x00": "<", b"MM\x00*": ">"}
+_OTHERS = {
+    rb"(?s)RIFF....WEBP": "WebP",
+    rb"GIF8": "GIF",
+    rb"(II\+\x00|MM\x00\+)": "BigTIFF",
+    rb"(?s)....ftyp": "HEIC, AVIF or a video",
+    rb"\x00\x00\x00\x0cjP": "JPEG 2000",
+    rb"P[1-7]\s": "PNM",
+    rb"(?i)\s*<(!doctype|html)": "a page of the web",
+    rb"version https://git-lfs": "a pointer of Git LFS: fetch the file",
+    rb"\Z": "an empty file",
+}
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _TIFF_SHORT = 3
 
@@ -112,7 +123,9 @@ def _check(content: bytes) -> PictureHeader:
         height, width = _tiff_size(content, _TIFF_ORDER[content[:4]])
         check_pixels(height, width)
         return PictureHeader("TIFF", height, width, content, bounded=False)
-    raise PictureError("no PNG, JPEG, BMP or TIFF picture: convert it to one of them")
+    name = next((name for start, name in _OTHERS.items() if re.match(start, content)), "")
+    but = f" but {name}" if name else ""
+    raise PictureError(f"no PNG, JPEG, BMP or TIFF picture{but}: convert it to one of them")
 
 
 def check_pixels(height: int, width: int) -> None:
@@ -280,10 +293,12 @@ def _check_bmp(content: bytes) -> PictureHeader:
     (offset, header_bytes, width, height, _, bits, compression) = struct.unpack_from(
         "<IIiiHHI", content, 10
     )
+    if header_bytes < _BMP_HEADER_BYTES - 14:  # its sizes stand elsewhere
+        raise PictureError("BMP of an old kind, as OS/2 wrote it: save it again, uncompressed")
     height, width = abs(height), abs(width)
     check_pixels(height, width)
     # some decoders look for other formats a few bytes into the file
-    if header_bytes < _BMP_HEADER_BYTES - 14 or bits not in _BMP_BITS or content[4:8] == b"ftyp":
+    if bits not in _BMP_BITS or content[4:8] == b"ftyp":
         raise PictureError("BMP of an old or foreign kind: save it again, uncompressed")
     bounded = compression in _BMP_UNCOMPRESSED
     if bounded and offset + (width * bits + 31) // 32 * 4 * height > len(content):

@@ -2,10 +2,12 @@
 
 Training and the line must see the same pixels, so both read and resize here. PNG, JPEG, BMP and
 TIFF are read. What a file announces is checked before a decoder sees its bytes; a file whose cost
-that cannot bound is decoded in a process of its own, under limits. EXIF orientation is ignored: the
-pixels stay in the order of the sensor, as the masks are.
+that cannot bound is decoded in a process of its own, under limits. The orientation of a file is
+ignored, in every format: pixels stay in the order of the sensor, as masks are. Of 16-bit values the
+upper 8 bits are taken, as viewers do: one scale for all pictures.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,45 +17,59 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.files import read_file
-from engines.picture_headers import MAX_PIXELS, PictureHeader, check_picture
+from engines.orientation import read_orientation, tiff_short, without_orientation
+from engines.picture_headers import JPEG_START, MAX_PIXELS, PictureHeader, check_picture
+from engines.pixel_values import as_rgb
+from engines.stray_bytes import are_stray_bytes_allowed, without_stray_bytes
 
 MAX_FILE_BYTES = 256 << 20
+_TILE_WIDTH = 322  # tag of TIFF 6.0
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-_HALF = 127
 
 __all__ = [
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "PICTURE_SUFFIXES",
+    "DecodedPicture",
     "decode_picture",
-    "read_mask",
+    "decode_values",
+    "describe_picture",
+    "read_content",
     "read_picture",
     "resize_picture",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPicture:
+    """The pixels of a picture file, and what its file says beside them."""
+
+    pixels: NDArray[np.uint8]  # [H, W, 3], RGB, in the order of the file
+    orientation: int  # 1 to 8, not applied; 1 is upright
+    bits: int  # of a channel in the file
+    stray_bytes: int  # that were skipped
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """Read a picture file into uint8 [H, W, 3] RGB.
 
     Raises:
-        PictureError: not a regular file, unreadable, too large, truncated, not 8 bits a channel, or
-            partly transparent.
+        PictureError: not a regular file, unreadable, too large, truncated, not 8 or 16 bits a
+            channel, or partly transparent.
     """
-    try:
-        content = read_file(path, MAX_FILE_BYTES)
-    except OSError as error:
-        raise PictureError(f"{path}: {error.strerror or error}") from error
-    return decode_picture(content, str(path))
+    return decode_picture(read_content(path), str(path))
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask file at its own size, bool [H, W]: 0/255, 0/1 and grey ones, cut in the middle.
+def read_content(path: Path) -> bytes:
+    """Read the bytes of a picture file.
 
     Raises:
-        PictureError: unreadable.
+        PictureError: not a regular file, unreadable, or too large.
     """
-    grey = read_picture(path).max(axis=2)
-    return np.asarray(grey > (_HALF if grey.max() > 1 else 0))
+    try:
+        return read_file(path, MAX_FILE_BYTES)
+    except OSError as error:
+        raise PictureError(f"{path}: {error.strerror or error}") from error
 
 
 def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -61,6 +77,33 @@ def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
 
     Raises:
         PictureError: as `read_picture`.
+    """
+    return describe_picture(content, name).pixels
+
+
+def describe_picture(content: bytes, name: str) -> DecodedPicture:
+    """Decode the bytes of a picture file, and say what of the file was not applied as it stands.
+
+    Raises:
+        PictureError: as `read_picture`.
+    """
+    orientation, stray = read_orientation(content), 0
+    if are_stray_bytes_allowed():
+        content, stray = without_stray_bytes(content)
+    values = decode_values(content, name)
+    try:
+        jpeg = content[:2] == JPEG_START
+        pixels = np.asarray(values, np.uint8) if jpeg else as_rgb(values, content)
+    except PictureError as error:
+        raise PictureError(f"{name}: {error}") from error
+    return DecodedPicture(pixels, orientation, 8 * values.dtype.itemsize, stray)
+
+
+def decode_values(content: bytes, name: str) -> NDArray[np.generic]:
+    """Decode the bytes of a picture file as `decode_checked` does; `name` opens the error.
+
+    Raises:
+        PictureError: as `read_picture`, but for depth and transparency.
     """
     try:
         header = check_picture(content)
@@ -73,22 +116,24 @@ def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
         raise PictureError(f"{name}: {error}") from error
 
 
-def decode_checked(header: PictureHeader) -> NDArray[np.uint8]:
-    """Decode a picture that passed the checks, in this process, into uint8 [H, W, 3] RGB.
+def decode_checked(header: PictureHeader) -> NDArray[np.generic]:
+    """Decode a picture that passed the checks, in this process, with the values that it holds.
+
+    Returns: [H, W] or [H, W, C] of any depth; JPEG as RGB, all others as OpenCV orders channels.
 
     Raises:
-        PictureError: damaged, not 8 bits a channel, or partly transparent.
+        PictureError: damaged.
     """
     try:
         if header.kind == "JPEG":
-            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(header.content, "RGB")
+            values = np.asarray(simplejpeg.decode_jpeg(header.content, "RGB"))
         else:
-            pixels = _as_rgb(_decode(header.content))
+            values = _decode(without_orientation(header.content))
     except (ValueError, cv2.error) as error:
         raise PictureError(f"does not decode, truncated or damaged ({error})") from error
-    if pixels.shape[:2] != (header.height, header.width):
+    if values.shape[:2] != (header.height, header.width):
         raise PictureError("does not decode to the size that it announces: damaged")
-    return pixels
+    return values
 
 
 def resize_picture(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -112,26 +157,8 @@ def resize_picture(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[
 
 def _decode(content: bytes) -> NDArray[np.generic]:
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None and tiff_short(content, _TILE_WIDTH) is not None:
+        raise PictureError("TIFF in tiles that are not read: save it without tiles, or as PNG")
     if decoded is None:
         raise PictureError("does not decode, truncated or damaged: copy the file again")
     return np.asarray(decoded)
-
-
-def _as_rgb(decoded: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Grey, BGR or BGRA as OpenCV decodes them -> RGB."""
-    if decoded.dtype != np.uint8:
-        raise PictureError(
-            f"{8 * decoded.dtype.itemsize}-bit picture: convert it to 8 bits a channel, with one "
-            "scale for all pictures"
-        )
-    pixels = np.asarray(decoded, np.uint8)
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]  # noqa: PLR2004
-    if channels == 1:
-        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
-    if channels == 3:  # noqa: PLR2004
-        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-    if channels != 4:  # noqa: PLR2004
-        raise PictureError(f"picture of {channels} channels: save it as grey or RGB")
-    if pixels[:, :, 3].min() < 255:  # noqa: PLR2004
-        raise PictureError("partly transparent picture: flatten it onto its background")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB), np.uint8)

@@ -1,5 +1,6 @@
 """Frames that an engine is tried or measured on: pictures of a folder, or drawn ones."""
 
+import logging
 from pathlib import Path
 
 import cv2
@@ -7,22 +8,27 @@ import numpy as np
 
 from engines.engine import Pixels
 from engines.errors import PictureError
-from engines.pictures import PICTURE_SUFFIXES, read_picture, resize_picture
+from engines.picture_files import list_parts
+from engines.pictures import read_picture, resize_picture
 
 SYNTHETIC_FRAMES = 16
+_log = logging.getLogger(__name__)
 
 
 def read_frames(folder: Path, size: tuple[int, int], most: int) -> tuple[Pixels, list[str]]:
-    """Read pictures, evenly spread over the sorted names.
+    """Read pictures of parts, evenly spread over the sorted names; masks are left out.
 
     Returns: uint8 [N, H, W, 3] of `size`, and a sentence for each picture that does not read.
 
     Raises:
         PictureError: the folder holds no picture, or none of those taken reads.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    paths, files = list_parts(folder)
     if not paths:
-        raise PictureError(f"no picture in {folder}: give a folder with PNG, JPEG, BMP or TIFF")
+        raise PictureError(
+            f"no picture in {folder}: give a folder with PNG, JPEG, BMP or TIFF ({files.line()})"
+        )
+    _log.info("pictures.listed", extra={"folder": str(folder), "files": files.line()})
     places = np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)
     frames: list[Pixels] = []
     unreadable: list[str] = []

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from engines.errors import PictureError
 from engines.files import file_sha256
 from engines.manifest import Snapshot
-from engines.pictures import read_mask, read_picture, resize_picture
+from engines.picture_files import NO_FILES, FileAccount
+from engines.pictures import DecodedPicture, describe_picture, read_content, resize_picture
 from trainer.errors import DatasetError
+from trainer.outlines import Outlines
 
 GOOD = "good"  # the kind of a normal picture
 
@@ -25,7 +27,10 @@ class Sample:
     name: str  # its path in the data folder, with slashes
     path: Path
     kind: str  # GOOD, or which defect
-    mask: Path | None = None
+    mask: Path | None = None  # the file that says where the defect is
+    group: str = ""  # pictures of one part, or shot in a row, share it; "": a group of its own
+    more_masks: tuple[Path, ...] = ()  # where several files mark it
+    outlines: Outlines | None = None  # where `mask` holds outlines in place of pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class Dataset:
     test: tuple[Sample, ...]  # to judge by, normal and defective; may be empty
     defects: tuple[Sample, ...] = ()  # to learn from, of layouts with defects in the training part
     unreadable: tuple[str, ...] = ()  # one sentence for each picture whose label is not known
+    files: FileAccount = NO_FILES  # what became of every file
+    notes: tuple[str, ...] = ()  # one sentence for each label that is known in part only
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class Pictures:
     pixels: NDArray[np.uint8]  # [N, H, W, 3], RGB
     unreadable: tuple[str, ...]  # one sentence for each picture that was left out
     shas: tuple[str, ...] = ()  # of each, as `content_sha` gives it, before it was resized
+    shapes: tuple[tuple[int, int], ...] = ()  # (height, width) of each, before it was resized
+    notes: tuple[str, ...] = ()  # what was not taken as the files hold it, one sentence for each
 
 
 def load_pictures(
@@ -67,19 +76,63 @@ def load_pictures(
     pixels = np.empty((len(samples), *size, 3), np.uint8)
     read: list[Sample] = []
     shas: list[str] = []
+    shapes: list[tuple[int, int]] = []
     unreadable: list[str] = []
+    tally = FileNotes()
     for sample in samples:
         try:
-            picture = read_picture(sample.path)
+            decoded = describe_picture(read_content(sample.path), str(sample.path))
+            picture = decoded.pixels
             pixels[len(read)] = resize_picture(picture, size)
             shas.append(content_sha(picture))
+            shapes.append((picture.shape[0], picture.shape[1]))
+            tally.add(sample.name, decoded)
             read.append(sample)
         except PictureError as error:
             unreadable.append(str(error))
         on_read()
     if not read:
         raise DatasetError(f"none of {len(samples)} pictures is readable, first: {unreadable[:1]}")
-    return Pictures(tuple(read), pixels[: len(read)], tuple(unreadable), tuple(shas))
+    return Pictures(
+        tuple(read),
+        pixels[: len(read)],
+        tuple(unreadable),
+        tuple(shas),
+        tuple(shapes),
+        tally.sentences(),
+    )
+
+
+class FileNotes:
+    """Counts what files say that is not taken as it stands: orientation, depth, stray bytes."""
+
+    def __init__(self) -> None:
+        self._turned: list[str] = []
+        self._deep: list[str] = []
+        self._stray: list[str] = []
+
+    def add(self, name: str, decoded: DecodedPicture) -> None:
+        """Count a picture."""
+        if decoded.orientation != 1:
+            self._turned.append(name)
+        if decoded.bits > 8:  # noqa: PLR2004
+            self._deep.append(name)
+        if decoded.stray_bytes:
+            self._stray.append(name)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return a sentence for each thing that occurred."""
+        said = (
+            (
+                self._turned,
+                "carry an orientation, which is never applied: masks must fit the pixels stored",
+            ),
+            (self._deep, "have 16 bits: the upper 8 of them are taken"),
+            (self._stray, "hold stray bytes, which were skipped as --allow-stray-bytes asks"),
+        )
+        return tuple(
+            f"{len(names)} pictures {what} (the first: {names[0]})" for names, what in said if names
+        )
 
 
 def content_sha(pixels: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
@@ -101,17 +154,6 @@ def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
         share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
         return np.asarray(share > 0)
     return np.asarray(resized, np.bool_)
-
-
-def load_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Read the mask of a sample as bool [H, W] of `size`: empty for normal ones, None if unknown.
-
-    Raises:
-        PictureError: the mask file is unreadable.
-    """
-    if sample.kind == GOOD:
-        return np.zeros(size, np.bool_)
-    return None if sample.mask is None else resize_mask(read_mask(sample.mask), size)
 
 
 def snapshot(name: str, samples: Sequence[Sample]) -> Snapshot:

@@ -3,6 +3,7 @@
 TrainerError
 ├── WeightsError     the backbone has no weights that fit: exit, say how to get them
 ├── DatasetError     these folders give nothing to learn from or to judge by: exit
+│   └── MaskError    the mask of this picture cannot be used: name it, do without it
 ├── DeviceError      there is no such GPU: exit, say what there is
 ├── CheckpointError  this training cannot go on from what it left: exit, say what differs
 ├── ExportError      the file does not compute what was learned: exit, do not ship it
@@ -25,6 +26,10 @@ class WeightsError(TrainerError):
 
 class DatasetError(TrainerError):
     """These folders give nothing to learn from or to judge by: exit with the reason."""
+
+
+class MaskError(DatasetError):
+    """The mask of this picture cannot be used: name it, do without it where it may be absent."""
 
 
 class DeviceError(TrainerError):

@@ -184,6 +184,10 @@ class GateSettings(CommandSettings):
     out: Path = Field(description="folder for gate.json and gate.html")
     backend: Backend = Field(default="auto", description="what runs both engines")
     device: str = Field(default="auto", description="auto (the CPU), cpu, cuda or cuda:1")
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="read JPEG files of cameras that hold stray bytes between their segments",
+    )
     allow_ungated: bool = Field(
         default=False, description="let pass what too few golden pictures cannot prove"
     )

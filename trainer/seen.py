@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import PictureError
 from engines.files import file_sha256, read_file, write_atomic
-from engines.pictures import read_mask, read_picture
-from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures, resize_mask
+from engines.pictures import read_picture
+from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures
 from trainer.errors import DatasetError
+from trainer.truth import read_truth, truth_at
 
 SEEN_NAME = "seen.json"
 MAX_SEEN_BYTES = 16 << 20  # hashes of 200,000 pictures; a registry takes no more
@@ -83,7 +84,7 @@ def draw_seen(
             break
         try:
             height, width = read_picture(sample.path).shape[:2]
-            _check_mask(sample, (height, width))
+            read_truth(sample, (height, width))
         except (PictureError, DatasetError) as error:
             if count is not None and isinstance(error, DatasetError):
                 raise
@@ -92,7 +93,7 @@ def draw_seen(
             continue
         seen.append(sample)
     if count is not None and len(seen) < count:
-        raise DatasetError(_too_few(dataset.name, count, len(seen), leave_out))
+        raise DatasetError(_too_few(dataset.name, count, len(seen), leave_out, unreadable))
     rest = without(dataset, [sample.name for sample in (*seen, *refused)])
     return tuple(seen), replace(rest, unreadable=(*dataset.unreadable, *unreadable))
 
@@ -158,23 +159,15 @@ def load_seen(samples: Sequence[Sample], size: tuple[int, int]) -> SeenPictures:
         DatasetError: one is not readable any more.
     """
     if not samples:
-        return SeenPictures(np.empty((0, *size, 3), np.uint8), load_seen_masks((), size))
+        return SeenPictures(np.empty((0, *size, 3), np.uint8), np.empty((0, *size), np.bool_))
     pictures = load_pictures(samples, size)
     if pictures.unreadable:
         raise DatasetError(f"seen defect {pictures.unreadable[0]}: draw again")
-    return SeenPictures(pictures.pixels, load_seen_masks(samples, size), pictures.shas)
-
-
-def load_seen_masks(samples: Sequence[Sample], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Read the masks of defects that `draw_seen` gave: bool [S, H, W] at `size`.
-
-    Raises:
-        DatasetError: one is not readable any more.
-    """
-    masks = np.empty((len(samples), *size), np.bool_)
-    for index, sample in enumerate(samples):
-        masks[index] = resize_mask(_mask_of(sample), size)
-    return masks
+    masks = [
+        truth_at(sample, shape, size)
+        for sample, shape in zip(samples, pictures.shapes, strict=True)
+    ]
+    return SeenPictures(pictures.pixels, np.stack(masks), pictures.shas)
 
 
 def write_seen(folder: Path, record: SeenRecord) -> None:
@@ -225,38 +218,19 @@ def _in_turns(pool: Sequence[Sample], rng: np.random.Generator) -> Iterator[Samp
         yield from (queue[turn] for queue in queues if turn < len(queue))
 
 
-def _check_mask(sample: Sample, size: tuple[int, int]) -> None:
-    mask = _mask_of(sample)
-    if mask.shape != size:
-        raise DatasetError(
-            f"mask {sample.mask} is {mask.shape[0]} x {mask.shape[1]}, its picture {size[0]} x "
-            f"{size[1]}: a mask must have its picture's size"
-        )
-    if not mask.any():
-        raise DatasetError(
-            f"mask {sample.mask} marks no pixel, yet {sample.name} is kept as defective: mark the "
-            "defect, or move the picture to the good parts"
-        )
-
-
-def _mask_of(sample: Sample) -> NDArray[np.bool_]:
-    if sample.mask is None:
-        raise DatasetError(
-            f"{sample.name} has no mask, and a seen defect needs one: let an engine judge it, let "
-            "a person accept or correct the mask that it predicts, and save that as "
-            f"ground_truth/{sample.kind}/{sample.path.stem}_mask.png (layouts differ in the folder)"
-        )
-    try:
-        return read_mask(sample.mask)
-    except PictureError as error:
-        raise DatasetError(f"mask of {sample.name}: {error}: save it again") from error
-
-
-def _too_few(name: str, wanted: int, found: int, leave_out: Collection[str]) -> str:
+def _too_few(
+    name: str, wanted: int, found: int, leave_out: Collection[str], unreadable: Sequence[str]
+) -> str:
     but = f" (kinds left out: {', '.join(sorted(leave_out))})" if leave_out else ""
+    if not found and unreadable:
+        return (
+            f"none of {len(unreadable)} defects of {name} can be learned from{but}, the first: "
+            f"{unreadable[0]}"
+        )
     if not found:
         return (
             f"{name} holds no defects to learn from{but}: put pictures into test/KIND and masks "
             "into ground_truth/KIND, or train without seen defects"
         )
-    return f"{name} holds {found} readable defects{but}, {wanted} are wanted: ask for fewer"
+    why = f", {len(unreadable)} do not read, the first: {unreadable[0]}" if unreadable else ""
+    return f"{name} holds {found} readable defects{but}, {wanted} are wanted{why}: ask for fewer"

@@ -39,6 +39,10 @@ class LearnSettings(CommandSettings):
     size: int = Field(
         default=256, ge=64, le=1024, description="side of the square input, pixels, multiple of 16"
     )
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="read JPEG files of cameras that hold stray bytes between their segments",
+    )
     false_reject_rate: float = Field(
         default=0.01, gt=0, lt=1, description="share of normal parts that may be rejected, 0..1"
     )
@@ -152,6 +156,10 @@ class AnomaliesSettings(CommandSettings):
         default=None, description="folder with pictures of textures; drawn by formula without it"
     )
     size: int = Field(default=256, ge=64, le=1024, description="side of the pictures, pixels")
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="read JPEG files of cameras that hold stray bytes between their segments",
+    )
     rows: int = Field(default=8, ge=1, le=50, description="examples of each kind")
     max_normals: int = Field(
         default=200, ge=1, description="pictures of normal parts to use at most, drawn by seed"
@@ -164,23 +172,30 @@ class SamplesSettings(CommandSettings):
     import DIR: take every picture of a folder, in any of the layouts that trainer-train reads.
     list: how many are where, and why pictures wait. quarantine: draw those that wait.
     release HASH...: say what they show, with --as. reject HASH...: never learn from them.
-    export DIR: copy all to a folder in MVTec layout. A beginning of a HASH is enough.
+    export DIR: copy all to a folder in MVTec layout, with --coco one annotation file for each part.
+    A beginning of a HASH is enough.
+    check DIR: say what would be learned from a folder, and what looks wrong; needs no --store.
     """
 
     action: CliPositionalArg[
-        Literal["import", "list", "quarantine", "release", "reject", "export"]
+        Literal["import", "list", "quarantine", "release", "reject", "export", "check"]
     ] = Field(description="what to do")
     what: Annotated[CliPositionalArg[list[str]], Metavar("DIR|HASH...")] = Field(
         default=[], description="DIR or HASH..., as the action wants it"
     )
-    store: Folder = Field(description="folder of the sample store; import makes it")
+    store: Folder | None = Field(
+        default=None, description="folder of the sample store; import makes it, check needs none"
+    )
     as_kind: Annotated[str, Metavar("KIND")] = Field(
         default="", description="release: good, or the name of the defect that they show"
     )
     by: Name = Field(default="", max_length=64, description="release, reject: who says so")
-    out: File = Field(
-        default=Path("quarantine.jpg"), description="quarantine: picture to write, .png or .jpg"
+    out: File | None = Field(
+        default=None,
+        description="quarantine, check: picture to write, .png or .jpg; default: quarantine.jpg, "
+        "check.jpg",
     )
+    coco: bool = Field(default=False, description="export: write COCO annotation files too")
     backbone: BackboneName = Field(
         default="efficientnet_lite0",
         description="import: ImageNet encoder that new pictures are compared by",
@@ -193,7 +208,11 @@ class SamplesSettings(CommandSettings):
         gt=0,
         description="import: standard deviations from which on a new normal part waits",
     )
-    as_json: bool = Field(default=False, description="list, quarantine: print JSON")
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="import, check: read JPEG files of cameras with stray bytes between segments",
+    )
+    as_json: bool = Field(default=False, description="list, quarantine, check: print JSON")
 
 
 class EvaluateSettings(CommandSettings):
@@ -209,6 +228,10 @@ class EvaluateSettings(CommandSettings):
         default=None, description="folder for pictures of the worst cases; none without it"
     )
     as_json: bool = Field(default=False, description="print JSON instead of tables")
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="read JPEG files of cameras that hold stray bytes between their segments",
+    )
     with_seen: bool = Field(
         default=False,
         description="test with the pictures that the engine learned from too (seen.json beside it)",

@@ -24,6 +24,7 @@ from engines.files import file_sha256
 from engines.machine import machine_name, peak_memory_mb
 from engines.manifest import Admission, CostPoint, Manifest, read_manifest, write_manifest
 from engines.open import Runtime, open_engine
+from engines.picture_files import list_parts
 from engines.trial_frames import draw_frames, read_frames
 
 COST_BUDGET_S = 20.0
@@ -158,6 +159,9 @@ def _source(images: Path | None, unreadable: Sequence[str]) -> str:
     if images is None:
         return "SYNTHETIC frames, no real picture: admit again with --images"
     source = f"pictures of {'/'.join(images.resolve().parts[-2:])}"
+    _, files = list_parts(images)
+    if files.left_out:
+        source += f" ({files.line()})"
     if not unreadable:
         return source
     return f"{source}, without {len(unreadable)} that do not read, the first: {unreadable[0]}"

@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from engines.commandline.flags import add_flags, flag_name, usage
+from engines.stray_bytes import FLAG, allow_stray_bytes
 
 USAGE_STATUS = 2
 INTERRUPT_STATUS = 130
@@ -66,6 +67,8 @@ def run_command(
     given = sys.argv[1:] if arguments is None else arguments
     _drop_service_links(prog)
     settings = _parse(prog, settings_type, given)
+    if getattr(settings, FLAG, False):
+        allow_stray_bytes()
     ending: tuple[type[Exception], ...] = (OSError, *expected)
     try:
         status = main(settings)

@@ -25,6 +25,10 @@ class AdmitSettings(EngineSettings):
     max_images: int = Field(
         default=64, ge=1, le=4096, description="pictures taken, evenly spread over the names"
     )
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="read JPEG files of cameras that hold stray bytes between their segments",
+    )
     repeats: int = Field(default=20, ge=1, le=10_000, description="timed calls for each batch size")
     reference: File | None = Field(
         default=None,

@@ -34,6 +34,10 @@ class BuildSettings(CommandSettings):
     calibration: Folder | None = Field(
         default=None, description="folder of good pictures from which int8 learns its ranges"
     )
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="read JPEG files of cameras that hold stray bytes between their segments",
+    )
     max_images: int = Field(
         default=PICTURES,
         ge=LEAST_PICTURES,

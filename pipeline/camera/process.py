@@ -76,6 +76,10 @@ class CameraSettings(WaitingSettings):
     part_pattern: Annotated[str, Metavar("PATTERN")] | None = Field(
         default=None, description="regular expression whose group is the part id in a file name"
     )
+    allow_stray_bytes: bool = Field(
+        default=False,
+        description="read JPEG files of cameras that hold stray bytes between their segments",
+    )
     count: int | None = Field(default=None, ge=1, description="end after so many pictures")
     variety: int | None = Field(
         default=None, ge=1, description="draw so many synthetic parts, then show them in turn"

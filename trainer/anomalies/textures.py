@@ -5,6 +5,7 @@ fraction of a millisecond. The seed of the stock and the generator passed decide
 pattern is a function (rng, side) -> float32 [side, side] of any range, which is coloured then.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -14,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import PICTURE_SUFFIXES, read_picture, resize_picture
+from engines.picture_files import list_parts
+from engines.pictures import read_picture, resize_picture
 from trainer.errors import DatasetError
 
+_log = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
 _LARGER = 1.4  # side of a tile by the picture's
 _ZOOM = (0.7, 1.4)  # share of a picture's side that a view shows; 1.4 shows all of a tile
@@ -197,13 +200,18 @@ class FolderTextures:
         Raises:
             DatasetError: no readable picture.
         """
-        paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURE_SUFFIXES]
+        paths, files = list_parts(folder)
         order = np.random.default_rng(seed).permutation(len(paths))
         side = int(np.ceil(_LARGER * max(size)))
         tiles = [_read_tile(paths[index], side) for index in order[:most]]
         readable = [tile for tile in tiles if tile is not None]
         if not readable:
-            raise DatasetError(f"{folder} holds no readable pictures of textures")
+            raise DatasetError(f"{folder} holds no readable pictures of textures ({files.line()})")
+        if len(readable) < len(tiles):
+            _log.warning(
+                "textures.unreadable",
+                extra={"folder": str(folder), "count": len(tiles) - len(readable)},
+            )
         self._tiles = np.stack(readable)
         self._size = size
 

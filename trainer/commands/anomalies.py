@@ -3,9 +3,11 @@
 from engines.commandline.terminal import Terminal
 from trainer.anomalies.textures import open_textures
 from trainer.dataset import load_pictures
-from trainer.layouts import find_samples
+from trainer.layouts.find import find_samples
 from trainer.progress import TerminalSteps
-from trainer.results.sheets import draw_anomalies, save_picture
+from trainer.results.drawing import save_picture
+from trainer.results.report import files_line, loss_lines
+from trainer.results.sheets import draw_anomalies
 from trainer.seen import draw_seen, load_seen
 from trainer.settings import AnomaliesSettings
 from trainer.training.protoad import drawn
@@ -16,7 +18,8 @@ def draw_sheet(settings: AnomaliesSettings) -> None:
     console = Terminal()
     size = (settings.size, settings.size)
     dataset = find_samples(settings.data)
-    seen, _ = draw_seen(dataset, settings.seen, settings.seed)
+    console.print(files_line(dataset), soft_wrap=True, markup=False)
+    seen, rest = draw_seen(dataset, settings.seen, settings.seed)
     normals = drawn(dataset.normals, settings.max_normals, settings.seed)
     with TerminalSteps(console) as steps:
         with steps.step("reading pictures", len(normals)) as advance:
@@ -27,5 +30,7 @@ def draw_sheet(settings: AnomaliesSettings) -> None:
             regions = load_seen(seen, size)
             sheet = draw_anomalies(pictures.pixels, regions, textures, settings.rows, settings.seed)
     save_picture(settings.out, sheet)
+    for line in loss_lines((*rest.unreadable, *pictures.unreadable), pictures.notes):
+        console.print(line, soft_wrap=True, markup=False)
     names = ", ".join(sample.name for sample in seen) or "no defects with a mask: none are extended"
     console.print(f"wrote {settings.out}; seen: {names}", soft_wrap=True)

@@ -12,8 +12,9 @@ from engines.open import open_engine
 from trainer.dataset import GOOD, Dataset, Sample, load_pictures
 from trainer.errors import DatasetError
 from trainer.export.calibrate import Costs
-from trainer.layouts import find_samples
+from trainer.layouts.find import find_samples
 from trainer.progress import TerminalSteps
+from trainer.results.drawing import save_picture
 from trainer.results.evaluation import (
     ScoredPictures,
     ThresholdCosts,
@@ -22,16 +23,18 @@ from trainer.results.evaluation import (
     weigh_thresholds,
 )
 from trainer.results.evaluation import evaluate as figures_of
-from trainer.results.report import cost_lines, evaluation_tables, seen_lines
-from trainer.results.sheets import contact_sheet, save_picture
-from trainer.seen import load_seen_masks, read_seen, recognise, without
+from trainer.results.report import cost_lines, evaluation_tables, files_line, seen_lines
+from trainer.results.sheets import contact_sheet
+from trainer.seen import load_seen, read_seen, recognise, without
 from trainer.settings import EvaluateSettings
 
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Judge and print."""
     console = Terminal(stderr=settings.as_json)
-    dataset, seen = _unseen(settings, find_samples(settings.data), console)
+    found = find_samples(settings.data)
+    console.print(files_line(found), soft_wrap=True, markup=False)
+    dataset, seen = _unseen(settings, found, console)
     if not dataset.test:
         raise DatasetError(f"{settings.data} holds no test pictures")
     with (
@@ -39,14 +42,14 @@ def evaluate(settings: EvaluateSettings) -> None:
         TerminalSteps(console) as steps,
     ):
         scored = _scored(opened.engine, dataset, steps)
-        seen_masks = load_seen_masks(seen, opened.engine.input_size)
+        seen_masks = load_seen(seen, opened.engine.input_size).masks
     thresholds = opened.manifest.thresholds
     evaluation = figures_of(scored, thresholds.image, thresholds.pixel, seen_masks)
     if settings.out:
         _write_worst(settings, scored, thresholds.image, thresholds.pixel)
     costs = _costs(settings, scored, thresholds.image)
     if settings.as_json:
-        sys.stdout.write(evaluation_json(evaluation, costs))
+        sys.stdout.write(evaluation_json(evaluation, costs, found.files))
         return
     for renderable in (*evaluation_tables(evaluation), *cost_lines(costs)):
         console.print(renderable, soft_wrap=True)

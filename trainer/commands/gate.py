@@ -8,8 +8,9 @@ from rich.table import Table
 
 from engines.commandline.terminal import Terminal
 from trainer.dataset import Sample
-from trainer.layouts import find_samples
+from trainer.layouts.find import find_samples
 from trainer.progress import TerminalSteps
+from trainer.results.report import files_line
 from trainer.retrain.comparison import Rules
 from trainer.retrain.disagreements import PAGE_NAME, figure_cells
 from trainer.retrain.gate import Conditions, pass_gate
@@ -31,7 +32,7 @@ def gate(settings: GateSettings) -> int:
         allow_ungated=settings.allow_ungated,
         rules=Rules(seed=settings.seed, slack=settings.slack),
     )
-    golden = _golden(settings)
+    golden = _golden(settings, console)
     with TerminalSteps(console) as steps:
         report = pass_gate(
             settings.candidate, settings.incumbent, golden, conditions, settings.out, steps
@@ -65,7 +66,7 @@ def print_report(console: Console, report: GateReport, page: Path) -> None:
     console.print(f"see {page}", soft_wrap=True)
 
 
-def _golden(settings: GateSettings) -> tuple[Sample, ...]:
+def _golden(settings: GateSettings, console: Console) -> tuple[Sample, ...]:
     """Find the pictures to judge by, less those that either engine learned from."""
     if settings.store is not None:
         with SampleStore.look(settings.store) as store:
@@ -73,5 +74,6 @@ def _golden(settings: GateSettings) -> tuple[Sample, ...]:
     else:
         assert settings.data is not None  # noqa: S101  # the settings looked
         dataset = find_samples(settings.data)
+        console.print(files_line(dataset), soft_wrap=True, markup=False)
     engines = [each for each in (settings.candidate, settings.incumbent) if each is not None]
     return unseen(dataset, engines).test

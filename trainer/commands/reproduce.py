@@ -13,12 +13,13 @@ from engines.commandline.terminal import Terminal
 from engines.files import write_atomic
 from trainer.commands.train_prn import prn_recipe
 from trainer.dataset import Dataset
-from trainer.layouts import find_datasets
+from trainer.layouts.find import find_datasets
 from trainer.networks.backbones import Backbone, load_backbone
 from trainer.progress import TerminalSteps
 from trainer.reproduce.rows import TABLES, TableRow
 from trainer.reproduce.tables import comparison, results_json
 from trainer.reproduce.trial import BASELINES, TrialResult, run_baseline, run_trial
+from trainer.results.report import files_line
 from trainer.settings import ReproduceSettings
 from trainer.training.device import find_device
 from trainer.training.prn.data import SupervisedRecipe
@@ -32,6 +33,8 @@ def reproduce(settings: ReproduceSettings) -> None:
     cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
     table = TABLES[settings.table]
     datasets = find_datasets(settings.data)
+    for dataset in datasets:
+        console.print(files_line(dataset), soft_wrap=True, markup=False)
     backbone = load_backbone(settings.backbone, settings.weights)
     device = find_device(settings.device)
     recipe = prn_recipe(settings, settings.model, device)

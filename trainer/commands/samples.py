@@ -13,8 +13,10 @@ from rich.table import Table
 
 from engines.commandline.terminal import Terminal
 from trainer.errors import SampleError
-from trainer.layouts import find_samples
+from trainer.layouts.find import find_datasets, find_samples
 from trainer.progress import TerminalSteps
+from trainer.results.report import files_line
+from trainer.samples.check import DataCheck, check_dataset
 from trainer.samples.quarantine import LEAST_REFERENCES, QuarantineLimits
 from trainer.samples.records import Counts, ImportReport, Picture, SampleStatus
 from trainer.samples.store import SampleStore
@@ -22,6 +24,7 @@ from trainer.settings import SamplesSettings
 
 _SHOWN_CHARS = 12  # of a hash
 _SHOWN_UNREADABLE = 10
+_SHOWN_DOUBTS = 20
 _INCOMPLETE_STATUS = 1
 
 
@@ -37,8 +40,9 @@ def _import(settings: SamplesSettings) -> int:
 
     console = Terminal()
     dataset = find_samples(_folder(settings))
+    console.print(files_line(dataset), soft_wrap=True, markup=False)
     backbone = load_backbone(settings.backbone, settings.weights)
-    with SampleStore.open(settings.store) as store, TerminalSteps(console) as steps:
+    with SampleStore.open(_store(settings)) as store, TerminalSteps(console) as steps:
         report = store.import_dataset(dataset, steps)
         screened = screen(store, backbone, steps, QuarantineLimits(oddness=settings.oddness))
         counts = store.counts()
@@ -51,7 +55,7 @@ def _import(settings: SamplesSettings) -> int:
         )
     if screened.held:
         console.print(
-            f"look at them: trainer-samples quarantine --store {settings.store}", soft_wrap=True
+            f"look at them: trainer-samples quarantine --store {_store(settings)}", soft_wrap=True
         )
     console.print(_table(counts))
     return 0
@@ -62,6 +66,8 @@ def _print_import(console: Console, report: ImportReport) -> None:
         f"{report.added} new, {report.known} known, {report.changed} with another label than before"
         + (f", {report.without_mask} defects without a mask" if report.without_mask else "")
     )
+    for line in report.doubts[:_SHOWN_UNREADABLE]:
+        console.print(f"doubtful: {line}", soft_wrap=True, markup=False)
     for line in report.unreadable[:_SHOWN_UNREADABLE]:
         console.print(f"left out: {line}", soft_wrap=True)
     if (more := len(report.unreadable) - _SHOWN_UNREADABLE) > 0:
@@ -69,7 +75,7 @@ def _print_import(console: Console, report: ImportReport) -> None:
 
 
 def _list(settings: SamplesSettings) -> int:
-    with SampleStore.look(settings.store) as store:
+    with SampleStore.look(_store(settings)) as store:
         counts, waiting = store.counts(), store.quarantined()
         pictures = _all_fields(store) if settings.as_json else []
     if settings.as_json:
@@ -89,18 +95,19 @@ def _list(settings: SamplesSettings) -> int:
 
 
 def _quarantine(settings: SamplesSettings) -> int:
-    from trainer.results.sheets import save_picture  # noqa: PLC0415  # torch
+    from trainer.results.drawing import save_picture  # noqa: PLC0415
     from trainer.samples.sheet import draw_waiting  # noqa: PLC0415
 
-    with SampleStore.look(settings.store) as store:
+    out = settings.out or Path("quarantine.jpg")
+    with SampleStore.look(_store(settings)) as store:
         waiting = store.quarantined()
         if waiting:
-            save_picture(settings.out, draw_waiting(store, waiting))
+            save_picture(out, draw_waiting(store, waiting))
     if settings.as_json:
         _print_json([_fields(each) for each in waiting])
     elif waiting:
         sys.stdout.write(
-            f"{len(waiting)} pictures wait: wrote {settings.out}\n"
+            f"{len(waiting)} pictures wait: wrote {out}\n"
             "trainer-samples release HASH... --as good|DEFECT, or reject HASH...\n"
         )
     else:
@@ -122,7 +129,7 @@ def _decide(settings: SamplesSettings, decide: Callable[[SampleStore, str], Pict
     if not settings.what:
         raise SampleError(f"{settings.action} wants at least one HASH: trainer-samples list")
     refused = 0
-    with SampleStore.open(settings.store) as store:
+    with SampleStore.open(_store(settings)) as store:
         for sha in settings.what:
             try:
                 picture = decide(store, sha)
@@ -140,12 +147,59 @@ def _decide(settings: SamplesSettings, decide: Callable[[SampleStore, str], Pict
 def _export(settings: SamplesSettings) -> int:
     folder = _folder(settings)
     with (
-        SampleStore.look(settings.store) as store,
+        SampleStore.look(_store(settings)) as store,
         TerminalSteps(Terminal()) as steps,
     ):
-        count = store.export(folder, steps)
-    sys.stdout.write(f"{count} pictures in {folder}\n")
+        exported = store.export(folder, steps, coco=settings.coco)
+    sys.stdout.write(f"{exported.pictures} pictures in {folder}\n")
+    if exported.not_in_coco:
+        sys.stdout.write(
+            f"{exported.not_in_coco} defects have no mask: the COCO files leave them out, because "
+            "they would seem to be good\n"
+        )
     return 0
+
+
+def _check(settings: SamplesSettings) -> int:
+    from trainer.results.drawing import save_picture  # noqa: PLC0415
+
+    console = Terminal(stderr=settings.as_json)
+    out = settings.out or Path("check.jpg")
+    checks: list[dict[str, object]] = []
+    for dataset in find_datasets(_folder(settings)):
+        console.print(files_line(dataset), soft_wrap=True, markup=False)
+        with TerminalSteps(console) as steps:
+            check = check_dataset(dataset, steps)
+        where = out if not checks else out.with_stem(f"{out.stem}-{dataset.name}")
+        save_picture(where, check.sheet)
+        checks.append(check.as_json() | {"picture": str(where)})
+        _print_check(console, check, where)
+    if settings.as_json:
+        _print_json(checks)
+    return 0
+
+
+def _print_check(console: Console, check: DataCheck, picture: Path) -> None:
+    for what, kinds in (("to learn from", check.learned), ("to test with", check.tested)):
+        said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "nothing"
+        console.print(f"{what}: {said}", soft_wrap=True, markup=False)
+    of = sum(check.learned.values()) + sum(check.tested.values())
+    console.print(f"{check.read} of {of} pictures read, {check.masks} masks fit", soft_wrap=True)
+    for doubt in check.doubts[:_SHOWN_DOUBTS]:
+        console.print(f"doubt: {doubt}", soft_wrap=True, markup=False)
+    if (more := len(check.doubts) - _SHOWN_DOUBTS) > 0:
+        console.print(f"doubt: {more} more, --json names them")
+    for sentence in check.unreadable[:_SHOWN_UNREADABLE]:
+        console.print(f"left out: {sentence}", soft_wrap=True, markup=False)
+    if (more := len(check.unreadable) - _SHOWN_UNREADABLE) > 0:
+        console.print(f"left out: {more} more")
+    console.print(f"wrote {picture}", soft_wrap=True, markup=False)
+
+
+def _store(settings: SamplesSettings) -> Path:
+    if settings.store is None:
+        raise SampleError(f"{settings.action} needs --store, the folder of the sample store")
+    return settings.store
 
 
 def _folder(settings: SamplesSettings) -> Path:
@@ -198,5 +252,6 @@ _ACTIONS: Mapping[str, Callable[[SamplesSettings], int]] = MappingProxyType(
         "release": _release,
         "reject": _reject,
         "export": _export,
+        "check": _check,
     }
 )

@@ -11,17 +11,17 @@ from engines.commandline.terminal import Terminal
 from trainer.anomalies.synthesis import AnomalyKinds
 from trainer.choices import BATCH_SIZES, LEARNING_RATES, PrnSize
 from trainer.errors import DatasetError
-from trainer.layouts import find_samples
+from trainer.layouts.find import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.networks.prn import NetworkParts
 from trainer.progress import TerminalSteps
 from trainer.prototypes.whole_maps import CPU
-from trainer.results.report import common_lines, seconds_line
+from trainer.results.drawing import save_picture
+from trainer.results.report import common_lines, files_line, seconds_line
 from trainer.results.sheets import (
     SHEET_NAME,
     LossCurve,
     draw_curves,
-    save_picture,
     score_histogram,
     write_examples,
 )
@@ -41,6 +41,7 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     set_determinism(settings.seed)
     cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
     dataset = find_samples(settings.data)
+    console.print(files_line(dataset), soft_wrap=True, markup=False)
     backbone = load_backbone(settings.backbone, settings.weights)
     settings.out.mkdir(parents=True, exist_ok=True)
     device = find_device(settings.device)
@@ -128,7 +129,11 @@ def _lines(settings: TrainSettings, plan: PrnSize, learned: TrainedPrn, how: str
     training_data, fitted = learned.training_data, learned.fitted
     unreadable = (*learned.rest.unreadable, *training_data.pictures.unreadable)
     yield from common_lines(
-        learned.rest.name, len(training_data.learned), len(training_data.held), unreadable
+        learned.rest.name,
+        len(training_data.learned),
+        len(training_data.held),
+        unreadable,
+        (*learned.rest.notes, *training_data.pictures.notes),
     )
     seen = ", ".join(sample.name for sample in training_data.samples) or "none"
     yield f"defects learned from: {seen}"

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from engines.commandline.terminal import Terminal
 from trainer.dataset import Dataset
-from trainer.layouts import find_samples
+from trainer.layouts.find import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.progress import TerminalSteps
-from trainer.results.report import common_lines, seconds_line
-from trainer.results.sheets import save_picture, score_histogram, write_examples
+from trainer.results.drawing import save_picture
+from trainer.results.report import common_lines, files_line, seconds_line
+from trainer.results.sheets import score_histogram, write_examples
 from trainer.settings import TrainSettings
 from trainer.training.protoad import (
     ENGINE_NAME,
@@ -26,6 +27,7 @@ def train_protoad(settings: TrainSettings) -> None:
     console = Terminal()
     set_determinism(settings.seed)
     dataset = find_samples(settings.data)
+    console.print(files_line(dataset), soft_wrap=True, markup=False)
     backbone = load_backbone(settings.backbone, settings.weights)
     settings.out.mkdir(parents=True, exist_ok=True)
     recipe = _recipe(settings)
@@ -56,7 +58,8 @@ def _lines(
     """Say what was learned, what it rests on and where it lies."""
     unreadable = (*dataset.unreadable, *learned.pictures.unreadable)
     held = len(learned.held_out_scores)
-    yield from common_lines(dataset.name, learned.learned_from, held, unreadable)
+    notes = (*dataset.notes, *learned.pictures.notes)
+    yield from common_lines(dataset.name, learned.learned_from, held, unreadable, notes)
     yield f"image threshold {learned.thresholds.image:.4f}, pixel {learned.thresholds.pixel:.4f}"
     yield learned.thresholds.method
     yield f"wrote {out / ENGINE_NAME}, its manifest, seen.json, held_out_scores.png" + (

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Engine
-from engines.errors import PictureError
-from trainer.dataset import GOOD, Pictures, Sample, load_mask
-from trainer.errors import DatasetError
+from engines.picture_files import NO_FILES, FileAccount
+from trainer.dataset import GOOD, Pictures, resize_mask
+from trainer.errors import DatasetError, MaskError
 from trainer.export.calibrate import Costs, cost_threshold, expected_cost
 from trainer.near_duplicates import near_duplicates
 from trainer.results.metrics import KindCount, PixelFigures, auroc, counts_by_kind, pixel_figures
 from trainer.results.plant_figures import PlantFigures, Share, plant_figures, share
+from trainer.truth import cover, read_truth
 
 UNLIKE_SEEN = "unlike seen"  # the defects that no seen one resembles
 _BATCH = 8
@@ -29,6 +30,17 @@ class ScoredPictures:
     scores: NDArray[np.float32]  # [N]
     maps: NDArray[np.float32]  # [N, H, W]
     masks: tuple[NDArray[np.bool_] | None, ...]  # [H, W] each; None where no mask is known
+    refused_masks: tuple[str, ...] = ()  # one sentence for each mask that is of no use
+    doubtful_masks: tuple[str, ...] = ()  # one for each that marks most of its picture
+
+
+@dataclass(frozen=True, slots=True)
+class TruthMasks:
+    """The true masks of pictures, and what is wrong with them."""
+
+    masks: tuple[NDArray[np.bool_] | None, ...]  # [H, W] each; None where no mask is known
+    refused: tuple[str, ...]
+    doubtful: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,9 @@ class Evaluation:
     seen: int  # defects that the engine learned from and that were not judged
     without_mask: int  # defects that the pixel figures leave out
     unreadable: tuple[str, ...]
+    refused_masks: tuple[str, ...] = ()  # masks of no use, counted in `without_mask` too
+    doubtful_masks: tuple[str, ...] = ()  # masks that mark most of their picture
+    notes: tuple[str, ...] = ()  # what was not taken as the files hold it
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +109,30 @@ def score_pictures(
         answer = engine.score(pictures.pixels[some])
         scores[some], maps[some] = answer.score, answer.maps
         on_picture(some.stop - start)
-    return ScoredPictures(pictures, scores, maps, known_masks(pictures, size))
+    truth = known_masks(pictures, size)
+    return ScoredPictures(pictures, scores, maps, truth.masks, truth.refused, truth.doubtful)
 
 
-def known_masks(pictures: Pictures, size: tuple[int, int]) -> tuple[NDArray[np.bool_] | None, ...]:
+def known_masks(pictures: Pictures, size: tuple[int, int]) -> TruthMasks:
     """Read the mask of each picture at `size`; None for a defect whose mask is of no use."""
-    return tuple(_mask_or_none(sample, size) for sample in pictures.samples)
+    masks: list[NDArray[np.bool_] | None] = []
+    refused: list[str] = []
+    doubtful: list[str] = []
+    for sample, shape in zip(pictures.samples, pictures.shapes, strict=True):
+        if sample.kind == GOOD:
+            masks.append(np.zeros(size, np.bool_))
+            continue
+        try:
+            truth = read_truth(sample, shape)
+        except MaskError as error:
+            masks.append(None)
+            if sample.mask is not None:
+                refused.append(str(error))
+            continue
+        masks.append(resize_mask(truth, size))
+        if doubt := cover(sample, truth):
+            doubtful.append(doubt)
+    return TruthMasks(tuple(masks), tuple(refused), tuple(doubtful))
 
 
 def evaluate(
@@ -138,6 +171,9 @@ def evaluate(
         seen=len(seen),
         without_mask=int((~labelled.known).sum()),
         unreadable=scored.pictures.unreadable,
+        refused_masks=scored.refused_masks,
+        doubtful_masks=scored.doubtful_masks,
+        notes=scored.pictures.notes,
     )
 
 
@@ -164,9 +200,12 @@ def weigh_thresholds(scored: ScoredPictures, threshold: float, costs: Costs) -> 
     return ThresholdCosts(expected_cost(normals, defects, costs, threshold), cheapest, least)
 
 
-def evaluation_json(evaluation: Evaluation, costs: ThresholdCosts | None = None) -> str:
+def evaluation_json(
+    evaluation: Evaluation, costs: ThresholdCosts | None = None, files: FileAccount = NO_FILES
+) -> str:
     """Write one JSON object; a figure that does not exist is null."""
     figures = asdict(evaluation) | {"costs": asdict(costs) if costs else None}
+    figures["files"] = files.as_json()
     return json.dumps(_finite(figures), indent=2, allow_nan=False) + "\n"
 
 
@@ -224,12 +263,3 @@ def _finite(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _mask_or_none(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-    try:
-        mask = load_mask(sample, size)
-    except PictureError:
-        return None  # counted as a defect without mask
-    marks_nothing = mask is not None and sample.kind != GOOD and not mask.any()
-    return None if marks_nothing else mask

@@ -90,6 +90,9 @@ def rate_figures(scores: _Scores, defective: _Flags, rate: float) -> RateFigures
     """Recall at the lowest threshold that at most a share `rate` of the normals [N] exceeds."""
     falling = np.sort(scores[~defective])[::-1]
     allowed = math.floor(rate * falling.size + 1e-9)
+    if not falling.size:  # nothing to find a threshold with
+        nothing = share(np.zeros(0, np.bool_))
+        return RateFigures(rate, 0, 0, float("nan"), nothing, resolved=False)
     threshold = float(falling[allowed]) if allowed < falling.size else float("-inf")
     return RateFigures(
         rate=rate,
@@ -125,7 +128,12 @@ def _by_size(
             smallest=int(areas[classes == number].min()),
             largest=int(areas[classes == number].max()),
             escapes=share(scores[classes == number] <= threshold),
-            missed_at_rate=share(scores[classes == number] <= rate_threshold),
+            missed_at_rate=share(_missed(scores[classes == number], rate_threshold)),
         )
         for number in np.unique(classes)
     )
+
+
+def _missed(scores: _Scores, threshold: float) -> _Flags:
+    """Return which scores lie at or below a threshold; nothing where there is none (NaN)."""
+    return np.zeros(0, np.bool_) if math.isnan(threshold) else np.asarray(scores <= threshold)

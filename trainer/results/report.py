@@ -1,11 +1,11 @@
 """What the commands say at the end, in words and tables."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.table import Table
 
-from trainer.dataset import GOOD
+from trainer.dataset import GOOD, Dataset
 from trainer.near_duplicates import NEAR_OVERLAP
 from trainer.results.evaluation import UNLIKE_SEEN, Evaluation, ThresholdCosts
 from trainer.results.metrics import KindCount, PixelFigures
@@ -17,9 +17,27 @@ _NAMED_UNREADABLE = 10
 _FIGURES = ("image AUROC", "pixel AUROC", "PRO 30 %", "pixel AP", "mask IoU")
 
 
-def common_lines(name: str, learned: int, held: int, unreadable: tuple[str, ...]) -> Iterator[str]:
-    """Say which pictures of normal parts a network rests on."""
+def files_line(dataset: Dataset) -> str:
+    """Say what became of the files of a data folder."""
+    return f"{dataset.name}: {dataset.files.line()}"
+
+
+def note_lines(notes: Iterable[str]) -> Iterator[str]:
+    """Say what was not taken as the files hold it."""
+    yield from (f"warning: {note}" for note in notes)
+
+
+def loss_lines(unreadable: tuple[str, ...], notes: Iterable[str]) -> Iterator[str]:
+    """Say which pictures were left out, and what was not taken as the files hold it."""
     yield from _unreadable_lines(unreadable)
+    yield from note_lines(notes)
+
+
+def common_lines(
+    name: str, learned: int, held: int, unreadable: tuple[str, ...], notes: Iterable[str] = ()
+) -> Iterator[str]:
+    """Say which pictures of normal parts a network rests on."""
+    yield from loss_lines(unreadable, notes)
     yield f"learned from {learned} normal pictures of {name}, {held} held out"
     if learned < _FEW_NORMALS:
         yield (
@@ -50,6 +68,8 @@ def seen_lines(record: SeenRecord, defects: int, normals: int) -> Iterator[str]:
 def evaluation_tables(evaluation: Evaluation) -> Iterator[Table | str]:
     """Show the figures of all defects and of each kind, and what the threshold does to parts."""
     yield from _unreadable_lines(evaluation.unreadable)
+    yield from note_lines(evaluation.notes)
+    yield from _mask_lines(evaluation)
     yield _figures(evaluation)
     if evaluation.apart:
         yield f"{UNLIKE_SEEN}: overlap with every mask learned from is under {NEAR_OVERLAP} IoU"
@@ -71,6 +91,9 @@ def plant_lines(plant: PlantFigures) -> Iterator[str]:
             f"recall at {at.rate:.1%} false rejects ({at.rejected} of {at.normals} good parts, "
             f"score above {at.threshold:.4f}): {_of(at.recall)}"
         )
+        return
+    if not at.normals:
+        yield f"recall at {at.rate:.1%} false rejects: - (no good test picture to find it with)"
         return
     yield (
         f"recall at {at.rate:.1%} false rejects: {at.normals} good test pictures are too few to "
@@ -153,13 +176,28 @@ def _kind_row(count: KindCount) -> tuple[str, ...]:
     return count.kind, str(count.pictures), str(count.rejected), escapes, false_rejects
 
 
+def _mask_lines(evaluation: Evaluation) -> Iterator[str]:
+    if evaluation.refused_masks:
+        count = len(evaluation.refused_masks)
+        yield f"warning: {count} masks are of no use, their defects count without one:"
+        yield from _some(evaluation.refused_masks)
+    if evaluation.doubtful_masks:
+        count = len(evaluation.doubtful_masks)
+        yield f"warning: {count} masks mark most of their picture:"
+        yield from _some(evaluation.doubtful_masks)
+
+
 def _unreadable_lines(unreadable: tuple[str, ...]) -> Iterator[str]:
     if not unreadable:
         return
     yield f"warning: {len(unreadable)} pictures could not be read and were left out:"
-    yield from (f"  {sentence}" for sentence in unreadable[:_NAMED_UNREADABLE])
-    if len(unreadable) > _NAMED_UNREADABLE:
-        yield f"  and {len(unreadable) - _NAMED_UNREADABLE} more"
+    yield from _some(unreadable)
+
+
+def _some(sentences: tuple[str, ...]) -> Iterator[str]:
+    yield from (f"  {sentence}" for sentence in sentences[:_NAMED_UNREADABLE])
+    if len(sentences) > _NAMED_UNREADABLE:
+        yield f"  and {len(sentences) - _NAMED_UNREADABLE} more"
 
 
 def _percent(value: float) -> str:

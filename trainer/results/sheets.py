@@ -8,22 +8,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import PictureError
-from engines.files import write_atomic
 from engines.open import open_engine
 from trainer.anomalies.synthesis import AnomalyKinds, Synthesis, SyntheticBatch
 from trainer.anomalies.textures import Textures
 from trainer.dataset import Dataset, load_pictures
 from trainer.progress import Steps
+from trainer.results.drawing import (
+    CAPTION,
+    TRUTH,
+    outline,
+    save_picture,
+    write_caption,
+    write_text,
+)
 from trainer.results.evaluation import ScoredPictures, score_pictures
 from trainer.seen import SeenPictures
 from trainer.training.checkpoint import ValidationLoss
 from trainer.training.fit import StepReport
 
-CAPTION = 20  # height of the line under a row, pixels
-TRUTH = (60, 220, 60)
 _FOUND = (255, 40, 40)
-_INK = (30, 30, 30)
 _BARS = 40
 _PLOT = (240, 480)  # height, width in pixels
 _MARGIN = 30
@@ -70,15 +73,6 @@ def score_histogram(scores: NDArray[np.floating], threshold: float) -> NDArray[n
     return sheet
 
 
-def save_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write uint8 [H, W, 3] RGB as PNG or JPEG by the suffix of `path`, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise PictureError(f"{path}: does not encode")
-    write_atomic(path, encoded.tobytes())
-
-
 def _row(
     scored: ScoredPictures, index: int, threshold: float, pixel_threshold: float
 ) -> NDArray[np.uint8]:
@@ -94,9 +88,8 @@ def _row(
     drawn = np.concatenate([picture, heat, outlined], axis=1)
     caption = np.full((CAPTION, drawn.shape[1], 3), 255, np.uint8)
     decision = "NG" if score > threshold else "OK"
-    write_text(
-        caption, f"{sample.name}: {score:.3f} {decision}; threshold {threshold:.3f}", (4, 14)
-    )
+    figures = f": {score:.3f} {decision}; threshold {threshold:.3f}"
+    write_caption(caption, sample.name, figures)
     return np.concatenate([drawn, caption])
 
 
@@ -108,19 +101,6 @@ def _heat(
     colours = cv2.applyColorMap((255 * level).astype(np.uint8), cv2.COLORMAP_JET)
     mixed = cv2.addWeighted(picture, 0.5, cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), 0.5, 0)
     return np.asarray(mixed, np.uint8)
-
-
-def outline(
-    picture: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int]
-) -> None:
-    """Draw the outer outline of a mask onto a picture, in place."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, colour, 1)
-
-
-def write_text(picture: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
-    """Write dark letters onto a picture, in place; `place` is the lower left (x, y)."""
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA)
 
 
 def draw_anomalies(

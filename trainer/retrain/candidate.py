@@ -14,7 +14,8 @@ from engines.pictures import PICTURE_SUFFIXES
 from engines.registry.registry import Registry
 from trainer.dataset import Dataset
 from trainer.errors import BudgetError
-from trainer.results.sheets import save_picture, write_examples
+from trainer.results.drawing import save_picture
+from trainer.results.sheets import write_examples
 from trainer.retrain.incumbent import Incumbent, find_start
 from trainer.retrain.learner import Learner, Task
 from trainer.retrain.options import Dependencies

@@ -18,7 +18,8 @@ from trainer.choices import BATCH_SIZES, LEARNING_RATES, SIMULATED_CERTAINTY, Pr
 from trainer.errors import CheckpointError
 from trainer.networks.backbones import load_backbone, read_tensors
 from trainer.networks.prn import PRN, PRN_CONFIGS, Encoder, FeatureScale, Head, NetworkParts
-from trainer.results.sheets import LossCurve, draw_curves, save_picture, score_histogram
+from trainer.results.drawing import save_picture
+from trainer.results.sheets import LossCurve, draw_curves, score_histogram
 from trainer.retrain.learner import Facts, Task
 from trainer.retrain.prototype_diff import Prototypes
 from trainer.retrain.weights import (

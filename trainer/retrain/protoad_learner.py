@@ -8,7 +8,8 @@ import numpy as np
 from engines.manifest import Thresholds
 from trainer.networks.backbones import load_backbone, read_tensors
 from trainer.networks.proto_ad import PatchEncoder, ProtoAD
-from trainer.results.sheets import save_picture, score_histogram
+from trainer.results.drawing import save_picture
+from trainer.results.sheets import score_histogram
 from trainer.retrain.learner import Facts, Task
 from trainer.retrain.prototype_diff import Prototypes
 from trainer.retrain.weights import NETWORK_NAME, write_tensors

@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 
 from engines.contract import read_graph
 from engines.residual.function import residual_nodes
-from trainer.results.sheets import write_text
+from trainer.results.drawing import write_text
 
 SAME = 0.01  # steps, below which a prototype stayed
 _STEP = 1.0  # beyond which there is no move

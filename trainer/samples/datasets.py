@@ -1,11 +1,11 @@
 """What training and tests see of a store, as datasets."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from trainer.dataset import GOOD, Dataset, Sample
+from trainer.layouts.parts import normals_and_defects
 from trainer.samples.files import mask_path, picture_path
 from trainer.samples.index import Index
 from trainer.samples.intake import PREDICTED
@@ -33,7 +33,7 @@ def training_of(folder: Path, index: Index, record: SnapshotRecord) -> Dataset:
             unreadable.append(f"{sample.path}: no mask says where the {seen.kind} is")
         else:
             samples.append(sample)
-    normals, defects = _parted(samples)
+    normals, defects = normals_and_defects(samples)
     return Dataset(_name(folder), normals, (), defects, tuple(unreadable))
 
 
@@ -56,7 +56,7 @@ def golden_of(folder: Path, index: Index) -> Dataset:
             there.append(each)
         else:
             gone.append(_gone(each.path))
-    normals, defects = _parted(there)
+    normals, defects = normals_and_defects(there)
     return Dataset(_name(folder), (), normals + defects, unreadable=tuple(gone))
 
 
@@ -89,13 +89,6 @@ def sample_of(folder: Path, label: Picture, where: Picture) -> Sample:
     inner = mask_path(label)
     mask = folder / inner if inner and (folder / inner).is_file() else None
     return Sample(picture_path(label).as_posix(), path, label.kind, mask)
-
-
-def _parted(samples: Iterable[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Part normal pictures from defects."""
-    every = tuple(samples)
-    normals = tuple(each for each in every if each.kind == GOOD)
-    return normals, tuple(each for each in every if each.kind != GOOD)
 
 
 def _gone(path: Path) -> str:

@@ -2,18 +2,22 @@
 
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import read_mask, read_picture
-from trainer.dataset import GOOD, Dataset, Sample, resize_mask
-from trainer.errors import SampleError, StoreError
+from engines.pictures import describe_picture, read_content
+from trainer.dataset import GOOD, Dataset, FileNotes, Sample
+from trainer.errors import MaskError, SampleError, StoreError
 from trainer.progress import Steps
+from trainer.samples.coco import FOLDER as COCO_FOLDER
+from trainer.samples.coco import CocoFile
 from trainer.samples.files import cannot_write
 from trainer.samples.records import AddResult, ImportReport, LabelSource
+from trainer.truth import cover, read_truth
 
 Mask = NDArray[np.bool_]
 Add = Callable[[NDArray[np.uint8], str, Mask | None, LabelSource], AddResult]
@@ -32,13 +36,15 @@ def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
     """
     samples = (*dataset.normals, *dataset.defects, *dataset.test)
     states = {"new": 0, "known": 0, "changed": 0}
-    unreadable = list(dataset.unreadable)
-    without_mask = 0
+    unreadable, doubts = list(dataset.unreadable), list(dataset.notes)
+    without_mask, tally = 0, FileNotes()
     with steps.step("taking pictures", len(samples)) as advance:
         for sample in samples:
             try:
-                pixels = read_picture(sample.path)
-                mask = _mask(sample, pixels, unreadable)
+                decoded = describe_picture(read_content(sample.path), str(sample.path))
+                pixels = decoded.pixels
+                tally.add(sample.name, decoded)
+                mask = _mask(sample, pixels, unreadable, doubts)
                 source = LabelSource(f"{dataset.name}/{sample.name}")
                 states[add(pixels, sample.kind, mask, source).state] += 1
                 without_mask += sample.kind != GOOD and mask is None
@@ -46,20 +52,29 @@ def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
                 unreadable.append(_named(sample, error))
             advance(1)
     return ImportReport(
-        states["new"], states["known"], states["changed"], without_mask, tuple(unreadable)
+        states["new"],
+        states["known"],
+        states["changed"],
+        without_mask,
+        tuple(unreadable),
+        (*tally.sentences(), *doubts),
     )
 
 
-def _mask(sample: Sample, pixels: NDArray[np.uint8], unreadable: list[str]) -> Mask | None:
+def _mask(
+    sample: Sample, pixels: NDArray[np.uint8], unreadable: list[str], doubts: list[str]
+) -> Mask | None:
     """Read a defect's mask at its picture's size; one of no use is named, its picture is taken."""
     if sample.mask is None or sample.kind == GOOD:
         return None
     try:
-        mask = resize_mask(read_mask(sample.mask), (pixels.shape[0], pixels.shape[1]))
-    except PictureError as error:
+        mask = read_truth(sample, (pixels.shape[0], pixels.shape[1]))
+    except MaskError as error:
         unreadable.append(str(error))
         return None
-    return mask if mask.any() else None
+    if doubt := cover(sample, mask):
+        doubts.append(doubt)
+    return mask
 
 
 def _named(sample: Sample, error: Exception) -> str:
@@ -67,13 +82,26 @@ def _named(sample: Sample, error: Exception) -> str:
     return said if str(sample.path) in said else f"{sample.path}: {said}"
 
 
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export wrote."""
+
+    pictures: int
+    not_in_coco: int = 0  # defects without a mask
+
+
 def export_samples(
-    learned: Iterable[Sample], tested: Iterable[Sample], folder: Path, steps: Steps
-) -> int:
-    """Copy pictures into a folder that is empty or new; returns how many.
+    learned: Iterable[Sample],
+    tested: Iterable[Sample],
+    folder: Path,
+    steps: Steps,
+    *,
+    coco: bool = False,
+) -> ExportReport:
+    """Copy pictures into a folder that is empty or new.
 
     Normal ones to learn from go to train/good, defects to learn from to train/KIND, all golden ones
-    to test/KIND, masks to ground_truth/KIND/NAME_mask.
+    to test/KIND, masks to ground_truth/KIND/NAME_mask, COCO files to annotations/PART.json.
 
     Raises:
         StoreError: the folder holds something, or cannot be written.
@@ -81,14 +109,22 @@ def export_samples(
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} holds something already: give a new folder to export to")
     copies = [(each, "train") for each in learned] + [(each, "test") for each in tested]
+    kinds = sorted({sample.kind for sample, _ in copies} - {GOOD})
+    files = {part: CocoFile(kinds) for part in ("train", "test")}
     with steps.step("copying", len(copies)) as advance:
         for sample, part in copies:
-            _copy(sample.path, folder / part / sample.kind / sample.path.name)
+            name = f"{part}/{sample.kind}/{sample.path.name}"
+            _copy(sample.path, folder / name)
             if sample.mask and sample.kind != GOOD:
-                name = f"{sample.path.stem}_mask{sample.mask.suffix}"
-                _copy(sample.mask, folder / "ground_truth" / sample.kind / name)
+                mask = f"{sample.path.stem}_mask{sample.mask.suffix}"
+                _copy(sample.mask, folder / "ground_truth" / sample.kind / mask)
+            if coco:
+                files[part].add(name, sample)
             advance(1)
-    return len(copies)
+    if coco:
+        for part, file in files.items():
+            file.write(folder / COCO_FOLDER / f"{part}.json")
+    return ExportReport(len(copies), sum(file.left_out for file in files.values()))
 
 
 def _copy(source: Path, target: Path) -> None:

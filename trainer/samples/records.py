@@ -76,6 +76,7 @@ class ImportReport:
     changed: int  # another label than before
     without_mask: int  # defects of which no mask is known
     unreadable: tuple[str, ...]  # one sentence for each
+    doubts: tuple[str, ...] = ()  # what looks wrong and was taken all the same
 
 
 @dataclass(frozen=True, slots=True)

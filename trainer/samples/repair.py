@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.pictures import read_mask, read_picture
+from engines.masks import read_mask
+from engines.pictures import read_picture
 from trainer.dataset import GOOD, content_sha
 from trainer.samples.files import (
     PictureFile,

@@ -30,7 +30,7 @@ from trainer.progress import Steps
 from trainer.samples.datasets import counts_of, golden_of, sample_of, training_of
 from trainer.samples.files import cannot_write, check_kind, picture_path
 from trainer.samples.fingerprints import NearDuplicateIndex
-from trainer.samples.import_export import export_samples, import_samples
+from trainer.samples.import_export import ExportReport, export_samples, import_samples
 from trainer.samples.index import Index, IndexChange, index_opened
 from trainer.samples.intake import Mask, Pixels, SampleWriter, parse_label, source_of
 from trainer.samples.records import (
@@ -278,8 +278,10 @@ class SampleStore:
         """Count pictures by where they are."""
         return counts_of(self.folder, self._index)
 
-    def export(self, folder: Path, steps: Steps) -> int:
+    def export(self, folder: Path, steps: Steps, *, coco: bool = False) -> ExportReport:
         """Copy all that training and the golden set see to a folder in MVTec layout.
+
+        With `coco` the labels are written as COCO annotation files too.
 
         Raises:
             StoreError: the folder holds something, or cannot be written.
@@ -289,7 +291,7 @@ class SampleStore:
             for each in self.pictures(SampleStatus.KEPT)
             if not each.golden and self.path(each).is_file()
         ]
-        return export_samples(learned, self.golden().test, folder, steps)
+        return export_samples(learned, self.golden().test, folder, steps, coco=coco)
 
     def _move(self, before: Picture, after: Picture, said: LabelRecord | None = None) -> None:
         self._writer.place(before, after, IndexChange(label_record=said))

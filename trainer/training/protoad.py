@@ -1,7 +1,7 @@
 """From pictures of normal parts to an engine file that knows its thresholds."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,15 +76,26 @@ def read_normals(dataset: Dataset, recipe: ProtoAdRecipe, steps: Steps) -> Norma
     Raises:
         DatasetError: too few readable pictures of normal parts.
     """
-    if len(dataset.normals) < LEAST_NORMALS:
-        raise DatasetError(
-            f"{len(dataset.normals)} pictures of normal parts, at least {LEAST_NORMALS} are "
-            "needed: a hundred or more are better"
-        )
+    check_count(len(dataset.normals))
     samples = drawn(dataset.normals, recipe.max_normals, recipe.seed)
     with steps.step("reading pictures", len(samples)) as advance:
         pictures = load_pictures(samples, recipe.size, lambda: advance(1))
+    check_count(len(pictures.samples), pictures.unreadable)
     return NormalParts(pictures, *split(pictures, recipe.held_out_share, recipe.seed))
+
+
+def check_count(count: int, unreadable: Sequence[str] = ()) -> None:
+    """Refuse fewer normal pictures than a network can be learned from.
+
+    Raises:
+        DatasetError: fewer than `LEAST_NORMALS`.
+    """
+    if count < LEAST_NORMALS:
+        why = f" ({len(unreadable)} do not read, the first: {unreadable[0]})" if unreadable else ""
+        raise DatasetError(
+            f"{count} readable pictures of normal parts{why}, at least {LEAST_NORMALS} are "
+            "needed: a hundred or more are better"
+        )
 
 
 def learn_protoad(

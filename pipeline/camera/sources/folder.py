@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engines.errors import PictureError
+from engines.picture_files import is_foreign
 from engines.pictures import PICTURE_SUFFIXES
 from pipeline.camera.pace import FramePacer
 from pipeline.camera.picture_guard import PictureGuard
@@ -23,14 +24,21 @@ def natural_key(name: str) -> _NaturalKey:
 
 def is_picture_name(name: str) -> bool:
     """Whether a file of this name is meant as a picture; hidden ones are half written."""
-    return not name.startswith(".") and Path(name).suffix.lower() in PICTURE_SUFFIXES
+    return not is_foreign(name) and Path(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def walk_folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder below `folder` that no other program keeps, with its files."""
+    for where, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not is_foreign(name)]
+        yield where, files
 
 
 def list_pictures(folder: Path) -> list[str]:
     """List the relative names of the pictures in and below `folder`, in natural order."""
     names = [
         (Path(where) / name).relative_to(folder).as_posix()
-        for where, _, files in os.walk(folder)
+        for where, files in walk_folders(folder)
         for name in files
         if is_picture_name(name)
     ]

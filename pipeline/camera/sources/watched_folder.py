@@ -13,7 +13,7 @@ from engines.errors import PictureError
 from pipeline.camera.pace import FramePacer, Wait
 from pipeline.camera.picture_guard import PictureGuard
 from pipeline.camera.source import PartNames, Shot, unreadable_shot
-from pipeline.camera.sources.folder import is_picture_name
+from pipeline.camera.sources.folder import is_picture_name, walk_folders
 from pipeline.errors import CameraLost, SettingsError
 
 
@@ -147,7 +147,7 @@ class WatchedFolderSource:
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, _Stamp]]:
-    for where, _, files in os.walk(folder):
+    for where, files in walk_folders(folder):
         for file in filter(is_picture_name, files):
             path = Path(where) / file
             try:

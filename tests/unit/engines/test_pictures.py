@@ -50,10 +50,25 @@ def test_opaque_alpha_is_dropped_and_transparent_refused(rng: np.random.Generato
         decode_picture(encoded(bgra, ".png"), "p")
 
 
-def test_sixteen_bit_picture_is_refused_with_what_to_do(rng: np.random.Generator) -> None:
-    deep = smooth_bgr(rng).astype(np.uint16) * 256
-    with pytest.raises(PictureError, match="16-bit picture: convert"):
-        decode_picture(encoded(deep, ".png"), "p")
+def test_upper_8_of_16_bits_are_taken_for_all_pictures_alike(rng: np.random.Generator) -> None:
+    deep = smooth_bgr(rng).astype(np.uint16) * 256 + 255
+    deep[0, 0] = 65535
+    pixels = decode_picture(encoded(deep, ".png"), "p")
+    assert np.array_equal(pixels, (deep >> 8)[:, :, ::-1])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_12_bits_kept_in_16_are_refused_with_what_to_do(
+    rng: np.random.Generator, suffix: str
+) -> None:
+    shallow = smooth_bgr(rng)[..., 0].astype(np.uint16) * 16
+    with pytest.raises(PictureError, match=r"fill 1[12] bits only; shift them left to fill 16"):
+        decode_picture(encoded(shallow, suffix), "p")
+
+
+def test_floating_point_picture_is_refused_as_what_it_is(rng: np.random.Generator) -> None:
+    with pytest.raises(PictureError, match="32-bit floating-point picture: save it with 8 or 16"):
+        decode_picture(encoded(smooth_bgr(rng).astype(np.float32), ".tiff"), "p")
 
 
 def huge_png() -> bytes:

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from trainer.dataset import GOOD, load_mask, load_pictures, snapshot, split
-from trainer.errors import DatasetError
+from trainer.dataset import GOOD, load_pictures, snapshot, split
+from trainer.errors import DatasetError, MaskError
 from trainer.layouts import find_samples
+from trainer.truth import truth_at
 
 
 def draw(path: Path, grey: int = 90, side: int = 20) -> None:
@@ -78,15 +79,16 @@ def test_no_readable_picture_is_an_error(mvtec: Path) -> None:
 
 def test_mask_is_resized_and_unknown_where_there_is_none(mvtec: Path) -> None:
     good, masked, unmasked = find_samples(mvtec).test
-    assert not load_mask(good, (8, 8)).any()
-    assert load_mask(masked, (8, 12)).all()
-    assert load_mask(masked, (8, 12)).shape == (8, 12)
-    assert load_mask(unmasked, (8, 8)) is None
+    assert not truth_at(good, (20, 20), (8, 8)).any()
+    assert truth_at(masked, (20, 20), (8, 12)).all()
+    assert truth_at(masked, (20, 20), (8, 12)).shape == (8, 12)
+    with pytest.raises(MaskError, match="has no mask"):
+        truth_at(unmasked, (20, 20), (8, 8))
 
 
 def test_mask_of_zeros_and_ones_is_a_mask(mvtec: Path) -> None:
     draw(mvtec / "ground_truth" / "dent" / "000_mask.png", 1)
-    assert load_mask(find_samples(mvtec).test[1], (20, 20)).all()
+    assert truth_at(find_samples(mvtec).test[1], (20, 20), (20, 20)).all()
 
 
 def test_snapshot_changes_with_any_content_and_not_with_order(mvtec: Path) -> None:

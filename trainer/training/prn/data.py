@@ -12,11 +12,10 @@ from trainer.anomalies.synthesis import AnomalyKinds, Synthesis, SyntheticBatch
 from trainer.anomalies.textures import Textures, open_textures
 from trainer.choices import PROTOTYPE_SHARE, PrnSize
 from trainer.dataset import Dataset, Pictures, Sample, load_pictures
-from trainer.errors import DatasetError
 from trainer.networks.prn import NetworkParts
 from trainer.progress import Steps
 from trainer.seen import SeenPictures, draw_seen, load_seen
-from trainer.training.protoad import LEAST_NORMALS, drawn
+from trainer.training.protoad import check_count, drawn
 from trainer.training.schedule import Budget
 from trainer.training.training_step import OptimizerConfig
 from trainer.training.validation import (
@@ -131,15 +130,12 @@ def make_synthesis(
 def _read_training_data(
     dataset: Dataset, recipe: SupervisedRecipe, steps: Steps
 ) -> tuple[TrainingData, Dataset]:
-    if len(dataset.normals) < LEAST_NORMALS:
-        raise DatasetError(
-            f"{len(dataset.normals)} pictures of normal parts, at least {LEAST_NORMALS} are "
-            "needed: a hundred or more are better"
-        )
+    check_count(len(dataset.normals))
     samples, rest = draw_seen(dataset, recipe.seen, recipe.seed, recipe.leave_out)
     normals = drawn(dataset.normals, recipe.max_normals, recipe.seed)
     with steps.step("reading pictures", len(normals)) as advance:
         pictures = load_pictures(normals, recipe.size, lambda: advance(1))
+        check_count(len(pictures.samples), pictures.unreadable)
         seen = load_seen(samples, recipe.size)
     if recipe.held_by == "content":
         of_normals = split_normals_by_content(pictures.shas)

@@ -9,7 +9,7 @@ from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.pictures import read_picture
 from trainer.commands.gate import gate
 from trainer.dataset import GOOD, content_sha
-from trainer.results.sheets import save_picture
+from trainer.results.drawing import save_picture
 from trainer.retrain.gate_report import REPORT_NAME, GateReport
 from trainer.retrain_settings import GateSettings
 from trainer.samples.records import LabelSource

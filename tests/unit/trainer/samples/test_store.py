@@ -13,16 +13,17 @@ from pipeline.archive import ArchivedFrame
 from pipeline.frames import Label, LabelKind
 from pipeline.label_rules import box
 from pipeline.masks import run_lengths
-from trainer.dataset import GOOD, Dataset, content_sha, load_mask
+from trainer.dataset import GOOD, Dataset, content_sha
 from trainer.errors import SampleError, StoreBusy, StoreError
 from trainer.layouts import find_samples
-from trainer.results.sheets import save_picture
+from trainer.results.drawing import save_picture
 from trainer.samples.files import find_pictures
 from trainer.samples.index import INDEX_NAME
 from trainer.samples.records import AddResult, LabelSource, Picture, SampleStatus
 from trainer.samples.snapshots import record_of
 from trainer.samples.split import Split, choose_split
 from trainer.samples.store import SampleStore
+from trainer.truth import truth_at
 
 SIDE = 24
 
@@ -116,7 +117,7 @@ def test_defect_keeps_its_mask_when_only_its_kind_changes(store: SampleStore) ->
     add(store, pixels, "dent", "a")
     store.add(pixels, "crack", None, LabelSource("b"))
     (sample,) = store.training(store.snapshot()).defects
-    assert np.array_equal(load_mask(sample, (SIDE, SIDE)), marked())
+    assert np.array_equal(truth_at(sample, (SIDE, SIDE), (SIDE, SIDE)), marked())
 
 
 def test_golden_picture_stays_golden_whatever_it_is_called(store: SampleStore) -> None:
@@ -380,7 +381,7 @@ def test_label_of_a_line_becomes_a_sample_and_is_read_once(store: SampleStore) -
     assert store.labels_read("line") == "12-0"
     assert store.take_label("line", "12-0", label, frame()) is None
     (sample,) = store.training(store.snapshot()).defects
-    assert np.array_equal(load_mask(sample, (SIDE, SIDE)), marked())
+    assert np.array_equal(truth_at(sample, (SIDE, SIDE), (SIDE, SIDE)), marked())
     (said,) = store.label_records(added.sha)
     assert (said.source.by, said.source.captured_ns, said.source.origin) == ("anna", 5, "7-0")
 
@@ -447,7 +448,7 @@ def test_import_takes_every_picture_and_a_second_one_changes_nothing(
     assert (again.added, again.known, again.changed) == (0, 9, 0)
     for each in store.pictures(SampleStatus.INCOMING):
         store.keep(each.sha)
-    assert store.export(tmp_path / "out", Quiet()) == 9
+    assert store.export(tmp_path / "out", Quiet()).pictures == 9
     exported = find_samples(tmp_path / "out")
     assert len(exported.normals) + len(exported.defects) + len(exported.test) == 9
     golden = {sample.path.stem for sample in store.golden().test}

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from trainer.dataset import GOOD, Dataset, load_mask, resize_mask
+from trainer.dataset import GOOD, Dataset, resize_mask
 from trainer.errors import DatasetError
 from trainer.layouts import DEFECT, find_datasets, find_samples
+from trainer.truth import truth_at
 
 
 def draw(path: Path, spot: tuple[int, int, int, int] | None = None) -> None:
@@ -67,8 +68,7 @@ def test_dagm_has_defects_in_both_parts_and_ellipses_for_masks(tmp_path: Path) -
         ("Test/0023.PNG", GOOD),
         ("Test/0021.PNG", DEFECT),
     ]
-    mask = load_mask(dataset.defects[0], (20, 30))
-    assert mask is not None
+    mask = truth_at(dataset.defects[0], (20, 30), (20, 30))
     assert 60 < mask.sum() < 160
 
 

@@ -1,0 +1,87 @@
+"""What the values of a decoded picture mean: depth, channels and alpha -> uint8 RGB."""
+
+import logging
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import PictureError
+from engines.orientation import tiff_short
+
+_LEAST_OF_16_BITS = 1 << 12  # a picture without a higher value leaves bits of the 16 unused
+_EXTRA_SAMPLES = 338  # tag of TIFF 6.0: 0 says that a further channel is no alpha
+_OPAQUE = 255
+_WITH_ALPHA = frozenset({2, 4})  # channels
+_log = logging.getLogger(__name__)
+
+
+def as_rgb(values: NDArray[np.generic], content: bytes) -> NDArray[np.uint8]:
+    """Turn grey, BGR or BGRA, as OpenCV decodes them, into uint8 [H, W, 3] RGB.
+
+    Args:
+        values: [H, W] or [H, W, C], 8 or 16 bits; of 16 the upper 8 are taken.
+        content: the file, which says whether a fourth channel is alpha.
+
+    Raises:
+        PictureError: another depth or number of channels, or partly transparent.
+    """
+    pixels = _as_8_bits(values)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]  # noqa: PLR2004
+    if channels == 1:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
+    if channels == 3:  # noqa: PLR2004
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    if channels != 4:  # noqa: PLR2004
+        raise PictureError(f"picture of {channels} channels: save it as grey or RGB")
+    if pixels[:, :, 3].min() < _OPAQUE and not _is_padding(pixels[:, :, 3], content):
+        raise PictureError("partly transparent picture: flatten it onto its background")
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB), np.uint8)
+
+
+def part_alpha(
+    values: NDArray[np.generic],
+) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+    """Part [H, W] or [H, W, C] into its colours [H, W, C] and what is opaque, bool [H, W].
+
+    Returns: None in place of the latter where there is no alpha channel.
+    """
+    channels = values[..., None] if values.ndim == 2 else values  # noqa: PLR2004
+    if channels.shape[2] not in _WITH_ALPHA:
+        return channels, None
+    full = 2 ** (8 * channels.dtype.itemsize) - 1 if channels.dtype.kind == "u" else 1
+    return channels[..., :-1], np.asarray(channels[..., -1].astype(np.float64) > full / 2)
+
+
+def _is_padding(alpha: NDArray[np.uint8], content: bytes) -> bool:
+    """Return whether a fourth channel only fills 32 bits, as in most BMP and in RGBX TIFF."""
+    if content[:2] == b"BM":
+        return not alpha.any()
+    return tiff_short(content, _EXTRA_SAMPLES) == 0
+
+
+def _as_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    if values.dtype == np.uint8:
+        return np.asarray(values, np.uint8)
+    if values.dtype != np.uint16:
+        form = {"f": "floating-point", "i": "signed"}.get(values.dtype.kind, "integer")
+        raise PictureError(
+            f"{8 * values.dtype.itemsize}-bit {form} picture: save it with 8 or 16 bits a "
+            "channel, unsigned, with one scale for all pictures"
+        )
+    deep = np.asarray(values, np.uint16)
+    if (highest := int(deep.max())) < _LEAST_OF_16_BITS:
+        raise PictureError(
+            f"16-bit picture whose highest value is {highest}, of 65535: its values fill "
+            f"{highest.bit_length()} bits only; shift them left to fill 16, or save 8 bits, with "
+            "one scale for all pictures"
+        )
+    _say_scaled()
+    return np.asarray(deep >> 8, np.uint8)
+
+
+@cache
+def _say_scaled() -> None:
+    """Log once in a process that 16-bit pictures are read, and how they are scaled."""
+    _log.info("picture.scaled", extra={"bits": 16, "taken": "the upper 8 bits of each value"})

@@ -1,0 +1,85 @@
+"""JPEG files of cameras with bytes that belong to no segment.
+
+Some cameras write a few bytes between the segments of a JPEG, or its start twice. Viewers skip
+them. They are refused here unless a process is told to skip them too, because a stray byte may as
+well be damage. Pixels and the file's end are never repaired: what is truncated stays refused.
+"""
+
+import struct
+from dataclasses import dataclass
+
+_START = b"\xff\xd8"
+_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a segment
+FLAG = "allow_stray_bytes"
+
+
+@dataclass(slots=True)
+class _Policy:
+    allowed: bool = False
+
+
+_policy = _Policy()
+
+
+def allow_stray_bytes(*, allowed: bool = True) -> None:
+    """Make this process read JPEG files without their stray bytes; a command's flag asks for it."""
+    _policy.allowed = allowed
+
+
+def are_stray_bytes_allowed() -> bool:
+    """Return whether this process skips them."""
+    return _policy.allowed
+
+
+def without_stray_bytes(content: bytes) -> tuple[bytes, int]:
+    """Return a JPEG without the bytes between its segments, and their number.
+
+    Other files, and those that end within a segment, come back as they are.
+    """
+    if content[:2] != _START:
+        return content, 0
+    kept = [slice(0, 2)]
+    at, stray = 2, 0
+    try:
+        while True:
+            marker = _next_marker(content, at)
+            stray += marker - at
+            code = content[marker + 1]
+            at = marker + 2
+            if code == _SOI:
+                stray += 2
+                continue
+            if code not in _ALONE and code != _EOI:
+                at += struct.unpack_from(">H", content, at)[0]
+            if code == _SOS:
+                at = _scan_end(content, at)
+            kept.append(slice(marker, at))
+            if code == _EOI:
+                kept.append(slice(at, None))
+                break
+    except (IndexError, struct.error, ValueError):
+        return content, 0
+    return (b"".join(content[part] for part in kept), stray) if stray else (content, 0)
+
+
+def _next_marker(content: bytes, at: int) -> int:
+    """Return where the next marker begins.
+
+    Raises:
+        ValueError: there is none.
+    """
+    while True:
+        at = content.index(b"\xff", at)
+        if content[at + 1] not in {0x00, 0xFF}:
+            return at
+        at += 1
+
+
+def _scan_end(content: bytes, at: int) -> int:
+    """Return where the coded pixels that begin at `at` end: at a marker that is no restart."""
+    while True:
+        at = content.index(b"\xff", at)
+        if content[at + 1] != 0x00 and content[at + 1] not in _ALONE:
+            return at
+        at += 2
