@@ -17,7 +17,8 @@ from pipeline.wire import RingPlace
 NAME = "prn-fuzzed"
 SLOTS, SIDE = 3, 8
 SLOT_BYTES = SIDE * SIDE * 3
-FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-ring-"))
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="fuzz-ring-")
+FOLDER = Path(_TEMPORARY.name)
 WORDS = [struct.pack("<Q", word) for word in (0, 1, SLOTS, SLOTS + 1, SLOT_BYTES, 1 << 16, 1 << 34)]
 WORDS += [b"PRNRING\0", b"\xff" * 8]
 PLACES: list[RingPlace] = []
@@ -64,4 +65,5 @@ def _use(reader: RingReader) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_target(check, corpus(), WORDS, __doc__))
+    with _TEMPORARY:
+        sys.exit(run_target(check, corpus(), WORDS, __doc__))
