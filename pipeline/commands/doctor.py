@@ -152,7 +152,7 @@ def _clock(ahead_ms: float) -> tuple[CheckStatus, str]:
     if abs(ahead_ms) > WARNING_MS:
         return (
             CheckStatus.WARNING,
-            f"{sentence}: deadlines shift by as much; synchronise both (NTP, PTP)",
+            f"{sentence}: capture times and latencies are off by as much; use NTP or PTP",
         )
     return CheckStatus.OK, sentence
 

@@ -139,3 +139,19 @@ def test_command_shows_drift_of_every_camera(client: Client, url: str, line: str
     assert "+2.1 +1.9 +3.0" in shown
     found = json.loads(command(url, line, "--show", "--json").stdout)
     assert found["workers"][0]["drift"] == {"cam-1": drift}
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(
+    controls: Controls, client: Client, url: str, line: str
+) -> None:
+    drift = {"cam[/]": {"state": "steady", "distance": [1.0]}}
+    beat = encode_report({"engine": "[red]protoad", "version": "\x1b[2J", "drift": drift})
+    client.set(f"{{{line}}}:worker:[/]", beat, px=60_000)
+    done = command(url, line, "--show")
+    assert done.returncode == 0, done.stderr
+    shown = "".join(word.strip() for word in done.stdout.replace("\u2502", " ").split())
+    assert "[/]" in shown
+    assert "[red]" in shown
+    assert "\\x1b" in shown
+    assert "\x1b" not in shown
+    assert list(controls.workers()) == ["[/]"]
