@@ -109,6 +109,9 @@ class LearnSettings(CommandSettings):
 class TrainSettings(LearnSettings):
     """Learn a network from pictures of normal parts and write its engine file."""
 
+    as_json: bool = Field(
+        default=False, description="print what became of every file as JSON, all else on stderr"
+    )
     model: Literal["protoad", "prn", "prn-s"] = Field(
         default="protoad",
         description="protoad: minutes, from normal parts alone; prn: the paper's network, wants a "
@@ -212,7 +215,7 @@ class SamplesSettings(CommandSettings):
         default=False,
         description="import, check: read JPEG files of cameras with stray bytes between segments",
     )
-    as_json: bool = Field(default=False, description="list, quarantine, check: print JSON")
+    as_json: bool = Field(default=False, description="import, list, quarantine, check: print JSON")
 
 
 class EvaluateSettings(CommandSettings):

@@ -79,7 +79,7 @@ def test_mislabelled_parts_wait_are_drawn_and_are_released_as_what_they_are(
     [
         (["list", "--store", "nowhere"], "no sample store"),
         (["import", "--store", "s"], "import wants one DIR, got 0"),
-        (["import", "nowhere", "--store", "s"], "neither train/good"),
+        (["import", "nowhere", "--store", "s"], "nowhere: No such file or directory"),
         (["release", "ab", "--store", "s"], "release wants --as good"),
         (["reject", "--store", "s"], "reject wants at least one HASH"),
         (["melt", "--store", "s"], "'import', 'list'"),

@@ -38,7 +38,7 @@ def _import(settings: SamplesSettings) -> int:
     from trainer.networks.backbones import load_backbone  # noqa: PLC0415
     from trainer.samples.screening import screen  # noqa: PLC0415
 
-    console = Terminal()
+    console = Terminal(stderr=settings.as_json)
     dataset = find_samples(_folder(settings))
     console.print(files_line(dataset), soft_wrap=True, markup=False)
     backbone = load_backbone(settings.backbone, settings.weights)
@@ -46,6 +46,9 @@ def _import(settings: SamplesSettings) -> int:
         report = store.import_dataset(dataset, steps)
         screened = screen(store, backbone, steps, QuarantineLimits(oddness=settings.oddness))
         counts = store.counts()
+    if settings.as_json:
+        known = asdict(report) | asdict(screened) | {"files": dataset.files.as_json()}
+        _print_json(known)
     _print_import(console, report)
     console.print(f"new normal parts: {screened.kept} kept, {screened.held} wait for you")
     if screened.left:

@@ -1,5 +1,7 @@
 """`trainer-train --model prn|prn-s`: from flags to a run folder."""
 
+import json
+import sys
 import time
 from collections.abc import Iterator
 from typing import Literal
@@ -37,11 +39,13 @@ from trainer.training.training_step import OptimizerConfig
 
 def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     """Train, write the engine file and what a person wants to see of the training."""
-    console = Terminal()
+    console = Terminal(stderr=settings.as_json)
     set_determinism(settings.seed)
     cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
     dataset = find_samples(settings.data)
     console.print(files_line(dataset), soft_wrap=True, markup=False)
+    if settings.as_json:
+        sys.stdout.write(json.dumps({"files": dataset.files.as_json()}, indent=2) + "\n")
     backbone = load_backbone(settings.backbone, settings.weights)
     settings.out.mkdir(parents=True, exist_ok=True)
     device = find_device(settings.device)

@@ -1,5 +1,7 @@
 """`trainer-train --model protoad`: from flags to an engine file."""
 
+import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -24,10 +26,12 @@ from trainer.training.protoad import (
 
 def train_protoad(settings: TrainSettings) -> None:
     """Learn, write the engine file and what a person wants to see of it."""
-    console = Terminal()
+    console = Terminal(stderr=settings.as_json)
     set_determinism(settings.seed)
     dataset = find_samples(settings.data)
     console.print(files_line(dataset), soft_wrap=True, markup=False)
+    if settings.as_json:
+        sys.stdout.write(json.dumps({"files": dataset.files.as_json()}, indent=2) + "\n")
     backbone = load_backbone(settings.backbone, settings.weights)
     settings.out.mkdir(parents=True, exist_ok=True)
     recipe = _recipe(settings)

@@ -308,3 +308,18 @@ def test_a_folder_that_is_none_is_refused(onnx_file: Path) -> None:
         AdmitSettings, run_admit, "--engine", str(onnx_file), "--images", "nowhere"
     )
     assert status == "engine-x: --images nowhere is no folder"
+
+
+def test_masks_and_foreign_files_are_no_frames(tmp_path: Path) -> None:
+    pixels = np.full((*SIZE, 3), 90, np.uint8)
+    for name in (
+        "test/scratch/000.png",
+        "test/scratch/000_mask.png",
+        "ground_truth/scratch/001.png",
+        "test/.ipynb_checkpoints/002.png",
+        "test/@eaDir/003.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / name), pixels)
+    frames, unreadable = read_frames(tmp_path, SIZE, most=9)
+    assert (len(frames), unreadable) == (1, [])

@@ -6,6 +6,7 @@ from scipy.stats import binom
 
 from trainer.near_duplicates import near_duplicates
 from trainer.results.plant_figures import plant_figures, rate_figures, share, size_classes
+from trainer.results.report import plant_lines
 
 
 def parts(normals: int, defects: int) -> tuple[np.ndarray, np.ndarray]:
@@ -97,3 +98,14 @@ def test_overlap_agrees_with_the_definition(rng: np.random.Generator) -> None:
     slow = [max((m & s).sum() / (m | s).sum() for s in seen) for m in masks]
     for overlap in (0.3, 0.35, 0.4, 0.5):
         assert near_duplicates(masks, seen, overlap).tolist() == [v >= overlap for v in slow]
+
+
+def test_without_a_good_picture_no_recall_is_claimed() -> None:
+    figures = plant_figures(
+        np.array([0.5, 0.6]), np.array([True, True]), np.array([4, 9]), threshold=0.4
+    )
+    assert figures.false_rejects.of == figures.at_rate.recall.of == 0
+    assert np.isnan(figures.at_rate.threshold)
+    assert all(size.missed_at_rate.of == 0 for size in figures.sizes)
+    said = list(plant_lines(figures))
+    assert said[-1] == "recall at 0.1% false rejects: - (no good test picture to find it with)"

@@ -1,3 +1,4 @@
+import json
 import os
 import resource
 import sqlite3
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from engines.pictures import read_picture
 from pipeline.archive import ArchivedFrame
@@ -472,3 +474,28 @@ def test_full_disk_is_said_and_leaves_the_store_whole(
     assert store.pictures() == before
     assert len(list(find_pictures(store.folder))) == 1
     assert add(store, picture(2), "dent").state == "new"
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_exported_coco_files_say_what_the_masks_say(store: SampleStore, tmp_path: Path) -> None:
+    for seed in range(4):
+        store.keep(add(store, picture(seed)).sha)
+    for seed in range(4, 12):
+        add(store, picture(seed), "dent")
+    store.add(picture(12), "dent", None, LabelSource("o"))
+    report = store.export(tmp_path / "out", Quiet(), coco=True)
+    assert (report.pictures, report.not_in_coco) == (13, 1)
+    pictures = 0
+    for part in ("train", "test"):
+        document = json.loads((tmp_path / "out" / "annotations" / f"{part}.json").read_text())
+        pictures += len(document["images"])
+        names = {image["id"]: image["file_name"] for image in document["images"]}
+        for mark in document["annotations"]:
+            runs = coco_mask.frPyObjects(mark["segmentation"], SIDE, SIDE)
+            assert np.array_equal(coco_mask.decode(runs), marked())
+            assert mark["area"] == int(marked().sum())
+            assert mark["bbox"] == list(coco_mask.toBbox(runs)) == [3, 2, 6, 4]
+            assert names[mark["image_id"]].startswith(f"{part}/dent/")
+    assert pictures == 12
+    found = find_samples(tmp_path / "out")
+    assert len(found.normals) + len(found.defects) + len(found.test) == 13
