@@ -17,7 +17,7 @@ GPU_PYTHON ?= python3
 # fuzz: how long each target looks, and which inputs it draws
 MINUTES ?= 10
 SEED ?= 1
-FUZZ := $(filter-out %/__init__.py %/mutation.py,$(wildcard tests/fuzz/*.py))
+FUZZ := $(filter-out %/__init__.py %/mutate.py %/mutation.py,$(wildcard tests/fuzz/*.py))
 
 .PHONY: help demo loop test fuzz gpu train-gpu lint bench drill clean
 

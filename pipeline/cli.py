@@ -79,7 +79,7 @@ def bench() -> None:
 
 def drill() -> None:
     """`pipeline-drill`: kill processes on purpose and prove that no part is lost."""
-    from pipeline.commands.drill import DrillSettings, run  # noqa: PLC0415
+    from pipeline.drill.drill import DrillSettings, run  # noqa: PLC0415
 
     _run("pipeline-drill", DrillSettings, run)
 

@@ -36,7 +36,7 @@ from pipeline.streams.address import (
 
 Client = Any  # redis.Redis or RedisCluster: redis-py's types mix all modes of all its clients
 CONNECT_TIMEOUT_S = 2.0
-REPLY_TIMEOUT_S = 10.0  # above every BLOCK that this project uses
+REPLY_TIMEOUT_S = 3.0  # above every BLOCK; a half-open connection holds frames for so long
 _PACK_BYTES = 6000  # what redis-py joins into one packet; larger fields go as they are
 _ENCODER: Any = Encoder("utf-8", "strict", decode_responses=False)  # type: ignore[no-untyped-call]
 _PASSING = (

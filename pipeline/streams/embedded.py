@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -101,6 +102,15 @@ def revive(state: Path, max_memory_mb: int = 1024, server: Path | None = None) -
     """Start the server of `state` again if it is gone."""
     with _locked(state / "start.lock"):
         _ensure_running(state, max_memory_mb, server)
+
+
+@contextmanager
+def killed(state: Path) -> Iterator[None]:
+    """Kill the server of `state`; nobody starts it again while the context lasts. For drills."""
+    with _locked(state / "start.lock"):
+        os.kill(int((state / "redis.pid").read_text("ascii")), signal.SIGKILL)
+        with _locked(state / "server.lock"):  # the server's own for as long as it lives
+            yield
 
 
 @contextmanager

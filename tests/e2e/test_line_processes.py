@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -213,18 +214,38 @@ def test_folder_ends_after_the_count_that_was_asked_for(plant: Plant, tmp_path: 
     assert reconcile(plant.ledger).offered == 3
 
 
-def test_redis_that_is_killed_comes_back_and_no_part_is_lost(tmp_path: Path) -> None:
-    flags = ["--frames", "4000", "--worker-life-s", "3", "--json", "--folder", str(tmp_path)]
+def drill(folder: Path, *flags: str) -> dict[str, Any]:
+    """Run a drill that keeps every promise; return its figures."""
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("pipeline-drill")), *flags],
+        [
+            str(Path(sys.executable).with_name("pipeline-drill")),
+            *("--json", "--folder", str(folder), *flags),
+        ],
         capture_output=True,
         text=True,
         timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    figures = json.loads(done.stdout)
+    figures: dict[str, Any] = json.loads(done.stdout)
     assert figures["broken"] == []
+    return figures
+
+
+def test_no_part_pays_for_processes_that_stand_still_and_connections_that_fail(
+    tmp_path: Path,
+) -> None:
+    figures = drill(tmp_path, "--chaos", "--frames", "4000")
+    assert figures["faults"]
+    assert sum(figures["answers"].values()) == 4000
+
+
+def test_parts_that_redis_lost_by_going_back_are_named(tmp_path: Path) -> None:
+    assert drill(tmp_path, "--rollback", "--frames", "3000")["rollback"] > 0
+
+
+def test_redis_that_is_killed_comes_back_and_no_part_is_lost(tmp_path: Path) -> None:
+    figures = drill(tmp_path, "--frames", "4000", "--worker-life-s", "3")
     assert figures["kills"]["redis"] == 2
     assert figures["kills"]["camera"] == 2
     assert sum(figures["answers"].values()) == 4000

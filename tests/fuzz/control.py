@@ -1,6 +1,6 @@
 """Mutated control messages, heartbeats and rollout records through their readers.
 
-`python tests/fuzz/control.py --seconds 60 --seed 1`: exit status 1 on a finding.
+`PYTHONPATH=.:tests python tests/fuzz/control.py --seconds 60 --seed 1`: exit status 1 on a finding.
 A message that is none is ignored: the state of the line stays one that a worker can use.
 """
 
@@ -8,12 +8,8 @@ import logging
 import math
 import sys
 from contextlib import suppress
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))
-
-from mutate import run
-
+from fuzz.mutate import run
 from pipeline.control import FROM_THE_FIRST, LineState, apply_messages
 from pipeline.errors import UnreadableFrame
 from pipeline.wire import (

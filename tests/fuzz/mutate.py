@@ -1,6 +1,8 @@
-"""Mutated messages: what a bad cable, a later release or a hostile program may send."""
+"""Mutated messages: what a bad cable, a later release or a hostile program may send.
 
-import argparse
+Beside `fuzz.mutation`, which damages bytes, this knows the fields of a message.
+"""
+
 import random
 import sys
 import time
@@ -9,6 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
+
+from fuzz.mutation import read_flags, report
 
 _ODD: tuple[Any, ...] = (
     None,
@@ -110,12 +114,9 @@ def hunt(
 
 def run(checks: Sequence[tuple[Check, Sequence[bytes]]]) -> int:
     """Hunt as the command line says; print each finding; 1 where there is one."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=1)
-    flags = parser.parse_args()
+    flags, began_s = read_flags(__doc__), time.monotonic()
     tried, findings = hunt(checks, flags.seconds, flags.seed)
     for finding in findings:
         sys.stderr.write(finding + "\n")
-    sys.stdout.write(f"{tried} messages, {len(findings)} findings, seed {flags.seed}\n")
+    report(tried, began_s, findings=len(findings))
     return 1 if findings else 0

@@ -1,6 +1,6 @@
 """Mutated frames, judgements and verdicts through the readers of the wire and of the SDK.
 
-`python tests/fuzz/wire.py --seconds 60 --seed 1`: exit status 1 on a finding.
+`PYTHONPATH=.:tests python tests/fuzz/wire.py --seconds 60 --seed 1`: exit status 1 on a finding.
 A reader may refuse a message by its own error and nothing else. The SDK may refuse nothing: what
 lies in the stream becomes a verdict, is UNKNOWN where it was not read whole, and keeps its frame.
 """
@@ -8,14 +8,10 @@ lies in the stream becomes a verdict, is UNKNOWN where it was not read whole, an
 import json
 import sys
 from contextlib import suppress
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))
-sys.path.append(str(Path(__file__).parents[1]))  # the rigs lie there
-
-from mutate import run
 from rigs.line import head_of, judgement_of
 
+from fuzz.mutate import run
 from pipeline.errors import ForeignVerdict, LabelError, UnreadableFrame
 from pipeline.frames import Decision, Label, LabelKind
 from pipeline.streams.result_reader import read_result
