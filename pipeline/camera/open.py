@@ -21,7 +21,7 @@ from pipeline.camera.sources.pixel_formats import rgb_from_opencv
 from pipeline.camera.sources.stream import StreamCapture, load_av, rgb_from_stream
 from pipeline.camera.sources.synthetic import SyntheticSource
 from pipeline.camera.sources.video import VideoSource
-from pipeline.camera.sources.watched_folder import WatchedFolderSource
+from pipeline.camera.sources.watched_folder import Patience, WatchedFolderSource
 from pipeline.errors import SettingsError
 
 SOURCES = """\
@@ -49,6 +49,8 @@ class SourceOptions:
     variety: int | None = None  # draw so many synthetic parts and show them in turn
     timeout_s: float = 5.0  # a live camera without a picture for so long is lost
     guard: PictureGuard | None = None  # reads the pictures of folders
+    settle_s: float = 0.3  # a file of a watched folder that has not changed for so long is whole
+    patience_s: float = 10.0  # one whose end is missing may still be copied so long
     producers: tuple[Path, ...] = ()  # GenTL producers; else those of GENICAM_GENTL64_PATH
 
 
@@ -80,7 +82,8 @@ def open_source(
         return FolderSource(Path(rest), pacer, clock_ns, options.passes, names, options.guard)
     if kind == "watch":
         names = PartNames(options.part_pattern)
-        watched = WatchedFolderSource(Path(rest), pacer, clock, clock_ns, wait, names)
+        patience = Patience(settle_s=options.settle_s, unfinished_s=options.patience_s)
+        watched = WatchedFolderSource(Path(rest), pacer, clock, clock_ns, wait, names, patience)
         watched.guard = options.guard or watched.guard
         return watched
     if kind == "video":
