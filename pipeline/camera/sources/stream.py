@@ -124,7 +124,7 @@ class StreamDecoder:
         packets = self._container.demux()
         while True:
             try:
-                with self._library.logging.Capture():
+                with self._library.logging.Capture(local=False):
                     packet = next(packets)
             except StopIteration:
                 return
@@ -146,7 +146,8 @@ class StreamDecoder:
         self._follow_damage(packet)
         damage = [self._damaged or self._leading_damage(packet)]
         packet.opaque = damage  # travels with the picture, which may come out later
-        with self._library.logging.Capture() as lines:
+        # not this thread only: slices are decoded by several
+        with self._library.logging.Capture(local=False) as lines:
             try:
                 frames = packet.decode()
             except (self._library.FFmpegError, OSError) as error:
