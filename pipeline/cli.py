@@ -30,8 +30,10 @@ def camera() -> None:
     """`pipeline-camera`: offer pictures to a line."""
     with ended_by_sigterm():
         from pipeline.camera.process import CameraSettings, run  # noqa: PLC0415
+        from pipeline.camera.sources.live import hung_readers_left_behind  # noqa: PLC0415
 
-        _run("pipeline-camera", CameraSettings, run)
+        with hung_readers_left_behind():
+            _run("pipeline-camera", CameraSettings, run)
 
 
 def consume() -> None:

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.camera.source import Shot
 from pipeline.codecs import Codec, JpegSetting, encode_pixels
 from pipeline.errors import ConnectionLost, RedisFull, RefusedFrame, UnreadableFrame
 from pipeline.frames import FrameMeta
+from pipeline.ring.files import remove_left_rings
 from pipeline.ring.ring import RingWriter, ring_name
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.frame_producer import FrameProducer, OfferResult, Status, charge
@@ -47,6 +49,25 @@ class RingSender:
         """Make a ring that holds a byte budget of frames, and a few more."""
         slots = int(budget_mb * (1 << 20)) // frame_bytes + RING_SPARE_SLOTS
         return cls(RingWriter.create(ring_name(line, camera), slots, frame_bytes), camera, ledger)
+
+    def free_left(self, line: str) -> None:
+        """Remove the rings of the line's other cameras that are gone and whose frames have answers.
+
+        A camera that was killed or renamed leaves its ring behind, and no successor takes it over.
+        """
+        waiting = {self._camera} | self._waiting_cameras()
+        cameras = {camera.camera for camera in self._ledger.snapshot().cameras} - waiting
+        for ring in remove_left_rings(names={ring_name(line, camera) for camera in cameras}):
+            fields = {"ring": ring.name, "megabytes": ring.size_bytes >> 20}
+            _log.info("ring.removed", extra=fields)
+
+    def _waiting_cameras(self) -> set[str]:
+        """Return the cameras of which frames wait for their verdict."""
+        waiting = set()
+        for packed in self._ledger.open_headers().values():
+            with suppress(UnreadableFrame):
+                waiting.add(decode_identity(packed).camera)
+        return waiting
 
     def write(self, pixels: NDArray[np.uint8], seq: int) -> RingPlace | None:
         """Copy a picture into a slot; None where every slot waits for a worker."""

@@ -1,21 +1,27 @@
 """A source by its description, as `pipeline-camera --source` takes it."""
 
+import logging
 import os
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from pipeline.camera.pace import FramePacer, Wait
 from pipeline.camera.picture_guard import PictureGuard
 from pipeline.camera.source import PartNames, Source
 from pipeline.camera.sources.folder import FolderSource
 from pipeline.camera.sources.genicam import GenicamSource, find_producers
-from pipeline.camera.sources.opencv import OpenCvSource, public_address
+from pipeline.camera.sources.live import Capture, LiveSource
+from pipeline.camera.sources.opencv import open_opencv, public_address
+from pipeline.camera.sources.pixel_formats import rgb_from_opencv
+from pipeline.camera.sources.stream import StreamCapture, load_av, rgb_from_stream
 from pipeline.camera.sources.synthetic import SyntheticSource
 from pipeline.camera.sources.video import VideoSource
-from pipeline.camera.sources.watched_folder import WatchedFolderSource
+from pipeline.camera.sources.watched_folder import Patience, WatchedFolderSource
 from pipeline.errors import SettingsError
 
 SOURCES = """\
@@ -26,6 +32,7 @@ SOURCES = """\
   opencv:INDEX        a USB camera
   rtsp://, http://    a network camera's stream
   genicam:SERIAL      a GenICam camera; genicam: alone takes the only one"""
+_log = logging.getLogger(__name__)
 _URL = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://.+")
 
 
@@ -42,6 +49,8 @@ class SourceOptions:
     variety: int | None = None  # draw so many synthetic parts and show them in turn
     timeout_s: float = 5.0  # a live camera without a picture for so long is lost
     guard: PictureGuard | None = None  # reads the pictures of folders
+    settle_s: float = 0.3  # a file of a watched folder that has not changed for so long is whole
+    patience_s: float = 10.0  # one whose end is missing may still be copied so long
     producers: tuple[Path, ...] = ()  # GenTL producers; else those of GENICAM_GENTL64_PATH
 
 
@@ -73,19 +82,50 @@ def open_source(
         return FolderSource(Path(rest), pacer, clock_ns, options.passes, names, options.guard)
     if kind == "watch":
         names = PartNames(options.part_pattern)
-        watched = WatchedFolderSource(Path(rest), pacer, clock, clock_ns, wait, names)
+        patience = Patience(settle_s=options.settle_s, unfinished_s=options.patience_s)
+        watched = WatchedFolderSource(Path(rest), pacer, clock, clock_ns, wait, names, patience)
         watched.guard = options.guard or watched.guard
         return watched
     if kind == "video":
-        return VideoSource(Path(rest), pacer, clock_ns)
+        return VideoSource(Path(rest), pacer, clock_ns, _video_library(rest))
     if kind == "synthetic":
         return _synthetic(rest, options, pacer, clock_ns)
     if kind == "opencv":
-        return OpenCvSource(rest, clock, clock_ns, wait, options.timeout_s, options.rate)
+        return _live(rest, options, clock, clock_ns, wait)
     producers = list(options.producers) or find_producers(
         os.environ.get("GENICAM_GENTL64_PATH", "")
     )
     return GenicamSource(rest, producers, clock, clock_ns, wait, options.timeout_s)
+
+
+def _live(
+    address: str,
+    options: SourceOptions,
+    clock: Callable[[], float],
+    clock_ns: Callable[[], int],
+    wait: Wait,
+) -> LiveSource:
+    """Make the source of a USB device, which OpenCV reads, or of a stream, which PyAV reads."""
+    name, timeout_s = public_address(address), options.timeout_s
+    library = None if address.isdecimal() else _video_library(name)
+    if library is None:
+        open_capture: Callable[[], Capture] = partial(open_opencv, address, timeout_s)
+    else:
+        open_capture = partial(StreamCapture, library, address, name, timeout_s)
+    to_rgb = rgb_from_opencv if library is None else rgb_from_stream
+    return LiveSource(name, open_capture, to_rgb, clock, clock_ns, wait, timeout_s, options.rate)
+
+
+def _video_library(name: str) -> ModuleType | None:
+    """Return PyAV; where it is not installed say what that costs."""
+    library = load_av()
+    if library is None:
+        why = (
+            "without PyAV damaged pictures and a changed size cannot be seen: they are judged as "
+            "if they were whole; pip install 'prn-line[video]'"
+        )
+        _log.warning("video.damage_not_seen", extra={"source": name, "why": why})
+    return library
 
 
 def _kind(spec: str) -> tuple[str, str]:

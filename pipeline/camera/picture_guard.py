@@ -49,6 +49,15 @@ class PictureGuard:
         Raises:
             PictureError: as `read_picture`, or the process died here too often.
         """
+        self.approach(path, place)
+        return read_picture(path)
+
+    def approach(self, path: Path, place: str) -> None:
+        """Note that a picture is about to be read.
+
+        Raises:
+            PictureError: the process died here too often.
+        """
         deaths = self._deaths if place == self._place else 0
         if deaths >= MOST_DEATHS:
             raise PictureError(
@@ -57,7 +66,6 @@ class PictureGuard:
             )
         if self._note is not None:
             self._note(place, deaths)
-        return read_picture(path)
 
 
 @contextmanager

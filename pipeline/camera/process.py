@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from engines.commandline.flags import Metavar, Name
+from engines.commandline.flags import File, Metavar, Name
 from engines.picture_headers import MAX_PIXELS
 from pipeline.camera.background import name_lease, run_in_background
 from pipeline.camera.offer import FrameOffer, RingSender
@@ -20,12 +20,14 @@ from pipeline.camera.picture_guard import PictureGuard, guarded
 from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.reconnect import BackOff, reconnecting
 from pipeline.camera.source import Source
+from pipeline.camera.sources.watched_folder import WatchedFolderSource
 from pipeline.codecs import DEFAULT_JPEG, Chroma, Codec, JpegSetting, Transport
 from pipeline.errors import SettingsError, UnreadableFrame
 from pipeline.logs import library_lines, start_logs
 from pipeline.progress import progress
 from pipeline.settings import WaitingSettings
 from pipeline.signals import stopped_by_signals
+from pipeline.streams.checkpoints import Checkpoints
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.frame_consumer import OverdueFrames
 from pipeline.streams.frame_producer import FrameProducer
@@ -86,6 +88,23 @@ class CameraSettings(WaitingSettings):
     )
     live: bool = Field(
         default=False, description="synthetic parts pass whether or not the line is full"
+    )
+    settle_s: float = Field(
+        default=0.3,
+        gt=0,
+        description="a picture in a watched folder is whole when it has its end and did not change "
+        "for so long, seconds",
+    )
+    patience_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="how long a copy into a watched folder may stall, seconds; what is not whole "
+        "then is UNREADABLE",
+    )
+    cti: File | None = Field(
+        default=None,
+        description="GenTL producer of a GenICam camera; default: those in the folders of "
+        "GENICAM_GENTL64_PATH",
     )
     lost_s: float = Field(default=5.0, gt=0, description="a live camera is lost after, seconds")
     show_progress: bool = Field(default=False, description="a progress bar on stderr")
@@ -151,6 +170,7 @@ def run(settings: CameraSettings) -> int:
         producer = FrameProducer(connection.client, settings.line, settings.camera, limits)
         connection.retry(producer.join, stop.is_set)
         connection.clocks.look()
+        _keep_memory(settings, source, connection, stop)
         offer = FrameOffer(
             producer,
             connection,
@@ -163,7 +183,7 @@ def run(settings: CameraSettings) -> int:
         overdue = OverdueFrames(connection.client, settings.line, limits)
         checks = (connection.fitness.look, connection.clocks.look)
         with (
-            name_lease(producer, settings.camera, stop.is_set) as keep,
+            name_lease(producer, settings.camera, stop.is_set, stop.set) as keep,
             run_in_background(overdue.expire, keep, *checks),
             _ring(settings, offer, connection),
             guarded(guard, producer, connection, stop.is_set),
@@ -239,12 +259,43 @@ def _source(
         variety=settings.variety,
         timeout_s=settings.lost_s,
         guard=guard,
+        settle_s=settings.settle_s,
+        patience_s=settings.patience_s,
+        producers=(settings.cti,) if settings.cti else (),
     )
     source = open_source(settings.source, options, stop.wait)
     try:
         yield source
     finally:
         source.close()
+
+
+class _PatientStore:
+    """Checkpoints that wait until Redis answers."""
+
+    def __init__(
+        self, checkpoints: Checkpoints, connection: RedisConnection, stop: threading.Event
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._connection = connection
+        self._stop = stop
+
+    def load(self, generation: int) -> bytes | None:
+        return self._connection.retry(lambda: self._checkpoints.load(generation), self._stop.is_set)
+
+    def save(self, generation: int, records: bytes) -> None:
+        self._connection.retry(
+            lambda: self._checkpoints.save(generation, records), self._stop.is_set
+        )
+
+
+def _keep_memory(
+    settings: CameraSettings, source: Source, connection: RedisConnection, stop: threading.Event
+) -> None:
+    """Let a watched folder remember in Redis what it has taken."""
+    if isinstance(source, WatchedFolderSource):
+        checkpoints = Checkpoints(connection.client, settings.line, settings.camera)
+        source.remember_in(_PatientStore(checkpoints, connection, stop))
 
 
 @contextmanager
@@ -260,6 +311,7 @@ def _ring(
     ring = RingSender.create(
         settings.line, settings.camera, height * width * 3, settings.budget_mb, ledger
     )
+    ring.free_left(settings.line)
     offer.ring = ring
     try:
         yield

@@ -1,5 +1,6 @@
 """The Source protocol, which supplies pictures to `pipeline-camera`; part ids from file names."""
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SettingsError
 from pipeline.wire import MAX_NAME_CHARS
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,33 @@ class Shot:
 def unreadable_shot(reason: str, captured_ns: int, part_id: str = "", cursor: str = "") -> Shot:
     """Make the shot of a part whose picture cannot be read: it still gets its verdict."""
     return Shot(np.zeros((1, 1, 3), np.uint8), captured_ns, part_id, cursor, reason)
+
+
+class FixedSize:
+    """The size of a camera's pictures, which `--roi` and `--mm-per-pixel` rest on."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._wanted: tuple[int, ...] | None = None  # of the first picture, (height, width)
+        self._changed = False
+
+    def check(self, shot: Shot) -> Shot:
+        """Return the shot, unreadable where its size is not the first picture's."""
+        if shot.unreadable:
+            return shot
+        size = shot.pixels.shape[:2]
+        self._wanted = self._wanted or size
+        if changed := size != self._wanted:
+            found, wanted = (f"{height}x{width}" for height, width in (size, self._wanted))
+            why = (
+                f"{self._name} sends {found} instead of {wanted} (height x width): set it back, or "
+                "check --roi and --mm-per-pixel and start the camera process again"
+            )
+            if not self._changed:
+                _log.error("camera.size_changed", extra={"why": why})
+            shot = unreadable_shot(why, shot.captured_ns, shot.part_id, shot.cursor)
+        self._changed = changed
+        return shot
 
 
 class Source(Protocol):

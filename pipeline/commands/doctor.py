@@ -23,7 +23,13 @@ from pipeline.commands.machine_checks import (
 )
 from pipeline.errors import ConnectionLost, PipelineError
 from pipeline.logs import start_logs
-from pipeline.ring.files import RingFile, find_rings, remove_left_rings
+from pipeline.ring.files import (
+    RingFile,
+    UnlinkedRing,
+    find_rings,
+    find_unlinked_rings,
+    remove_left_rings,
+)
 from pipeline.settings import LineSettings
 from pipeline.streams.connect import read_replication
 from pipeline.streams.embedded import find_server
@@ -52,6 +58,7 @@ def run(settings: DoctorSettings) -> int:
     logging.getLogger("pipeline.streams").setLevel(logging.ERROR)  # we say it ourselves
     removed = remove_left_rings() if settings.remove_rings else []
     checks = [*check_machine(settings.state_dir), *check_rings(removed, find_rings(), time.time())]
+    checks += check_unlinked_rings(find_unlinked_rings())
     checks += check_redis(settings)
     if settings.engine is not None:
         checks.append(check_engine(settings.engine))
@@ -86,6 +93,19 @@ def check_rings(removed: list[RingFile], found: list[RingFile], now_s: float) ->
             )
             for ring in found
         ),
+    ]
+
+
+def check_unlinked_rings(found: list[UnlinkedRing]) -> list[HealthCheck]:
+    """Name every ring that has no file any more but still takes memory."""
+    return [
+        HealthCheck(
+            "frame ring",
+            CheckStatus.WARNING,
+            f"{ring.name}, {ring.size_bytes / (1 << 20):.1f} MB, removed but still open in process "
+            f"{', '.join(str(pid) for pid in ring.pids)}: if it is a worker, start it again",
+        )
+        for ring in found
     ]
 
 

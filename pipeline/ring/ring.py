@@ -140,11 +140,13 @@ class RingWriter:
         self._segment.close()
 
     def close(self) -> None:
-        """Unlink the ring. Workers that have it mapped read on; one that comes later cannot.
+        """Unlink the ring and free its memory, which workers that have it open would keep.
 
         So close when `holds()` is empty, or `leave` the ring to the next camera of this name.
         """
         self._path.unlink(missing_ok=True)
+        if not self.holds():
+            self._segment.free_pixels()
         self._segment.close()
 
 

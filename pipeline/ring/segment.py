@@ -78,6 +78,15 @@ class Segment:
         if self.holds(place):
             self.words[place.slot, RELEASED] = place.generation
 
+    def free_pixels(self) -> None:
+        """Give the memory of all pixels back, whoever has the ring open; its size stays.
+
+        A file that was cut short instead would end a worker that still maps it with SIGBUS.
+        """
+        start = _pixels_offset(self.slots)
+        with contextlib.suppress(OSError):  # no holes here: freed with its last user
+            self._map.madvise(mmap.MADV_REMOVE, start, len(self._map) - start)
+
     def is_at(self, path: Path) -> bool:
         """Whether `path` still names this very file."""
         return path.stat().st_ino == os.fstat(self._descriptor).st_ino
@@ -213,7 +222,7 @@ def _check_sizes(slots: int, slot_bytes: int) -> None:
         raise SettingsError(f"{asked}: 1 to {MAX_SLOTS} slots of at least 1 byte are possible")
     if (needed := ring_bytes(slots, slot_bytes)) > MAX_RING_BYTES:
         raise SettingsError(
-            f"{asked} takes {needed >> 20} MiB, limit {MAX_RING_BYTES >> 20} MiB: take fewer slots"
+            f"{asked} takes {needed >> 20} MiB, limit {MAX_RING_BYTES >> 20} MiB: lower --budget-mb"
         )
 
 

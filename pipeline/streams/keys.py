@@ -35,6 +35,8 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
                               was ever offered, and the reader of verdicts sees seq jump
 {line}:rolled:NAME   list     seqs that the server had admitted and lost with its last writes, as
                               "AFTER:LAST": those above AFTER, up to LAST. Oldest first
+{line}:taken:NAME    hash     number of a checkpoint -> the files of a watched folder that a camera
+                              has offered, 32 bytes each; the last two. The cursor names one
 {line}:control       stream   field `c`: control message (wire)
 {line}:labels        stream   what people and the plant's own checks say of frames. Field `l`: label
                               (wire). The last one of a frame counts, all are kept: 100,000, about
@@ -122,6 +124,10 @@ class Keys:
     def reader(self, program: str) -> str:
         """Which process reads the verdicts as a program."""
         return f"{self._tag}:reader:{check_name(program)}"
+
+    def taken(self, camera: str) -> str:
+        """The checkpoints of what a camera's source has taken."""
+        return f"{self._tag}:taken:{check_name(camera)}"
 
     def label(self, packed: bytes) -> str:
         """Which id a label got when it first arrived."""

@@ -1,6 +1,6 @@
 """Time that passes only when somebody waits, and pictures of one value."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ class FakeTime:
     now: float = 100.0
     stop_at: float = float("inf")
     waits: list[float] = field(default_factory=list)
+    plans: list[tuple[float, Callable[[], object]]] = field(default_factory=list)  # when, what
 
     def clock(self) -> float:
         return self.now
@@ -28,6 +29,10 @@ class FakeTime:
     def wait(self, seconds: float) -> bool:
         self.waits.append(seconds)
         self.now += seconds
+        due = [action for when, action in self.plans if when <= self.now]
+        self.plans = [plan for plan in self.plans if plan[0] > self.now]
+        for action in due:
+            action()
         return self.now >= self.stop_at
 
 

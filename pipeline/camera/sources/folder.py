@@ -24,7 +24,8 @@ def natural_key(name: str) -> _NaturalKey:
 
 def is_picture_name(name: str) -> bool:
     """Whether a file of this name is meant as a picture; hidden ones are half written."""
-    return not is_foreign(name) and Path(name).suffix.lower() in PICTURE_SUFFIXES
+    suffix = os.path.splitext(name)[1]  # noqa: PTH122  # a folder may hold very many
+    return not is_foreign(name) and suffix.lower() in PICTURE_SUFFIXES
 
 
 def walk_folders(folder: Path) -> Iterator[tuple[str, list[str]]]:

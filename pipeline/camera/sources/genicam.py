@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from pipeline.camera.pace import Wait
-from pipeline.camera.source import Shot, unreadable_shot
+from pipeline.camera.source import FixedSize, Shot, unreadable_shot
 from pipeline.camera.sources.pixel_formats import PIXEL_FORMATS, rgb_from_camera
 from pipeline.errors import CameraLost, SettingsError, UnreadableFrame
 
@@ -112,6 +112,7 @@ class GenicamSource:
         self._clock_ns = clock_ns
         self._wait = wait
         self._timeout_s = timeout_s
+        self._size = FixedSize(f"GenICam camera {serial}")
 
     def shots(self, cursor: str) -> Iterator[Shot]:  # noqa: ARG002  # what has passed is gone
         """Open the camera and give its pictures.
@@ -136,7 +137,7 @@ class GenicamSource:
                 except self._library.errors as error:
                     raise CameraLost(f"GenICam camera {self._serial} failed: {error}") from error
                 missed = triggers.missed(self._stamp(buffer))
-                yield replace(_shot(buffer, self._clock_ns()), missed=missed)
+                yield replace(self._shot(buffer, self._clock_ns()), missed=missed)
                 heard_at = self._clock()
 
     def _acquire(self, stack: contextlib.ExitStack) -> Any:  # noqa: ANN401  # harvesters has no types
@@ -174,6 +175,36 @@ class GenicamSource:
         except self._library.errors:
             return Stamp(None)
 
+    def _shot(self, buffer: Any, captured_ns: int) -> Shot:  # noqa: ANN401  # harvesters has no types
+        """Copy the picture out of a buffer and give the buffer back to the camera."""
+        if buffer is None:
+            return unreadable_shot("incomplete buffer: frames are lost on the way", captured_ns)
+        with buffer:
+            components = buffer.payload.components
+            if not components or not hasattr(components[0], "data_format"):
+                return unreadable_shot("buffer without a picture", captured_ns)
+            component = components[0]
+            if component.data_format not in PIXEL_FORMATS:
+                raise SettingsError(
+                    f"camera sends {component.data_format}: set its PixelFormat to one of "
+                    f"{', '.join(PIXEL_FORMATS)}"
+                )
+            shape = (int(component.height), int(component.width))
+            padding = self._line_padding(component)
+            try:
+                pixels = rgb_from_camera(component.data, component.data_format, shape, padding)
+            except UnreadableFrame as error:
+                return unreadable_shot(str(error), captured_ns)
+        return self._size.check(Shot(pixels, captured_ns, "", ""))
+
+    def _line_padding(self, component: Any) -> int:  # noqa: ANN401  # harvesters has no types
+        """Return how many bytes after each line carry nothing; harvesters 1.4.3 leaves them in."""
+        absent: tuple[type[Exception], ...] = (AttributeError, *self._library.errors)
+        try:
+            return int(component.x_padding or 0)
+        except absent:
+            return 0
+
     def _calmly(self, release: Callable[[], None]) -> None:
         """A camera that is unplugged cannot be stopped in order."""
         with contextlib.suppress(*self._library.errors):
@@ -181,28 +212,6 @@ class GenicamSource:
 
     def close(self) -> None:
         """Nothing is held once `shots` has ended."""
-
-
-def _shot(buffer: Any, captured_ns: int) -> Shot:  # noqa: ANN401  # harvesters has no types
-    """Copy the picture out of a buffer and give the buffer back to the camera."""
-    if buffer is None:
-        return unreadable_shot("incomplete buffer: frames are lost on the way", captured_ns)
-    with buffer:
-        components = buffer.payload.components
-        if not components or not hasattr(components[0], "data_format"):
-            return unreadable_shot("buffer without a picture", captured_ns)
-        component = components[0]
-        if component.data_format not in PIXEL_FORMATS:
-            raise SettingsError(
-                f"camera sends {component.data_format}: set its PixelFormat to one of "
-                f"{', '.join(PIXEL_FORMATS)}"
-            )
-        shape = (int(component.height), int(component.width))
-        try:
-            pixels = rgb_from_camera(component.data, component.data_format, shape)
-        except UnreadableFrame as error:
-            return unreadable_shot(str(error), captured_ns)
-    return Shot(pixels, captured_ns, "", "")
 
 
 class Triggers:

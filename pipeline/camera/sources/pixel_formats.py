@@ -24,14 +24,15 @@ _BY_CHANNELS = {1: "Mono8", 3: "BGR8", 4: "BGRa8"}
 
 
 def rgb_from_camera(
-    sent: NDArray[np.generic], pixel_format: str, shape: tuple[int, int]
+    sent: NDArray[np.generic], pixel_format: str, shape: tuple[int, int], line_padding: int = 0
 ) -> NDArray[np.uint8]:
     """Turn a camera's buffer into uint8 [H, W, 3] RGB of its own memory.
 
     Args:
-        sent: H * W * channels values, in any shape.
+        sent: H * W * channels values, in any shape, or as many lines with padding after each.
         pixel_format: one of PIXEL_FORMATS.
         shape: (height, width).
+        line_padding: bytes after each line that carry nothing; whoever sends may have cut them off.
 
     Raises:
         UnreadableFrame: not 8 bits a channel, another size than the format's, or too large.
@@ -43,6 +44,8 @@ def rgb_from_camera(
         bits = 8 * sent.dtype.itemsize
         raise UnreadableFrame(f"{bits} bits a channel: set the camera to 8")
     channels, conversion = _CONVERSIONS[pixel_format]
+    if line_padding and sent.size == height * (width * channels + line_padding):
+        sent = sent.reshape(height, -1)[:, : width * channels]
     if sent.size != height * width * channels:
         raise UnreadableFrame(
             f"{pixel_format} picture of {height}x{width} has {sent.size} bytes instead of "

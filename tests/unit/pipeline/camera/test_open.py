@@ -17,7 +17,7 @@ from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.source import Source, unreadable_shot
 from pipeline.camera.sources.folder import FolderSource
 from pipeline.camera.sources.genicam import GenicamSource
-from pipeline.camera.sources.opencv import OpenCvSource
+from pipeline.camera.sources.live import LiveSource
 from pipeline.camera.sources.synthetic import SyntheticSource
 from pipeline.camera.sources.video import VideoSource
 from pipeline.camera.sources.watched_folder import WatchedFolderSource
@@ -191,9 +191,9 @@ def test_a_description_opens_its_source(tmp_path: Path, video: Path) -> None:
         str(video): VideoSource,
         f"video:{video}": VideoSource,
         "synthetic:7": SyntheticSource,
-        "opencv:0": OpenCvSource,
-        "opencv:http://cam/video": OpenCvSource,
-        "rtsp://user:secret@cam/live": OpenCvSource,
+        "opencv:0": LiveSource,
+        "opencv:http://cam/video": LiveSource,
+        "rtsp://user:secret@cam/live": LiveSource,
         "genicam:A1": GenicamSource,
         "genicam:": GenicamSource,
     }.items():

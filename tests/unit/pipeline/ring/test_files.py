@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.commands.doctor import check_rings
+from pipeline.commands.doctor import check_rings, check_unlinked_rings
 from pipeline.commands.machine_checks import CheckStatus
 from pipeline.errors import RingStale
-from pipeline.ring.files import find_rings, remove_left_rings
-from pipeline.ring.ring import RingReader, RingWriter
+from pipeline.ring.files import UnlinkedRing, find_rings, find_unlinked_rings, remove_left_rings
+from pipeline.ring.ring import RING_DIRECTORY, RingReader, RingWriter, ring_name
 from pipeline.ring.segment import ring_bytes
 
 BLACK = np.zeros((4, 4, 3), np.uint8)
@@ -100,3 +100,51 @@ def test_left_ring_wants_a_look_and_is_told_how_it_goes(tmp_path: Path) -> None:
     (check,) = check_rings([ring], [], ring.made_s)
     assert check.state is CheckStatus.OK
     assert check.found.endswith("removed")
+
+
+def test_closed_ring_gives_its_memory_back_although_a_worker_has_it_open(tmp_path: Path) -> None:
+    directory = RING_DIRECTORY  # holes are freed where rings lie
+    name = ring_name(f"test-{tmp_path.name}", "cam")
+    writer = RingWriter.create(name, 4, 1 << 20)
+    reader = RingReader.attach(name)
+    used = (directory / name).stat().st_blocks * 512
+    place = writer.write(np.ones((64, 64, 3), np.uint8), 1)
+    assert place is not None
+    reader.release(place)
+    file = (directory / name).open("rb")
+    writer.close()
+    assert used > 4 << 20
+    assert os.fstat(file.fileno()).st_blocks * 512 < 1 << 20
+    file.close()
+    reader.close()
+
+
+def test_ring_that_is_closed_with_frames_in_it_keeps_them_for_its_workers(tmp_path: Path) -> None:
+    name = ring_name(f"test-{tmp_path.name}", "cam")
+    writer = RingWriter.create(name, 4, 1 << 20)
+    reader = RingReader.attach(name)
+    place = writer.write(np.ones((64, 64, 3), np.uint8), 1)
+    assert place is not None
+    writer.close()
+    assert reader.read(place, (64, 64)).min() == 1
+    unlinked = {ring.name: ring for ring in find_unlinked_rings()}
+    assert unlinked[name].pids == (os.getpid(),)
+    assert unlinked[name].size_bytes > 4 << 20
+    reader.close()
+    assert name not in {ring.name for ring in find_unlinked_rings()}
+
+
+def test_only_the_named_rings_are_removed(tmp_path: Path) -> None:
+    for name in ("prn-a", "prn-b"):
+        RingWriter.create(name, 1, 64, tmp_path).leave()
+    held = RingWriter.create("prn-c", 1, 64, tmp_path)
+    removed = remove_left_rings(tmp_path, {"prn-b", "prn-c"})
+    assert [ring.name for ring in removed] == ["prn-b"]
+    assert [ring.name for ring in find_rings(tmp_path)] == ["prn-a", "prn-c"]
+    held.close()
+
+
+def test_removed_ring_that_still_takes_memory_is_named_with_its_process() -> None:
+    (check,) = check_unlinked_rings([UnlinkedRing("prn-a", 24 << 20, (7, 8))])
+    assert check.state is CheckStatus.WARNING
+    assert "prn-a, 24.0 MB, removed but still open in process 7, 8" in check.found

@@ -34,6 +34,7 @@ class FakeComponent:
     data_format: str
     height: int
     width: int
+    x_padding: int = 0
 
 
 @dataclass
@@ -264,3 +265,21 @@ def test_a_missing_harvesters_is_told_with_the_command_that_installs_it() -> Non
 
     with pytest.raises(SettingsError, match=r"pip install 'prn-line\[genicam\]'"):
         load_genicam(not_installed)
+
+
+@pytest.mark.parametrize(("pixel_format", "channels"), [("Mono8", 1), ("BGR8", 3), ("BayerRG8", 1)])
+@pytest.mark.parametrize("cut_off", [True, False])
+def test_lines_with_padding_are_read_without_it(
+    tmp_path: Path, pixel_format: str, channels: int, *, cut_off: bool
+) -> None:
+    """Some versions of harvesters cut the padding off, others leave it in."""
+    lines = np.full((4, 6 * channels + 2), 255, np.uint8)
+    lines[:, : 6 * channels] = 9
+    sent = lines[:, : 6 * channels] if cut_off else lines
+    component = FakeComponent(sent.ravel(), pixel_format, 4, 6, x_padding=2)
+    (shot,) = islice(
+        Genicam(tmp_path, [FakeBuffer(FakePayload([component]))]).source().shots(""), 1
+    )
+    assert shot.unreadable == ""
+    assert shot.pixels.shape == (4, 6, 3)
+    assert np.all(shot.pixels == 9)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.camera.backlog import Backlog, CapturedPicture
 from pipeline.camera.source import Shot
-from pipeline.camera.sources.opencv import OpenCvSource, public_address
+from pipeline.camera.sources.live import LiveSource
+from pipeline.camera.sources.opencv import OpenCvCapture, public_address
 from pipeline.camera.sources.pixel_formats import PIXEL_FORMATS, rgb_from_camera, rgb_from_opencv
 from pipeline.errors import CameraLost, UnreadableFrame
 
@@ -60,16 +61,21 @@ class TickingTime(FakeTime):
 
 
 def opencv_source(
-    capture: FakeCapture, time: FakeTime, rate: float | None = None, address: str = "0"
-) -> OpenCvSource:
-    return OpenCvSource(
-        address,
+    capture: FakeCapture,
+    time: FakeTime,
+    rate: float | None = None,
+    address: str = "0",
+    timeout_s: float = 5,
+) -> LiveSource:
+    return LiveSource(
+        public_address(address),
+        lambda: OpenCvCapture(capture),
+        rgb_from_opencv,
         time.clock,
         time.clock_ns,
         time.wait,
-        timeout_s=5,
-        rate=rate,
-        open_device=lambda _address, _timeout_s: capture,
+        timeout_s,
+        rate,
     )
 
 
@@ -240,3 +246,31 @@ def test_opencv_reads_a_device_that_fails_as_lost() -> None:
     with pytest.raises(CameraLost, match="failed: driver"):
         next(opencv_source(capture, FakeTime()).shots(""))
     assert capture.released.wait(5)
+
+
+def test_closed_source_has_released_its_device() -> None:
+    capture = FakeCapture([flat(value % 256) for value in range(100_000)])
+    source = opencv_source(capture, FakeTime())
+    next(source.shots(""))
+    source.close()
+    assert capture.released.is_set()
+
+
+def test_device_that_hangs_at_the_end_is_left_behind_and_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hang = threading.Event()
+    capture = FakeCapture([flat(1)], hang=hang)
+    source = opencv_source(capture, FakeTime(), timeout_s=0.01)
+    next(source.shots(""))
+    source.close()
+    assert "camera.hangs" in [record.message for record in caplog.records]
+    hang.set()
+    assert capture.released.wait(5)
+
+
+def test_picture_of_another_size_is_unreadable_until_the_first_size_is_back() -> None:
+    pictures = [flat(1), flat(2, 8, 16), flat(3, 8, 16), flat(4)]
+    shots = before_loss(opencv_source(FakeCapture([*pictures]), FakeTime()).shots(""))
+    assert [bool(shot.unreadable) for shot in shots] == [False, True, True, False]
+    assert "camera 0 sends 8x16 instead of 8x8" in shots[1].unreadable
