@@ -4,12 +4,12 @@ Normals alone give a threshold that keeps false rejects under a rate. Labelled d
 error costs give the threshold of least cost, and a mask that covers defects as people mark them.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.conformal import conformal_threshold, groups_needed
 from engines.manifest import Thresholds
 from trainer.errors import DatasetError
 
@@ -35,26 +35,6 @@ class HeldOutDefects:
     masks: NDArray[np.bool_]  # [m, H, W], none of them empty
 
 
-def conformal_threshold(scores: NDArray[np.floating], rate: float) -> tuple[float, float]:
-    """Find the score that at most a share `rate` of further normal frames exceeds.
-
-    Split conformal prediction: of n held-out scores take the ceil((n + 1)(1 - rate))-th smallest.
-    The promise holds on average over draws of exchangeable frames, whatever their distribution.
-    Few held-out frames cannot support a small rate: then the highest score is taken.
-
-    Args:
-        scores: [n] of held-out normal frames, n >= 1.
-        rate: share of normal frames above the threshold, 0..1.
-
-    Returns: the threshold, and the rate that it supports: `rate`, or 1 / (n + 1) if that is more.
-    """
-    ordered = np.sort(scores)
-    rank = math.ceil((len(ordered) + 1) * (1 - rate) - 1e-9)  # 1 - rate is not exact in binary
-    if rank > len(ordered):
-        return float(ordered[-1]), 1 / (len(ordered) + 1)
-    return float(ordered[rank - 1]), rate
-
-
 def amid_gap(threshold: float, defects: NDArray[np.floating]) -> tuple[float, bool]:
     """Move a threshold to the middle between it and the next higher score of a defect.
 
@@ -72,11 +52,6 @@ def amid_gap(threshold: float, defects: NDArray[np.floating]) -> tuple[float, bo
     if not len(above) or len(above) < (1 - _OVERLAP) * len(defects):
         return threshold, False
     return (threshold + float(above.min())) / 2, True
-
-
-def normals_needed(rate: float) -> int:
-    """How many held-out normals support `rate`: the least n with 1 / (n + 1) <= rate."""
-    return math.ceil(1 / rate - 1e-9) - 1
 
 
 def pixel_threshold(maps: NDArray[np.float32]) -> float:
@@ -218,7 +193,7 @@ def _rate_method(count: int, rate: float, supported: float) -> str:
     if supported > rate:
         return (
             f"highest of {count} held-out normals, which supports {supported:.2%} false "
-            f"rejects ({rate:.2%} needs {normals_needed(rate)} held-out normals)"
+            f"rejects ({rate:.2%} needs {groups_needed(rate)} held-out normals)"
         )
     return f"conformal quantile of {count} held-out normals for {rate:.2%} false rejects"
 
