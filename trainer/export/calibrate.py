@@ -4,6 +4,7 @@ Normals alone give a threshold that keeps false rejects under a rate. Labelled d
 error costs give the threshold of least cost, and a mask that covers defects as people mark them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,6 +134,7 @@ def calibrate(
     rate: float,
     defects: HeldOutDefects | None = None,
     costs: Costs | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Thresholds:
     """Calibrate on held-out normals, and on held-out defects where there are any.
 
@@ -142,14 +144,15 @@ def calibrate(
         rate: of false rejects that the image threshold may cause, unless `costs` decide it.
         defects: held-out ones; they decide the pixel threshold.
         costs: of errors; they need defects.
+        groups: [n], equal for pictures that belong together; None: each counts alone.
 
     Raises:
         DatasetError: costs without defects.
     """
     pixel, pixel_method = _pixel(maps, defects)
     if costs is None:
-        image, supported = conformal_threshold(scores, rate)
-        method = _rate_method(len(scores), rate, supported)
+        image, supported = conformal_threshold(scores, rate, groups)
+        method = _rate_method(len(scores), len(set(groups or range(len(scores)))), rate, supported)
         if supported > rate and defects is not None:
             image, moved = amid_gap(image, defects.scores)
             method += (
@@ -188,14 +191,17 @@ def _above(values: NDArray[np.float32], levels: NDArray[np.float32]) -> NDArray[
     return values.size - np.searchsorted(np.sort(values), levels, side="right")
 
 
-def _rate_method(count: int, rate: float, supported: float) -> str:
-    """Say how it was found, with what more pictures would support."""
+def _rate_method(count: int, groups: int, rate: float, supported: float) -> str:
+    """Return how it was found, with what more pictures would support."""
+    held, unit = f"{count} held-out normals", "held-out normals"
+    if groups < count:
+        held, unit = f"{count} held-out normals in {groups} groups", "held-out groups"
     if supported > rate:
         return (
-            f"highest of {count} held-out normals, which supports {supported:.2%} false "
-            f"rejects ({rate:.2%} needs {groups_needed(rate)} held-out normals)"
+            f"highest of {held}, which supports {supported:.2%} false "
+            f"rejects ({rate:.2%} needs {groups_needed(rate)} {unit})"
         )
-    return f"conformal quantile of {count} held-out normals for {rate:.2%} false rejects"
+    return f"conformal quantile of {held} for {rate:.2%} false rejects"
 
 
 def _cost_method(normals: int, defects: int, costs: Costs, expected: float) -> str:

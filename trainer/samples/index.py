@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import StoreError
-from trainer.samples.fingerprints import Fingerprint
+from trainer.fingerprints import Fingerprint
 from trainer.samples.records import LabelRecord, LabelSource, Picture, SampleStatus
 
 INDEX_NAME = "index.sqlite"

@@ -16,9 +16,9 @@ from pipeline.label_rules import label_mask
 from pipeline.labels import Label, LabelKind
 from trainer.dataset import GOOD, content_sha
 from trainer.errors import SampleError
+from trainer.fingerprints import NearDuplicateIndex, fingerprint
 from trainer.layouts import DEFECT
 from trainer.samples.files import check_kind, mask_path, move, picture_path, write_png
-from trainer.samples.fingerprints import NearDuplicateIndex, fingerprint
 from trainer.samples.index import Index, IndexChange
 from trainer.samples.records import AddResult, LabelRecord, LabelSource, Picture, SampleStatus
 from trainer.samples.split import Split, choose_split

@@ -25,11 +25,11 @@ from pipeline.archive import ArchivedFrame
 from pipeline.labels import FROM_THE_FIRST, Label
 from trainer.dataset import Dataset
 from trainer.errors import SampleError, StoreBusy
+from trainer.fingerprints import NearDuplicateIndex
 from trainer.lock import folder_locked
 from trainer.progress import Steps
 from trainer.samples.datasets import counts_of, golden_of, sample_of, training_of
 from trainer.samples.files import cannot_write, check_kind, picture_path
-from trainer.samples.fingerprints import NearDuplicateIndex
 from trainer.samples.import_export import ExportReport, export_samples, import_samples
 from trainer.samples.index import Index, IndexChange, index_opened
 from trainer.samples.intake import Mask, Pixels, SampleWriter, parse_label, source_of
