@@ -172,10 +172,9 @@ def test_series_by_name_is_noticed_and_independent_parts_are_not() -> None:
 
 def together(keys: list[str], held: np.ndarray) -> bool:
     """Whether no group is on both sides."""
-    sides = {
-        key: {bool(side) for own, side in zip(keys, held, strict=True) if own == key}
-        for key in sides
-    }
+    sides: dict[str, set[bool]] = {}
+    for key, side in zip(keys, held, strict=True):
+        sides.setdefault(key, set()).add(bool(side))
     return all(len(each) == 1 for each in sides.values())
 
 
