@@ -120,6 +120,8 @@ def find_groups(
     copies = len(places) - len(set(join(places, alike)))
     if not note and not any(sample.group for sample in samples):
         note = series_note([sample.name for sample in samples], prints)
+    if copies and not note:
+        note = f"{copies} of {len(samples)} pictures are near-copies of others: a part counts once"
     return PictureGroups(join([group_key(sample) for sample in samples], alike), copies, note)
 
 

@@ -1,8 +1,8 @@
 """Program: the promised rate of false rejects beside the measured one, for three ways to hold out.
 
 `python promised_rate.py [--seeds N] FOLDER[=PATTERN]...` trains ProtoAD on each data folder with
-its held-out normal pictures drawn by picture, by groups that are named (PATTERN finds the group in a
-picture's path), and by groups that are found (near-copies), and judges its good test pictures.
+its held-out normal pictures drawn by picture, by groups that are named (PATTERN finds the group in
+a picture's path), and by groups that are found (near-copies), and judges its good test pictures.
 It prints a table in Markdown. Intervals are exact (Clopper and Pearson), of all pictures and of one
 picture of each group. The last columns say whether the test part itself differs from training: the
 median difference of a fingerprint to the nearest one of another group, in grey levels.

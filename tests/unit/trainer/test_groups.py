@@ -133,6 +133,7 @@ def test_copies_and_near_copies_are_found_without_being_told() -> None:
     assert keys[0] == keys[2] == keys[3]
     assert keys[1] == keys[5]
     assert (found.count, found.copies) == (3, 3)
+    assert found.note == "3 of 6 pictures are near-copies of others: a part counts once"
     assert grouped([part(seed) for seed in range(40)]).count == 40
 
 
