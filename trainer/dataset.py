@@ -168,19 +168,3 @@ def snapshot(name: str, samples: Sequence[Sample]) -> Snapshot:
         normals=normals,
         defects=len(samples) - normals,
     )
-
-
-def split(
-    pictures: Pictures, held_share: float, seed: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Draw which pictures to learn from and which to hold out; both sorted, each at least one.
-
-    Raises:
-        DatasetError: fewer than two pictures.
-    """
-    count = len(pictures.samples)
-    if count < 2:  # noqa: PLR2004  # one to learn from, one to calibrate with
-        raise DatasetError(f"{count} readable normal picture: at least 2 are needed, better 100")
-    held = min(max(1, round(count * held_share)), count - 1)
-    order = np.random.default_rng(seed).permutation(count)
-    return np.sort(order[held:]), np.sort(order[:held])

@@ -19,6 +19,8 @@ from engines.files import file_sha256, read_file, write_atomic
 from engines.pictures import read_picture
 from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures
 from trainer.errors import DatasetError
+from trainer.fingerprints import Fingerprint, fingerprint
+from trainer.groups import related
 from trainer.truth import read_truth, truth_at
 
 SEEN_NAME = "seen.json"
@@ -55,6 +57,8 @@ def draw_seen(
     dataset: Dataset, count: int | None, seed: int, leave_out: Collection[str] = ()
 ) -> tuple[tuple[Sample, ...], Dataset]:
     """Draw `count` defects in turns over their kinds, and take them out of the dataset.
+
+    With them goes what is tested and shares a named group with one of them.
 
     They come from the training part where that holds defects, else from the test part, which loses
     them. One whose picture does not decode is named in `Dataset.unreadable`, and the next is drawn.
@@ -94,7 +98,9 @@ def draw_seen(
         seen.append(sample)
     if count is not None and len(seen) < count:
         raise DatasetError(_too_few(dataset.name, count, len(seen), leave_out, unreadable))
-    rest = without(dataset, [sample.name for sample in (*seen, *refused)])
+    groups = {sample.group for sample in seen if sample.group}
+    mates = [sample for sample in dataset.test if sample.group in groups]
+    rest = without(dataset, [sample.name for sample in (*seen, *refused, *mates)])
     return tuple(seen), replace(rest, unreadable=(*dataset.unreadable, *unreadable))
 
 
@@ -140,7 +146,7 @@ def recognise(dataset: Dataset, record: SeenRecord) -> tuple[Sample, ...]:
 
 
 def unseen(dataset: Dataset, engines: Iterable[Path]) -> Dataset:
-    """Take what any of these engine files learned from out of a dataset's test and defects.
+    """Take what any of these engines learned from, or what is like it, out of test and defects.
 
     Raises:
         DatasetError: the record beside an engine is no such record.
@@ -148,8 +154,32 @@ def unseen(dataset: Dataset, engines: Iterable[Path]) -> Dataset:
     for engine in engines:
         record = read_seen(engine.parent)
         if record is not None:
-            dataset = without(dataset, [each.name for each in recognise(dataset, record)])
+            learned = recognise(dataset, record)
+            gone = (*learned, *related_to_learned(dataset, learned, record))
+            dataset = without(dataset, [each.name for each in gone])
     return dataset
+
+
+def related_to_learned(
+    dataset: Dataset, learned: Sequence[Sample], record: SeenRecord
+) -> tuple[Sample, ...]:
+    """Find tested pictures that share a group with one that was learned, or nearly copy it.
+
+    Args:
+        dataset: with its normal pictures to learn from, as far as they are there.
+        learned: its defects and tested pictures that were learned, as `recognise` finds them.
+        record: of all that was learned.
+    """
+    content, names = frozenset(record.content), {sample.name for sample in learned}
+    seen = [each for sample in learned if (each := _looked_at(sample))]
+    seen += [
+        each for sample in dataset.normals if (each := _looked_at(sample)) and each[2] in content
+    ]
+    if not seen:
+        return ()
+    tested = [sample for sample in dataset.test if sample.name not in names]
+    looked = [each for sample in tested if (each := _looked_at(sample))]
+    return related([each[:2] for each in seen], [each[:2] for each in looked])
 
 
 def load_seen(samples: Sequence[Sample], size: tuple[int, int]) -> SeenPictures:
@@ -198,6 +228,15 @@ def read_seen(folder: Path) -> SeenRecord | None:
         return SeenRecord.model_validate_json(read_file(path, MAX_SEEN_BYTES))
     except (OSError, ValidationError) as error:
         raise DatasetError(f"{path} is no list of seen pictures ({error}): train again") from error
+
+
+def _looked_at(sample: Sample) -> tuple[Sample, Fingerprint, str] | None:
+    """Return a sample with its fingerprint and the hash of its pixels; None if unreadable."""
+    try:
+        pixels = read_picture(sample.path)
+    except PictureError:
+        return None  # whoever judges by it names it
+    return sample, fingerprint(pixels), content_sha(pixels)
 
 
 def _sha_of(sample: Sample) -> str | None:

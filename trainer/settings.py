@@ -22,6 +22,13 @@ from trainer.choices import (
 Ablation = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo", "rm"]
 
 
+_GROUPS = "CSV of picture and group: pictures of one part or series, which stay together"
+_GROUP_PATTERN = (
+    "regular expression that finds the group in a picture's path in the data folder, such as "
+    r"(part\d+)_: what stands in its brackets, or all of it"
+)
+
+
 class LearnSettings(CommandSettings):
     """From which pictures, into which folder, and how."""
 
@@ -123,6 +130,10 @@ class TrainSettings(LearnSettings):
         lt=1,
         description="protoad: share of normals to calibrate with, 0..1",
     )
+    groups: File | None = Field(default=None, description=_GROUPS)
+    group_pattern: Annotated[str, Metavar("REGEX")] | None = Field(
+        default=None, description=_GROUP_PATTERN
+    )
 
 
 class ReproduceSettings(LearnSettings):
@@ -206,6 +217,10 @@ class SamplesSettings(CommandSettings):
     weights: File | None = Field(
         default=None, description="the backbone's weights, .pth or .safetensors"
     )
+    groups: File | None = Field(default=None, description=_GROUPS)
+    group_pattern: Annotated[str, Metavar("REGEX")] | None = Field(
+        default=None, description=_GROUP_PATTERN
+    )
     oddness: float = Field(
         default=ODDNESS,
         gt=0,
@@ -238,6 +253,10 @@ class EvaluateSettings(CommandSettings):
     with_seen: bool = Field(
         default=False,
         description="test with the pictures that the engine learned from too (seen.json beside it)",
+    )
+    groups: File | None = Field(default=None, description=_GROUPS)
+    group_pattern: Annotated[str, Metavar("REGEX")] | None = Field(
+        default=None, description=_GROUP_PATTERN
     )
     escape_cost: float | None = Field(
         default=None,

@@ -32,6 +32,9 @@ COST_BUDGET_S = 20.0
 # them, above 1e-4.
 PEAK_TOLERANCE, CELL_TOLERANCE, CELL_LEAST = 1e-6, 1e-3, 1e-5
 CLEAR_GAP = 0.01  # between highest values that no engine mistakes for each other
+_SYNTHETIC = "SYNTHETIC"  # how a source of drawn frames begins
+_CONSTANT = 1e-6  # by which values of a map differ at least
+_MOST_CUT_OFF = 0.5  # share of the values of all maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,7 @@ def find_reference(engine_path: Path, manifest: Manifest, given: Path | None = N
 
 def _source(images: Path | None, unreadable: Sequence[str]) -> str:
     if images is None:
-        return "SYNTHETIC frames, no real picture: admit again with --images"
+        return f"{_SYNTHETIC} frames, no real picture: admit again with --images"
     source = f"pictures of {'/'.join(images.resolve().parts[-2:])}"
     _, files = list_parts(images)
     if files.left_out:
@@ -305,7 +308,7 @@ def _weigh(
         least_gain=baseline.least_gain if baseline else None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    reasons = _reasons(admission, measured)
+    reasons = [*_reasons(admission, measured), *_map_faults(measured.answers.maps, source)]
     return admission.model_copy(update={"admitted": not reasons, "reasons": reasons})
 
 
@@ -323,6 +326,27 @@ def flipped(score: Floats, expected: Floats, threshold: float, tolerance: float)
 def gain_suffices(gain: float | None, least: float | None) -> bool:
     """Say whether an engine is as many times as fast as is asked; none asked, none measured."""
     return least is None or (gain is not None and gain >= least)
+
+
+def _map_faults(maps: Floats, source: str) -> list[str]:
+    """Return why the maps cannot show a defect: one value everywhere, or most of it cut off at 1.
+
+    Drawn frames are far from any part, so that a good map may be cut off on most of them.
+    """
+    low, high = float(maps.min()), float(maps.max())
+    advice = (
+        "import the model again with --good-images or --map-range, or name another --map-output"
+    )
+    if high - low <= _CONSTANT:
+        reason = (
+            f"the map is {low:.4g} everywhere on all {len(maps)} frames, {source}: it shows no "
+            f"defect; admit it on pictures of which some show defects, or {advice}"
+        )
+        return [reason]
+    cut_off = float((maps >= 1 - _CONSTANT).mean())
+    if cut_off > _MOST_CUT_OFF and not source.startswith(_SYNTHETIC):
+        return [f"{cut_off:.0%} of the map's values are cut off at 1: {advice}"]
+    return []
 
 
 def _reasons(admission: Admission, measured: _Measurements) -> list[str]:

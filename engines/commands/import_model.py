@@ -5,10 +5,10 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import CliPositionalArg
 
-from engines.commandline.flags import File, Metavar
+from engines.commandline.flags import File, Folder, Metavar
 from engines.commandline.run import CommandSettings
 from engines.commandline.terminal import Terminal
-from engines.conversion.onnx_import import MAX_BATCH, ImportOptions, import_model
+from engines.conversion.foreign.options import MAX_BATCH, PEAK_OF_MAP, ImportOptions, Layout
 
 
 class ImportSettings(CommandSettings):
@@ -21,19 +21,56 @@ class ImportSettings(CommandSettings):
         pattern=r"^\d{1,4}(x\d{1,4})?$",
         description="of the frames, pixels, or the side of square ones; where the file fixes none",
     )
+    input_layout: Layout | None = Field(
+        default=None, description="where the channels of the input are; where the file says nothing"
+    )
+    input_scale: float | None = Field(
+        default=None,
+        gt=0,
+        description="what white is in the model's input: 1 for 0..1, 255 for 0..255; asked for "
+        "where the outputs have not anomalib's names",
+    )
     mean: list[float] = Field(
         default=[], description="of R, G and B in 0..1, to subtract; none where the file does it"
     )
     std: list[float] = Field(
         default=[], description="of R, G and B in 0..1, to divide by; none where the file does it"
     )
-    score: str | None = Field(
-        default=None, description="output with the score; default: pred_score, else the map's peak"
+    score_output: str | None = Field(
+        default=None,
+        description=f"output with the score, or {PEAK_OF_MAP}: the map's highest value; default: "
+        "pred_score, the only one with one value a frame, else the map's highest value",
     )
-    map: str | None = Field(default=None, description="output with the map; default: anomaly_map")
-    image_threshold: float = Field(default=0.5, description="score above which a part is NG")
-    pixel_threshold: float = Field(
-        default=0.5, ge=0, le=1, description="map value above which a pixel is in the mask"
+    map_output: str | None = Field(
+        default=None,
+        description="output with the map; default: anomaly_map, else the only one like a map",
+    )
+    map_channel: int | None = Field(
+        default=None, ge=0, description="of a map with several channels, the one to take"
+    )
+    map_range: list[float] = Field(
+        default=[],
+        description="two values of the map that become 0 and 1; asked for where it leaves 0..1",
+    )
+    good_images: Folder | None = Field(
+        default=None,
+        description="pictures of good parts, best none that the model learned: calibrates the "
+        "map's range and both thresholds on them",
+    )
+    false_reject_rate: float = Field(
+        default=0.01, gt=0, lt=1, description="of good parts, with --good-images, 0..1"
+    )
+    score: str | None = Field(default=None, description="older name of --score-output")
+    map: str | None = Field(default=None, description="older name of --map-output")
+    image_threshold: float | None = Field(
+        default=None,
+        description="score above which a part is NG; default: 0.5 in anomalib's form, else asked",
+    )
+    pixel_threshold: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="map value, as 0..1, above which a pixel is in the mask; default: as above",
     )
     name: str = Field(default="imported", min_length=1, description="what the model is called")
     max_batch: int = Field(default=MAX_BATCH, ge=1, le=4096, description="most frames in a batch")
@@ -45,27 +82,50 @@ class ImportSettings(CommandSettings):
             raise ValueError(f"{len(values)} numbers, wanted are 3: of R, G and B")
         return values
 
+    @field_validator("map_range")
+    @classmethod
+    def _two(cls, values: list[float]) -> list[float]:
+        if len(values) not in (0, 2):
+            raise ValueError(f"{len(values)} numbers, wanted are 2: LOW,HIGH")
+        return values
+
 
 def run_import(settings: ImportSettings) -> None:
-    """Take a model over as the settings say, and say what is left to do."""
-    options = ImportOptions(
-        size=_height_and_width(settings.size),
-        mean=_rgb(settings.mean),
-        std=_rgb(settings.std),
-        score=settings.score,
-        map=settings.map,
-        image_threshold=settings.image_threshold,
-        pixel_threshold=settings.pixel_threshold,
-        name=settings.name,
-        max_batch=settings.max_batch,
-    )
-    manifest = import_model(settings.source, settings.engine, options)
-    Terminal().print(
+    """Take a model over as the settings say; print what was taken and what is left to do."""
+    from engines.conversion.onnx_import import import_model  # noqa: PLC0415  # help stays fast
+
+    manifest = import_model(settings.source, settings.engine, _options(settings))
+    console = Terminal()
+    for name, text in manifest.settings.items():
+        console.print(f"{name:7} {text}", soft_wrap=True)
+    thresholds = manifest.thresholds
+    console.print(
         f"wrote {settings.engine} and its manifest: frames of {manifest.height} x "
         f"{manifest.width}, up to {manifest.max_batch} in a batch, NG above "
-        f"{manifest.thresholds.image:g} (not calibrated here); prove it with engine-admit, judge "
-        "labelled pictures with trainer-evaluate",
+        f"{thresholds.image:g}, mask above {thresholds.pixel:g} ({thresholds.method}); prove it "
+        "with engine-admit, judge labelled pictures with trainer-evaluate",
         soft_wrap=True,
+    )
+
+
+def _options(settings: ImportSettings) -> ImportOptions:
+    low_high = settings.map_range
+    return ImportOptions(
+        size=_height_and_width(settings.size),
+        layout=settings.input_layout,
+        input_scale=settings.input_scale,
+        mean=_rgb(settings.mean),
+        std=_rgb(settings.std),
+        score=settings.score_output or settings.score,
+        map=settings.map_output or settings.map,
+        map_channel=settings.map_channel,
+        map_range=(low_high[0], low_high[1]) if low_high else None,
+        image_threshold=settings.image_threshold,
+        pixel_threshold=settings.pixel_threshold,
+        good_images=settings.good_images,
+        false_reject_rate=settings.false_reject_rate,
+        name=settings.name,
+        max_batch=settings.max_batch,
     )
 
 

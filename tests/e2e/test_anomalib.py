@@ -9,7 +9,8 @@ import pytest
 from fakes.places import PROGRAMS
 
 from engines.admission.admit import admit
-from engines.conversion.onnx_import import ImportOptions, import_model
+from engines.conversion.foreign.options import ImportOptions
+from engines.conversion.onnx_import import import_model
 from engines.errors import ManifestError
 from engines.open import Backend, Runtime, open_engine
 

@@ -12,27 +12,36 @@ from engines.open import open_engine
 from trainer.dataset import GOOD, Dataset, Sample, load_pictures
 from trainer.errors import DatasetError
 from trainer.export.calibrate import Costs
+from trainer.groups import GroupRule, name_groups
 from trainer.layouts.find import find_samples
 from trainer.progress import TerminalSteps
 from trainer.results.drawing import save_picture
 from trainer.results.evaluation import (
     ScoredPictures,
     ThresholdCosts,
+    check_promise,
     evaluation_json,
     score_pictures,
     weigh_thresholds,
 )
 from trainer.results.evaluation import evaluate as figures_of
-from trainer.results.report import cost_lines, evaluation_tables, files_line, seen_lines
+from trainer.results.report import (
+    cost_lines,
+    evaluation_tables,
+    files_line,
+    promise_lines,
+    seen_lines,
+)
 from trainer.results.sheets import contact_sheet
-from trainer.seen import load_seen, read_seen, recognise, without
+from trainer.seen import load_seen, read_seen, recognise, related_to_learned, without
 from trainer.settings import EvaluateSettings
 
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Judge and print."""
     console = Terminal(stderr=settings.as_json)
-    found = find_samples(settings.data)
+    rule = GroupRule(settings.groups, settings.group_pattern)
+    found = name_groups(find_samples(settings.data), rule)
     console.print(files_line(found), soft_wrap=True, markup=False)
     dataset, seen = _unseen(settings, found, console)
     if not dataset.test:
@@ -48,10 +57,15 @@ def evaluate(settings: EvaluateSettings) -> None:
     if settings.out:
         _write_worst(settings, scored, thresholds.image, thresholds.pixel)
     costs = _costs(settings, scored, thresholds.image)
+    promise = check_promise(scored, thresholds)
     if settings.as_json:
-        sys.stdout.write(evaluation_json(evaluation, costs, found.files))
+        sys.stdout.write(evaluation_json(evaluation, costs, found.files, promise))
         return
-    for renderable in (*evaluation_tables(evaluation), *cost_lines(costs)):
+    for renderable in (
+        *evaluation_tables(evaluation),
+        *promise_lines(promise),
+        *cost_lines(costs),
+    ):
         console.print(renderable, soft_wrap=True)
 
 
@@ -73,9 +87,10 @@ def _unseen(
         return dataset, ()
     seen = recognise(dataset, record)
     defects = tuple(sample for sample in seen if sample.kind != GOOD)
-    for line in seen_lines(record, len(defects), len(seen) - len(defects)):
+    related = related_to_learned(dataset, seen, record)
+    for line in seen_lines(record, len(defects), len(seen) - len(defects), len(related)):
         console.print(line, soft_wrap=True)
-    return without(dataset, [sample.name for sample in seen]), defects
+    return without(dataset, [sample.name for sample in (*seen, *related)]), defects
 
 
 def _scored(engine: Engine, dataset: Dataset, steps: TerminalSteps) -> ScoredPictures:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from engines.commandline.terminal import Terminal
 from trainer.errors import SampleError
+from trainer.groups import GroupRule, name_groups
 from trainer.layouts.find import find_datasets, find_samples
 from trainer.progress import TerminalSteps
 from trainer.results.report import files_line
@@ -39,7 +40,8 @@ def _import(settings: SamplesSettings) -> int:
     from trainer.samples.screening import screen  # noqa: PLC0415
 
     console = Terminal(stderr=settings.as_json)
-    dataset = find_samples(_folder(settings))
+    rule = GroupRule(settings.groups, settings.group_pattern)
+    dataset = name_groups(find_samples(_folder(settings)), rule)
     console.print(files_line(dataset), soft_wrap=True, markup=False)
     backbone = load_backbone(settings.backbone, settings.weights)
     with SampleStore.open(_store(settings)) as store, TerminalSteps(console) as steps:

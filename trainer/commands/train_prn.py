@@ -13,6 +13,7 @@ from engines.commandline.terminal import Terminal
 from trainer.anomalies.synthesis import AnomalyKinds
 from trainer.choices import BATCH_SIZES, LEARNING_RATES, PrnSize
 from trainer.errors import DatasetError
+from trainer.groups import GroupRule, name_groups
 from trainer.layouts.find import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.networks.prn import NetworkParts
@@ -42,7 +43,8 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     console = Terminal(stderr=settings.as_json)
     set_determinism(settings.seed)
     cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
-    dataset = find_samples(settings.data)
+    rule = GroupRule(settings.groups, settings.group_pattern)
+    dataset = name_groups(find_samples(settings.data), rule)
     console.print(files_line(dataset), soft_wrap=True, markup=False)
     if settings.as_json:
         sys.stdout.write(json.dumps({"files": dataset.files.as_json()}, indent=2) + "\n")
@@ -137,7 +139,7 @@ def _lines(settings: TrainSettings, plan: PrnSize, learned: TrainedPrn, how: str
         len(training_data.learned),
         len(training_data.held),
         unreadable,
-        (*learned.rest.notes, *training_data.pictures.notes),
+        (*learned.rest.notes, *training_data.pictures.notes, *training_data.notes),
     )
     seen = ", ".join(sample.name for sample in training_data.samples) or "none"
     yield f"defects learned from: {seen}"

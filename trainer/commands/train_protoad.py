@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engines.commandline.terminal import Terminal
 from trainer.dataset import Dataset
+from trainer.groups import GroupRule, name_groups
 from trainer.layouts.find import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.progress import TerminalSteps
@@ -28,7 +29,8 @@ def train_protoad(settings: TrainSettings) -> None:
     """Learn, write the engine file and what a person wants to see of it."""
     console = Terminal(stderr=settings.as_json)
     set_determinism(settings.seed)
-    dataset = find_samples(settings.data)
+    rule = GroupRule(settings.groups, settings.group_pattern)
+    dataset = name_groups(find_samples(settings.data), rule)
     console.print(files_line(dataset), soft_wrap=True, markup=False)
     if settings.as_json:
         sys.stdout.write(json.dumps({"files": dataset.files.as_json()}, indent=2) + "\n")
@@ -62,7 +64,7 @@ def _lines(
     """Say what was learned, what it rests on and where it lies."""
     unreadable = (*dataset.unreadable, *learned.pictures.unreadable)
     held = len(learned.held_out_scores)
-    notes = (*dataset.notes, *learned.pictures.notes)
+    notes = (*dataset.notes, *learned.pictures.notes, *learned.notes)
     yield from common_lines(dataset.name, learned.learned_from, held, unreadable, notes)
     yield f"image threshold {learned.thresholds.image:.4f}, pixel {learned.thresholds.pixel:.4f}"
     yield learned.thresholds.method

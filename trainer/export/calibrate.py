@@ -4,12 +4,13 @@ Normals alone give a threshold that keeps false rejects under a rate. Labelled d
 error costs give the threshold of least cost, and a mask that covers defects as people mark them.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.conformal import conformal_threshold, groups_needed
 from engines.manifest import Thresholds
 from trainer.errors import DatasetError
 
@@ -35,26 +36,6 @@ class HeldOutDefects:
     masks: NDArray[np.bool_]  # [m, H, W], none of them empty
 
 
-def conformal_threshold(scores: NDArray[np.floating], rate: float) -> tuple[float, float]:
-    """Find the score that at most a share `rate` of further normal frames exceeds.
-
-    Split conformal prediction: of n held-out scores take the ceil((n + 1)(1 - rate))-th smallest.
-    The promise holds on average over draws of exchangeable frames, whatever their distribution.
-    Few held-out frames cannot support a small rate: then the highest score is taken.
-
-    Args:
-        scores: [n] of held-out normal frames, n >= 1.
-        rate: share of normal frames above the threshold, 0..1.
-
-    Returns: the threshold, and the rate that it supports: `rate`, or 1 / (n + 1) if that is more.
-    """
-    ordered = np.sort(scores)
-    rank = math.ceil((len(ordered) + 1) * (1 - rate) - 1e-9)  # 1 - rate is not exact in binary
-    if rank > len(ordered):
-        return float(ordered[-1]), 1 / (len(ordered) + 1)
-    return float(ordered[rank - 1]), rate
-
-
 def amid_gap(threshold: float, defects: NDArray[np.floating]) -> tuple[float, bool]:
     """Move a threshold to the middle between it and the next higher score of a defect.
 
@@ -72,11 +53,6 @@ def amid_gap(threshold: float, defects: NDArray[np.floating]) -> tuple[float, bo
     if not len(above) or len(above) < (1 - _OVERLAP) * len(defects):
         return threshold, False
     return (threshold + float(above.min())) / 2, True
-
-
-def normals_needed(rate: float) -> int:
-    """How many held-out normals support `rate`: the least n with 1 / (n + 1) <= rate."""
-    return math.ceil(1 / rate - 1e-9) - 1
 
 
 def pixel_threshold(maps: NDArray[np.float32]) -> float:
@@ -158,6 +134,7 @@ def calibrate(
     rate: float,
     defects: HeldOutDefects | None = None,
     costs: Costs | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Thresholds:
     """Calibrate on held-out normals, and on held-out defects where there are any.
 
@@ -167,14 +144,15 @@ def calibrate(
         rate: of false rejects that the image threshold may cause, unless `costs` decide it.
         defects: held-out ones; they decide the pixel threshold.
         costs: of errors; they need defects.
+        groups: [n], equal for pictures that belong together; None: each counts alone.
 
     Raises:
         DatasetError: costs without defects.
     """
     pixel, pixel_method = _pixel(maps, defects)
     if costs is None:
-        image, supported = conformal_threshold(scores, rate)
-        method = _rate_method(len(scores), rate, supported)
+        image, supported = conformal_threshold(scores, rate, groups)
+        method = _rate_method(len(scores), len(set(groups or range(len(scores)))), rate, supported)
         if supported > rate and defects is not None:
             image, moved = amid_gap(image, defects.scores)
             method += (
@@ -213,14 +191,17 @@ def _above(values: NDArray[np.float32], levels: NDArray[np.float32]) -> NDArray[
     return values.size - np.searchsorted(np.sort(values), levels, side="right")
 
 
-def _rate_method(count: int, rate: float, supported: float) -> str:
-    """Say how it was found, with what more pictures would support."""
+def _rate_method(count: int, groups: int, rate: float, supported: float) -> str:
+    """Return how it was found, with what more pictures would support."""
+    held, unit = f"{count} held-out normals", "held-out normals"
+    if groups < count:
+        held, unit = f"{count} held-out normals in {groups} groups", "held-out groups"
     if supported > rate:
         return (
-            f"highest of {count} held-out normals, which supports {supported:.2%} false "
-            f"rejects ({rate:.2%} needs {normals_needed(rate)} held-out normals)"
+            f"highest of {held}, which supports {supported:.2%} false "
+            f"rejects ({rate:.2%} needs {groups_needed(rate)} {unit})"
         )
-    return f"conformal quantile of {count} held-out normals for {rate:.2%} false rejects"
+    return f"conformal quantile of {held} for {rate:.2%} false rejects"
 
 
 def _cost_method(normals: int, defects: int, costs: Costs, expected: float) -> str:

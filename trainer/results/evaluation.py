@@ -9,13 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Engine
+from engines.manifest import Thresholds
 from engines.picture_files import NO_FILES, FileAccount
 from trainer.dataset import GOOD, Pictures, resize_mask
 from trainer.errors import DatasetError, MaskError
 from trainer.export.calibrate import Costs, cost_threshold, expected_cost
+from trainer.fingerprints import near_copies
+from trainer.groups import fingerprints, group_key, join
 from trainer.near_duplicates import near_duplicates
 from trainer.results.metrics import KindCount, PixelFigures, auroc, counts_by_kind, pixel_figures
-from trainer.results.plant_figures import PlantFigures, Share, plant_figures, share
+from trainer.results.plant_figures import (
+    PlantFigures,
+    PromiseFigures,
+    Share,
+    plant_figures,
+    promise_figures,
+    share,
+)
 from trainer.truth import cover, read_truth
 
 UNLIKE_SEEN = "unlike seen"  # the defects that no seen one resembles
@@ -200,12 +210,33 @@ def weigh_thresholds(scored: ScoredPictures, threshold: float, costs: Costs) -> 
     return ThresholdCosts(expected_cost(normals, defects, costs, threshold), cheapest, least)
 
 
+def check_promise(scored: ScoredPictures, thresholds: Thresholds) -> PromiseFigures | None:
+    """Compare the promised rate of false rejects with the good test pictures.
+
+    Returns: None if nothing was promised, or no good part is among the pictures.
+    """
+    pictures = scored.pictures
+    good = [place for place, sample in enumerate(pictures.samples) if sample.kind == GOOD]
+    if thresholds.false_reject_rate is None or not good:
+        return None
+    names = [group_key(pictures.samples[place]) for place in good]
+    keys = join(names, near_copies(fingerprints(pictures.pixels[good])))
+    rejected = scored.scores[good] > thresholds.image
+    return promise_figures(thresholds.false_reject_rate, thresholds.method, rejected, keys)
+
+
 def evaluation_json(
-    evaluation: Evaluation, costs: ThresholdCosts | None = None, files: FileAccount = NO_FILES
+    evaluation: Evaluation,
+    costs: ThresholdCosts | None = None,
+    files: FileAccount = NO_FILES,
+    promise: PromiseFigures | None = None,
 ) -> str:
     """Write one JSON object; a figure that does not exist is null."""
-    figures = asdict(evaluation) | {"costs": asdict(costs) if costs else None}
-    figures["files"] = files.as_json()
+    figures = asdict(evaluation) | {
+        "costs": asdict(costs) if costs else None,
+        "promise": asdict(promise) if promise else None,
+        "files": files.as_json(),
+    }
     return json.dumps(_finite(figures), indent=2, allow_nan=False) + "\n"
 
 

@@ -4,6 +4,7 @@ Shares come with the most that they may truly be, because 0 of 20 is not 0 %.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,19 @@ class Share:
     count: int
     of: int
     at_most: float  # the true share lies below with 95 % confidence (Clopper and Pearson 1934)
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseFigures:
+    """What was promised of false rejects, beside what is measured."""
+
+    promised: float  # share of good parts
+    method: str  # how the threshold was found
+    rejected: int  # of one picture of each group
+    groups: int  # of good test pictures
+    at_least: float  # the true share lies between these with 95 % confidence
+    at_most: float
+    holds: bool  # the promise is not below that interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +123,36 @@ def share(flags: _Flags) -> Share:
     count, of = int(flags.sum()), int(flags.size)
     at_most = 1.0 if count == of else float(beta.ppf(_CONFIDENCE, count + 1, of - count))
     return Share(count, of, at_most)
+
+
+def interval(count: int, of: int) -> tuple[float, float]:
+    """Return the exact two-sided 95 % interval of a share (Clopper and Pearson 1934)."""
+    tail = (1 - _CONFIDENCE) / 2
+    low = 0.0 if count == 0 else float(beta.ppf(tail, count, of - count + 1))
+    high = 1.0 if count == of else float(beta.ppf(1 - tail, count + 1, of - count))
+    return low, high
+
+
+def promise_figures(
+    promised: float, method: str, rejected: _Flags, groups: Sequence[str]
+) -> PromiseFigures | None:
+    """Compare a promised rate of false rejects with good test pictures; None without any.
+
+    The pictures of a group are no independent trials, so one of each group is drawn.
+
+    Args:
+        promised: share of good parts that may be rejected.
+        method: how the threshold was found.
+        rejected: bool [n], of the good test pictures.
+        groups: [n], equal for pictures that belong together.
+    """
+    if not len(groups):
+        return None
+    order = np.random.default_rng(0).permutation(len(groups))
+    drawn = {groups[place]: bool(rejected[place]) for place in order}
+    low, high = interval(sum(drawn.values()), len(drawn))
+    count = sum(drawn.values())
+    return PromiseFigures(promised, method, count, len(drawn), low, high, holds=promised >= low)
 
 
 def size_classes(areas: NDArray[np.integer]) -> NDArray[np.intp]:

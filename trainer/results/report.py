@@ -9,7 +9,7 @@ from trainer.dataset import GOOD, Dataset
 from trainer.near_duplicates import NEAR_OVERLAP
 from trainer.results.evaluation import UNLIKE_SEEN, Evaluation, ThresholdCosts
 from trainer.results.metrics import KindCount, PixelFigures
-from trainer.results.plant_figures import PlantFigures, Share
+from trainer.results.plant_figures import PlantFigures, PromiseFigures, Share
 from trainer.seen import SeenRecord
 
 _FEW_NORMALS = 20
@@ -52,8 +52,13 @@ def seconds_line(seconds: Mapping[str, float]) -> str:
     return f"took {sum(seconds.values()):.1f} s: {steps}"
 
 
-def seen_lines(record: SeenRecord, defects: int, normals: int) -> Iterator[str]:
+def seen_lines(record: SeenRecord, defects: int, normals: int, related: int = 0) -> Iterator[str]:
     """Say which pictures are left out of the test because the engine learned from them."""
+    if related:
+        yield (
+            f"{related} test pictures nearly copy, or share a group with, pictures that the "
+            "engine learned from: they are not tested with"
+        )
     recorded = len(record.pictures)
     good = f", and {normals} good ones" if normals else ""
     if recorded or normals:
@@ -100,6 +105,24 @@ def plant_lines(plant: PlantFigures) -> Iterator[str]:
         f"tell, that takes {math.ceil(1 / at.rate):,}; at the highest score of theirs "
         f"({at.threshold:.4f}) it is {_of(at.recall)}"
     )
+
+
+def promise_lines(promise: PromiseFigures | None) -> Iterator[str]:
+    """Say what was promised of false rejects beside what is measured."""
+    if promise is None:
+        return
+    found = "holds the promise" if promise.holds else "lies ABOVE the promise"
+    yield (
+        f"false rejects promised: {promise.promised:.2%} ({promise.method}); measured on one "
+        f"picture of each of {promise.groups} good parts or groups: {promise.rejected}, 95 % "
+        f"interval {promise.at_least:.1%} to {promise.at_most:.1%}, which {found}"
+    )
+    if not promise.holds:
+        yield (
+            "good test pictures differ from those that were learned, or pictures of one part or "
+            "series were on both sides of the calibration: say with trainer-train --groups which "
+            "belong together, and learn from good parts of every day, lot and machine"
+        )
 
 
 def cost_lines(costs: ThresholdCosts | None) -> Iterator[str]:

@@ -12,9 +12,9 @@ from engines.errors import PictureError
 from engines.pictures import describe_picture, read_content, resize_picture
 from trainer.dataset import GOOD, Dataset, FileNotes, Sample, content_sha
 from trainer.errors import MaskError
+from trainer.fingerprints import Fingerprint, NearDuplicateIndex, fingerprint
 from trainer.progress import Steps
 from trainer.results.drawing import CAPTION, TRUTH, outline, write_caption
-from trainer.samples.fingerprints import Fingerprint, NearDuplicateIndex, fingerprint
 from trainer.truth import cover, read_truth
 
 MOST_READ = 400  # pictures of a folder: all of small ones, evenly spread over the names of others

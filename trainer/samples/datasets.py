@@ -17,6 +17,7 @@ def training_of(folder: Path, index: Index, record: SnapshotRecord) -> Dataset:
     """Give the pictures of a snapshot with the labels that they had then."""
     samples: list[Sample] = []
     unreadable: list[str] = []
+    groups = index.groups()
     for seen in record.pictures:
         then = Picture(
             seen.sha,
@@ -26,7 +27,7 @@ def training_of(folder: Path, index: Index, record: SnapshotRecord) -> Dataset:
             mask=seen.mask,
             mask_kind=seen.mask_kind,
         )
-        sample = sample_of(folder, then, index.picture(seen.sha) or then)
+        sample = sample_of(folder, then, index.picture(seen.sha) or then, groups.get(seen.sha, ""))
         if not sample.path.is_file():
             unreadable.append(_gone(sample.path))
         elif seen.kind != GOOD and sample.mask is None:
@@ -44,9 +45,14 @@ def golden_of(folder: Path, index: Index) -> Dataset:
     engine would seem to be right to the pixel. Such a defect comes without a mask.
     """
     golden = [each for each in index.pictures(SampleStatus.KEPT) if each.golden]
-    drawn = _drawn_by_engines(index)
+    drawn, groups = _drawn_by_engines(index), index.groups()
     samples = [
-        sample_of(folder, replace(each, mask="") if (each.sha, each.mask) in drawn else each, each)
+        sample_of(
+            folder,
+            replace(each, mask="") if (each.sha, each.mask) in drawn else each,
+            each,
+            groups.get(each.sha, ""),
+        )
         for each in golden
     ]
     there: list[Sample] = []
@@ -83,12 +89,12 @@ def counts_of(folder: Path, index: Index) -> Counts:
     )
 
 
-def sample_of(folder: Path, label: Picture, where: Picture) -> Sample:
+def sample_of(folder: Path, label: Picture, where: Picture, group: str = "") -> Sample:
     """Make a sample of a picture with the label of one row, lying where another says."""
     path = folder / picture_path(where)
     inner = mask_path(label)
     mask = folder / inner if inner and (folder / inner).is_file() else None
-    return Sample(picture_path(label).as_posix(), path, label.kind, mask)
+    return Sample(picture_path(label).as_posix(), path, label.kind, mask, group)
 
 
 def _gone(path: Path) -> str:

@@ -20,7 +20,7 @@ from trainer.samples.records import AddResult, ImportReport, LabelSource
 from trainer.truth import cover, read_truth
 
 Mask = NDArray[np.bool_]
-Add = Callable[[NDArray[np.uint8], str, Mask | None, LabelSource], AddResult]
+Add = Callable[[NDArray[np.uint8], str, Mask | None, LabelSource, str], AddResult]
 
 
 def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
@@ -28,7 +28,7 @@ def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
 
     Args:
         dataset: as `trainer.layouts` finds it.
-        add: takes pixels, kind, mask and source.
+        add: takes pixels, kind, mask, source and group.
         steps: shows how far it is.
 
     Raises:
@@ -46,7 +46,7 @@ def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
                 tally.add(sample.name, decoded)
                 mask = _mask(sample, pixels, unreadable, doubts)
                 source = LabelSource(f"{dataset.name}/{sample.name}")
-                states[add(pixels, sample.kind, mask, source).state] += 1
+                states[add(pixels, sample.kind, mask, source, sample.group).state] += 1
                 without_mask += sample.kind != GOOD and mask is None
             except (PictureError, SampleError) as error:
                 unreadable.append(_named(sample, error))

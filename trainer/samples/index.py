@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import StoreError
-from trainer.samples.fingerprints import Fingerprint
+from trainer.fingerprints import Fingerprint
 from trainer.samples.records import LabelRecord, LabelSource, Picture, SampleStatus
 
 INDEX_NAME = "index.sqlite"
@@ -30,6 +30,7 @@ CREATE TABLE statements (
 );
 CREATE TABLE lines (line TEXT PRIMARY KEY, read_to TEXT NOT NULL);
 """
+_GROUPS = "CREATE TABLE IF NOT EXISTS groups (sha TEXT PRIMARY KEY, name TEXT NOT NULL);"
 _FROM_1 = "ALTER TABLE statements DROP COLUMN lot;"  # which nothing ever filled
 _PICTURE = "sha, kind, golden, place, mask, mask_kind, reasons"
 _STATEMENT = "sha, kind, mask, note, origin, line, label_id, by, at_ns, captured_ns"
@@ -42,6 +43,7 @@ class IndexChange:
     picture: Picture | None = None
     fingerprint: Fingerprint | None = None  # of a picture that is new
     label_record: LabelRecord | None = None
+    group: tuple[str, str] | None = None  # (sha, name): what a picture belongs to
     read_to: tuple[str, str] | None = None  # (line, label id): labels that need no second reading
 
 
@@ -62,6 +64,10 @@ class Index:
             said = change.label_record is not None and self._insert_label(change.label_record)
             if change.picture:
                 self._put(change.picture, change.fingerprint)
+            if change.group:
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO groups VALUES (?, ?)", change.group
+                )
             if change.read_to:
                 self._connection.execute(
                     "INSERT OR REPLACE INTO lines VALUES (?, ?)", change.read_to
@@ -92,6 +98,16 @@ class Index:
         """Give a picture's fingerprint; None for one that is not known."""
         rows = self._rows("SELECT fingerprint FROM pictures WHERE sha = ?", sha)
         return np.frombuffer(rows[0][0], np.float16) if rows else None
+
+    def groups(self) -> dict[str, str]:
+        """Return the named group of each picture that has one."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'groups'"):
+            return {}  # an older program made the index, and none wrote to it since
+        return dict(self._rows("SELECT sha, name FROM groups"))
+
+    def group_members(self, name: str) -> set[str]:
+        """Return the pictures of a named group, in an index opened to write."""
+        return {str(row[0]) for row in self._rows("SELECT sha FROM groups WHERE name = ?", name)}
 
     def label_records(self, sha: str | None = None) -> list[LabelRecord]:
         """Give every label in the order in which they came, or those of a picture."""
@@ -208,6 +224,8 @@ def index_opened(folder: Path, *, to_write: bool) -> Iterator[Index]:
     try:
         with _translated():
             _prepare(connection, path)
+            if to_write:
+                connection.execute(_GROUPS)
         yield Index(connection)
     finally:
         with suppress(sqlite3.Error):

@@ -16,9 +16,9 @@ from pipeline.label_rules import label_mask
 from pipeline.labels import Label, LabelKind
 from trainer.dataset import GOOD, content_sha
 from trainer.errors import SampleError
+from trainer.fingerprints import NearDuplicateIndex, fingerprint
 from trainer.layouts import DEFECT
 from trainer.samples.files import check_kind, mask_path, move, picture_path, write_png
-from trainer.samples.fingerprints import NearDuplicateIndex, fingerprint
 from trainer.samples.index import Index, IndexChange
 from trainer.samples.records import AddResult, LabelRecord, LabelSource, Picture, SampleStatus
 from trainer.samples.split import Split, choose_split
@@ -48,6 +48,7 @@ class SampleWriter:
         source: LabelSource,
         note: str = "",
         read_to: ReadTo = None,
+        group: str = "",
     ) -> AddResult:
         """Take a picture; see `SampleStore.add`. `note` and `read_to` are written with it."""
         _check(pixels, kind, mask)
@@ -55,7 +56,8 @@ class SampleWriter:
         sha = content_sha(pixels)
         mask_sha = "" if marked is None else content_sha(marked)
         label_record = LabelRecord(sha, kind, mask_sha, source, note)
-        change = IndexChange(label_record=label_record, read_to=read_to)
+        named = (sha, group) if group else None
+        change = IndexChange(label_record=label_record, read_to=read_to, group=named)
         row = self._index.picture(sha)
         if row is None:
             picture = self._new(sha, pixels, kind, mask_sha, marked, change)
@@ -63,7 +65,9 @@ class SampleWriter:
         if not (self._folder / picture_path(row)).is_file():  # a lost file comes back
             write_png(self._folder / picture_path(row), pixels)
         after = _relabelled(row, kind, mask_sha)
-        if after == row or self._index.has_label(label_record):
+        if self._joins_golden(row, group):
+            after = replace(row, place=SampleStatus.ASIDE)
+        elif after == row or self._index.has_label(label_record):
             self._index.write(change)
             return AddResult(sha, "known", row.golden)
         self._write_mask(after, marked)
@@ -91,10 +95,10 @@ class SampleWriter:
         change: IndexChange,
     ) -> Picture:
         print_ = fingerprint(pixels)
-        likes = [
-            row.golden for like in self._duplicates.of(print_) if (row := self._index.picture(like))
-        ]
-        decided = choose_split(sha, likes)
+        group = change.group[1] if change.group else ""
+        likes = {*self._duplicates.of(print_), *group_mates(self._index, group)}
+        sides = [row.golden for like in sorted(likes) if (row := self._index.picture(like))]
+        decided = choose_split(sha, sides)
         place = SampleStatus.INCOMING if kind == GOOD else SampleStatus.KEPT
         picture = Picture(
             sha=sha,
@@ -110,10 +114,22 @@ class SampleWriter:
         self._duplicates.add(sha, print_)
         return picture
 
+    def _joins_golden(self, row: Picture, group: str) -> bool:
+        """Whether a known picture, now said to be of a group, must not be learned any more."""
+        if not group or row.golden or row.place in _SETTLED:
+            return False
+        mates = (self._index.picture(sha) for sha in group_mates(self._index, group))
+        return any(mate.golden for mate in mates if mate)
+
     def _write_mask(self, picture: Picture, mask: Mask | None) -> None:
         inner = mask_path(picture)
         if mask is not None and inner is not None:
             write_png(self._folder / inner, mask.astype(np.uint8) * 255)
+
+
+def group_mates(index: Index, group: str) -> set[str]:
+    """Return the pictures of a named group; none for ""."""
+    return index.group_members(group) if group else set()
 
 
 def _relabelled(row: Picture, kind: str, mask_sha: str) -> Picture:

@@ -12,6 +12,7 @@ from engines.errors import PictureError
 from engines.masks import read_mask
 from engines.pictures import read_picture
 from trainer.dataset import GOOD, content_sha
+from trainer.fingerprints import NearDuplicateIndex, fingerprint
 from trainer.samples.files import (
     PictureFile,
     find_halves,
@@ -20,7 +21,6 @@ from trainer.samples.files import (
     move,
     picture_path,
 )
-from trainer.samples.fingerprints import NearDuplicateIndex, fingerprint
 from trainer.samples.index import Index, IndexChange
 from trainer.samples.records import Picture, SampleStatus
 from trainer.samples.split import Split, choose_split

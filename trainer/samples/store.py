@@ -25,14 +25,21 @@ from pipeline.archive import ArchivedFrame
 from pipeline.labels import FROM_THE_FIRST, Label
 from trainer.dataset import Dataset
 from trainer.errors import SampleError, StoreBusy
+from trainer.fingerprints import NearDuplicateIndex
 from trainer.lock import folder_locked
 from trainer.progress import Steps
 from trainer.samples.datasets import counts_of, golden_of, sample_of, training_of
 from trainer.samples.files import cannot_write, check_kind, picture_path
-from trainer.samples.fingerprints import NearDuplicateIndex
 from trainer.samples.import_export import ExportReport, export_samples, import_samples
 from trainer.samples.index import Index, IndexChange, index_opened
-from trainer.samples.intake import Mask, Pixels, SampleWriter, parse_label, source_of
+from trainer.samples.intake import (
+    Mask,
+    Pixels,
+    SampleWriter,
+    group_mates,
+    parse_label,
+    source_of,
+)
 from trainer.samples.records import (
     AddResult,
     Counts,
@@ -105,7 +112,14 @@ class SampleStore:
         with index_opened(folder, to_write=False) as index:
             yield cls(folder, index, NearDuplicateIndex())
 
-    def add(self, pixels: Pixels, kind: str, mask: Mask | None, source: LabelSource) -> AddResult:
+    def add(  # all that is known of a picture
+        self,
+        pixels: Pixels,
+        kind: str,
+        mask: Mask | None,
+        source: LabelSource,
+        group: str = "",
+    ) -> AddResult:
         """Take a picture with its label; of several labels for it the last one counts.
 
         Args:
@@ -114,12 +128,13 @@ class SampleStore:
             mask: of the defect, bool [H, W]; None or empty: not known.
             source: where the label came from. The same label from the same source a second time
                 changes nothing.
+            group: name of the part or series that it belongs to: all of it comes to one side.
 
         Raises:
             SampleError: no picture, no kind, or a mask of another size.
             StoreError: the disk is full; the store is whole.
         """
-        return self._writer.add(pixels, kind, mask, source)
+        return self._writer.add(pixels, kind, mask, source, group=group)
 
     def take_label(
         self, line: str, label_id: str, label: Label, frame: ArchivedFrame | None
@@ -298,7 +313,9 @@ class SampleStore:
 
     def _would_leak(self, picture: Picture) -> bool:
         """Whether training would learn a near-duplicate of a golden picture."""
-        rows = [self.named(like) for like in self.near_duplicates(picture.sha)]
+        group = self._index.groups().get(picture.sha, "")
+        likes = {*self.near_duplicates(picture.sha), *group_mates(self._index, group)}
+        rows = [self.named(like) for like in sorted(likes - {picture.sha})]
         decided = choose_split(picture.sha, [each.golden for each in rows])
         return not picture.golden and decided is not Split.TRAINING
 

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from engines.manifest import Manifest, Thresholds
-from trainer.dataset import Dataset, Pictures, Sample, load_pictures, snapshot, split
+from trainer.dataset import Dataset, Pictures, Sample, load_pictures, snapshot
 from trainer.errors import DatasetError
 from trainer.export.calibrate import calibrate
 from trainer.export.engine_file import export_onnx, run_torch, write_engine
+from trainer.groups import PictureGroups, draw_groups, find_groups, fingerprints
 from trainer.networks.backbones import Backbone
 from trainer.networks.proto_ad import PatchEncoder, ProtoAD
 from trainer.progress import Steps
@@ -46,6 +47,7 @@ class TrainedProtoAd:
     held_out_scores: NDArray[np.float32]  # [n]
     learned_from: int  # pictures
     pictures: Pictures  # learned and held out
+    notes: tuple[str, ...] = ()  # what a person should know of their groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class NormalParts:
     pictures: Pictures
     learned: NDArray[np.intp]
     held: NDArray[np.intp]
+    groups: PictureGroups  # no group is on both sides
 
 
 def learn(
@@ -81,7 +84,9 @@ def read_normals(dataset: Dataset, recipe: ProtoAdRecipe, steps: Steps) -> Norma
     with steps.step("reading pictures", len(samples)) as advance:
         pictures = load_pictures(samples, recipe.size, lambda: advance(1))
     check_count(len(pictures.samples), pictures.unreadable)
-    return NormalParts(pictures, *split(pictures, recipe.held_out_share, recipe.seed))
+    groups = find_groups(pictures.samples, fingerprints(pictures.pixels), pictures.shas)
+    held = draw_groups(groups.keys, recipe.held_out_share, recipe.seed)
+    return NormalParts(pictures, np.flatnonzero(~held), np.flatnonzero(held), groups)
 
 
 def check_count(count: int, unreadable: Sequence[str] = ()) -> None:
@@ -115,9 +120,11 @@ def calibrate_protoad(
 ) -> TrainedProtoAd:
     """Find thresholds on the pictures that are held out."""
     with steps.step("calibrating on held-out parts", len(parts.held)) as advance:
-        scores, maps = _judged(network, parts.pictures.pixels[parts.held], advance)
-    thresholds = calibrate(scores, maps, recipe.false_reject_rate)
-    return TrainedProtoAd(network, thresholds, scores, len(parts.learned), parts.pictures)
+        scores, maps = judge_pictures(network, parts.pictures.pixels[parts.held], advance)
+    keys = [parts.groups.keys[place] for place in parts.held]
+    thresholds = calibrate(scores, maps, recipe.false_reject_rate, groups=keys)
+    learned, notes = len(parts.learned), parts.groups.notes
+    return TrainedProtoAd(network, thresholds, scores, learned, parts.pictures, notes)
 
 
 def write_learned(
@@ -162,8 +169,10 @@ def drawn(samples: tuple[Sample, ...], most: int, seed: int) -> tuple[Sample, ..
     return tuple(samples[index] for index in np.sort(kept))
 
 
-def _judged(
-    network: ProtoAD, pixels: NDArray[np.uint8], on_picture: Callable[[int], None]
+def judge_pictures(
+    network: ProtoAD,
+    pixels: NDArray[np.uint8],
+    on_picture: Callable[[int], None] = lambda _: None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Score uint8 [N, H, W, 3]: scores [N] and maps [N, H, W]."""
     answers = list(_answers(network, pixels, on_picture))
@@ -171,7 +180,9 @@ def _judged(
 
 
 def _answers(
-    network: ProtoAD, pixels: NDArray[np.uint8], on_picture: Callable[[int], None]
+    network: ProtoAD,
+    pixels: NDArray[np.uint8],
+    on_picture: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     for batch in np.array_split(pixels, -(-len(pixels) // _BATCH)):
         answer = run_torch(network, batch)

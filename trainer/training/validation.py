@@ -1,13 +1,15 @@
 """When a training should stop: what held-out pictures say of the averaged weights."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainer.errors import DatasetError
+from trainer.groups import NAMED, draw_groups
 from trainer.networks.prn import PRN
 from trainer.training.batches import Batch
 from trainer.training.checkpoint import ValidationLoss
@@ -16,6 +18,8 @@ from trainer.training.training_step import map_loss
 NORMAL_SHARE = 0.12  # of the normal pictures, held out
 SEEN_SHARE = 0.1  # of the seen defects
 LEAST_SEEN = 20  # of fewer, none is held out: each is worth more to learn from
+_LEAST_LEARNED = 2  # pictures
+_KEPT = 2.0  # where groups fall that are never held out
 _BATCH = 8
 _CLEARLY = 0.05  # share by which a loss is more than another
 
@@ -39,33 +43,61 @@ class ValidationSet:
     groups: NDArray[np.intp]  # [N], 0..G-1
 
 
-def split_normals(count: int, seed: int) -> ValidationSplit:
-    """Draw normal pictures to hold out: at least one, and never so many that two do not remain."""
-    return _split(count, min(max(1, round(NORMAL_SHARE * count)), max(0, count - 2)), seed)
+def split_normals(keys: Sequence[str], seed: int, kept: Collection[str] = ()) -> ValidationSplit:
+    """Draw groups of normal pictures to hold out, one at least where two pictures remain.
 
-
-def split_seen(count: int, seed: int) -> ValidationSplit:
-    """Draw seen defects to hold out, at least one of twenty."""
-    held = max(1, round(SEEN_SHARE * count)) if count >= LEAST_SEEN else 0
-    return _split(count, held, seed)
-
-
-def split_normals_by_content(shas: Sequence[str]) -> ValidationSplit:
-    """Hold normal pictures out by their pixels alone, for ever, whatever others there are.
-
-    So a network that goes on learning is not calibrated on what it learned before. Only where none
-    of them falls among the held-out is the nearest one taken.
+    Args:
+        keys: [N], the group of each picture.
+        seed: of the draw.
+        kept: groups to learn from in any case, as seen defects are of them.
     """
-    places = np.array([_place(sha) for sha in shas])
-    held = places < NORMAL_SHARE
-    if not held.any():
-        held = places == places.min()
+    if len(keys) <= _LEAST_LEARNED:
+        return ValidationSplit(np.arange(len(keys)), np.arange(0))
+    held = draw_groups(keys, NORMAL_SHARE, seed, kept)
     return ValidationSplit(np.flatnonzero(~held), np.flatnonzero(held))
 
 
-def split_seen_by_content(shas: Sequence[str]) -> ValidationSplit:
+def split_seen(keys: Sequence[str], seed: int, normals: Collection[str] = ()) -> ValidationSplit:
+    """Draw groups of seen defects to hold out, one at least of twenty pictures.
+
+    One of a group that normal pictures are of too is always learned: those may be.
+    """
+    free = len(set(keys) - set(normals))
+    if len(keys) < LEAST_SEEN or not free or len(set(keys)) == 1:
+        return ValidationSplit(np.arange(len(keys)), np.arange(0))
+    held = draw_groups(keys, SEEN_SHARE, seed, normals)
+    return ValidationSplit(np.flatnonzero(~held), np.flatnonzero(held))
+
+
+def split_normals_by_content(
+    shas: Sequence[str], keys: Sequence[str] | None = None, kept: Collection[str] = ()
+) -> ValidationSplit:
+    """Hold normal pictures out by their pixels or their named group alone, whatever others come.
+
+    So a network that goes on learning is not calibrated on what it learned before. Copies are held
+    out where all of them fall among the held-out. Only where none does is the nearest one taken.
+
+    Raises:
+        DatasetError: seen defects are of every group.
+    """
+    keys = shas if keys is None else keys
+    places = _group_places(shas, keys, kept)
+    held = places < NORMAL_SHARE
+    if not held.any():
+        held = places == places.min()
+    if places[held].max(initial=0) > 1:
+        raise DatasetError(
+            "seen defects are of every group of normal pictures, so that none can be held out: "
+            "add pictures of other parts"
+        )
+    return ValidationSplit(np.flatnonzero(~held), np.flatnonzero(held))
+
+
+def split_seen_by_content(
+    shas: Sequence[str], keys: Sequence[str] | None = None, normals: Collection[str] = ()
+) -> ValidationSplit:
     """Hold seen defects out likewise; of few, there may be none."""
-    held = np.array([_place(sha) < SEEN_SHARE for sha in shas], np.bool_)
+    held = _group_places(shas, shas if keys is None else keys, normals) < SEEN_SHARE
     return ValidationSplit(np.flatnonzero(~held), np.flatnonzero(held))
 
 
@@ -119,9 +151,19 @@ def should_stop(checks: Sequence[ValidationLoss], patience: int) -> bool:
     return all(check.loss >= limit for check in checks[-patience:])
 
 
-def _split(count: int, held: int, seed: int) -> ValidationSplit:
-    order = np.random.default_rng(seed).permutation(count)
-    return ValidationSplit(np.sort(order[held:]), np.sort(order[:held]))
+def _group_places(
+    shas: Sequence[str], keys: Sequence[str], kept: Collection[str]
+) -> NDArray[np.float64]:
+    """Return where each picture's group falls, 0..1; above 1 for groups that are kept.
+
+    A named group falls by its name, copies where the last of them does: another copy can only move
+    them from the held-out to the learned, never back.
+    """
+    places: dict[str, float] = {}
+    for sha, key in zip(shas, keys, strict=True):
+        own = _place(key) if key.startswith(NAMED) else _place(sha)
+        places[key] = max(places.get(key, 0.0), own)
+    return np.array([_KEPT if key in kept else places[key] for key in keys], np.float64)
 
 
 def _place(sha: str) -> float:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trainer.dataset import GOOD, load_pictures, snapshot, split
+from trainer.dataset import GOOD, load_pictures, snapshot
 from trainer.errors import DatasetError, MaskError
 from trainer.layouts import find_samples
 from trainer.truth import truth_at
@@ -98,17 +98,3 @@ def test_snapshot_changes_with_any_content_and_not_with_order(mvtec: Path) -> No
     draw(mvtec / "train" / "good" / "c.bmp", 91)
     assert snapshot("parts", samples).sha256 != before.sha256
     assert (before.normals, before.defects) == (3, 0)
-
-
-def test_split_is_seeded_and_leaves_no_picture_in_both(mvtec: Path) -> None:
-    pictures = load_pictures(find_samples(mvtec).normals, (16, 16))
-    learned, held = split(pictures, 0.3, 7)
-    assert sorted([*learned, *held]) == [0, 1, 2]
-    assert len(held) == 1
-    assert np.array_equal(split(pictures, 0.3, 7)[1], held)
-
-
-def test_a_single_picture_cannot_be_split(mvtec: Path) -> None:
-    pictures = load_pictures(find_samples(mvtec).normals[:1], (16, 16))
-    with pytest.raises(DatasetError, match="at least 2"):
-        split(pictures, 0.3, 7)

@@ -1,6 +1,7 @@
 """What a supervised training learns from: pictures, seen defects, and what is held out of both."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from trainer.anomalies.synthesis import AnomalyKinds, Synthesis, SyntheticBatch
 from trainer.anomalies.textures import Textures, open_textures
 from trainer.choices import PROTOTYPE_SHARE, PrnSize
 from trainer.dataset import Dataset, Pictures, Sample, load_pictures
+from trainer.groups import PictureGroups, find_groups, fingerprints
 from trainer.networks.prn import NetworkParts
 from trainer.progress import Steps
 from trainer.seen import SeenPictures, draw_seen, load_seen
@@ -20,6 +22,7 @@ from trainer.training.schedule import Budget
 from trainer.training.training_step import OptimizerConfig
 from trainer.training.validation import (
     ValidationSet,
+    ValidationSplit,
     make_validation_set,
     split_normals,
     split_normals_by_content,
@@ -75,6 +78,8 @@ class TrainingData:
     seen_held: SeenPictures
     samples: tuple[Sample, ...]  # of the seen defects, both
     seen_shas: tuple[str, ...]  # of each of them
+    held_groups: tuple[str, ...] = ()  # of each held-out normal picture
+    notes: tuple[str, ...] = ()  # what a person should know of the groups
 
     def contents(self) -> dict[str, str]:
         """Hash all of it, by which a checkpoint is recognised."""
@@ -137,12 +142,7 @@ def _read_training_data(
         pictures = load_pictures(normals, recipe.size, lambda: advance(1))
         check_count(len(pictures.samples), pictures.unreadable)
         seen = load_seen(samples, recipe.size)
-    if recipe.held_by == "content":
-        of_normals = split_normals_by_content(pictures.shas)
-        of_seen = split_seen_by_content(seen.shas)
-    else:
-        of_normals = split_normals(len(pictures.samples), recipe.seed)
-        of_seen = split_seen(len(samples), recipe.seed)
+    groups, of_normals, of_seen = _divided(pictures, samples, seen, recipe)
     training_data = TrainingData(
         pictures,
         pictures.pixels[of_normals.learned],
@@ -151,8 +151,30 @@ def _read_training_data(
         SeenPictures(seen.pixels[of_seen.held], seen.masks[of_seen.held]),
         samples,
         seen.shas,
+        tuple(groups.keys[place] for place in of_normals.held),
+        groups.notes,
     )
     return training_data, rest
+
+
+def _divided(
+    pictures: Pictures, samples: Sequence[Sample], seen: SeenPictures, recipe: SupervisedRecipe
+) -> tuple[PictureGroups, ValidationSplit, ValidationSplit]:
+    """Decide which normal pictures and which seen defects are held out; no group is on both sides.
+
+    The groups are those of the normal pictures, then of the seen defects.
+    """
+    prints = np.concatenate([fingerprints(pictures.pixels), fingerprints(seen.pixels)])
+    groups = find_groups((*pictures.samples, *samples), prints, (*pictures.shas, *seen.shas))
+    count = len(pictures.samples)
+    normals, defects = groups.keys[:count], groups.keys[count:]
+    if recipe.held_by == "content":
+        of_seen = split_seen_by_content(seen.shas, defects, set(normals))
+        kept = {defects[place] for place in of_seen.learned}
+        return groups, split_normals_by_content(pictures.shas, normals, kept), of_seen
+    of_seen = split_seen(defects, recipe.seed, set(normals))
+    kept = {defects[place] for place in of_seen.learned}
+    return groups, split_normals(normals, recipe.seed, kept), of_seen
 
 
 def _validation_set(

@@ -168,7 +168,10 @@ def calibrate_prn(
     with steps.step("calibrating on held-out parts", len(training_data.held)) as advance:
         judged = _judged(network, training_data.held, advance)
         defects = _defects(network, training_data, prepared.drawn_held)
-    thresholds = calibrate(judged.score, judged.maps, recipe.false_reject_rate, defects)
+    groups = training_data.held_groups or None
+    thresholds = calibrate(
+        judged.score, judged.maps, recipe.false_reject_rate, defects, groups=groups
+    )
     return Calibrated(thresholds, judged.score)
 
 

@@ -14,14 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.conversion import onnx_import
+from engines.conversion.foreign.options import ImportOptions
+from engines.conversion.foreign.source import MAX_BYTES
 from engines.conversion.map_summary import add_map_summary
-from engines.conversion.onnx_import import MAX_BYTES, ImportOptions, import_model
+from engines.conversion.onnx_import import import_model
 from engines.errors import ManifestError
 from engines.manifest import read_manifest
 from engines.open import open_engine
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = (48, 64)
+ASKED = {"input_scale": 1.0, "image_threshold": 0.5, "pixel_threshold": 0.5}  # of unknown names
 
 
 class Patches(nn.Module):
@@ -106,7 +109,7 @@ def test_exported_model_judges_as_it_did_where_it_came_from(
 def test_model_without_a_score_takes_the_peak_of_its_map(tmp_path: Path) -> None:
     model = Patches(side=64, names=("flat_map",))
     source = exported(tmp_path / "model.onnx", model)
-    options = ImportOptions(size=SIZE, map="flat_map")
+    options = ImportOptions(size=SIZE, map="flat_map", **ASKED)
     import_model(source, tmp_path / "engine.onnx", options)
     with open_engine(tmp_path / "engine.onnx", "onnxruntime") as opened:
         got = opened.engine.score(frames())
@@ -139,7 +142,7 @@ def test_fixed_batch_and_size_are_kept(tmp_path: Path) -> None:
     [
         (ImportOptions(), "say which with --size"),
         (ImportOptions(size=SIZE, map="heat"), "has no output 'heat'"),
-        (ImportOptions(size=SIZE, score="pred_label"), "does not run|Type"),
+        (ImportOptions(size=SIZE, score="pred_label"), "is bool .* wanted is one float a frame"),
         (ImportOptions(size=(5000, 64)), "asked for is"),
     ],
 )
@@ -255,7 +258,9 @@ def test_command_takes_a_model_over(tmp_path: Path, patches: Path) -> None:
 
 def test_model_without_a_score_can_become_a_plan(tmp_path: Path) -> None:
     source = exported(tmp_path / "model.onnx", Patches(side=64, names=("flat_map",)))
-    import_model(source, tmp_path / "engine.onnx", ImportOptions(size=SIZE, map="flat_map"))
+    import_model(
+        source, tmp_path / "engine.onnx", ImportOptions(size=SIZE, map="flat_map", **ASKED)
+    )
     model = add_map_summary(onnx.load(tmp_path / "engine.onnx"), SIZE)
     onnx.checker.check_model(model, full_check=True)
     names = {name for node in model.graph.node for name in node.output}

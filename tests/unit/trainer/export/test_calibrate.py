@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines.conformal import groups_needed
 from trainer.errors import DatasetError
 from trainer.export.calibrate import (
     Costs,
@@ -11,7 +12,6 @@ from trainer.export.calibrate import (
     calibrate,
     conformal_threshold,
     cost_threshold,
-    normals_needed,
     overlap_threshold,
 )
 from trainer.results.evaluation import overlaps
@@ -31,7 +31,7 @@ def test_conformal_threshold_keeps_its_promise(count: int, rate: float) -> None:
 
 def test_as_many_normals_as_needed_support_the_rate() -> None:
     for rate in (0.01, 0.02, 0.05, 0.3):
-        needed = normals_needed(rate)
+        needed = groups_needed(rate)
         assert conformal_threshold(np.arange(needed), rate)[1] == rate
         assert conformal_threshold(np.arange(needed - 1), rate)[1] > rate
 

@@ -499,3 +499,40 @@ def test_exported_coco_files_say_what_the_masks_say(store: SampleStore, tmp_path
     assert pictures == 12
     found = find_samples(tmp_path / "out")
     assert len(found.normals) + len(found.defects) + len(found.test) == 13
+
+
+def test_group_comes_to_one_side_and_keeps_its_name(store: SampleStore) -> None:
+    source = LabelSource("o")
+    for number in range(60):
+        store.keep(store.add(picture(number), GOOD, None, source, f"part {number // 6}").sha)
+    sides: dict[str, set[bool]] = {}
+    learned, golden = store.training(store.snapshot()), store.golden()
+    for sample in (*learned.normals, *golden.test):
+        sides.setdefault(sample.group, set()).add(sample in golden.test)
+    assert len(sides) == 10
+    assert all(len(each) == 1 for each in sides.values())
+    assert {True} in sides.values()
+    assert {False} in sides.values()
+
+
+def test_known_picture_that_joins_a_golden_group_is_not_learned_any_more(
+    store: SampleStore,
+) -> None:
+    taught, tests = on_side(golden=False), on_side(golden=True)
+    for pixels in (taught, tests):
+        store.keep(add(store, pixels).sha)
+    store.add(tests, GOOD, None, LabelSource("p"), "part 1")
+    sha = store.add(taught, GOOD, None, LabelSource("p"), "part 1").sha
+    assert [each.place for each in store.pictures() if each.sha == sha] == [SampleStatus.ASIDE]
+    assert not store.training(store.snapshot()).normals
+
+
+def test_store_of_an_older_program_has_no_groups_until_it_is_written_to(tmp_path: Path) -> None:
+    with SampleStore.open(tmp_path) as opened:
+        add(opened, picture(1))
+    with closing(sqlite3.connect(tmp_path / INDEX_NAME)) as index:
+        index.execute("DROP TABLE groups")
+    with SampleStore.look(tmp_path) as looked:
+        assert looked.golden().normals == ()
+    with SampleStore.open(tmp_path) as opened:
+        assert opened.add(picture(2), GOOD, None, LabelSource("o"), "part 1").state == "new"

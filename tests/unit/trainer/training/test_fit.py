@@ -350,12 +350,13 @@ def test_error_of_the_generator_reaches_the_loop() -> None:
 
 @pytest.mark.parametrize(("normals", "seen"), [(2, 0), (3, 4), (20, 5), (209, 10), (2000, 40)])
 def test_some_pictures_are_held_out_and_the_others_learned(normals: int, seen: int) -> None:
-    for count, division in ((normals, split_normals(normals, 3)), (seen, split_seen(seen, 3))):
+    parts, defects = ([str(number) for number in range(count)] for count in (normals, seen))
+    for count, division in ((normals, split_normals(parts, 3)), (seen, split_seen(defects, 3))):
         joined = np.concatenate([division.learned, division.held])
         assert sorted(joined) == list(range(count))
-    assert len(split_normals(normals, 3).learned) >= 2
-    assert len(split_normals(normals, 3).held) >= (normals > 2)
-    assert (len(split_seen(seen, 3).held) > 0) == (seen >= 20)
+    assert len(split_normals(parts, 3).learned) >= 2
+    assert len(split_normals(parts, 3).held) >= (normals > 2)
+    assert (len(split_seen(defects, 3).held) > 0) == (seen >= 20)
 
 
 def test_held_out_pictures_are_joined_in_groups() -> None:

@@ -16,6 +16,8 @@ LENGTH = SIDE * SIDE
 _MOST_LEVELS = 1.0  # mean absolute difference, grey levels
 _MOST_SHARE = 0.1  # of it by the standard deviation: surfaces without contrast are not all alike
 _ROWS = 4096  # compared at once
+_BLOCKS = 8  # on a side, to tell most pictures apart quickly
+_ROUNDING = 1e-3  # of sums of float32
 
 Fingerprint = NDArray[np.float16]  # [LENGTH]
 
@@ -36,6 +38,28 @@ def alike(one: Fingerprint, others: NDArray[np.float16]) -> NDArray[np.bool_]:
         rows = others[start : start + _ROWS].astype(np.float32)
         found[start : start + _ROWS] = np.abs(rows - wanted).mean(axis=1) <= limit
     return found
+
+
+def near_copies(prints: NDArray[np.float16]) -> NDArray[np.intp]:
+    """Find all pairs of near-duplicates among `prints` [N, LENGTH]: places [P, 2], lower first.
+
+    Pictures of one even colour have nothing to be known by, and are none. Means of blocks differ by
+    no more than the pixels do, so most pairs are told apart by those.
+    """
+    rows = prints.astype(np.float32)
+    side = SIDE // _BLOCKS
+    blocks = rows.reshape(-1, _BLOCKS, side, _BLOCKS, side).mean(axis=(2, 4))
+    blocks = blocks.reshape(len(rows), -1)
+    limits = np.minimum(_MOST_LEVELS, _MOST_SHARE * rows.std(axis=1))
+    pairs: list[tuple[int, int]] = []
+    for place in range(len(rows) - 1):
+        limit = np.maximum(limits[place], limits[place + 1 :])
+        near = np.abs(blocks[place + 1 :] - blocks[place]).mean(axis=1) <= limit + _ROUNDING
+        for other in np.flatnonzero(near) + place + 1:
+            most = max(limits[place], limits[other])
+            if most > 0 and np.abs(rows[other] - rows[place]).mean() <= most:
+                pairs.append((place, int(other)))
+    return np.array(pairs, np.intp).reshape(-1, 2)
 
 
 class NearDuplicateIndex:

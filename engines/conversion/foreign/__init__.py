@@ -1,0 +1,1 @@
+"""Models of other projects: what they take, what they return, and what joins them to the line."""
