@@ -8,8 +8,8 @@ import numpy as np
 
 from engines.engine import Pixels
 from engines.errors import PictureError
-from engines.picture_files import list_parts
-from engines.pictures import read_picture, resize_picture
+from engines.pictures.files import list_parts
+from engines.pictures.read import read_picture, resize_picture
 
 SYNTHETIC_FRAMES = 16
 _log = logging.getLogger(__name__)

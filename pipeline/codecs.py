@@ -11,7 +11,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.picture_headers import JPEG_START, MAX_PIXELS, PNG_SIGNATURE, check_jpeg, check_png
+from engines.pictures.headers import JPEG_START, MAX_PIXELS, PNG_SIGNATURE, check_jpeg, check_png
 from pipeline.errors import UnreadableFrame
 
 MAX_PAYLOAD_BYTES = 256 << 20

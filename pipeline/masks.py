@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.picture_headers import MAX_PIXELS
+from engines.pictures.headers import MAX_PIXELS
 from pipeline.errors import ForeignVerdict
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-pytest.register_assert_rewrite("fakes", "rigs")
+pytest.register_assert_rewrite("fakes", "inputs", "rigs")
 settings.register_profile("line", deadline=None)  # a busy machine is no failure
 settings.load_profile("line")
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from engines.errors import PictureError
 from engines.files import file_sha256
 from engines.manifest import Snapshot
-from engines.picture_files import NO_FILES, FileAccount
-from engines.pictures import DecodedPicture, describe_picture, read_content, resize_picture
+from engines.pictures.files import NO_FILES, FileAccount
+from engines.pictures.read import DecodedPicture, describe_picture, read_content, resize_picture
 from trainer.errors import DatasetError
 from trainer.outlines import Outlines
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import PictureError
 from engines.files import file_sha256, read_file, write_atomic
-from engines.pictures import read_picture
+from engines.pictures.read import read_picture
 from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures
 from trainer.errors import DatasetError
 from trainer.fingerprints import Fingerprint, fingerprint

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.masks import MOSTLY, read_mask
+from engines.pictures.masks import MOSTLY, read_mask
 from trainer.dataset import GOOD, Sample, resize_mask
 from trainer.errors import DatasetError, MaskError
 from trainer.outlines import draw_outlines

@@ -24,7 +24,7 @@ from engines.files import file_sha256
 from engines.machine import machine_name, peak_memory_mb
 from engines.manifest import Admission, CostPoint, Manifest, read_manifest, write_manifest
 from engines.open import Runtime, open_engine
-from engines.picture_files import list_parts
+from engines.pictures.files import list_parts
 from engines.trial_frames import draw_frames, read_frames
 
 COST_BUDGET_S = 20.0

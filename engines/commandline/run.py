@@ -24,7 +24,7 @@ from pydantic_settings import (
 )
 
 from engines.commandline.flags import add_flags, flag_name, usage
-from engines.stray_bytes import FLAG, allow_stray_bytes
+from engines.pictures.stray_bytes import FLAG, allow_stray_bytes
 
 USAGE_STATUS = 2
 INTERRUPT_STATUS = 130

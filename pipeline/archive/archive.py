@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.files import parse_json, read_file, write_atomic
-from engines.pictures import MAX_FILE_BYTES, decode_picture
+from engines.pictures.read import MAX_FILE_BYTES, decode_picture
 from pipeline.archive.files import (
     CHANCE,
     PICTURE,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import read_picture
+from engines.pictures.read import read_picture
 from pipeline.errors import ConnectionLost, RedisFull
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.frame_producer import FrameProducer

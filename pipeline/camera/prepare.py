@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.pictures import resize_picture
+from engines.pictures.read import resize_picture
 from pipeline.errors import SettingsError, UnreadableFrame
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from engines.commandline.flags import File, Metavar, Name
-from engines.picture_headers import MAX_PIXELS
+from engines.pictures.headers import MAX_PIXELS
 from pipeline.camera.background import name_lease, run_in_background
 from pipeline.camera.offer import FrameOffer, RingSender
 from pipeline.camera.open import SOURCES, SourceOptions, open_source

@@ -14,7 +14,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engines.errors import PictureError
-from engines.masks import read_mask
+from engines.pictures.masks import read_mask
 from pipeline.archive import Archive, ArchivedFrame
 from pipeline.errors import LabelError
 from pipeline.frames import Label, LabelKind

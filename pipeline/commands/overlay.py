@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.files import write_atomic
-from engines.pictures import PICTURE_SUFFIXES, read_picture
+from engines.pictures.read import PICTURE_SUFFIXES, read_picture
 from pipeline.codecs import Chroma, Codec, JpegSetting, encode_pixels
 from pipeline.frames import Decision, Region, Verdict
 

@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.picture_headers import MAX_PIXELS
+from engines.pictures.headers import MAX_PIXELS
 from pipeline.errors import ForeignVerdict
 
 WIRE_VERSION = 1

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.picture_headers import MAX_PIXELS
+from engines.pictures.headers import MAX_PIXELS
 from pipeline.errors import ForeignVerdict, UnwritableJudgement
 from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
 from pipeline.wire.fields import Fields, check_mask_size, pack, pack_mask, shown, unpack_mask

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.bombs import stream_bombs
 from fakes.camera import flat, write_flat
-from fakes.odd_files import make_odd
+from inputs.bombs import stream_bombs
+from inputs.odd_files import make_odd
 from rigs.processes import SIZE, WAIT_S, Plant, plan, plant_in
 
 from pipeline.codecs import Codec, encode_pixels

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.onnx_graphs import small_graph, write_graph
+from inputs.onnx_graphs import small_graph, write_graph
 from rigs.missing import missing
 
 UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.onnx_graphs import small_graph, write_graph
 from fakes.places import PROGRAMS, ROOT
+from inputs.onnx_graphs import small_graph, write_graph
 from rigs.missing import missing
 
 UNSHARE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from inputs.onnx_graphs import onnx_model, write_graph
 from onnx import TensorProto, helper
 
 from engines.admission.admit import admit
 from engines.manifest import Manifest, Thresholds, parse_manifest, write_manifest
 from engines.manifest import manifest_path as path_of_manifest
 from engines.open import Runtime
-from fakes.onnx_graphs import onnx_model, write_graph
 
 RUNTIME = Runtime("onnxruntime", "cpu", 1)  # opens in milliseconds and compiles nothing
 

@@ -5,11 +5,11 @@ import sys
 
 import cv2
 import numpy as np
-from fakes.bombs import jpeg_of_scans, png_animated, png_announcing, png_with_texts
+from inputs.bombs import jpeg_of_scans, png_animated, png_announcing, png_with_texts
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import decode_picture
+from engines.pictures.read import decode_picture
 from fuzz.mutation import run_target
 from pipeline.codecs import Codec, decode_pixels
 from pipeline.errors import UnreadableFrame

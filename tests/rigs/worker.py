@@ -22,11 +22,7 @@ from pipeline.streams.keys import LineLimits
 from pipeline.streams.ledger import Ledger
 from pipeline.telemetry import Telemetry
 from pipeline.verdicts import read_verdict
-from pipeline.wire import (
-    FrameHeader,
-    RingPlace,
-    encode_frame_header,
-)
+from pipeline.wire import FrameHeader, RingPlace, encode_frame_header
 from pipeline.worker.active_engine import ActiveEngine, LoadedEngine
 from pipeline.worker.archiver import Archiver
 from pipeline.worker.context import WorkerContext

@@ -33,7 +33,12 @@ def test_paths_in_the_docs_exist(text: Path) -> None:
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.name)
 def test_modules_in_the_docs_exist(text: Path) -> None:
     named = MODULES.findall(text.read_text("utf-8"))
-    assert [name for name in named if not _is_there(name)] == []
+    assert [name for name in named if not _is_there(name) and not _is_log_event(name)] == []
+
+
+def _is_log_event(name: str) -> bool:
+    sources = [*(ROOT / "pipeline").rglob("*.py"), *(ROOT / "engines").rglob("*.py")]
+    return any(f'("{name}"' in source.read_text("utf-8") for source in sources)
 
 
 def _is_there(name: str) -> bool:

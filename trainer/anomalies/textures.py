@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.picture_files import list_parts
-from engines.pictures import read_picture, resize_picture
+from engines.pictures.files import list_parts
+from engines.pictures.read import read_picture, resize_picture
 from trainer.errors import DatasetError
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from engines.picture_files import FileAccount, is_mask_folder, is_picture
+from engines.pictures.files import FileAccount, is_mask_folder, is_picture
 from trainer.dataset import GOOD, Dataset, Sample
 from trainer.errors import DatasetError
 from trainer.layouts.annotations import Annotation, read_annotations

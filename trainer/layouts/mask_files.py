@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from engines.picture_files import is_mask_folder, is_picture, mask_owner, why_not_picture
+from engines.pictures.files import is_mask_folder, is_picture, mask_owner, why_not_picture
 from trainer.layouts.tree import FolderTree, join
 
 _NO_MASKS = frozenset({".txt", ".json", ".xml", ".csv", ".md", ".html", ".db", ".pdf", ".yaml"})

@@ -1,6 +1,6 @@
 """What folders and labels are called: which spellings mean a good part, training or test."""
 
-from engines.picture_files import letters, without_noun
+from engines.pictures.files import letters, without_noun
 from trainer.errors import DatasetError
 
 DEFECT = "defect"  # the kind where a layout tells no kinds apart

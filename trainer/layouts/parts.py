@@ -10,7 +10,7 @@ KSDD2      train/NAME and train/NAME_GT, test/ likewise: good where NAME_GT is e
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from engines.picture_files import is_mask_folder
+from engines.pictures.files import is_mask_folder
 from trainer.dataset import GOOD, Dataset, Sample
 from trainer.layouts.annotations import Annotation
 from trainer.layouts.mask_files import MaskFiles

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from engines.errors import PictureError
-from engines.masks import read_mask
+from engines.pictures.masks import read_mask
 from trainer.dataset import GOOD, Sample
 from trainer.errors import DatasetError
 from trainer.layouts.annotations import Annotation

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.masks import looks_like_mask
-from engines.picture_files import (
+from engines.pictures.files import (
     FileAccount,
     account,
     is_mask_folder,
@@ -14,6 +13,7 @@ from engines.picture_files import (
     walk_files,
     why_not_picture,
 )
+from engines.pictures.masks import looks_like_mask
 from trainer.dataset import Sample
 from trainer.errors import DatasetError
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engines.engine import Engine
 from engines.manifest import Thresholds
-from engines.picture_files import NO_FILES, FileAccount
+from engines.pictures.files import NO_FILES, FileAccount
 from trainer.dataset import GOOD, Pictures, resize_mask
 from trainer.errors import DatasetError, MaskError
 from trainer.export.calibrate import Costs, cost_threshold, expected_cost

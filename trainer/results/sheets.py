@@ -13,14 +13,7 @@ from trainer.anomalies.synthesis import AnomalyKinds, Synthesis, SyntheticBatch
 from trainer.anomalies.textures import Textures
 from trainer.dataset import Dataset, load_pictures
 from trainer.progress import Steps
-from trainer.results.drawing import (
-    CAPTION,
-    TRUTH,
-    outline,
-    save_picture,
-    write_caption,
-    write_text,
-)
+from trainer.results.drawing import CAPTION, TRUTH, outline, save_picture, write_caption, write_text
 from trainer.results.evaluation import ScoredPictures, score_pictures
 from trainer.seen import SeenPictures
 from trainer.training.checkpoint import ValidationLoss

@@ -10,7 +10,7 @@ from engines.admission.admit import admit
 from engines.conversion.tensorrt import PlanOptions, build_plan
 from engines.files import write_atomic
 from engines.manifest import Thresholds
-from engines.pictures import PICTURE_SUFFIXES
+from engines.pictures.read import PICTURE_SUFFIXES
 from engines.registry.registry import Registry
 from trainer.dataset import Dataset
 from trainer.errors import BudgetError

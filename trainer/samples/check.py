@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import describe_picture, read_content, resize_picture
+from engines.pictures.read import describe_picture, read_content, resize_picture
 from trainer.dataset import GOOD, Dataset, FileNotes, Sample, content_sha
 from trainer.errors import MaskError
 from trainer.fingerprints import Fingerprint, NearDuplicateIndex, fingerprint

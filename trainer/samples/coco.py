@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.pictures import read_picture
+from engines.pictures.read import read_picture
 from trainer.dataset import GOOD, Sample
 from trainer.outlines import counts_of_mask
 from trainer.samples.files import write_file

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import describe_picture, read_content
+from engines.pictures.read import describe_picture, read_content
 from trainer.dataset import GOOD, Dataset, FileNotes, Sample
 from trainer.errors import MaskError, SampleError, StoreError
 from trainer.progress import Steps

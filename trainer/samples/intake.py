@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.pictures import MAX_PIXELS
+from engines.pictures.read import MAX_PIXELS
 from pipeline.archive import ArchivedFrame
 from pipeline.errors import LabelError
 from pipeline.label_rules import label_mask

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.errors import PictureError
-from engines.pictures import read_picture, resize_picture
+from engines.pictures.read import read_picture, resize_picture
 from trainer.networks.proto_ad import PatchEncoder
 from trainer.samples.quarantine import Nearest
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.masks import read_mask
-from engines.pictures import read_picture
+from engines.pictures.masks import read_mask
+from engines.pictures.read import read_picture
 from trainer.dataset import GOOD, content_sha
 from trainer.fingerprints import NearDuplicateIndex, fingerprint
 from trainer.samples.files import (

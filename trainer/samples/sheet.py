@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import read_picture, resize_picture
+from engines.pictures.read import read_picture, resize_picture
 from trainer.results.drawing import CAPTION, write_text
 from trainer.samples.records import Picture
 from trainer.samples.store import SampleStore

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from engines.errors import PictureError
-from engines.pictures import read_picture
+from engines.pictures.read import read_picture
 from pipeline.archive import ArchivedFrame
 from pipeline.labels import FROM_THE_FIRST, Label
 from trainer.dataset import Dataset
@@ -32,14 +32,7 @@ from trainer.samples.datasets import counts_of, golden_of, sample_of, training_o
 from trainer.samples.files import cannot_write, check_kind, picture_path
 from trainer.samples.import_export import ExportReport, export_samples, import_samples
 from trainer.samples.index import Index, IndexChange, index_opened
-from trainer.samples.intake import (
-    Mask,
-    Pixels,
-    SampleWriter,
-    group_mates,
-    parse_label,
-    source_of,
-)
+from trainer.samples.intake import Mask, Pixels, SampleWriter, group_mates, parse_label, source_of
 from trainer.samples.records import (
     AddResult,
     Counts,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engines.errors import PictureError
 from engines.files import open_regular
-from engines.pictures import MAX_FILE_BYTES
+from engines.pictures.read import MAX_FILE_BYTES
 
 _TAIL_BYTES = 64
 _WITHOUT_END = (b"BM", b"II*\0", b"MM\0*")

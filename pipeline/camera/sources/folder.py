@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.picture_files import is_foreign
-from engines.pictures import PICTURE_SUFFIXES
+from engines.pictures.files import is_foreign
+from engines.pictures.read import PICTURE_SUFFIXES
 from pipeline.camera.pace import FramePacer
 from pipeline.camera.picture_guard import PictureGuard
 from pipeline.camera.source import PartNames, Shot, unreadable_shot

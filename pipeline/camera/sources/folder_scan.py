@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.picture_files import is_foreign
+from engines.pictures.files import is_foreign
 from pipeline.camera.sources.folder import is_picture_name
 
 _FRESH_S = 2.5  # a folder whose date changed so short ago may change again without a new date

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.pictures import MAX_PIXELS
+from engines.pictures.read import MAX_PIXELS
 from pipeline.errors import UnreadableFrame
 
 # Channels, and OpenCV's conversion. The alpha of a camera carries nothing and is dropped.

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import MAX_PIXELS, decode_picture
+from engines.pictures.read import MAX_PIXELS, decode_picture
 from pipeline.errors import CameraLost, UnreadableFrame
 
 _CONCEALED = "concealing"

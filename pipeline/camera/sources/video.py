@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.pictures import MAX_PIXELS
+from engines.pictures.read import MAX_PIXELS
 from pipeline.camera.pace import FramePacer
 from pipeline.camera.source import FixedSize, Shot, unreadable_shot
 from pipeline.camera.sources.pixel_formats import rgb_from_opencv

@@ -12,16 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.pictures import decode_picture
+from engines.pictures.read import decode_picture
 from pipeline.camera.pace import FramePacer, Wait
 from pipeline.camera.picture_guard import PictureGuard
 from pipeline.camera.source import PartNames, Shot, unreadable_shot
-from pipeline.camera.sources.file_ends import (
-    FileContent,
-    ends_in_zeros,
-    missing_part,
-    read_content,
-)
+from pipeline.camera.sources.file_ends import FileContent, ends_in_zeros, missing_part, read_content
 from pipeline.camera.sources.folder_scan import FolderScan
 from pipeline.camera.sources.taken_files import (
     CheckpointStore,

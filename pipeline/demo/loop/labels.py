@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.masks import read_mask
+from engines.pictures.masks import read_mask
 from pipeline.archive import Archive, ArchivedFrame
 from pipeline.demo.loop.data import kind_of_picture, mask_of
 from pipeline.demo.loop.report import VerdictRow

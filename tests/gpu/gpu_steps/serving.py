@@ -18,7 +18,7 @@ from engines.backends.tensorrt.api import PlanBackend
 from engines.conversion.tensorrt import PlanOptions, build_plan
 from engines.manifest import Snapshot, Thresholds
 from engines.open import open_engine
-from engines.pictures import read_picture
+from engines.pictures.read import read_picture
 from gpu_steps.job import Job, NotRunError, print_line
 from gpu_steps.network import SIZE, SMALL, drawn_prn
 from trainer.export.engine_file import export_onnx, write_engine

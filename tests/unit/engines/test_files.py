@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from fakes.odd_files import ODD, make_odd
+from inputs.odd_files import ODD, make_odd
 
 from engines.files import file_sha256, open_regular, parse_json, read_file
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from fakes.odd_files import make_odd
+from inputs.odd_files import make_odd
 
 from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.errors import ManifestError

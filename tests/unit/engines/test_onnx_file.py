@@ -2,7 +2,7 @@
 
 import onnx
 import pytest
-from fakes.onnx_graphs import small_graph
+from inputs.onnx_graphs import small_graph
 from onnx import TensorProto, helper
 
 from engines.errors import BackendError, ManifestError

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from fakes.onnx_graphs import SCALES, neighbour_graph, small_graph, write_graph
 from fakes.tiny_engine import write_tiny_engine
+from inputs.onnx_graphs import SCALES, neighbour_graph, small_graph, write_graph
 
 from engines.backends.fixed import FixedPlan, fixed_scores, write_fixed_engine
 from engines.engine import Pixels, Scores

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.onnx_graphs import small_graph, write_graph
+from inputs.onnx_graphs import small_graph, write_graph
 
 from engines.errors import BackendError
 from engines.open import open_engine

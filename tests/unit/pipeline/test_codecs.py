@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
-from fakes.bombs import stream_bombs
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from inputs.bombs import stream_bombs
 
 from pipeline.codecs import Chroma, Codec, JpegSetting, decode_pixels, encode_pixels
 from pipeline.errors import UnreadableFrame

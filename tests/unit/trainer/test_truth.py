@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.data_folders import HEIGHT, WIDTH, mvtec, picture, save, truth
+from inputs.data_folders import HEIGHT, WIDTH, mvtec, picture, save, truth
 
 from trainer.dataset import Sample, load_pictures
 from trainer.errors import DatasetError, MaskError

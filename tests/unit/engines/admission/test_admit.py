@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fakes.onnx_graphs import neighbour_graph, small_graph, write_graph
+from inputs.onnx_graphs import neighbour_graph, small_graph, write_graph
 from onnx import numpy_helper
 
 from engines.admission import admit as gate

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes.onnx_graphs import small_graph, write_graph
+from inputs.onnx_graphs import small_graph, write_graph
 from rich.console import Console
 
 from engines.admission import admit as gate

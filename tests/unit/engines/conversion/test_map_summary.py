@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from fakes.onnx_graphs import small_graph
+from inputs.onnx_graphs import small_graph
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.contract import CELLS, FRAMES, MAP, PEAK, SCORE

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from fakes.onnx_graphs import small_graph, write_graph
+from inputs.onnx_graphs import small_graph, write_graph
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.admission.admit import admit, gain_suffices

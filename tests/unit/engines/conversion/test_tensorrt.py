@@ -11,9 +11,9 @@ import onnx
 import onnx.inliner
 import onnxruntime
 import pytest
-from fakes.onnx_graphs import small_graph, write_graph
 from fakes.prn import SIZE, Squares, normal_pictures
 from fakes.prn_engine import write_tiny_engine
+from inputs.onnx_graphs import small_graph, write_graph
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 

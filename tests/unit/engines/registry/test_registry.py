@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from fakes.odd_files import make_odd
 from fakes.registry import (
     GATE,
     admitted,
@@ -19,6 +18,7 @@ from fakes.registry import (
     make_unadmitted,
 )
 from fsspec.implementations.memory import MemoryFileSystem
+from inputs.odd_files import make_odd
 
 from engines.errors import (
     BrokenVersion,

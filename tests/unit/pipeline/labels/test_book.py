@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.frames import Label, LabelKind
-from pipeline.labels import book
-from pipeline.labels.book import FROM_THE_FIRST, MOST_PAGE_BYTES, LabelBook, all_labels
+from pipeline.labels import FROM_THE_FIRST, LabelBook, book
+from pipeline.labels.book import MOST_PAGE_BYTES, all_labels
 from pipeline.wire import encode_label
 
 SIDE = 3000

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from fakes.onnx_graphs import small_graph, write_graph
+from inputs.onnx_graphs import small_graph, write_graph
 
 MOST_MODULES = 60  # packages, which hold no more than a docstring or names, not counted
 # all that a worker with --engine FILE --redis-url URL does before it connects

@@ -6,7 +6,7 @@ import numpy as np
 from fakes.gate import SIDE
 
 from engines.backends.fixed import FixedPlan, write_fixed_engine
-from engines.pictures import read_picture
+from engines.pictures.read import read_picture
 from trainer.commands.gate import gate
 from trainer.dataset import GOOD, content_sha
 from trainer.results.drawing import save_picture

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes.data_folders import HEIGHT, WIDTH, good, mvtec, picture, save, truth
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from inputs.data_folders import HEIGHT, WIDTH, good, mvtec, picture, save, truth
 from pycocotools import mask as coco_mask
 
 from trainer.dataset import GOOD, Dataset

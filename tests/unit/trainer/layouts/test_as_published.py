@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.data_folders import bad, good, masks, mvtec, picture, save, truth
+from inputs.data_folders import bad, good, masks, mvtec, picture, save, truth
 
 from trainer.dataset import GOOD, Dataset
 from trainer.errors import DatasetError

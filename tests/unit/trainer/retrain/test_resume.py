@@ -10,7 +10,7 @@ from fakes.registry import make_engine
 from fakes.retrain import PlainLearner, fill_store, run
 from rich.console import Console
 
-from engines.pictures import read_picture
+from engines.pictures.read import read_picture
 from engines.registry.registry import Registry
 from trainer.dataset import GOOD
 from trainer.errors import StageError

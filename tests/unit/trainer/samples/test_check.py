@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.data_folders import bad, good, mvtec, picture, save, truth
+from inputs.data_folders import bad, good, mvtec, picture, save, truth
 
 from trainer.layouts import find_samples
 from trainer.samples.check import DataCheck, check_dataset

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engines.pictures import read_picture
+from engines.pictures.read import read_picture
 from pipeline.archive import ArchivedFrame
 from pipeline.frames import Label, LabelKind
 from pipeline.label_rules import box

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fakes.data_folders import mvtec
+from inputs.data_folders import mvtec
 
 from trainer.errors import DatasetError
 from trainer.layouts import find_samples

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from fakes.foreign_models import BYTE, HALF, SIDE, branching_model, bright_model
+from inputs.foreign_models import BYTE, HALF, SIDE, branching_model, bright_model
 from onnx import TensorProto
 
 from engines.admission.admit import admit

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 from fakes.camera import FakeTime, flat, values, write_flat
-from fakes.odd_files import make_odd
 from hypothesis import given
 from hypothesis import strategies as st
+from inputs.odd_files import make_odd
 
 from pipeline.camera.pace import FramePacer
 from pipeline.camera.source import PartNames

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes.camera import FakeTime
-from fakes.media import lose_packets, scene, write_video
+from inputs.media import lose_packets, scene, write_video
 from numpy.typing import NDArray
 
 from pipeline.camera.open import SourceOptions, open_source

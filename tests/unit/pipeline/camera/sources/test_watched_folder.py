@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 from fakes.camera import FakeTime, values, write_flat
-from fakes.odd_files import make_odd
 from hypothesis import given
 from hypothesis import strategies as st
+from inputs.odd_files import make_odd
 
-from engines.pictures import decode_picture
+from engines.pictures.read import decode_picture
 from pipeline.camera.pace import FramePacer
 from pipeline.camera.source import PartNames, Shot
 from pipeline.camera.sources import folder_scan

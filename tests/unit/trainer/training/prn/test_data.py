@@ -12,7 +12,7 @@ import torch
 from fakes.prn import TinyBackbone, normal_pictures
 from rich.console import Console
 
-from engines.pictures import read_picture
+from engines.pictures.read import read_picture
 from trainer.anomalies.synthesis import AnomalyKinds
 from trainer.dataset import Dataset, content_sha
 from trainer.errors import CheckpointError

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.decode_process import LimitedDecoder
 from engines.errors import PictureError
-from engines.picture_headers import check_picture
-from engines.pictures import decode_picture
+from engines.pictures.decode_process import LimitedDecoder
+from engines.pictures.headers import check_picture
+from engines.pictures.read import decode_picture
 
 
 @pytest.fixture

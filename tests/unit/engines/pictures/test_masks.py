@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engines.errors import PictureError
-from engines.masks import marked_pixels, read_mask
+from engines.pictures.masks import marked_pixels, read_mask
 
 SHAPE = (40, 60)
 

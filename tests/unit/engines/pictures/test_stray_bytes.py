@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engines.errors import PictureError
-from engines.pictures import describe_picture
-from engines.stray_bytes import allow_stray_bytes, without_stray_bytes
+from engines.pictures.read import describe_picture
+from engines.pictures.stray_bytes import allow_stray_bytes, without_stray_bytes
 
 
 def jpeg(*, progressive: bool = False) -> bytes:

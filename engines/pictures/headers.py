@@ -4,7 +4,7 @@ Decoders believe a file: OpenCV allocates the length that a damaged PNG chunk na
 goes over the whole picture once for each scan, also for an empty one. So a few bytes can cost
 gigabytes or minutes. The checks here walk the chunks or markers and never decode. What passes as
 `bounded` costs its decoder no more than the announced size allows. The rest needs a limit from
-outside (`engines.decode_process`).
+outside (`engines.pictures.decode_process`).
 
 PNG (ISO/IEC 15948), JPEG (ITU-T T.81), BMP and TIFF 6.0 are read. Every other format that a decoder
 may know is refused.

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.picture_headers import PictureHeader, check_picture
+from engines.pictures.headers import PictureHeader, check_picture
 
 CPU_S = 10
 WAIT_S = 60.0  # for a machine under load; the CPU limit is what usually ends a decoder
@@ -100,7 +100,7 @@ class LimitedDecoder:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "engines.decode_process", str(theirs.fileno())],
+                [sys.executable, "-m", "engines.pictures.decode_process", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -134,7 +134,7 @@ def _decoder(process_id: int) -> LimitedDecoder:
 
 def _serve(pipe: Connection) -> None:
     """Decode what the parent sends until it is gone."""
-    from engines.pictures import decode_checked  # noqa: PLC0415  # that module imports this one
+    from engines.pictures.read import decode_checked  # noqa: PLC0415  # that module imports this one
 
     idle_bytes = _mapped_bytes()
     while True:

@@ -4,7 +4,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from fakes.bombs import (
+from inputs.bombs import (
     chunk,
     jpeg_of_scans,
     png,
@@ -14,8 +14,8 @@ from fakes.bombs import (
 )
 
 from engines.errors import PictureError
-from engines.picture_headers import check_jpeg, check_picture, check_png
-from engines.pictures import decode_picture
+from engines.pictures.headers import check_jpeg, check_picture, check_png
+from engines.pictures.read import decode_picture
 
 H, W = 48, 64
 

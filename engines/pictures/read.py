@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.files import read_file
-from engines.orientation import read_orientation, tiff_short, without_orientation
-from engines.picture_headers import JPEG_START, MAX_PIXELS, PictureHeader, check_picture
-from engines.pixel_values import as_rgb
-from engines.stray_bytes import are_stray_bytes_allowed, without_stray_bytes
+from engines.pictures.headers import JPEG_START, MAX_PIXELS, PictureHeader, check_picture
+from engines.pictures.orientation import read_orientation, tiff_short, without_orientation
+from engines.pictures.pixel_values import as_rgb
+from engines.pictures.stray_bytes import are_stray_bytes_allowed, without_stray_bytes
 
 MAX_FILE_BYTES = 256 << 20
 _TILE_WIDTH = 322  # tag of TIFF 6.0
@@ -109,7 +109,7 @@ def decode_values(content: bytes, name: str) -> NDArray[np.generic]:
         header = check_picture(content)
         if header.bounded:
             return decode_checked(header)
-        from engines.decode_process import decode_apart  # noqa: PLC0415  # few files need it
+        from engines.pictures.decode_process import decode_apart  # noqa: PLC0415  # few files need it
 
         return decode_apart(header)
     except PictureError as error:

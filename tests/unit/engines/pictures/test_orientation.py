@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from engines.orientation import read_orientation, without_orientation
-from engines.pictures import read_picture
+from engines.pictures.orientation import read_orientation, without_orientation
+from engines.pictures.read import read_picture
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (12, 20, 3), np.uint8)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.orientation import tiff_short
+from engines.pictures.orientation import tiff_short
 
 _LEAST_OF_16_BITS = 1 << 12  # a picture without a higher value leaves bits of the 16 unused
 _EXTRA_SAMPLES = 338  # tag of TIFF 6.0: 0 says that a further channel is no alpha

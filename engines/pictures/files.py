@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engines.errors import PictureError
-from engines.pictures import PICTURE_SUFFIXES
+from engines.pictures.read import PICTURE_SUFFIXES
 
 MAX_FILES = 2_000_000
 FOREIGN = "hidden or another program's"

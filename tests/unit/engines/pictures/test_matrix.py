@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from engines.errors import PictureError
-from engines.pictures import read_picture
+from engines.pictures.read import read_picture
 
 FORMATS = ("png", "bmp", "tif", "jpg")
 DEPTHS = ("1", "8", "16", "float")

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures import decode_values, read_content
-from engines.pixel_values import part_alpha
+from engines.pictures.pixel_values import part_alpha
+from engines.pictures.read import decode_values, read_content
 
 MOSTLY = 0.5  # share of a picture from which on a mask is suspected to be inverted
 _MOST_LABELS = 16  # distinct values; more are greys, unless they fill areas

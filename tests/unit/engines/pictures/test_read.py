@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.errors import PictureError
-from engines.pictures import MAX_PIXELS, decode_picture, read_picture, resize_picture
+from engines.pictures.read import MAX_PIXELS, decode_picture, read_picture, resize_picture
 
 
 def encoded(pixels: np.ndarray, suffix: str) -> bytes:

@@ -1,0 +1,1 @@
+"""Files, folders and models made for tests: odd, hostile, or in the forms that people bring."""
