@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Annotated
 
@@ -36,6 +37,7 @@ from pipeline.streams.ledger import Ledger
 from pipeline.wire import check_scale
 
 _DEADLINE_MS = {True: 2_000.0, False: 600_000.0}  # live sources, files
+_CURSOR_CHARS = 80  # of a cursor in the log
 _log = logging.getLogger(__name__)
 
 
@@ -203,7 +205,7 @@ def offer_all(
     last, cursor = connection.retry(producer.position, stop.is_set)
     seq, frames = last + 1, 0
     fields = {"camera": settings.camera, "line": settings.line, "redis": connection.server}
-    _log.info("camera.started", extra={**fields, "seq": seq, "cursor": cursor})
+    _log.info("camera.started", extra={**fields, "seq": seq, "cursor": cursor[:_CURSOR_CHARS]})
 
     def tell(event: str, why: str) -> None:
         _log.log(
@@ -270,32 +272,15 @@ def _source(
         source.close()
 
 
-class _PatientStore:
-    """Checkpoints that wait until Redis answers."""
-
-    def __init__(
-        self, checkpoints: Checkpoints, connection: RedisConnection, stop: threading.Event
-    ) -> None:
-        self._checkpoints = checkpoints
-        self._connection = connection
-        self._stop = stop
-
-    def load(self, generation: int) -> bytes | None:
-        return self._connection.retry(lambda: self._checkpoints.load(generation), self._stop.is_set)
-
-    def save(self, generation: int, records: bytes) -> None:
-        self._connection.retry(
-            lambda: self._checkpoints.save(generation, records), self._stop.is_set
-        )
-
-
 def _keep_memory(
     settings: CameraSettings, source: Source, connection: RedisConnection, stop: threading.Event
 ) -> None:
     """Let a watched folder remember in Redis what it has taken."""
     if isinstance(source, WatchedFolderSource):
-        checkpoints = Checkpoints(connection.client, settings.line, settings.camera)
-        source.remember_in(_PatientStore(checkpoints, connection, stop))
+        patiently = partial(connection.retry, stopping=stop.is_set)
+        source.remember_in(
+            Checkpoints(connection.client, settings.line, settings.camera, patiently)
+        )
 
 
 @contextmanager

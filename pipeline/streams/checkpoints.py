@@ -1,5 +1,8 @@
 """Checkpoints of what a camera's source has taken, kept with the line."""
 
+from collections.abc import Callable
+from typing import Any
+
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.keys import Keys
 
@@ -7,18 +10,40 @@ from pipeline.streams.keys import Keys
 class Checkpoints:
     """The checkpoints of one camera: the last one, and the one before it."""
 
-    def __init__(self, client: Client, line: str, camera: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        line: str,
+        camera: str,
+        patiently: Callable[[Callable[[], Any]], Any] = lambda action: action(),
+    ) -> None:
+        """Name the camera.
+
+        Args:
+            client: of the line's Redis.
+            line: the line.
+            camera: the camera.
+            patiently: repeats an action until Redis answers.
+        """
         self._client = client
         self._key = Keys(line).taken(camera)
+        self._patiently = patiently
 
     def load(self, generation: int) -> bytes | None:
         """Return a checkpoint, or None where there is none."""
+        kept: bytes | None = self._patiently(lambda: self._load(generation))
+        return kept
+
+    def save(self, generation: int, records: bytes) -> None:
+        """Keep a checkpoint and the one before it."""
+        self._patiently(lambda: self._save(generation, records))
+
+    def _load(self, generation: int) -> bytes | None:
         with translated():
             kept = self._client.hget(self._key, str(generation))
         return None if kept is None else bytes(kept)
 
-    def save(self, generation: int, records: bytes) -> None:
-        """Keep a checkpoint and the one before it; safe to repeat."""
+    def _save(self, generation: int, records: bytes) -> None:
         with translated():
             self._client.hset(self._key, str(generation), records)
             old = [
