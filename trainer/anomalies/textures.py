@@ -200,6 +200,8 @@ class FolderTextures:
         Raises:
             DatasetError: no readable picture.
         """
+        if not folder.is_dir():
+            raise DatasetError(f"{folder} holds no readable pictures of textures: no such folder")
         paths, files = list_parts(folder)
         order = np.random.default_rng(seed).permutation(len(paths))
         side = int(np.ceil(_LARGER * max(size)))
