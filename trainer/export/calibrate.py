@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.conformal import conformal_threshold, groups_needed
+from engines.conversion.conformal import conformal_threshold, groups_needed
 from engines.manifest import Thresholds
 from trainer.errors import DatasetError
 

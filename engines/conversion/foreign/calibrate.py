@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engines.conformal import conformal_threshold
+from engines.conversion.conformal import conformal_threshold
 from engines.conversion.foreign.form import ANOMALIB_NAMES, MapForm, ScoreForm
 from engines.conversion.foreign.options import ImportOptions
 from engines.conversion.foreign.trial import Judged

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.conformal import conformal_threshold
+from engines.conversion.conformal import conformal_threshold
 from trainer.dataset import GOOD, Dataset, Pictures, Sample, content_sha, load_pictures
 from trainer.errors import DatasetError
 from trainer.export.calibrate import calibrate

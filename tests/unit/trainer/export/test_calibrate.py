@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.conformal import groups_needed
+from engines.conversion.conformal import groups_needed
 from trainer.errors import DatasetError
 from trainer.export.calibrate import (
     Costs,
