@@ -21,7 +21,13 @@ PINNED = {
 }
 EXTRAS = PROJECT["optional-dependencies"]
 # redis needs async-timeout on Pythons that some machines still have
-NEEDED = [*PROJECT["dependencies"], *EXTRAS["train"], *EXTRAS["s3"], *EXTRAS["video"], "async-timeout"]
+NEEDED = [
+    *PROJECT["dependencies"],
+    *EXTRAS["train"],
+    *EXTRAS["s3"],
+    *EXTRAS["video"],
+    "async-timeout",
+]
 
 
 def lint(path: Path) -> subprocess.CompletedProcess[str]:
