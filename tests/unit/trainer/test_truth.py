@@ -55,7 +55,7 @@ def test_every_reader_refuses_the_mask_with_the_same_sentence(folder: Path, faul
     evaluated = known_masks(load_pictures(dataset.test, (32, 32)), (32, 32))
     added: list[np.ndarray | None] = []
 
-    def add(_: np.ndarray, kind: str, mask: np.ndarray | None, __: object) -> AddResult:
+    def add(_: np.ndarray, kind: str, mask: np.ndarray | None, __: object, ___: str) -> AddResult:
         if kind != "good":
             added.append(mask)
         return AddResult("", "new", golden=False)

@@ -50,7 +50,10 @@ def test_an_engine_that_agrees_is_admitted_and_its_manifest_says_so(
     assert admission.admitted
     assert admission.reasons == []
     assert admission.images == 5
-    assert admission.source == f"pictures of {pictures.parent.name}/pictures"
+    assert admission.source == (
+        f"pictures of {pictures.parent.name}/pictures "
+        "(5 pictures taken, 1 file left out: 1 not a picture (.txt), in .)"
+    )
     assert admission.backend.startswith("openvino")
     assert admission.score_error <= 1e-5
     assert [point.batch for point in admission.cost] == [1, 2, 4, 8]
