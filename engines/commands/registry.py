@@ -70,7 +70,7 @@ class _ChangeSettings(_RegistrySettings):
 
 
 class PromoteSettings(_ChangeSettings):
-    """Put an admitted version in force: its bytes are verified, the pointer moves in one step."""
+    """Put an admitted version in force: its bytes are verified, the pointer moves at once."""
 
     version: CliPositionalArg[VersionWord] = Field(description="as engine-registry list shows it")
 
