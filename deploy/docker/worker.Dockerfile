@@ -10,7 +10,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY engines engines
 COPY pipeline pipeline
 COPY trainer trainer
-RUN /opt/prn-line/bin/pip install --constraint constraints.txt ".[s3]"
+RUN /opt/prn-line/bin/pip install --constraint constraints.txt ".[video,s3]"
 
 FROM python:3.11.14-slim-bookworm
 # One number in all images: rings in shared memory belong to their user. New volumes take the
