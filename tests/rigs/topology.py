@@ -13,6 +13,7 @@ from pipeline.commands.reconcile import reconcile
 from pipeline.consumer import Consumer
 from pipeline.control import FROM_THE_FIRST, LineState, apply_messages
 from pipeline.frames import Decision
+from pipeline.streams.address import read_password
 from pipeline.streams.connect import Access
 from pipeline.streams.connection import open_connection
 from pipeline.streams.control import Controls
@@ -77,7 +78,9 @@ def prove_line(access: Access, tmp_path: Path) -> Report:
             "plc",
             redis_url=access.url,
             username=access.username,
-            password=access.password,
+            password=read_password(access.password_file)
+            if access.password_file
+            else access.password,
             from_start=True,
         ) as verdicts:
             heard = [verdicts.next(10.0) for _ in range(10)]
