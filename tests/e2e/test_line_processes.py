@@ -135,6 +135,7 @@ def test_worker_drains_on_sigterm_and_others_lose_nothing(plant: Plant) -> None:
     plant.worker(plan(cost_ms_per_frame=2.0), name="staying")
     camera = plant.camera("--count", "600")
     plant.wait_for(100)
+    wait_until(lambda: "worker.started" in leaving.log_tail(), WAIT_S, "its start")
     assert leaving.stop() == 0
     camera.wait(WAIT_S)
     plant.wait_for(600)
