@@ -1,37 +1,30 @@
 """Decodes pictures whose cost no check can bound, in a child process under limits.
 
-`decode_apart` starts the child with the first such picture and keeps it for the next. The child may
-take memory in proportion to the announced size, and `CPU_S` seconds of CPU for a picture. A picture
-that kills its decoder is a `PictureError`; the next one gets a new child.
+`decode_apart` starts the child (`decoder_program`) with the first such picture and keeps it for the
+next. The child may take memory in proportion to the announced size, and `CPU_S` seconds of CPU for
+a picture. A picture that kills its decoder is a `PictureError`; the next one gets a new child.
 """
 
 import atexit
 import os
-import resource
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures.headers import PictureHeader, check_picture
+from engines.pictures.headers import PictureHeader
 
 CPU_S = 10
 WAIT_S = 60.0  # for a machine under load; the CPU limit is what usually ends a decoder
-_BYTES_A_PIXEL = 32  # decoded at up to 4 channels of 32 bits, and as much again
-_SPARE_BYTES = 64 << 20
 _MOST_CHANNELS = 4
 _DEPTHS = frozenset({"uint8", "int8", "uint16", "int16", "int32", "float32", "float64"})
 _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-_MOST_LIKELY_KILLED = "1000"  # what the kernel ends first where memory runs out
 
 
 def decode_apart(header: PictureHeader) -> NDArray[np.generic]:
@@ -100,7 +93,7 @@ class LimitedDecoder:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "engines.pictures.decode_process", str(theirs.fileno())],
+                [sys.executable, "-m", "engines.pictures.decoder_program", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -130,63 +123,3 @@ def _decoder(process_id: int) -> LimitedDecoder:
 
     atexit.register(close)
     return decoder
-
-
-def _serve(pipe: Connection) -> None:
-    """Decode what the parent sends until it is gone."""
-    from engines.pictures.read import decode_checked  # noqa: PLC0415  # that module imports this one
-
-    idle_bytes = _mapped_bytes()
-    while True:
-        cpu_s = int.from_bytes(pipe.recv_bytes(), "little")
-        content = pipe.recv_bytes()
-        try:
-            header = check_picture(content)
-            with _limits(idle_bytes + len(content), header, cpu_s):
-                values = decode_checked(header)
-        except (PictureError, MemoryError) as error:
-            pipe.send_bytes(str(error).encode() or b"takes more memory than a picture of its size")
-            continue
-        pipe.send_bytes(b"")
-        channels = values.shape[2] if values.ndim > 2 else 0  # noqa: PLR2004
-        pipe.send_bytes(f"{values.dtype} {channels}".encode("ascii"))
-        pipe.send_bytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
-
-
-@contextmanager
-def _limits(idle_bytes: int, header: PictureHeader, cpu_s: int) -> Iterator[None]:
-    """Limit this process while it decodes; the kernel ends it where it takes more CPU."""
-    most = idle_bytes + _SPARE_BYTES + _BYTES_A_PIXEL * header.height * header.width
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    used_s = int(used.ru_utime + used.ru_stime)
-    hard_memory, hard_cpu = (
-        resource.getrlimit(kind)[1] for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU)
-    )
-    resource.setrlimit(resource.RLIMIT_AS, (_at_most(most, hard_memory), hard_memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (_at_most(used_s + cpu_s + 1, hard_cpu), hard_cpu))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (hard_memory, hard_memory))
-        resource.setrlimit(resource.RLIMIT_CPU, (hard_cpu, hard_cpu))
-
-
-def _at_most(asked: int, hard: int) -> int:
-    return asked if hard == resource.RLIM_INFINITY else min(asked, hard)
-
-
-def _mapped_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _main() -> None:
-    with suppress(OSError):  # where /proc is read-only the kernel chooses
-        Path("/proc/self/oom_score_adj").write_text(_MOST_LIKELY_KILLED, "ascii")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        _serve(Connection(int(sys.argv[1])))
-
-
-if __name__ == "__main__":
-    _main()
