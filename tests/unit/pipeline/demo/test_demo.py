@@ -38,7 +38,8 @@ def product(tmp_path: Path) -> Path:
     for kind in ("good", "dent", "chip"):
         for number in range(2):
             write(folder / "test" / kind / f"{number}.png")
-            write(folder / "ground_truth" / kind / f"{number}_mask.png")
+            if kind != "good":  # a mask that marks something says that a part is not good
+                write(folder / "ground_truth" / kind / f"{number}_mask.png")
     write(folder / "train" / "good" / "0.png")
     return folder
 
