@@ -13,6 +13,7 @@ _CPU_TABLE = Path("/proc/cpuinfo")
 _LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 _NAME_BYTES = 256
+_STATUS = Path("/proc/self/status")
 
 
 def machine_name() -> str:
@@ -28,7 +29,14 @@ def usable_cores() -> int:
 
 
 def peak_memory_mb() -> float:
-    """Give the most memory that this process has held so far, megabytes of 10^6 bytes."""
+    """Return the most memory that this process has held so far, megabytes of 10^6 bytes.
+
+    Linux hands the figure of `getrusage` on from the process that started this one, so a
+    small program started by a large one would seem large; its status file does not.
+    """
+    if _STATUS.is_file():
+        lines = _STATUS.read_text("ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM"))
     unit = 1 if platform.system() == "Darwin" else 1024  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 

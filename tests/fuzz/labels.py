@@ -1,10 +1,10 @@
 """Damaged labels: read whole or refused in one sentence, without much memory."""
 
-import resource
 import sys
 
 import numpy as np
 
+from engines.machine import peak_memory_mb
 from fuzz.mutation import run_target
 from pipeline.errors import LabelError
 from pipeline.frames import Label, LabelKind
@@ -46,8 +46,7 @@ def check(content: bytes) -> None:
         again = decode_label(encode_label(label))
         assert again.outlines == label.outlines
         assert (again.mask is None) == (label.mask is None)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    assert peak_mb < MOST_MB, f"{peak_mb:.0f} MB at the peak"
+    assert peak_memory_mb() < MOST_MB, f"{peak_memory_mb():.0f} MB at the peak"
 
 
 def check_sentence(sentence: str) -> None:

@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from engines.machine import peak_memory_mb
+
 MAX_INPUT_BYTES = 1 << 20
 HANG_S = 60  # one input that takes longer is a finding, on the slowest of machines
 MEMORY_MB = 4096  # of address space: an input that asks for more is a finding
@@ -157,9 +159,8 @@ def run_target(
 
 def report(inputs: int, began_s: float, **figures: float) -> None:
     """Print what was done as one JSON object; `began_s` on the monotonic clock."""
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     seconds = round(time.monotonic() - began_s, 1)
-    said = {"inputs": inputs, "seconds": seconds, "peak_mb": round(peak_mb), **figures}
+    said = {"inputs": inputs, "seconds": seconds, "peak_mb": round(peak_memory_mb()), **figures}
     sys.stdout.write(json.dumps(said) + "\n")
 
 

@@ -1,6 +1,5 @@
 """Damaged pictures: decoded whole or refused in one sentence, within a gigabyte of memory."""
 
-import resource
 import sys
 
 import cv2
@@ -9,6 +8,7 @@ from inputs.bombs import jpeg_of_scans, png_animated, png_announcing, png_with_t
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
+from engines.machine import peak_memory_mb
 from engines.pictures.read import decode_picture
 from fuzz.mutation import run_target
 from pipeline.codecs import Codec, decode_pixels
@@ -74,8 +74,7 @@ def check(content: bytes) -> None:
             check_sentence(str(error))
         else:
             assert frame.shape == (*SIZE, 3)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    assert peak_mb < MOST_MB, f"{peak_mb:.0f} MB at the peak"
+    assert peak_memory_mb() < MOST_MB, f"{peak_memory_mb():.0f} MB at the peak"
 
 
 def check_sentence(sentence: str) -> None:
