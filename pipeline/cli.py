@@ -36,6 +36,14 @@ def camera() -> None:
             _run("pipeline-camera", CameraSettings, run)
 
 
+def join() -> None:
+    """`pipeline-join`: one verdict per part from several views."""
+    with ended_by_sigterm():
+        from pipeline.station.process import JoinSettings, run  # noqa: PLC0415
+
+        _run("pipeline-join", JoinSettings, run)
+
+
 def consume() -> None:
     """`pipeline-consume`: print verdicts."""
     with ended_by_sigterm():

@@ -25,12 +25,16 @@ class Reason(StrEnum):
     SHED = "SHED"  # the line was full: the oldest waiting frame made room
     UNREADABLE = "UNREADABLE"  # no picture could be read, or it fits no engine
     ENGINE = "ENGINE"  # the engine failed
+    MISSING_VIEW = "MISSING_VIEW"  # a view of the part was not judged before the part's deadline
     FOREIGN = "FOREIGN"  # the reading program could not read the verdict, or not all of it
 
 
 # A reason that programs of an earlier release do not know is published under a word that they do
 # (field `k`), and by its own name beside it (field `r`).
-PUBLISHED_AS: dict[Decision | Reason, Reason] = {Reason.FOREIGN: Reason.UNREADABLE}
+PUBLISHED_AS: dict[Decision | Reason, Reason] = {
+    Reason.FOREIGN: Reason.UNREADABLE,
+    Reason.MISSING_VIEW: Reason.LATE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,20 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewVerdict:
+    """What one view of a part said."""
+
+    view: str  # the view's line
+    decision: Decision
+    reason: Reason | None  # where the decision is UNKNOWN
+    entry_id: str  # of its frame in {view}:frames
+    camera: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """The one answer for one frame."""
+    """The one answer for one frame, or of a station for one part."""
 
     line: str
     meta: FrameMeta
@@ -120,6 +136,7 @@ class Verdict:
     answer: str = field(default="", compare=False)  # the word as published, known here or not
     detail: str = field(default="", compare=False)  # the published reason, where `answer` has none
     unread: str = field(default="", compare=False)  # what could not be read of it, and why
+    views: tuple[ViewVerdict, ...] = ()  # of a part: what its views said before it was decided
     # what a later release adds to a verdict, as published
     extra: Mapping[str, bytes] = field(default_factory=dict, compare=False)
 

@@ -4,10 +4,10 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.errors import ForeignVerdict, UnreadableFrame
-from pipeline.frames import Decision, FrameMeta, Judgement, Reason, Verdict
+from pipeline.frames import Decision, FrameMeta, Judgement, Reason, Verdict, ViewVerdict
 from pipeline.masks import run_lengths
 from pipeline.streams.result_reader import Result
-from pipeline.wire import decode_frame_header, decode_judgement, decode_known_meta
+from pipeline.wire import decode_frame_header, decode_judgement, decode_known_meta, decode_views
 
 ANSWERS = frozenset({Decision.OK.value, Decision.NG.value, *Reason})
 NO_SEQ = -1  # of a verdict whose frame nobody can tell
@@ -42,6 +42,7 @@ def read_verdict(line: str, result: Result) -> Verdict:
     unread: list[str] = []
     meta = _read_meta(result, unread)
     judgement = _read_judgement(result, unread)
+    views = _read_views(result, unread)
     decision, reason = _decide(result, judgement, unread)
     return Verdict(
         line,
@@ -54,6 +55,7 @@ def read_verdict(line: str, result: Result) -> Verdict:
         answer=result.answer,
         detail=result.reason,
         unread="; ".join(unread),
+        views=views,
         extra=result.extra,
     )
 
@@ -82,6 +84,16 @@ def _read_judgement(result: Result, unread: list[str]) -> Judgement | None:
     except ForeignVerdict as error:
         unread.append(f"judgement: {error}")
         return None
+
+
+def _read_views(result: Result, unread: list[str]) -> tuple[ViewVerdict, ...]:
+    if result.views is None:
+        return ()
+    try:
+        return decode_views(result.views)
+    except ForeignVerdict as error:
+        unread.append(str(error))
+        return ()
 
 
 def _decide(
@@ -137,6 +149,7 @@ def verdict_fields(verdict: Verdict, *, with_mask: bool) -> dict[str, Any]:
         "deadline_ns": meta.deadline_ns,
         "entry_id": verdict.entry_id,
         "result_id": verdict.result_id,
+        **({"views": [asdict(view) for view in verdict.views]} if verdict.views else {}),
         **dict.fromkeys(_JUDGED),
     }
     if judgement is not None:

@@ -49,6 +49,8 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
                               takes it, who has taken it goes back. The last 64 noted, about
 {line}:dead          stream   dead letters. Fields: `why`, `e`, `m`, `d` (cut to its limit)
 {line}:worker:NAME   string   heartbeat of a worker (wire), gone a few seconds after it
+
+A station has a name like a line, and its books under it: pipeline/streams/station/books.py.
 """
 
 import hashlib
@@ -99,6 +101,12 @@ class Keys:
         self.swap = f"{self._tag}:swap"
         self.promotions = f"{self._tag}:promotions"
         self.programs = f"{self._tag}:programs"
+        self.parts = f"{self._tag}:parts"
+        self.views = f"{self._tag}:views"
+        self.closed = f"{self._tag}:closed"
+        self.books = f"{self._tag}:books"
+        self.positions = f"{self._tag}:positions"
+        self.after = f"{self._tag}:after"
 
     @property
     def written_by_answers(self) -> list[str]:

@@ -15,7 +15,7 @@ from pipeline.streams.keys import NEVER_DELIVERED, Keys, check_name
 from pipeline.streams.scripts import Script
 from pipeline.streams.thread_connection import ThreadConnection
 
-_KNOWN_FIELDS = frozenset({b"k", b"e", b"m", b"j", b"r", b"n", b"t", b"u"})
+_KNOWN_FIELDS = frozenset({b"k", b"e", b"m", b"j", b"r", b"n", b"t", b"u", b"w"})
 _MOST_DIGITS = 19
 LEASE_MS = 3000  # so long after a kill is a program's name free
 NAME_WAIT_S = 6.0
@@ -36,6 +36,7 @@ class Result:
     number: int | None = None  # rising by one on a line; None: published by an earlier release
     published_ms: int | None = None  # Redis's clock; None: published by an earlier release
     due_ms: int | None = None  # its deadline, Redis's clock; None: published by an earlier release
+    views: bytes | None = None  # of a station's verdict
     extra: Mapping[str, bytes] = field(default_factory=dict)  # fields of a later release
     gone: bool = False  # no longer kept: only its id is known
 
@@ -221,6 +222,7 @@ def read_result(raw: tuple[bytes, dict[bytes, bytes] | None]) -> Result:
         number=whole(fields.get(b"n")),
         published_ms=whole(fields.get(b"t")),
         due_ms=whole(fields.get(b"u")),
+        views=fields.get(b"w"),
         extra={
             name.decode("ascii", "replace"): value
             for name, value in fields.items()

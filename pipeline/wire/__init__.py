@@ -9,6 +9,7 @@ A label (field `l`):         v, entry, kind, defect, mask, predicted, outlines [
                              by, at_ns
 A control message:           v, kind, and what the kind needs
 A promotion's trial:         v, version, promoted_at, standing, worker, why, tries, noted_ms
+What a part's views said (`w`): [[view, answer, reason, entry, camera, seq], ...], seq as text
 A key that is not listed is ignored, so a field may be added. `v` stays 1, and programs of every
 release read each other: docs/sdk.md.
 """
@@ -23,6 +24,7 @@ from pipeline.wire.frame_header import (
     decode_identity,
     decode_known_meta,
     encode_frame_header,
+    encode_part_header,
 )
 from pipeline.wire.judgement import MAX_REGIONS, decode_judgement, encode_judgement
 from pipeline.wire.label import MAX_CORNERS, MAX_OUTLINES, decode_label, encode_label
@@ -36,6 +38,7 @@ from pipeline.wire.message import (
     encode_report,
     encode_rollout_record,
 )
+from pipeline.wire.views import decode_views
 
 __all__ = [
     "MAX_CORNERS",
@@ -57,10 +60,12 @@ __all__ = [
     "decode_label",
     "decode_report",
     "decode_rollout_record",
+    "decode_views",
     "encode_control",
     "encode_frame_header",
     "encode_judgement",
     "encode_label",
+    "encode_part_header",
     "encode_report",
     "encode_rollout_record",
     "pack_mask",

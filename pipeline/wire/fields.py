@@ -24,6 +24,22 @@ def pack(fields: Mapping[str, Any]) -> bytes:
     return bytes(msgpack.packb({"v": WIRE_VERSION, **fields}))
 
 
+def pack_open_map(fields: Mapping[str, Any], last: str) -> bytes:
+    """Pack fields under this release's version, and the key of a last one whose value follows."""
+    packer = msgpack.Packer(autoreset=False)
+    packer.pack_map_header(len(fields) + 2)
+    for key, value in {"v": WIRE_VERSION, **fields}.items():
+        packer.pack(key)
+        packer.pack(value)
+    packer.pack(last)
+    return bytes(packer.bytes())
+
+
+def pack_value(value: int) -> bytes:
+    """Pack the value that follows `pack_open_map`."""
+    return bytes(msgpack.packb(value))
+
+
 def shown(value: object) -> str:
     """Show a foreign value in a message: shortly, however deeply it is nested."""
     return reprlib.repr(value)[:_SHOWN_CHARS]  # repr fails on a thousand lists in each other

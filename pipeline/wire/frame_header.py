@@ -7,7 +7,7 @@ from typing import TypeVar
 from pipeline.codecs import Codec, check_shape
 from pipeline.errors import UnreadableFrame
 from pipeline.frames import FrameMeta
-from pipeline.wire.fields import MAX_NAME_CHARS, Fields, pack
+from pipeline.wire.fields import MAX_NAME_CHARS, Fields, pack, pack_open_map, pack_value
 
 MAX_HEADER_BYTES = 4096
 MAX_IDENTITY_BYTES = 65_536  # of a header that is read for its identity alone
@@ -61,6 +61,25 @@ def encode_frame_header(header: FrameHeader) -> bytes:
             "ring": (ring.name, ring.slot, ring.generation) if ring else None,
         }
     )
+
+
+def encode_part_header(header: FrameHeader, station: str) -> tuple[bytes, bytes]:
+    """Pack the head of a part that a view's frame shows: all up to its seq, and the seq.
+
+    The seq comes last, so that a station can put its own number in its place.
+    """
+    meta = header.meta
+    fields = {
+        "camera": station,
+        "part": meta.part_id,
+        "captured_ns": meta.captured_ns,
+        "deadline_ns": meta.deadline_ns,
+        "codec": header.codec.value,
+        "shape": header.shape,
+        "mm": meta.mm_per_pixel,
+        "ring": None,
+    }
+    return pack_open_map(fields, "seq"), pack_value(meta.seq)
 
 
 def decode_frame_header(packed: bytes) -> FrameHeader:

@@ -1,0 +1,1 @@
+"""Joins the verdicts of several cameras into one verdict per part."""
