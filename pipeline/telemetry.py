@@ -1,4 +1,4 @@
-"""What a worker counts and times, and the page that serves it.
+"""What a worker or a joiner counts and times, and the page that serves it.
 
 /metrics  Prometheus: histograms of the wait in the queue, of inference, and end to end
 /healthz  200 while the process does its work, else 503 and why
@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -178,6 +178,44 @@ class Telemetry:
             self._line_verdicts.labels(self._line, answer).set(count)
 
 
+class StationTelemetry:
+    """The figures of one joiner process."""
+
+    def __init__(self, station: str) -> None:
+        self.registry = CollectorRegistry()
+        self.ready = Gauge(
+            "prn_ready", "1 while this joiner joins, as /readyz says", registry=self.registry
+        )
+        self._joined = Counter(
+            "prn_station_views",
+            "verdicts of views that this joiner handed in, by what became of them",
+            ["line", "outcome"],
+            registry=self.registry,
+        )
+        self._expired = Counter(
+            "prn_station_missing_views",
+            "parts that this joiner answered UNKNOWN because a view was missing at their deadline",
+            ["line"],
+            registry=self.registry,
+        )
+        self._station = station
+
+    def joined(self, outcome: str, count: int) -> None:
+        """Count verdicts of views."""
+        self._joined.labels(self._station, outcome).inc(count)
+
+    def expired(self, count: int) -> None:
+        """Count parts without all their views."""
+        self._expired.labels(self._station).inc(count)
+
+
+class Figures(Protocol):
+    """What the page serves."""
+
+    registry: CollectorRegistry
+    ready: Any
+
+
 class _PageServer(ThreadingMixIn, TCPServer):
     """A thread for each connection, so that one that says nothing keeps nobody else waiting.
 
@@ -260,7 +298,7 @@ class _PageRequest(BaseHTTPRequestHandler):
 
 @contextmanager
 def served(
-    telemetry: Telemetry,
+    telemetry: Figures,
     host: str,
     port: int,
     health: HealthProbe,

@@ -7,7 +7,8 @@ from pipeline.errors import ForeignVerdict, UnreadableFrame
 from pipeline.frames import Decision, FrameMeta, Judgement, Reason, Verdict, ViewVerdict
 from pipeline.masks import run_lengths
 from pipeline.streams.result_reader import Result
-from pipeline.wire import decode_frame_header, decode_judgement, decode_known_meta, decode_views
+from pipeline.wire import decode_frame_header, decode_judgement, decode_known_meta
+from pipeline.wire.views import decode_views
 
 ANSWERS = frozenset({Decision.OK.value, Decision.NG.value, *Reason})
 NO_SEQ = -1  # of a verdict whose frame nobody can tell

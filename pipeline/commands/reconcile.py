@@ -22,9 +22,15 @@ from pipeline.commands.proof import (
     prove,
     read_identity,
 )
+from pipeline.commands.reconcile_station import (
+    print_station,
+    reconcile_station,
+    station_fields,
+)
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
 from pipeline.settings import LineSettings
+from pipeline.station.proof import StationReport
 from pipeline.streams.ledger import Ledger, LedgerSnapshot
 from pipeline.streams.result_reader import Result
 
@@ -185,6 +191,8 @@ def run(settings: ReconcileSettings) -> int:
     start_logs(settings.log_level, settings.log_format)
     span = Span(settings.camera, settings.from_seq, settings.to_seq)
     with settings.connect() as connection:
+        if (parts := reconcile_station(connection.client, settings.line)) is not None:
+            return _show_station(settings, parts)
         report = reconcile(Ledger(connection.client, settings.line), span)
     if not report.offered and not report.damaged:
         raise SettingsError(f"line {settings.line!r} never saw a frame here: nothing was checked")
@@ -192,4 +200,12 @@ def run(settings: ReconcileSettings) -> int:
         sys.stdout.write(json.dumps(report_fields(settings.line, report)) + "\n")
     else:
         print_report(Terminal(), settings.line, report)
+    return BROKEN_STATUS if report.broken() else 0
+
+
+def _show_station(settings: ReconcileSettings, report: StationReport) -> int:
+    if settings.as_json:
+        sys.stdout.write(json.dumps(station_fields(settings.line, report)) + "\n")
+    else:
+        print_station(Terminal(), settings.line, report)
     return BROKEN_STATUS if report.broken() else 0

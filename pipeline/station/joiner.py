@@ -5,7 +5,9 @@ killed costs no time, and one that starts again reads on from what was joined.
 """
 
 import logging
+import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -14,10 +16,13 @@ from pipeline.errors import ConnectionLost, RedisFull, UnreadableFrame
 from pipeline.streams.connection import RedisConnection, Reply
 from pipeline.streams.result_reader import Result
 from pipeline.streams.station.books import Expiry, JoinKey, StationBooks, StationPlan, ViewResult
-from pipeline.wire import decode_frame_header, encode_part_header
+from pipeline.telemetry import StationTelemetry
+from pipeline.wire import decode_frame_header, encode_part_header, encode_report
 
 PAGE = 64
 BLOCK_MS = 250  # so long may a stop wait for a reader
+HEARTBEAT_EVERY_S = 1.0
+HEARTBEAT_LASTS_MS = 5000
 LONGEST_WAIT_S = 0.05  # between two looks for parts whose deadline has passed
 _NS_PER_MS = 1_000_000
 _log = logging.getLogger(__name__)
@@ -62,8 +67,13 @@ def _nameless(view: str, result: Result) -> ViewResult:
 class Joiner:
     """Joins the views of one station, with a thread for each view and one for deadlines."""
 
-    def __init__(self, connection: RedisConnection, plan: StationPlan) -> None:
-        """Borrow a connection; nothing is read before `run`."""
+    def __init__(
+        self, connection: RedisConnection, plan: StationPlan, name: str, telemetry: StationTelemetry
+    ) -> None:
+        """Borrow a connection; nothing is read before `run`. `name` is this life of the process."""
+        self._name = name
+        self._telemetry = telemetry
+        self._beaten_s = -math.inf
         self._connection = connection
         self._plan = plan
         self._books = StationBooks(connection.client, plan)
@@ -115,7 +125,9 @@ class Joiner:
             after = found[-1].result_id
 
     def _note(self, view: str, became: list[str]) -> None:
-        self.counts.update(became)
+        for what, count in Counter(became).items():
+            self.counts[what] += count
+            self._telemetry.joined(what, count)
         for what in ("forgotten", "nameless"):
             if count := became.count(what):
                 fields = {"station": self._plan.station, "view": view, "frames": count}
@@ -125,7 +137,27 @@ class Joiner:
         while not self._stopping.is_set():
             expiry = self._retry(self._books.expire)
             self.counts["expired"] += expiry.expired
+            self._telemetry.expired(expiry.expired)
+            self._beat()
             self._stopping.wait(_wait_s(expiry))
+
+    def _beat(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._beaten_s < HEARTBEAT_EVERY_S:
+            return
+        self._beaten_s = now_s
+        fields = {"line": self._plan.station, "role": "joiner", "views": list(self._plan.views)}
+        report = encode_report({**fields, "by": self._plan.by.value})
+        self._retry(partial(self._books.send_heartbeat, self._name, report, HEARTBEAT_LASTS_MS))
+
+    def not_ready(self) -> str:
+        """Return why this joiner joins nothing, or nothing."""
+        if self._beaten_s < 0:
+            return "starting: it waits for Redis, as its log says"
+        silent_s = time.monotonic() - self._beaten_s
+        if silent_s > HEARTBEAT_LASTS_MS / 1000:
+            return f"no answer from Redis for {silent_s:.0f} s"
+        return ""
 
     def _retry(self, action: Callable[[], Reply]) -> Reply:
         return self._connection.retry(action, self._stopping.is_set, self._stopping.wait)

@@ -1,6 +1,9 @@
 """`pipeline-join`: one verdict per part from the verdicts of its views."""
 
 import logging
+import os
+import secrets
+import socket
 from typing import Annotated
 
 from pydantic import Field
@@ -11,6 +14,7 @@ from pipeline.settings import WaitingSettings
 from pipeline.signals import stopped_by_signals
 from pipeline.station.joiner import Joiner
 from pipeline.streams.station.books import JoinKey, StationPlan
+from pipeline.telemetry import StationTelemetry, served
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +52,10 @@ class JoinSettings(WaitingSettings):
         description="a view that was never joined begins with its oldest verdict kept, not with "
         "the next new one",
     )
+    host: str = Field(default="127.0.0.1", description="where health and metrics are served")
+    port: int = Field(
+        default=0, ge=0, le=65535, description="port of health and metrics; 0: a free one"
+    )
     redefine: bool = Field(
         default=False, description="change how the station joins; joiners with other settings end"
     )
@@ -65,11 +73,25 @@ class JoinSettings(WaitingSettings):
 def run(settings: JoinSettings) -> int:
     """Join until a signal."""
     start_logs(settings.log_level, settings.log_format)
-    plan = settings.plan()
-    with library_lines(settings.log_format), settings.connect() as connection:
-        joiner = Joiner(connection, plan)
-        _log.info("station.joining", extra={"station": plan.station, "views": list(plan.views)})
+    plan, telemetry = settings.plan(), StationTelemetry(settings.line)
+    joiners: list[Joiner] = []
+
+    def not_ready() -> str:
+        return joiners[0].not_ready() if joiners else "starting: it waits for Redis"
+
+    # joining is all that it does: a joiner without Redis is alive, and not ready
+    page = served(telemetry, settings.host, settings.port, lambda: "", not_ready)
+    with library_lines(settings.log_format), page as port, settings.connect() as connection:
+        joiner = Joiner(connection, plan, joiner_name(), telemetry)
+        joiners.append(joiner)
+        fields = {"station": plan.station, "views": list(plan.views), "port": port}
+        _log.info("station.joining", extra=fields)
         with stopped_by_signals(joiner.stop):
             joiner.run(from_start=settings.from_start, redefine=settings.redefine)
         _log.info("station.stopped", extra={"station": plan.station, **joiner.counts})
     return 0
+
+
+def joiner_name() -> str:
+    """Return a name for this life of this process: host:pid:join:chance."""
+    return f"{socket.gethostname()}:{os.getpid()}:join:{secrets.token_hex(3)}"

@@ -38,7 +38,6 @@ from pipeline.wire.message import (
     encode_report,
     encode_rollout_record,
 )
-from pipeline.wire.views import decode_views
 
 __all__ = [
     "MAX_CORNERS",
@@ -60,7 +59,6 @@ __all__ = [
     "decode_label",
     "decode_report",
     "decode_rollout_record",
-    "decode_views",
     "encode_control",
     "encode_frame_header",
     "encode_judgement",

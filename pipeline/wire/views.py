@@ -29,6 +29,17 @@ def decode_views(packed: bytes) -> tuple[ViewVerdict, ...]:
     return tuple(map(_decode_view, views))
 
 
+def decode_waiting_entry(packed: bytes) -> str:
+    """Return the entry id of a view's verdict that waits for its part; empty where unreadable."""
+    try:
+        match msgpack.unpackb(packed):
+            case [str(), str(), str(entry), *_]:
+                return entry
+    except (ValueError, msgpack.UnpackException):
+        pass
+    return ""
+
+
 def _decode_view(view: object) -> ViewVerdict:
     match view:
         case [str(name), str(answer), str(reason), str(entry), str(camera), str(seq), *_] if (

@@ -11,7 +11,8 @@ All keys of a station share its hash tag, so that one script decides a part:
                               time of capture in ms
 {station}:views      hash     PASS/ and PASS/VIEW: what is known of each open pass
 {station}:closed     zset     passes that were opened, the last 100,000 -> time of capture, ms
-{station}:books      hash     plan: how parts are joined; opened: passes; joined: verdicts of views;
+{station}:books      hash     plan: how parts are joined; from:VIEW: result id after which joining
+                              began; opened: passes; joined: verdicts of views;
                               after, repeated, nameless, forgotten: those that joined no open pass;
                               missed: those that were dropped before they were read
 {station}:positions  hash     view -> id and number of the last verdict of it that was joined
@@ -19,7 +20,7 @@ All keys of a station share its hash tag, so that one script decides a part:
                               view, entry id and pass. The last 100,000, about
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -32,9 +33,11 @@ from pipeline.streams.keys import Keys, check_name
 from pipeline.streams.result_reader import Result, read_result
 from pipeline.streams.scripts import Script
 from pipeline.streams.thread_connection import ThreadConnection
+from pipeline.wire.views import decode_waiting_entry
 
 MOST_VIEWS = 8
 _EXPIRED_AT_ONCE = 256
+_FROM = "from:"
 
 
 class JoinKey(StrEnum):
@@ -106,6 +109,84 @@ class Expiry:
     expired: int
 
 
+@dataclass(frozen=True, slots=True)
+class StationSnapshot:
+    """The books of a station at one moment."""
+
+    plan: str  # empty where nobody ever joined it
+    positions: dict[str, str]  # view -> result id of the last verdict that was joined
+    started: dict[str, str]  # view -> result id after which joining began
+    books: dict[str, int]  # what was counted since the station began
+    counts: dict[str, int]  # answer -> part verdicts
+    open_parts: int
+    added: int  # part verdicts ever put into the stream
+    kept: int
+    deleted: bool  # whether any was deleted by hand: the limit trims, it does not delete
+    after: tuple[tuple[str, str], ...]  # (view, entry id) of the verdicts that joined no open part
+    waiting: frozenset[tuple[str, str]]  # (view, entry id) of those whose part is open
+
+
+def read_station(client: Client, station: str) -> StationSnapshot:
+    """Read the books of a station in one transaction, so that they fit each other.
+
+    Raises:
+        ConnectionLost: no answer; call again.
+    """
+    keys = Keys(station)
+    with translated():
+        pipe = client.pipeline(transaction=True)
+        pipe.hgetall(keys.books)
+        pipe.hgetall(keys.positions)
+        pipe.hgetall(keys.counts)
+        pipe.zcard(keys.open)
+        pipe.xinfo_stream(keys.results)
+        pipe.xrange(keys.after)
+        pipe.hgetall(keys.views)
+        books, positions, counts, opened, stream, after, views = pipe.execute(raise_on_error=False)
+    for answer in (books, positions, counts, opened, after, views):
+        if isinstance(answer, Exception):
+            raise answer
+    # a cluster's transaction gives fields as Redis does, in one flat list
+    books, positions, counts, views = map(_fields, (books, positions, counts, views))
+    known = {} if isinstance(stream, redis.ResponseError) else _named(stream)
+    texts = {name.decode(): value.decode() for name, value in books.items()}
+    return StationSnapshot(
+        plan=texts.get("plan", ""),
+        positions={
+            view.decode(): value.decode().partition(" ")[0] for view, value in positions.items()
+        },
+        started={
+            name.removeprefix(_FROM): value
+            for name, value in texts.items()
+            if name.startswith(_FROM)
+        },
+        books={name: int(value) for name, value in texts.items() if value.isdecimal()},
+        counts={answer.decode(): int(count) for answer, count in counts.items()},
+        open_parts=int(opened),
+        added=int(known.get(b"entries-added", 0)),
+        kept=int(known.get(b"length", 0)),
+        deleted=known.get(b"max-deleted-entry-id", b"0-0") != b"0-0",
+        after=tuple(map(_view_frame, (fields for _, fields in _entries(after)))),
+        waiting=frozenset(_waiting(views)),
+    )
+
+
+def _named(stream: Any) -> dict[bytes, Any]:  # noqa: ANN401
+    fields = _fields(stream)
+    return {name.encode() if isinstance(name, str) else name: fields[name] for name in fields}
+
+
+def _view_frame(fields: dict[bytes, bytes]) -> tuple[str, str]:
+    return fields[b"view"].decode(), fields[b"entry"].decode()
+
+
+def _waiting(views: dict[bytes, bytes]) -> Iterator[tuple[str, str]]:
+    for name, packed in views.items():
+        view = name.decode(errors="replace").rpartition("/")[2]
+        if view:
+            yield view, decode_waiting_entry(packed)
+
+
 class StationBooks:
     """The books of one station."""
 
@@ -117,6 +198,7 @@ class StationBooks:
         self._keys = Keys(plan.station)
         self._join = Script(self._connection, "join_views")
         self._expire = Script(self._connection, "expire_parts")
+        self._heartbeat = Script(self._connection, "heartbeat")
 
     def open(self, *, from_start: bool, redefine: bool = False) -> dict[str, str]:
         """Return up to which result id each view was joined; new views begin here.
@@ -145,6 +227,7 @@ class StationBooks:
         with translated():
             last = "0-0" if from_start else self._last_id(view)
             self._client.hsetnx(self._keys.positions, view, f"{last} ")
+            self._client.hsetnx(self._keys.books, f"{_FROM}{view}", last)
             position: bytes = self._client.hget(self._keys.positions, view)
         return position.decode().partition(" ")[0]
 
@@ -180,7 +263,9 @@ class StationBooks:
             SettingsError: the station is joined by another plan now.
         """
         words = [word for result in results for word in _words(result)]
-        found = self._run(self._join, self._written, [self._head(), self._plan.text, *words])
+        found = self._run(
+            self._join, self._written, [self._plan.results_kept, self._plan.text, *words]
+        )
         return [bytes(word).decode() for word in found]
 
     def expire(self) -> Expiry:
@@ -190,12 +275,13 @@ class StationBooks:
             ConnectionLost: call again.
             SettingsError: the station is joined by another plan now.
         """
-        words = [self._head(), self._plan.text, _EXPIRED_AT_ONCE]
+        words = [self._plan.results_kept, self._plan.text, _EXPIRED_AT_ONCE]
         now, due, *expired = self._run(self._expire, self._written, words)
         return Expiry(float(now), float(due) if due else None, len(expired))
 
-    def _head(self) -> int:
-        return self._plan.results_kept
+    def send_heartbeat(self, joiner: str, report: bytes, lasts_ms: int) -> None:
+        """Say that a joiner lives, as workers do."""
+        self._heartbeat([self._keys.worker(joiner)], [report, lasts_ms])
 
     @property
     def _written(self) -> list[str]:

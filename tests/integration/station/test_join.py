@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 from rigs.line import SOON_NS, Plant
 
+from pipeline.commands.reconcile_station import reconcile_station
 from pipeline.consumer import Consumer
 from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Reason, Verdict
 from pipeline.station.joiner import Joiner, view_result
+from pipeline.station.proof import StationReport
 from pipeline.streams.connect import Access, Client
 from pipeline.streams.connection import open_connection
 from pipeline.streams.result_reader import read_result
 from pipeline.streams.station.books import StationBooks, StationPlan
+from pipeline.telemetry import StationTelemetry
 from pipeline.verdicts import read_verdict
 
 WAIT_S = 20.0
@@ -161,7 +164,7 @@ def test_another_plan_is_refused(station: Station) -> None:
 @contextmanager
 def joining(url: str, plan: StationPlan) -> Iterator[Joiner]:
     with open_connection(Access(url), Path("/nonexistent")) as connection:
-        joiner = Joiner(connection, plan)
+        joiner = Joiner(connection, plan, "joiner", StationTelemetry(plan.station))
         thread = threading.Thread(target=lambda: joiner.run(from_start=True))
         thread.start()
         try:
@@ -182,3 +185,67 @@ def test_two_joiners_and_a_program(url: str, client: Client, line: str) -> None:
             found = [verdicts.next(WAIT_S) for _ in range(50)]
     assert sorted(one.meta.seq for one in found if one) == list(range(1, 51))
     assert client.xlen(f"{{{plan.station}}}:results") == 50
+
+
+def proof(station: Station) -> StationReport:
+    report = reconcile_station(station.client, station.plan.station)
+    assert report is not None
+    return report
+
+
+def test_proof_holds_while_parts_wait_and_after(station: Station) -> None:
+    station.left.offer(1, 2, 3)
+    station.left.judge(Decision.NG, count=1)
+    station.left.judge()
+    station.join(station.left)
+    report = proof(station)
+    assert (report.opened, report.published, report.open, report.checked) == (3, 1, 2, 3)
+    assert report.broken() == []
+    station.right.offer(1, 2, 3)
+    station.right.judge()
+    station.join(station.right)
+    report = proof(station)
+    assert (report.opened, report.published, report.open, report.checked) == (3, 3, 0, 6)
+    assert report.unjoined["after"] == 1
+    assert report.broken() == []
+
+
+def test_proof_names_a_forged_and_a_lost_verdict(station: Station) -> None:
+    for plant in (station.left, station.right):
+        plant.offer(1, 2)
+        plant.judge()
+        station.join(plant)
+    results = f"{{{station.plan.station}}}:results"
+    [first, second] = station.client.xrange(results)
+    station.client.xdel(results, first[0])
+    station.client.xadd(results, {**second[1], b"k": b"NG"})
+    broken = " ".join(proof(station).broken())
+    assert "3 verdicts in the stream, but 2 published" in broken
+    assert "1 parts have more than one verdict" in broken
+    assert "1 verdicts do not follow from what the views said" in broken
+    assert "2 frames of views were joined into two parts" in broken
+    assert "verdicts were deleted from the stream" in broken
+
+
+def test_proof_names_a_view_that_is_in_no_part(station: Station) -> None:
+    for plant in (station.left, station.right):
+        plant.offer(1)
+        plant.judge()
+        station.join(plant)
+    station.left.offer(2)
+    station.left.judge()
+    station.join(station.left)
+    views = f"{{{station.plan.station}}}:views"
+    station.client.hdel(views, f"t2#2/{station.left.name}")
+    assert "1 frames of views were joined, but are in no part" in " ".join(proof(station).broken())
+
+
+def test_proof_names_views_dropped_unread(station: Station) -> None:
+    station.left.offer(1, 2, 3)
+    station.left.judge(count=1)
+    station.join(station.left)
+    station.left.judge()
+    kept = station.client.xrevrange(f"{{{station.left.name}}}:results", count=1)
+    station.client.xtrim(f"{{{station.left.name}}}:results", minid=kept[0][0], approximate=False)
+    station.join(station.left)
+    assert "1 verdicts of views were dropped" in " ".join(proof(station).broken())
