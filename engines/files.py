@@ -6,7 +6,6 @@ often lie behind one, and what counts is the file at its end. A loop of links is
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -102,6 +101,8 @@ def file_locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     Raises:
         RegistryAway: another process holds it all the time.
     """
+    import fcntl  # noqa: PLC0415  # not on Windows
+
     deadline_s = time.monotonic() + wait_s
     descriptor = _open_lock(path)
     try:

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import platform
-import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +36,8 @@ def peak_memory_mb() -> float:
     if _STATUS.is_file():
         lines = _STATUS.read_text("ascii").splitlines()
         return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM"))
+    import resource  # noqa: PLC0415  # not on Windows
+
     unit = 1 if platform.system() == "Darwin" else 1024  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 

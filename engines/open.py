@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from engines.engine import Engine
 from engines.errors import BackendError, ManifestError
+from engines.extras import EXTRA_OF, install_command
 from engines.machine import usable_cores
 from engines.manifest import Manifest, read_manifest
 
@@ -207,7 +208,8 @@ def _open_fixed(
 
 
 def _missing(package: str, error: ImportError) -> BackendError:
-    return BackendError(f"{package} does not import ({error}): pip install {package}")
+    mend = install_command(EXTRA_OF[package])
+    return BackendError(f"{package} does not import ({error}): {mend}")
 
 
 _OPENERS = {

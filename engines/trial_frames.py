@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from engines.engine import Pixels
@@ -12,6 +11,8 @@ from engines.pictures.files import list_parts
 from engines.pictures.read import read_picture, resize_picture
 
 SYNTHETIC_FRAMES = 16
+PICTURES = 64  # for the ranges of 8 bits; more change them little
+LEAST_PICTURES = 8  # of fewer a range is that of one strange part
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +47,8 @@ def read_frames(folder: Path, size: tuple[int, int], most: int) -> tuple[Pixels,
 
 def draw_frames(size: tuple[int, int]) -> Pixels:
     """Draw black, white, and smooth random frames with noise, uint8 [N, H, W, 3]."""
+    from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
+
     height, width = size
     rng = np.random.default_rng(0)
     frames = np.zeros((SYNTHETIC_FRAMES, height, width, 3), np.uint8)

@@ -20,10 +20,15 @@ def _run(prog: str, settings_type: Any, main: Callable[[Any], int | None]) -> No
 def worker() -> None:
     """`pipeline-worker`: judge the frames of a line."""
     with ended_by_sigterm():
-        from pipeline.worker.process import run  # noqa: PLC0415
         from pipeline.worker.settings import WorkerSettings  # noqa: PLC0415
 
-        _run("pipeline-worker", WorkerSettings, run)
+        _run("pipeline-worker", WorkerSettings, _worker)
+
+
+def _worker(settings: Any) -> int:  # noqa: ANN401  # as run_command passes it
+    from pipeline.worker.process import run  # noqa: PLC0415  # needs an extra, which help does not
+
+    return run(settings)
 
 
 def camera() -> None:
@@ -103,10 +108,15 @@ def demo() -> None:
 
 def loop() -> None:
     """`pipeline-loop`: a line that learns, on one machine."""
-    from pipeline.demo.loop.loop import run  # noqa: PLC0415
     from pipeline.demo.loop.settings import LoopSettings  # noqa: PLC0415
 
-    _run("pipeline-loop", LoopSettings, run)
+    _run("pipeline-loop", LoopSettings, _loop)
+
+
+def _loop(settings: Any) -> int | None:  # noqa: ANN401
+    from pipeline.demo.loop.loop import run  # noqa: PLC0415
+
+    return run(settings)
 
 
 def redis() -> None:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-import cv2
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
@@ -55,6 +53,8 @@ def encode_pixels(
     """Encode uint8 [H, W, 3] RGB."""
     if codec is Codec.RAW:
         return pixels.tobytes()
+    from engines.pictures.libraries import cv2, simplejpeg  # noqa: PLC0415
+
     if codec is Codec.JPEG:
         return bytes(
             simplejpeg.encode_jpeg(
@@ -111,6 +111,8 @@ def _decode_raw(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
 def _decode_jpeg(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     if payload[:2] != JPEG_START:
         raise UnreadableFrame("payload announced as JPEG is none")
+    from engines.pictures.libraries import simplejpeg  # noqa: PLC0415
+
     try:
         check_jpeg(payload, shape)
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(payload, "RGB")
@@ -132,6 +134,8 @@ def _decode_png(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
         raise UnreadableFrame(
             f"PNG of {header.bits} bits, colour type {header.colour}: send 8-bit RGB"
         )
+    from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
+
     decoded = cv2.imdecode(np.frombuffer(header.content, np.uint8), cv2.IMREAD_COLOR_RGB)
     if decoded is None or decoded.shape != (*shape, 3):
         raise UnreadableFrame("PNG does not decode: truncated or damaged")

@@ -2,7 +2,6 @@
 
 import re
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -134,6 +133,8 @@ def _predicted(frame: ArchivedFrame) -> NDArray[np.bool_]:
 
 
 def _filled(outlines: tuple[Outline, ...], size: tuple[int, int]) -> NDArray[np.bool_]:
+    from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
+
     drawn = np.zeros(size, np.uint8)
     for outline in outlines:  # one by one: where two overlap both are marked
         corners = np.rint(np.asarray(outline, np.float64)[:, ::-1]).astype(np.int32)  # (x, y)

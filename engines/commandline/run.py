@@ -2,8 +2,8 @@
 
 One frozen settings class declares flags, environment variables (prefix `PRN_`) and help at once;
 `engines.commandline.flags` words the help.
-An expected error ends the program with one sentence on stderr and exit status 1, wrong flags with
-status 2, an interrupt with 130.
+An expected error ends the program with one sentence on stderr and exit status 1, wrong flags and
+an extra that is not installed with status 2, an interrupt with 130.
 """
 
 import os
@@ -24,7 +24,7 @@ from pydantic_settings import (
 )
 
 from engines.commandline.flags import add_flags, flag_name, usage
-from engines.pictures.stray_bytes import FLAG, allow_stray_bytes
+from engines.extras import MissingExtra, check_command, needs_extra
 
 USAGE_STATUS = 2
 INTERRUPT_STATUS = 130
@@ -67,13 +67,20 @@ def run_command(
     given = sys.argv[1:] if arguments is None else arguments
     _drop_service_links(prog)
     settings = _parse(prog, settings_type, given)
-    if getattr(settings, FLAG, False):
+    if getattr(settings, "allow_stray_bytes", False):
+        from engines.pictures.stray_bytes import allow_stray_bytes  # noqa: PLC0415  # few commands
+
         allow_stray_bytes()
     ending: tuple[type[Exception], ...] = (OSError, *expected)
     try:
-        status = main(settings)
+        with needs_extra(prog):
+            check_command(prog)
+            status = main(settings)
     except KeyboardInterrupt:
         sys.exit(INTERRUPT_STATUS)
+    except MissingExtra as error:
+        sys.stderr.write(f"{prog}: {error}\n")
+        sys.exit(USAGE_STATUS)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

@@ -12,11 +12,9 @@ from rich.progress import TextColumn, TimeElapsedColumn
 from engines.commandline.flags import File, Folder
 from engines.commandline.run import CommandSettings
 from engines.commandline.terminal import Terminal
-from engines.conversion.int8 import LEAST_PICTURES, PICTURES
-from engines.conversion.openvino_int8 import quantise
-from engines.conversion.tensorrt import PlanOptions, build_plan
 from engines.conversion.tensorrt_process import THIS_GPU
 from engines.manifest import Manifest
+from engines.trial_frames import LEAST_PICTURES, PICTURES
 
 
 class BuildSettings(CommandSettings):
@@ -97,10 +95,14 @@ def run_build(settings: BuildSettings) -> None:
 
 def _built(settings: BuildSettings, on_phase: Callable[[str], None]) -> Manifest:
     if settings.backend == "openvino":
+        from engines.conversion.openvino_int8 import quantise  # noqa: PLC0415  # it needs an extra
+
         assert settings.calibration is not None  # noqa: S101  # the settings go together
         return quantise(
             settings.source, settings.plan, settings.calibration, settings.max_images, on_phase
         )
+    from engines.conversion.tensorrt import PlanOptions, build_plan  # noqa: PLC0415  # it, too
+
     options = PlanOptions(
         settings.backend,
         settings.target,

@@ -15,10 +15,8 @@ from engines.engine import Pixels
 from engines.errors import ManifestError, PictureError
 from engines.manifest import Manifest
 from engines.residual.function import residual_nodes
-from engines.trial_frames import read_frames
+from engines.trial_frames import LEAST_PICTURES, read_frames
 
-PICTURES = 64  # more change the ranges little
-LEAST_PICTURES = 8  # of fewer a range is that of one strange part
 _COLOURS = 3
 _ENCODER = "encoder."  # begins the names of its weights in the files that the trainer exports
 

@@ -22,11 +22,13 @@ import onnx
 
 from engines.backends.openvino_file import SUFFIX, pack_network
 from engines.contract import FRAMES, read_graph
-from engines.conversion.int8 import PICTURES, find_convolutions, read_calibration
+from engines.conversion.int8 import find_convolutions, read_calibration
 from engines.engine import Pixels
 from engines.errors import BackendError
+from engines.extras import install_command
 from engines.files import write_atomic
 from engines.manifest import Manifest, read_manifest, write_manifest
+from engines.trial_frames import PICTURES
 
 _QUIET = {"NNCF_CI": "1"}  # NNCF's own way to send nothing
 
@@ -92,7 +94,7 @@ def _load_toolkit() -> _Toolkit:
         import openvino  # noqa: PLC0415
     except ImportError as error:
         raise BackendError(
-            f"{error.name} does not import ({error}): pip install 'prn-line[quantise]'"
+            f"{error.name} does not import ({error}): {install_command('quantise')}"
         ) from error
     logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function quietens our handlers too
     return _Toolkit(openvino, nncf)

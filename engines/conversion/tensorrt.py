@@ -24,7 +24,7 @@ from engines.backends.tensorrt.api import (
 )
 from engines.contract import read_graph
 from engines.conversion.half_precision import to_half_precision
-from engines.conversion.int8 import PICTURES, find_convolutions, read_calibration
+from engines.conversion.int8 import find_convolutions, read_calibration
 from engines.conversion.map_summary import add_map_summary
 from engines.conversion.tensorrt_process import THIS_GPU, BuildRequest
 from engines.errors import BackendError, ManifestError
@@ -34,6 +34,7 @@ from engines.manifest import Manifest, read_manifest, write_manifest
 from engines.residual.compile_kernel import compile_kernel, find_nvcc
 from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN, INPUTS, VERSION
+from engines.trial_frames import PICTURES
 
 MAX_PROTOTYPES = 256  # of a scale, that the kernels take
 _CHANNELS = 3

@@ -13,7 +13,6 @@ on transparency, with 1 or 16 bits, and with soft edges. The rules, in this orde
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -112,6 +111,8 @@ def _check_lossy(grey: NDArray[np.float32], highest: float) -> None:
 
 def _only_edges(grey: NDArray[np.float32], between: NDArray[np.bool_]) -> bool:
     """Return whether each value between lies beside a brighter one, as on a smoothed edge."""
+    from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
+
     brightest = cv2.dilate(grey, np.ones((3, 3), np.uint8))
     return bool((brightest > grey)[between].all())
 
@@ -120,6 +121,8 @@ def _fill_areas(
     grey: NDArray[np.float32], between: NDArray[np.bool_], tolerance: float = 0
 ) -> bool:
     """Return whether most of the values between lie in areas of one value, as numbers do."""
+    from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
+
     window = np.ones((3, 3), np.uint8)
     flat = cv2.dilate(grey, window) - cv2.erode(grey, window) <= tolerance
     inner = cv2.dilate(flat.astype(np.uint8), window) > 0  # with the rim of each area

@@ -3,7 +3,6 @@
 import logging
 from functools import cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +26,8 @@ def as_rgb(values: NDArray[np.generic], content: bytes) -> NDArray[np.uint8]:
     Raises:
         PictureError: another depth or number of channels, or partly transparent.
     """
+    from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
+
     pixels = _as_8_bits(values)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]  # noqa: PLR2004
     if channels == 1:

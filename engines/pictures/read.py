@@ -10,9 +10,7 @@ upper 8 bits are taken, as viewers do: one scale for all pictures.
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
@@ -124,6 +122,8 @@ def decode_checked(header: PictureHeader) -> NDArray[np.generic]:
     Raises:
         PictureError: damaged.
     """
+    from engines.pictures.libraries import cv2, simplejpeg  # noqa: PLC0415
+
     try:
         if header.kind == "JPEG":
             values = np.asarray(simplejpeg.decode_jpeg(header.content, "RGB"))
@@ -142,6 +142,8 @@ def resize_picture(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[
     A side that shrinks is averaged over areas (no aliasing), a side that grows is interpolated
     linearly. Pixels that have the size already are returned as they are, not copied.
     """
+    from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
+
     height, width = size
     shrunk = (min(height, pixels.shape[0]), min(width, pixels.shape[1]))
     if pixels.shape[:2] != shrunk:
@@ -156,6 +158,8 @@ def resize_picture(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[
 
 
 def _decode(content: bytes) -> NDArray[np.generic]:
+    from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
+
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None and tiff_short(content, _TILE_WIDTH) is not None:
         raise PictureError("TIFF in tiles that are not read: save it without tiles, or as PNG")

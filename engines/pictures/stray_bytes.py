@@ -11,7 +11,6 @@ from dataclasses import dataclass
 _START = b"\xff\xd8"
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a segment
-FLAG = "allow_stray_bytes"
 
 
 @dataclass(slots=True)

@@ -9,7 +9,6 @@ Several processes write and read at once. Writing needs no lock: an entry has on
 writer. Trimming and pinning exclude each other by a lock on ARCHIVE/LINE.
 """
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -100,6 +99,8 @@ def files_in(hour: Path) -> dict[str, Files]:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Let nobody else pin or trim in a line's folder while the context lasts."""
+    import fcntl  # noqa: PLC0415  # not on Windows
+
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -10,17 +10,13 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from engines.extras import install_command
 from pipeline.camera.pace import FramePacer, Wait
 from pipeline.camera.picture_guard import PictureGuard
 from pipeline.camera.source import PartNames, Source
 from pipeline.camera.sources.folder import FolderSource
-from pipeline.camera.sources.genicam import GenicamSource, find_producers
-from pipeline.camera.sources.live import Capture, LiveSource
-from pipeline.camera.sources.opencv import open_opencv, public_address
-from pipeline.camera.sources.pixel_formats import rgb_from_opencv
+from pipeline.camera.sources.live import Capture, LiveSource, public_address
 from pipeline.camera.sources.stream import StreamCapture, load_av, rgb_from_stream
-from pipeline.camera.sources.synthetic import SyntheticSource
-from pipeline.camera.sources.video import VideoSource
 from pipeline.camera.sources.watched_folder import Patience, WatchedFolderSource
 from pipeline.errors import SettingsError
 
@@ -87,11 +83,15 @@ def open_source(
         watched.guard = options.guard or watched.guard
         return watched
     if kind == "video":
+        from pipeline.camera.sources.video import VideoSource  # noqa: PLC0415  # it needs OpenCV
+
         return VideoSource(Path(rest), pacer, clock_ns, _video_library(rest))
     if kind == "synthetic":
         return _synthetic(rest, options, pacer, clock_ns)
     if kind == "opencv":
         return _live(rest, options, clock, clock_ns, wait)
+    from pipeline.camera.sources.genicam import GenicamSource, find_producers  # noqa: PLC0415
+
     producers = list(options.producers) or find_producers(
         os.environ.get("GENICAM_GENTL64_PATH", "")
     )
@@ -106,6 +106,9 @@ def _live(
     wait: Wait,
 ) -> LiveSource:
     """Make the source of a USB device, which OpenCV reads, or of a stream, which PyAV reads."""
+    from pipeline.camera.sources.opencv import open_opencv  # noqa: PLC0415
+    from pipeline.camera.sources.pixel_formats import rgb_from_opencv  # noqa: PLC0415
+
     name, timeout_s = public_address(address), options.timeout_s
     library = None if address.isdecimal() else _video_library(name)
     if library is None:
@@ -122,7 +125,7 @@ def _video_library(name: str) -> ModuleType | None:
     if library is None:
         why = (
             "without PyAV damaged pictures and a changed size cannot be seen: they are judged as "
-            "if they were whole; pip install 'prn-line[video]'"
+            f"if they were whole; {install_command('video')}"
         )
         _log.warning("video.damage_not_seen", extra={"source": name, "why": why})
     return library
@@ -147,7 +150,9 @@ def _kind(spec: str) -> tuple[str, str]:
 
 def _synthetic(
     seed: str, options: SourceOptions, pacer: FramePacer, clock_ns: Callable[[], int]
-) -> SyntheticSource:
+) -> Source:
+    from pipeline.camera.sources.synthetic import SyntheticSource  # noqa: PLC0415  # it draws with OpenCV
+
     if not seed.isdecimal():
         raise SettingsError(f"synthetic:{seed}: a whole number is needed, like synthetic:7")
     return SyntheticSource(

@@ -7,12 +7,11 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 
 from engines.commandline.flags import Folder, Metavar, Name
-from pipeline.commands.overlay import OverlayFiles, PictureFinder
 from pipeline.consumer import Verdicts
 from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Verdict
@@ -21,6 +20,9 @@ from pipeline.settings import WaitingSettings
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.keys import check_name
 from pipeline.verdicts import verdict_fields
+
+if TYPE_CHECKING:  # the base install cannot draw
+    from pipeline.commands.overlay import OverlayFiles
 
 OVERLAYS_FAILED_STATUS = 1
 _LOOK_S = 0.5
@@ -147,15 +149,20 @@ def run(settings: ConsumeSettings) -> int:
     return 0
 
 
-def _overlays(settings: ConsumeSettings) -> OverlayFiles | None:
+def _overlays(settings: ConsumeSettings) -> "OverlayFiles | None":
     if settings.overlay_dir is None:
         return None
+    from pipeline.commands.overlay import OverlayFiles, PictureFinder  # noqa: PLC0415
+
     pictures = PictureFinder(settings.pictures) if settings.pictures else None
     return OverlayFiles(settings.overlay_dir, pictures)
 
 
 def _print_all(
-    settings: ConsumeSettings, verdicts: Verdicts, output: LineOutput, overlays: OverlayFiles | None
+    settings: ConsumeSettings,
+    verdicts: Verdicts,
+    output: LineOutput,
+    overlays: "OverlayFiles | None",
 ) -> None:
     """Print and acknowledge, one by one: what was not printed comes again next time."""
     printed, heard_s = 0, time.monotonic()

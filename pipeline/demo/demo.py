@@ -40,7 +40,6 @@ from pipeline.demo.training import (
 )
 from pipeline.errors import SettingsError
 from pipeline.logs import start_logs
-from pipeline.product.product import write_product
 
 EVALUATE_WAIT_S = 900.0
 ADMIT_WAIT_S = 300.0
@@ -117,6 +116,8 @@ def _data(settings: DemoSettings, console: Console) -> Path:
     console.print(
         headed("1 draw", "a product: good parts to learn from, good and bad ones to test")
     )
+    from pipeline.product.product import write_product  # noqa: PLC0415  # it needs an extra
+
     write_product(folder, settings.seed)
     return folder
 

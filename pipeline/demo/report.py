@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from engines.files import write_atomic
-from pipeline.commands.overlay import overlay_stem
 from pipeline.demo.summary import GOOD, RunSummary, is_wrong, kind_of_part
 from pipeline.demo.training import EvaluatedModel
 from pipeline.frames import Decision
@@ -109,6 +108,8 @@ def _missed(verdicts: list[dict[str, Any]]) -> str:
 
 
 def _pictures(folder: Path, verdicts: list[dict[str, Any]]) -> str:
+    from pipeline.commands.overlay import overlay_stem  # noqa: PLC0415  # it needs an extra
+
     shown = [verdict for verdict in verdicts if verdict["decision"] != Decision.OK]
     shown.sort(key=lambda verdict: (not is_wrong(verdict), -(verdict["normalised"] or 0)))
     figures = []

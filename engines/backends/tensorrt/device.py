@@ -7,6 +7,7 @@ from typing import Any
 
 from engines.backends.tensorrt.api import load_tensorrt
 from engines.errors import BackendError
+from engines.extras import install_command
 from engines.machine import Gpu, find_gpu
 from engines.manifest import Manifest
 
@@ -88,5 +89,5 @@ def _import(module: str) -> Any:  # noqa: ANN401  # a module without types
         return importlib.import_module(module)  # needs the driver
     except ImportError as error:
         raise BackendError(
-            f"{module} does not import ({error}): pip install 'prn-line[gpu]'"
+            f"{module} does not import ({error}): {install_command('gpu')}"
         ) from error

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from engines.extras import install_command
 from pipeline.camera.pace import Wait
 from pipeline.camera.source import FixedSize, Shot, unreadable_shot
 from pipeline.camera.sources.pixel_formats import PIXEL_FORMATS, rgb_from_camera
@@ -51,7 +52,7 @@ def load_genicam(
         genapi, gentl = import_module("genicam.genapi"), import_module("genicam.gentl")
     except ImportError as error:
         raise SettingsError(
-            f"GenICam cameras need harvesters ({error}): pip install 'prn-line[genicam]'"
+            f"GenICam cameras need harvesters ({error}): {install_command('genicam')}"
         ) from error
     errors = (gentl.GenericException, genapi.GenericException)
     return GenicamLibrary(core.Harvester, gentl.TimeoutException, errors)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,3 +180,11 @@ def hung_readers_left_behind() -> Iterator[None]:
                 stream.flush()
             os._exit(status)
         raise
+
+
+def public_address(address: str) -> str:
+    """Return the address as messages may show it: without user, password and query."""
+    if address.isdecimal():
+        return f"camera {address}"
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

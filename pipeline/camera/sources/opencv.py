@@ -5,13 +5,12 @@ streams are read with PyAV where it is installed.
 """
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.camera.sources.live import Capture
+from pipeline.camera.sources.live import Capture, public_address
 from pipeline.errors import CameraLost
 
 
@@ -57,11 +56,3 @@ def open_opencv(address: str, timeout_s: float, open_device: Any = None) -> Open
         return OpenCvCapture(open_device(address, cv2.CAP_FFMPEG, limits))
     except cv2.error as error:
         raise CameraLost(f"{public_address(address)} does not open: {error}") from error
-
-
-def public_address(address: str) -> str:
-    """Return the address as messages may show it: without user, password and query."""
-    if address.isdecimal():
-        return f"camera {address}"
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

@@ -283,7 +283,7 @@ def test_weights_in_another_file_are_refused_because_no_hash_covers_them(
     [
         ("openvino", ".fixed", "opened fixed"),
         ("onnxruntime", ".onnx", "opened openvino"),
-        ("openvino", ".onnx", "pip install openvino"),
+        ("openvino", ".onnx", "pip install 'prn-line[worker]'"),
     ],
 )
 def test_a_missing_runtime_hurts_only_the_files_that_need_it(

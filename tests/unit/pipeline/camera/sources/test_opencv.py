@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.camera.backlog import Backlog, CapturedPicture
 from pipeline.camera.source import Shot
-from pipeline.camera.sources.live import LiveSource
-from pipeline.camera.sources.opencv import OpenCvCapture, public_address
+from pipeline.camera.sources.live import LiveSource, public_address
+from pipeline.camera.sources.opencv import OpenCvCapture
 from pipeline.camera.sources.pixel_formats import PIXEL_FORMATS, rgb_from_camera, rgb_from_opencv
 from pipeline.errors import CameraLost, UnreadableFrame
 

