@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+import engines.pictures.libraries  # noqa: F401  # before memory is limited
 from engines.errors import PictureError
 from engines.pictures.headers import PictureHeader, check_picture
 from engines.pictures.read import decode_checked
