@@ -15,6 +15,7 @@ from engines.commandline.flags import File
 from engines.commandline.terminal import Terminal, styled
 from engines.errors import ManifestError
 from engines.manifest import read_manifest
+from pipeline.commands.library_checks import check_installation
 from pipeline.commands.machine_checks import (
     CheckStatus,
     HealthCheck,
@@ -57,7 +58,8 @@ def run(settings: DoctorSettings) -> int:
     start_logs(settings.log_level, settings.log_format)
     logging.getLogger("pipeline.streams").setLevel(logging.ERROR)  # we say it ourselves
     removed = remove_left_rings() if settings.remove_rings else []
-    checks = [*check_machine(settings.state_dir), *check_rings(removed, find_rings(), time.time())]
+    checks = [*check_machine(settings.state_dir), *check_installation()]
+    checks += check_rings(removed, find_rings(), time.time())
     checks += check_unlinked_rings(find_unlinked_rings())
     checks += check_redis(settings)
     if settings.engine is not None:

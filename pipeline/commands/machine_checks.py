@@ -1,30 +1,21 @@
-"""What a machine has: Python, libraries, memory, shared memory, disk, GPU."""
+"""What a machine has: Python, memory, shared memory, disk, GPU."""
 
 import ctypes
-import importlib
-import importlib.metadata
 import os
 import platform
-import re
 import shutil
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
+from engines.extras import install_command
 from pipeline.streams.connect import ReplicationStatus
 
-DISTRIBUTION = "prn-line"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where POSIX shared memory lies on Linux
 SHARED_MEMORY_MB = 256
 MEMORY_MB = 2048
 DISK_WARNING_MB, DISK_FAILURE_MB = 2048, 200
-_MODULES = {
-    "opencv-python-headless": "cv2",
-    "prometheus-client": "prometheus_client",
-    "pydantic-settings": "pydantic_settings",
-}
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;(.*))?")
 _MB = 1 << 20
 
 
@@ -49,7 +40,6 @@ def check_machine(state_dir: Path) -> list[HealthCheck]:
     """Look at everything that needs no Redis."""
     return [
         HealthCheck("Python", *_python()),
-        *check_libraries(),
         HealthCheck("cores", *_cores()),
         HealthCheck("memory", *_memory()),
         HealthCheck("shared memory", *_shared_memory()),
@@ -85,29 +75,6 @@ def _python() -> tuple[CheckStatus, str]:
     if platform.system() != "Linux":
         return CheckStatus.WARNING, f"{found}: tested on Linux only"
     return CheckStatus.OK, found
-
-
-def check_libraries() -> list[HealthCheck]:
-    """Import every library of the base install; one line where all are well."""
-    wrong, well = [], []
-    for name in _base_requirements():
-        try:
-            importlib.import_module(_MODULES.get(name, name))
-            well.append(f"{name} {importlib.metadata.version(name)}")
-        except Exception as error:  # noqa: BLE001  # whatever its import says, it is the finding
-            mend = f"{type(error).__name__}: {error}: pip install {name}"
-            wrong.append(HealthCheck(f"library {name}", CheckStatus.FAILURE, mend))
-    return [*wrong, HealthCheck("libraries", CheckStatus.OK, ", ".join(well))]
-
-
-def _base_requirements() -> list[str]:
-    """The names that our own distribution needs without extras."""
-    names = []
-    for line in importlib.metadata.requires(DISTRIBUTION) or []:
-        found = _REQUIREMENT.match(line)
-        if found and "extra" not in (found[2] or ""):
-            names.append(found[1])
-    return names
 
 
 def _cores() -> tuple[CheckStatus, str]:
@@ -167,7 +134,7 @@ def _gpu() -> tuple[CheckStatus, str]:
     wanted = {"TensorRT": ("tensorrt", "tensorrt_rtx"), "pycuda": ("pycuda",)}
     lacking = [name for name, modules in wanted.items() if not any(map(find_spec, modules))]
     if lacking:
-        mend = "pip install 'prn-line[gpu]' tensorrt-rtx, or NVIDIA's own tensorrt"
+        mend = f"{install_command('gpu')} tensorrt-rtx, or NVIDIA's own tensorrt"
         return CheckStatus.WARNING, f"{found}; without {' and '.join(lacking)} (optional): {mend}"
     return CheckStatus.OK, found
 
