@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,11 @@ from engines.errors import RegistryAway
 _CHUNK_BYTES = 1 << 20
 LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = 0.02
+LOCKS_MISSING = "Windows has no lock that this needs: run it on Linux or macOS"
+# Windows has none of the first three, and translates line ends without the last
+_READ_FLAGS = os.O_RDONLY
+for _name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
+    _READ_FLAGS |= getattr(os, _name, 0)
 _NOT_REGULAR = "not a regular file but a folder, FIFO, socket or device"
 
 
@@ -31,7 +37,7 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: absent, not readable, or not a regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = os.open(path, _READ_FLAGS)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
@@ -100,7 +106,10 @@ def file_locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
 
     Raises:
         RegistryAway: another process holds it all the time.
+        OSError: on Windows, where there is no such lock.
     """
+    if sys.platform == "win32":
+        raise OSError(errno.ENOSYS, LOCKS_MISSING, str(path))
     import fcntl  # noqa: PLC0415  # not on Windows
 
     deadline_s = time.monotonic() + wait_s
@@ -123,8 +132,9 @@ def file_locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
 
 
 def _open_lock(path: Path) -> int:
+    flags = getattr(os, "O_CLOEXEC", 0)  # Windows needs none
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
     except PermissionError:
         # of another user in the same group; only locks over NFS need to write
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | flags)

@@ -6,6 +6,7 @@ So a command that runs for long handles SIGTERM before it imports what takes sec
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +45,8 @@ def ended_by_sigterm(
                 force(FORCED_STATUS)
 
     read_end, write_end = os.pipe()
-    os.set_blocking(write_end, False)
+    if sys.platform != "win32":  # where nothing asks for it
+        os.set_blocking(write_end, False)
     watcher = threading.Thread(target=watch, name="sigterm", daemon=True)
     watcher.start()
     _keep_children_apart(on_signal)
@@ -62,6 +64,8 @@ def ended_by_sigterm(
 
 def _keep_children_apart(handler: Callable[[int, FrameType | None], None]) -> None:
     """Let SIGTERM end a forked child as usual, without a word to the pipe that both share."""
+    if sys.platform == "win32":
+        return  # nothing forks there
     numbers = {signal.SIGTERM}
 
     def leave_the_pipe() -> None:

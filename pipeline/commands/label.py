@@ -231,7 +231,7 @@ def _warn(text: str) -> None:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name
+    except (OSError, KeyError, ImportError):  # a container's user without a name; Windows
         return ""
 
 

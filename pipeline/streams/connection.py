@@ -3,6 +3,7 @@
 import logging
 import math
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -84,6 +85,8 @@ def open_connection(access: Access, state: Path, wait_s: float = 0.0) -> Iterato
         with _opened(access, lambda: None, wait_s) as connection:
             yield connection
         return
+    if sys.platform == "win32":
+        raise RedisUnfit("no embedded Redis on Windows: give --redis-url or set PRN_REDIS_URL")
     from pipeline.streams.embedded import embedded_url, revive  # noqa: PLC0415  # only without URL
 
     with embedded_url(state) as url:
