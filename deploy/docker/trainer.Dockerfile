@@ -1,5 +1,5 @@
 # The trainer: trainer-retrain at night, trainer-train by hand; engine-registry too.
-#   docker build -f deploy/docker/trainer.Dockerfile -t prn-line/trainer:0.1.0 .
+#   docker build -f deploy/docker/trainer.Dockerfile -t prn-line/trainer:0.2.0 .
 # For a GPU: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130
 FROM python:3.11.14-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

@@ -1,5 +1,5 @@
 # Worker on an NVIDIA GPU: full TensorRT, pycuda and cuda.bindings, as docs/tensorrt.md says. It serves plans (prn.plan).
-#   docker build -f deploy/docker/worker-gpu.Dockerfile -t prn-line/worker-gpu:0.1.0 .
+#   docker build -f deploy/docker/worker-gpu.Dockerfile -t prn-line/worker-gpu:0.2.0 .
 # `--target build` gives an image with nvcc: the one that runs engine-build, on the kind of GPU that serves.
 FROM nvidia/cuda:13.0.1-devel-ubuntu24.04 AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 DEBIAN_FRONTEND=noninteractive
@@ -21,7 +21,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY engines engines
 COPY pipeline pipeline
 COPY trainer trainer
-RUN /opt/prn-line/bin/pip install --constraint constraints.txt ".[s3]"
+RUN /opt/prn-line/bin/pip install --constraint constraints.txt ".[gpu,s3]"
 ENV PATH=/opt/prn-line/bin:$PATH
 
 FROM nvidia/cuda:13.0.1-base-ubuntu24.04

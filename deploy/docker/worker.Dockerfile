@@ -1,5 +1,5 @@
 # Camera, worker and every other command of the line on CPUs: OpenVINO and ONNX Runtime, no torch.
-#   docker build -f deploy/docker/worker.Dockerfile -t prn-line/worker:0.1.0 .
+#   docker build -f deploy/docker/worker.Dockerfile -t prn-line/worker:0.2.0 .
 # The tests run on this Python. Pin the digest where an image must never change under its tag.
 FROM python:3.11.14-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -10,7 +10,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY engines engines
 COPY pipeline pipeline
 COPY trainer trainer
-RUN /opt/prn-line/bin/pip install --constraint constraints.txt ".[video,s3]"
+RUN /opt/prn-line/bin/pip install --constraint constraints.txt ".[worker,video,s3]"
 
 FROM python:3.11.14-slim-bookworm
 # One number in all images: rings in shared memory belong to their user. New volumes take the

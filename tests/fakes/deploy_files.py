@@ -1,5 +1,6 @@
 """What lies in deploy/, read as the tools that use it read it."""
 
+import importlib
 import json
 import re
 import shlex
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rigs.missing import missing
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -37,11 +39,25 @@ class CommandLine:
         return self.words[0].startswith(("engine-", "pipeline-", "trainer-"))
 
 
+def find_program(name: str) -> str | None:
+    """A program that a package of the extra deploy-tests brings."""
+    return shutil.which(name, path=str(Path(sys.executable).parent))
+
+
 def program(name: str) -> str:
-    """A program that a package of the dev extra brings."""
-    found = shutil.which(name, path=str(Path(sys.executable).parent))
-    assert found, f"no {name}: pip install -e '.[dev]' brings it"
-    return found
+    """The same, of a test that cannot do without it: skipped, or failed in CI."""
+    found = find_program(name)
+    if found is None:
+        missing(f"no {name}: pip install -e '.[deploy-tests]' brings it")
+    return str(found)
+
+
+def judge(module: str) -> Any:  # noqa: ANN401  # a module of the extra deploy-tests
+    """Import what a test cannot do without: skipped, or failed in CI, where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing(f"{error}: pip install -e '.[deploy-tests]' brings it")
 
 
 def documents(path: Path) -> list[Document]:
@@ -102,6 +118,8 @@ def unit_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _compose_lines() -> Iterator[CommandLine]:
+    if find_program("docker-compose") is None:
+        return  # test_compose.py says so
     for name, service in services().items():
         words = service.get("command") or ()
         if words:

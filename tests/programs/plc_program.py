@@ -35,7 +35,7 @@ def run(url: str) -> int:
         with Consumer(line="line-1", program="plc", redis_url=url) as verdicts:
             while (verdict := verdicts.next(0.1)) is not None:
                 if reject(verdict):
-                    verdicts.label(verdict, LabelKind.DEFECT, "scratch", by="plc")
+                    verdicts.label(verdict, LabelKind.DEFECT, defect="scratch")
                 verdicts.acknowledge(verdict)
                 seen += 1
             missed: int = verdicts.missed

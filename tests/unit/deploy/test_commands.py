@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import pytest
-from fakes.deploy_files import ROOT, CommandLine, command_lines
+from fakes.deploy_files import ROOT, CommandLine, command_lines, program
 
 from engines.commandline import run as commands
 from engines.commandline.run import CommandSettings
@@ -71,6 +71,7 @@ def test_command_takes_every_flag_and_variable_that_it_is_given(
 
 
 def test_every_kind_of_process_is_started_by_each_way_of_deploying() -> None:
+    program("docker-compose")  # its lines are among them
     found = {(line.where.partition(":")[0].rpartition(".")[2], line.words[0]) for line in LINES}
     for way in ("compose", "service", "yaml"):
         for command in ("pipeline-camera", "pipeline-worker", "trainer-retrain"):

@@ -4,14 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-from fakes.deploy_files import DEPLOY, SECRETS, compose_config, services
+from fakes.deploy_files import DEPLOY, SECRETS, compose_config, documents, services
 
 from pipeline.camera.process import CameraSettings
 from pipeline.ring.ring import RING_DIRECTORY
 
+SERVICES = sorted(documents(DEPLOY / "compose.yaml")[0]["services"])
+
 
 def test_docker_compose_accepts_the_file() -> None:
     compose_config("--quiet")
+    assert sorted(services()) == SERVICES
 
 
 def test_docker_compose_refuses_a_word_that_it_does_not_know(tmp_path: Path) -> None:
@@ -22,7 +25,7 @@ def test_docker_compose_refuses_a_word_that_it_does_not_know(tmp_path: Path) -> 
         compose_config("--quiet", file=wrong)
 
 
-@pytest.mark.parametrize("name", sorted(services()))
+@pytest.mark.parametrize("name", SERVICES)
 def test_service_is_confined(name: str) -> None:
     service = services()[name]
     assert service["read_only"]
@@ -35,7 +38,7 @@ def test_service_is_confined(name: str) -> None:
     assert int(limits["memory"]) > 0
 
 
-@pytest.mark.parametrize("name", sorted(services()))
+@pytest.mark.parametrize("name", SERVICES)
 def test_image_is_pinned_to_a_version(name: str) -> None:
     assert re.search(r":v?\d+\.\d+\.\d+", services()[name]["image"])
 

@@ -7,10 +7,8 @@ import copy
 import re
 from typing import Any
 
-import kubernetes_validate
 import pytest
-from cloudcoil.models.keda import v1alpha1 as keda
-from fakes.deploy_files import DEPLOY, Document, containers_of, documents, manifests, pod_of
+from fakes.deploy_files import DEPLOY, Document, containers_of, documents, judge, manifests, pod_of
 
 from pipeline.ring.ring import RING_DIRECTORY
 from pipeline.streams.keys import Keys
@@ -29,11 +27,12 @@ TRIGGER = {"address", "usernameFromEnv", "stream", "streamLength"}  # those of i
 
 def validate(document: Document) -> None:
     if document["apiVersion"].startswith("keda.sh/"):
+        keda = judge("cloudcoil.models.keda.v1alpha1")
         model = getattr(keda, document["kind"]).model_validate(document)
         known = model.model_dump(by_alias=True, exclude_unset=True, mode="json")
         assert known == document, "a word that KEDA does not know"
     else:
-        kubernetes_validate.validate(document, RELEASE, strict=True)
+        judge("kubernetes_validate").validate(document, RELEASE, strict=True)
 
 
 @pytest.mark.parametrize("where", ALL)
@@ -45,7 +44,7 @@ def test_manifest_fits_its_schema(where: str) -> None:
 def test_schema_refuses_a_word_that_it_does_not_know(kind: str) -> None:
     wrong = copy.deepcopy(next(each for each in ALL.values() if each["kind"] == kind))
     wrong["spec"]["replicaas"] = 2
-    with pytest.raises((kubernetes_validate.ValidationError, AssertionError)):
+    with pytest.raises((judge("kubernetes_validate").ValidationError, AssertionError)):
         validate(wrong)
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from rigs.base_install import PROJECT, SCRIPTS, hidden_modules, run_base
+from rigs.base_install import PROJECT, ROOT, SCRIPTS, hidden_modules, run_base
 
 from engines.extras import (
     COMMANDS,
@@ -79,6 +79,13 @@ def test_no_extra_brings_both_builds_of_onnx_runtime() -> None:
 def test_all_is_every_extra_for_users_but_those_that_need_hardware() -> None:
     others = EXTRAS.keys() - FOR_DEVELOPERS - {"all", "genicam", "gpu"}
     assert distributions("all") == set().union(*map(distributions, others))
+
+
+def test_make_installs_extras_that_there_are() -> None:
+    text = (ROOT / "Makefile").read_text("utf-8")
+    named = [extras.split(",") for extras in re.findall(r"'\.\[([a-z0-9,-]+)\]'", text)]
+    assert set().union(*named) == {"train", "embedded", "dev", "deploy-tests"}
+    assert set().union(*named) <= EXTRAS.keys()
 
 
 def test_every_command_that_the_table_names_exists() -> None:
