@@ -17,8 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from engines.backends.tensorrt.api import loadable_libraries
-from engines.commands import build as build_command
-from engines.commands.build import BuildSettings
+from engines.commands.build import BuildSettings, run_build
 from engines.conversion import tensorrt as build_tensorrt
 from engines.conversion.half_precision import to_half_precision
 from engines.conversion.int8 import encoder_convolutions
@@ -426,7 +425,7 @@ def test_command_passes_pictures_on(
         asked.append(options)
         return read_manifest(source)
 
-    monkeypatch.setattr(build_command, "build_plan", built)
+    monkeypatch.setattr(build_tensorrt, "build_plan", built)
     settings = BuildSettings(
         source=source,
         plan=tmp_path / "prn.plan",
@@ -435,5 +434,5 @@ def test_command_passes_pictures_on(
         calibration=pictures,
         max_images=12,
     )
-    build_command.run_build(settings)
+    run_build(settings)
     assert (asked[0].precision, asked[0].calibration, asked[0].pictures) == ("int8", pictures, 12)
