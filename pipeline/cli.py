@@ -52,6 +52,15 @@ def consume() -> None:
         _run("pipeline-consume", ConsumeSettings, run)
 
 
+def bridge() -> None:
+    """`pipeline-bridge`: send verdicts to a PLC or an MES."""
+    with ended_by_sigterm():
+        from pipeline.bridge.process import run  # noqa: PLC0415
+        from pipeline.bridge.settings import BridgeSettings  # noqa: PLC0415
+
+        _run("pipeline-bridge", BridgeSettings, run)
+
+
 def control() -> None:
     """`pipeline-control`: change thresholds on a running line."""
     from pipeline.commands.control import ControlSettings, run  # noqa: PLC0415
