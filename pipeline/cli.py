@@ -61,6 +61,13 @@ def bridge() -> None:
         _run("pipeline-bridge", BridgeSettings, run)
 
 
+def fake_plc() -> None:
+    """`pipeline-fake-plc`: play the PLC of a reject gate against a bridge."""
+    from pipeline.fake_plant.process import FakePlcSettings, run  # noqa: PLC0415
+
+    _run("pipeline-fake-plc", FakePlcSettings, run)
+
+
 def control() -> None:
     """`pipeline-control`: change thresholds on a running line."""
     from pipeline.commands.control import ControlSettings, run  # noqa: PLC0415

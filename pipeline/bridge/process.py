@@ -33,7 +33,26 @@ def _modbus(settings: BridgeSettings, now_ms: Clock) -> Face:
     )
 
 
-FACES: dict[str, Callable[[BridgeSettings, Clock], Face]] = {"modbus": _modbus}
+def _webhook(settings: BridgeSettings, now_ms: Clock) -> Face:
+    from pipeline.bridge.webhook.face import WebhookFace  # noqa: PLC0415
+    from pipeline.bridge.webhook.parked import ParkedFile  # noqa: PLC0415
+    from pipeline.bridge.webhook.post import Poster, Receiver  # noqa: PLC0415
+    from pipeline.bridge.webhook.signature import read_secret  # noqa: PLC0415
+
+    receiver = Receiver.from_url(
+        settings.url, allow_http=settings.allow_http, ca_file=settings.ca_file
+    )
+    if receiver.tls is None:
+        why = "verdicts are sent without encryption (--allow-http): anyone on the way can read them"
+        _log.warning("webhook.plain_text", extra={"why": why})
+    poster = Poster(receiver, read_secret(settings.secret_path()))
+    return WebhookFace(poster, ParkedFile(settings.parked_path(), settings.parked_most), now_ms)
+
+
+FACES: dict[str, Callable[[BridgeSettings, Clock], Face]] = {
+    "modbus": _modbus,
+    "webhook": _webhook,
+}
 
 
 class _RedisClock:
@@ -56,8 +75,8 @@ def run(settings: BridgeSettings) -> int:
     redis = _RedisClock()
     face = FACES[settings.to](settings, redis.now_ms)  # what it lacks is said at once
     with library_lines(settings.log_format), ExitStack() as opened:
-        face.start()
         opened.callback(face.stop)
+        face.start()
         _serve(settings, face, redis, opened)
     return 0
 

@@ -1,6 +1,7 @@
 """The flags of `pipeline-bridge`."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -124,7 +125,7 @@ class BridgeSettings(WaitingSettings):
     @field_validator("listen")
     @classmethod
     def _check_listen(cls, listen: str) -> str:
-        _host_and_port(listen)
+        host_and_port(listen)
         return listen
 
     @field_validator("allow")
@@ -143,11 +144,25 @@ class BridgeSettings(WaitingSettings):
 
     def address(self) -> tuple[str, int]:
         """Return where to listen."""
-        return _host_and_port(self.listen)
+        return host_and_port(self.listen)
 
     def networks(self) -> list[IPv4Network | IPv6Network]:
         """Return the networks that may connect."""
         return _networks(self.allow)
+
+    def secret_path(self) -> Path:
+        """Return the file with the signing secret.
+
+        Raises:
+            SettingsError: none was given.
+        """
+        if self.secret_file is None:
+            raise SettingsError("--secret-file is needed")
+        return self.secret_file
+
+    def parked_path(self) -> Path:
+        """Return where refused reports are kept."""
+        return self.parked_file or self.state_dir / f"{self.reader()}.parked.jsonl"
 
     def freshness(self) -> Freshness:
         """Return what decides whether a verdict is live; records have no margin."""
@@ -158,7 +173,12 @@ class BridgeSettings(WaitingSettings):
         return StopRule(self.stop_after_ng, self.stop_ng_rate, self.stop_window)
 
 
-def _host_and_port(listen: str) -> tuple[str, int]:
+def host_and_port(listen: str) -> tuple[str, int]:
+    """Return the two parts of HOST:PORT.
+
+    Raises:
+        ValueError: it is none.
+    """
     host, colon, port = listen.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > MOST_PORT:
         raise ValueError(f"{listen!r:.80} is no HOST:PORT, as 127.0.0.1:5020 or [::1]:5020")

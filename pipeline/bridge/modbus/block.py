@@ -67,6 +67,7 @@ class CameraBlock:
         self._plc_lost = False
         self._overruns_seen = 0
         self._clear_stop = False
+        self._ignored = (0, 0)  # epoch and trigger id: a PLC repeats what it writes
         self._events = CountedEvents(_log, _LOG_EVERY_S, clock)
 
     def show(self, state: BridgeState) -> None:
@@ -144,7 +145,8 @@ class CameraBlock:
         if epoch == 0:
             return  # a PLC that has read nothing yet writes zeros
         ack = self._slots.acknowledge(epoch, trigger_id)
-        if ack in _WHY_ACK:
+        if ack in _WHY_ACK and self._ignored != (epoch, trigger_id):
+            self._ignored = epoch, trigger_id
             last = f"{epoch}:{trigger_id}"
             why = _WHY_ACK[ack]
             self._events.add("plc.ack_ignored", 1, camera=self._camera, last=last, why=why)
