@@ -10,7 +10,7 @@ from pipeline.bridge.face import Face, Outcome
 from pipeline.bridge.freshness import Freshness
 from pipeline.bridge.report import Epochs, VerdictReport, report_of
 from pipeline.bridge.stop_signal import StopRule, StopSignal
-from pipeline.bridge.watchdog import Watchdog
+from pipeline.bridge.watchdog import WHY, ErrorCode, Watchdog
 from pipeline.control import LineStatus
 from pipeline.errors import BridgeFailed
 from pipeline.frames import Verdict
@@ -93,7 +93,7 @@ class Pump:
         self._watchdog = Watchdog()
         self._pending: dict[str, _Pending] = {}
         self._events = CountedEvents(_log, _LOG_EVERY_S, clock)
-        self._error = "no answer from Redis yet"
+        self._error = WHY[ErrorCode.REDIS]  # until the first answer
 
     def not_ready(self) -> str:
         """Return why the heartbeat stands still, or nothing; from any thread."""

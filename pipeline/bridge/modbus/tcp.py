@@ -78,13 +78,17 @@ class _Server(ModbusTcpServer):
         """Return why a client may not connect, or nothing."""
         if len(self.active_connections) > MOST_CONNECTIONS:
             return f"more than {MOST_CONNECTIONS} connections"
-        try:
-            address = ip_address(peer.partition("%")[0])
-        except ValueError:
-            return "no IP address"
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        allowed = mapped.is_loopback or any(mapped in network for network in self._allowed)
-        return "" if allowed else "not in --allow"
+        return "" if is_allowed(peer, self._allowed) else "not in --allow"
+
+
+def is_allowed(peer: str, allowed: Sequence[Network]) -> bool:
+    """Return whether an address is of this machine or of an allowed network."""
+    try:
+        address = ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return mapped.is_loopback or any(mapped in network for network in allowed)
 
 
 class ModbusServer:

@@ -56,12 +56,14 @@ class ParkedFile:
         size = os.fstat(self._descriptor).st_size
         line = json.dumps(fields).encode() + b"\n"
         try:
-            if os.write(self._descriptor, line) != len(line):
-                raise OSError(f"{self._path}: a line could not be written whole")
+            written = os.write(self._descriptor, line)
             os.fsync(self._descriptor)
         except OSError:
             os.ftruncate(self._descriptor, size)
             raise
+        if written < len(line):
+            os.ftruncate(self._descriptor, size)
+            raise OSError(f"{self._path}: the disk took {written} of {len(line)} bytes")
         self.lines += 1
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ def read_secret(path: Path) -> bytes:
     """Return the key in the first line of a file: `whsec_` and base64 of 24 to 64 bytes.
 
     Raises:
-        SettingsError: the file cannot be read, or holds something else; the message never quotes it.
+        SettingsError: the file cannot be read, or holds something else, which is never quoted.
     """
     check_password_file(path)
     with path.open("rb") as file:

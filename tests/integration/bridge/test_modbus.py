@@ -1,9 +1,16 @@
+import select
+import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from rigs.bridge import Bridge, Clock, bridge
 from rigs.line import Plant
+from rigs.missing import missing
 from rigs.topology import wait_until
 
 from pipeline.bridge.face import Outcome
@@ -12,17 +19,23 @@ from pipeline.bridge.modbus.face import ModbusFace, modbus_face
 from pipeline.bridge.modbus.layout import (
     PLC_START,
     READ_REGISTERS,
+    StatusBit,
     Value,
     WordOrder,
     decode,
     encode_words,
+    status_bits,
 )
-from pipeline.bridge.modbus.tcp import ModbusClient, modbus_client
+from pipeline.bridge.modbus.tcp import MOST_CONNECTIONS, ModbusClient, modbus_client
 from pipeline.bridge.report import Code
-from pipeline.errors import BridgeFailed
+from pipeline.errors import BridgeFailed, SettingsError
+from pipeline.fake_plant.conveyor import Conveyor, Trigger
+from pipeline.fake_plant.modbus_plc import ModbusPlc
 from pipeline.frames import Decision, Reason
-from pipeline.streams.connect import Client
+from pipeline.streams.connect import Access, Client, open_client
+from pipeline.streams.embedded import embedded_url, find_server, revive, stop
 from pipeline.streams.keys import Keys
+from pipeline.streams.result_reader import ResultReader
 
 
 @pytest.fixture
@@ -131,3 +144,183 @@ def test_bits_are_refused(plant: Plant, url: str, function: str) -> None:
         assert answer.isError()
         assert answer.exception_code == 1
         assert plc._client.write_coil(200, True).isError()  # noqa: FBT003
+
+
+def test_backlog_is_never_shown_and_all_of_it_is_acknowledged(plant: Plant, url: str) -> None:
+    ResultReader(plant.client, plant.name).join("bridge", from_start=True)
+    open_frames = Keys(plant.name).open
+    plant.offer(*range(300), in_ns=20_000_000)
+    plant.judge(Decision.OK)
+    wait_until(lambda: plant.worker().expire() == 0 and not plant.client.zcard(open_frames))
+    time.sleep(0.05)  # the deadlines pass
+    with modbus_bridge(plant, url) as (running, plc):
+        wait_until(lambda: len(running.figures.of(Outcome.STALE)) == 300)
+        shown = header(plc)
+        assert [shown[f"slot{at}_code"] for at in range(8)] == [0] * 8
+        assert (shown["count_undelivered"], shown["newest_trigger_id"]) == (300, 0)
+        wait_until(lambda: unacknowledged(plant) == 0)
+        plant.offer(300)
+        plant.judge(Decision.OK)
+        wait_until(lambda: header(plc)["slot4_code"] == Code.OK)
+
+
+def test_verdict_turns_unknown_in_its_slot_at_its_deadline(plant: Plant, url: str) -> None:
+    with modbus_bridge(plant, url, margin_ms=30) as (running, plc):
+        plant.offer(1, in_ns=1_500_000_000)
+        plant.judge(Decision.OK)
+        wait_until(lambda: header(plc)["slot1_code"] != 0)
+        while (shown := header(plc))["slot1_code"] == Code.OK:
+            assert int(shown["slot1_ms_left"]) > 0
+        assert shown["slot1_code"] == 0x0603
+        wait_until(lambda: running.figures.of(Outcome.UNCONFIRMED) == [1])
+        wait_until(lambda: unacknowledged(plant) == 0)
+
+
+def test_acknowledgement_of_what_was_never_shown_acknowledges_nothing(
+    plant: Plant, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with modbus_bridge(plant, url) as (running, plc):
+        plant.offer(4, 5)
+        plant.judge(Decision.OK)
+        wait_until(lambda: header(plc)["newest_trigger_id"] == 5)
+        acknowledge(plc, 6)
+        acknowledge(plc, 5 << 16)
+        acknowledge(plc, 5, epoch=9)
+        acknowledge(plc, 4)
+        wait_until(lambda: unacknowledged(plant) == 1)
+        acknowledge(plc, 3)
+        acknowledge(plc, 5)
+        wait_until(lambda: unacknowledged(plant) == 0)
+        assert running.figures.of(Outcome.DELIVERED) == [4, 5]
+    assert "plc.ack_ignored" in caplog.messages
+
+
+@pytest.mark.parametrize("order", list(WordOrder))
+def test_plc_with_either_word_order_reads_and_acknowledges(
+    plant: Plant, url: str, order: WordOrder
+) -> None:
+    with modbus_bridge(plant, url, order=order) as (running, client):
+        plant.offer(70_000)
+        plant.judge(Decision.OK)
+        wait_until(lambda: header(client, order)["newest_trigger_id"] == 70_000)
+        plc, conveyor = ModbusPlc(client, 0, order), Conveyor(1.0)
+        other = next(choice for choice in WordOrder if choice is not order)
+        with pytest.raises(SettingsError, match="word-order"):
+            ModbusPlc(client, 0, other).read()
+
+        def confirmed() -> bool:
+            conveyor.scan(plc.read(), time.monotonic() * 1e3)
+            plc.write(conveyor.gate)
+            return running.figures.of(Outcome.DELIVERED) == [70_000]
+
+        wait_until(confirmed)
+
+
+def test_fake_plant_passes_good_parts_and_rejects_all_others(plant: Plant, url: str) -> None:
+    says = [Decision.OK, Decision.NG, Reason.ENGINE, Decision.OK]
+    with modbus_bridge(plant, url) as (_, client):
+        plc, conveyor = ModbusPlc(client, 0, WordOrder.ABCD), Conveyor(400.0)
+        for seq in range(40):
+            now_ms = time.monotonic() * 1e3
+            truth = Code.OK if says[seq % 4] is Decision.OK else Code.NG
+            conveyor.trigger(Trigger(seq, truth, f"part-{seq}", 2000.0), now_ms)
+            plant.offer(seq, in_ns=2_000_000_000)
+            if seq % 10 != 9:  # one in ten is never answered
+                plant.judge(says[seq % 4])
+            conveyor.scan(plc.read(), now_ms)
+            plc.write(conveyor.gate)
+        while conveyor.gate.on_belt:
+            conveyor.scan(plc.read(), time.monotonic() * 1e3)
+            plc.write(conveyor.gate)
+    tally = conveyor.tally
+    assert tally.wrong == 0, tally.examples
+    assert tally.passed + tally.rejected == tally.parts == 40
+    assert tally.passed > 0
+    assert tally.rejected >= 20
+
+
+def test_command_is_echoed_and_clears_the_stop_signal_once(plant: Plant, url: str) -> None:
+    with modbus_bridge(plant, url) as (_, plc):
+        plc.write(PLC_START + 4, [1])
+        wait_until(lambda: plc.read(PLC_START + 6, 2) == [1, 1])
+        plc.write(PLC_START + 4, [0])
+        wait_until(lambda: plc.read(PLC_START + 6, 2) == [0, 0])
+        plc.write(PLC_START + 4, [99])
+        wait_until(lambda: plc.read(PLC_START + 6, 2) == [99, 2])
+
+
+def test_plc_whose_heartbeat_stops_is_shown_as_lost(plant: Plant, url: str) -> None:
+    with modbus_bridge(plant, url) as (_, plc):
+        for beat in range(1, 4):
+            plc.write(PLC_START + 3, [beat])
+        assert StatusBit.PLC_LOST not in status_bits(int(header(plc)["status"]))
+        wait_until(lambda: StatusBit.PLC_LOST in status_bits(int(header(plc)["status"])))
+        plc.write(PLC_START + 3, [9])
+        wait_until(lambda: StatusBit.PLC_LOST not in status_bits(int(header(plc)["status"])))
+
+
+def test_connections_beyond_the_limit_are_closed_and_the_others_served(
+    plant: Plant, url: str
+) -> None:
+    with modbus_bridge(plant, url) as (running, plc), ExitStack() as opened:
+        plc.read(0, 1)
+        assert isinstance(running.face, ModbusFace)
+        sockets = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", running.face.port), 5))
+            for _ in range(MOST_CONNECTIONS)
+        ]
+        readable, _, _ = select.select(sockets, [], [], 10)
+        assert [each.recv(1) for each in readable] == [b""]
+        plc.read(0, 1)
+
+
+def test_heartbeat_stands_still_while_redis_is_away_and_goes_on_after(tmp_path: Path) -> None:
+    server = find_server()
+    with embedded_url(tmp_path, server=server) as url:
+        client = open_client(Access(url))
+        plant = Plant(client, "line")
+        with modbus_bridge(plant, url) as (running, plc):
+            plant.offer(1)
+            plant.judge(Decision.OK)
+            wait_until(lambda: header(plc)["slot1_code"] == Code.OK)
+            stop(tmp_path)
+            wait_until(lambda: header(plc)["error_code"] == 1)
+            before = header(plc)
+            assert StatusBit.READY not in status_bits(int(before["status"]))
+            time.sleep(0.3)
+            assert header(plc)["heartbeat"] == before["heartbeat"]
+            acknowledge(plc, 1)
+            revive(tmp_path, server=server)
+            wait_until(lambda: header(plc)["heartbeat"] != before["heartbeat"])
+            plant.offer(2)
+            plant.judge(Decision.NG)
+            wait_until(lambda: header(plc)["slot2_code"] == Code.NG)
+            acknowledge(plc, 2)
+            wait_until(lambda: running.figures.of(Outcome.DELIVERED) == [1, 2])
+            wait_until(lambda: unacknowledged(plant) == 0)
+        client.close()
+
+
+def test_mbpoll_reads_the_map_and_is_refused_to_write_a_verdict(plant: Plant, url: str) -> None:
+    mbpoll = shutil.which("mbpoll")
+    if mbpoll is None:
+        missing("no mbpoll: apt-get install mbpoll")
+    with modbus_bridge(plant, url) as (running, plc):
+        assert isinstance(running.face, ModbusFace)
+        plant.offer(70_009)
+        plant.judge(Decision.NG)
+        wait_until(lambda: header(plc)["count_ng"] == 1)
+
+        def poll(*words: str) -> str:
+            command = [str(mbpoll), "-m", "tcp", "-p", str(running.face.port), "-a", "1", "-0"]  # type: ignore[attr-defined]
+            tail = ["-1", "127.0.0.1"]
+            at = words.index("--") if "--" in words else len(words)
+            command += [*words[:at], *tail, *words[at + 1 :]]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+            return done.stdout + done.stderr
+
+        assert "[28]: \t70009" in poll("-r", "28", "-c", "1", "-t", "4:int", "-B")
+        assert "[302]: \t12.5" in poll("-r", "302", "-c", "1", "-t", "4:float", "-B")
+        assert "[28]: \t70009" in poll("-r", "28", "-c", "1", "-t", "3:int", "-B")
+        assert "Illegal data address" in poll("-r", "18", "-t", "4", "--", "1")
+        assert header(plc)["slot1_code"] == Code.NG
