@@ -49,7 +49,7 @@ class VerdictSource(Protocol):
         ...
 
 
-class Figures(Protocol):
+class BridgeFigures(Protocol):
     """What a bridge counts; `metrics.BridgeMetrics` is one."""
 
     def settled(self, outcome: Outcome, report: VerdictReport, age_ms: float | None) -> None:
@@ -76,7 +76,7 @@ class Pump:
         self,
         verdicts: VerdictSource,
         face: Face,
-        figures: Figures,
+        figures: BridgeFigures,
         freshness: Freshness,
         rule: StopRule,
         clock: Callable[[], float] = time.monotonic,

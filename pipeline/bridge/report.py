@@ -33,6 +33,7 @@ class ReasonCode(IntEnum):
     ENGINE = 4  # the engine failed
     FOREIGN = 5  # the bridge could not read the verdict, or not all of it
     UNDELIVERED = 6  # its deadline passed in the bridge: what was decided no longer helps
+    MISSING_VIEW = 7  # of a station: a view of the part was not judged in time
     OTHER = 255  # a reason of a later release
 
 
@@ -44,6 +45,7 @@ REASON_CODES: dict[Reason | None, ReasonCode] = {
     Reason.UNREADABLE: ReasonCode.UNREADABLE,
     Reason.ENGINE: ReasonCode.ENGINE,
     Reason.FOREIGN: ReasonCode.FOREIGN,
+    Reason.MISSING_VIEW: ReasonCode.MISSING_VIEW,
 }
 
 

@@ -14,7 +14,7 @@ from pipeline.bridge.face import BridgeState, Outcome, PlcRequest
 from pipeline.bridge.freshness import Freshness
 from pipeline.bridge.report import VerdictReport
 from pipeline.bridge.webhook.parked import ParkedFile
-from pipeline.bridge.webhook.post import Answer, Poster, Reply
+from pipeline.bridge.webhook.post import Poster, Reaction, Reply
 
 FIRST_WAIT_S, LONGEST_BACKOFF_S = 0.5, 60.0
 MOST_PENDING = 64
@@ -99,11 +99,11 @@ class WebhookFace:
         while not self._stopping.is_set():
             body = json.dumps(message_of(report, self._now_ms())).encode()
             reply = self._poster.post(message_id(report), body)
-            if reply.answer is Answer.TAKEN:
+            if reply.answer is Reaction.TAKEN:
                 if tries:
                     _log.info("webhook.taken", extra={"tries": tries + 1})
                 return Outcome.DELIVERED
-            if reply.answer is Answer.REFUSED and self._park(report, reply):
+            if reply.answer is Reaction.REFUSED and self._park(report, reply):
                 return Outcome.PARKED
             wait_s = max(self._backoff_s(tries), reply.wait_s)
             tries += 1

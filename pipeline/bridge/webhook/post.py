@@ -21,7 +21,7 @@ _MOST_ANSWER_BYTES = 1 << 16
 _TEMPORARY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
-class Answer(Enum):
+class Reaction(Enum):
     """What to do next."""
 
     TAKEN = auto()  # 2xx
@@ -33,7 +33,7 @@ class Answer(Enum):
 class Reply:
     """The answer to one request."""
 
-    answer: Answer
+    answer: Reaction
     why: str = ""
     wait_s: float = 0.0  # that the receiver asks for
 
@@ -97,12 +97,12 @@ class Poster:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             if not was_open or isinstance(error, TimeoutError):
-                return Reply(Answer.LATER, f"no answer: {error!r:.200}")
+                return Reply(Reaction.LATER, f"no answer: {error!r:.200}")
         try:
             return self._post(message_id, body)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            return Reply(Answer.LATER, f"no answer: {error!r:.200}")
+            return Reply(Reaction.LATER, f"no answer: {error!r:.200}")
 
     def _post(self, message_id: str, body: bytes) -> Reply:
         timestamp_s = int(self._time_s())
@@ -135,13 +135,13 @@ class Poster:
 def reply_of(status: int, retry_after: str | None = None) -> Reply:
     """Return what a status means."""
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return Reply(Answer.TAKEN)
+        return Reply(Reaction.TAKEN)
     why = f"status {status}"
     temporary = status in _TEMPORARY or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return Reply(Answer.LATER, f"{why}: redirects are not followed, mend --url")
+        return Reply(Reaction.LATER, f"{why}: redirects are not followed, mend --url")
     if not temporary and status >= HTTPStatus.BAD_REQUEST:
-        return Reply(Answer.REFUSED, why)
+        return Reply(Reaction.REFUSED, why)
     asked = retry_after or ""
     wait_s = float(asked) if asked.isdecimal() and len(asked) <= len("86400") else 0.0
-    return Reply(Answer.LATER, why, min(wait_s, LONGEST_WAIT_S))
+    return Reply(Reaction.LATER, why, min(wait_s, LONGEST_WAIT_S))

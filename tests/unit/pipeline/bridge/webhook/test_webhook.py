@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 
 from pipeline.bridge.webhook.face import message_id, message_of
 from pipeline.bridge.webhook.parked import ParkedFile
-from pipeline.bridge.webhook.post import Answer, Receiver, reply_of
+from pipeline.bridge.webhook.post import Reaction, Receiver, reply_of
 from pipeline.bridge.webhook.signature import read_secret, sign
 from pipeline.errors import SettingsError
 
@@ -53,23 +53,23 @@ def test_secret_is_the_first_line_of_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "answer"),
     [
-        (200, Answer.TAKEN),
-        (204, Answer.TAKEN),
-        (301, Answer.LATER),
-        (308, Answer.LATER),
-        (400, Answer.REFUSED),
-        (401, Answer.REFUSED),
-        (410, Answer.REFUSED),
-        (408, Answer.LATER),
-        (425, Answer.LATER),
-        (429, Answer.LATER),
-        (500, Answer.LATER),
-        (503, Answer.LATER),
-        (999, Answer.LATER),
-        (102, Answer.LATER),
+        (200, Reaction.TAKEN),
+        (204, Reaction.TAKEN),
+        (301, Reaction.LATER),
+        (308, Reaction.LATER),
+        (400, Reaction.REFUSED),
+        (401, Reaction.REFUSED),
+        (410, Reaction.REFUSED),
+        (408, Reaction.LATER),
+        (425, Reaction.LATER),
+        (429, Reaction.LATER),
+        (500, Reaction.LATER),
+        (503, Reaction.LATER),
+        (999, Reaction.LATER),
+        (102, Reaction.LATER),
     ],
 )
-def test_each_status_is_taken_repeated_or_refused(status: int, answer: Answer) -> None:
+def test_each_status_is_taken_repeated_or_refused(status: int, answer: Reaction) -> None:
     assert reply_of(status).answer is answer
 
 
