@@ -32,10 +32,12 @@ from pipeline.errors import BridgeFailed, SettingsError
 from pipeline.fake_plant.conveyor import Conveyor, Trigger
 from pipeline.fake_plant.modbus_plc import ModbusPlc
 from pipeline.frames import Decision, Reason
+from pipeline.station.joiner import view_result
 from pipeline.streams.connect import Access, Client, open_client
 from pipeline.streams.embedded import embedded_url, find_server, revive, stop
 from pipeline.streams.keys import Keys
 from pipeline.streams.result_reader import ResultReader
+from pipeline.streams.station.books import StationBooks, StationPlan
 
 
 @pytest.fixture
@@ -45,12 +47,17 @@ def plant(client: Client, line: str) -> Plant:
 
 @contextmanager
 def modbus_bridge(
-    plant: Plant, url: str, *, order: WordOrder = WordOrder.ABCD, margin_ms: float = 0.0
+    plant: Plant,
+    url: str,
+    *,
+    order: WordOrder = WordOrder.ABCD,
+    margin_ms: float = 0.0,
+    cameras: tuple[str, ...] = ("cam", "side"),
 ) -> Iterator[tuple[Bridge, ModbusClient]]:
     freshness = Freshness(margin_ms)
 
     def face_of(now_ms: Clock) -> ModbusFace:
-        return modbus_face(["cam", "side"], ("127.0.0.1", 0), [], order, freshness, 0.5, now_ms)
+        return modbus_face(cameras, ("127.0.0.1", 0), [], order, freshness, 0.5, now_ms)
 
     with bridge(plant, url, face_of, freshness=freshness) as running:
         assert isinstance(running.face, ModbusFace)
@@ -237,6 +244,26 @@ def test_fake_plant_passes_good_parts_and_rejects_all_others(plant: Plant, url: 
     assert tally.passed + tally.rejected == tally.parts == 40
     assert tally.passed > 0
     assert tally.rejected >= 20
+
+
+def test_station_is_a_camera_of_its_own_with_one_verdict_per_part(
+    client: Client, line: str, url: str
+) -> None:
+    views = [Plant(client, f"{line}-left"), Plant(client, f"{line}-right")]
+    plan = StationPlan(f"{line}-station", (views[0].name, views[1].name))
+    books = StationBooks(client, plan)
+    positions = books.open(from_start=True)
+    station = Plant(client, plan.station)
+    with modbus_bridge(station, url, cameras=(plan.station,)) as (running, plc):
+        for view, decision in zip(views, (Decision.OK, Decision.NG), strict=True):
+            view.offer(7)
+            view.judge(decision)
+            found = books.read(view.name, positions[view.name], 100, 1)
+            books.join([view_result(plan, view.name, result) for result in found])
+        wait_until(lambda: header(plc)["slot7_code"] == Code.NG)
+        assert header(plc)["count_ng"] == header(plc)["newest_trigger_id"] - 6 == 1
+        acknowledge(plc, 7)
+        wait_until(lambda: running.figures.of(Outcome.DELIVERED) == [7])
 
 
 def test_command_is_echoed_and_clears_the_stop_signal_once(plant: Plant, url: str) -> None:
