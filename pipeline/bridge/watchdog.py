@@ -17,14 +17,12 @@ class ErrorCode(IntEnum):
     NONE = 0
     REDIS = 1  # Redis does not answer
     WORKERS = 2  # no worker's heartbeat
-    STOPPING = 3  # the bridge ends
 
 
 WHY = {
     ErrorCode.NONE: "",
     ErrorCode.REDIS: "Redis does not answer",
     ErrorCode.WORKERS: "no worker of the line is running",
-    ErrorCode.STOPPING: "the bridge ends",
 }
 
 

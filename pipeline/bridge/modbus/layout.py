@@ -87,7 +87,7 @@ _HEADER = (
     Field(10, 2, Kind.U32, "count_unknown", "UNKNOWN shown since the bridge started"),
     Field(12, 2, Kind.U32, "count_undelivered", "verdicts that no one read before their deadline"),
     Field(14, 1, Kind.U16, "oldest_slot", "slot of the oldest live verdict, 0..7; 65535: none"),
-    Field(15, 1, Kind.U16, "error_code", "0 none, 1 Redis away, 2 no worker, 3 bridge ends"),
+    Field(15, 1, Kind.U16, "error_code", "0 none, 1 Redis away, 2 no worker"),
 )
 _SLOT = (
     Field(0, 2, Kind.U32, "trigger_id", "the camera's trigger number, modulo 2^32"),
