@@ -19,7 +19,7 @@ MINUTES ?= 10
 SEED ?= 1
 FUZZ := $(filter-out %/__init__.py %/mutate.py %/mutation.py,$(wildcard tests/fuzz/*.py))
 
-.PHONY: help demo loop test fuzz gpu train-gpu lint bench drill clean
+.PHONY: help demo loop test fuzz gpu train-gpu lint bench bench-bridge drill clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -72,6 +72,9 @@ $(OUT)/protoad/protoad.onnx: $(VENV)/.installed
 
 bench: $(OUT)/protoad/protoad.onnx  ## what the line adds to the bare engine
 	$(BIN)/pipeline-bench --engine $< --out $(OUT)
+
+bench-bridge: $(VENV)/.installed-dev  ## how many verdicts a polling Modbus client misses
+	PYTHONPATH=.:tests $(BIN)/python tests/programs/bench_bridge.py
 
 loop: $(VENV)/.installed  ## a line that learns a new kind of defect while parts pass: DATA=folder in MVTec layout
 	@test -n "$(DATA)" || { echo "make loop DATA=folder" >&2; exit 2; }

@@ -57,6 +57,22 @@ def consume() -> None:
         _run("pipeline-consume", ConsumeSettings, run)
 
 
+def bridge() -> None:
+    """`pipeline-bridge`: send verdicts to a PLC or an MES."""
+    with ended_by_sigterm():
+        from pipeline.bridge.process import run  # noqa: PLC0415
+        from pipeline.bridge.settings import BridgeSettings  # noqa: PLC0415
+
+        _run("pipeline-bridge", BridgeSettings, run)
+
+
+def fake_plc() -> None:
+    """`pipeline-fake-plc`: play the PLC of a reject gate against a bridge."""
+    from pipeline.fake_plant.process import FakePlcSettings, run  # noqa: PLC0415
+
+    _run("pipeline-fake-plc", FakePlcSettings, run)
+
+
 def control() -> None:
     """`pipeline-control`: change thresholds on a running line."""
     from pipeline.commands.control import ControlSettings, run  # noqa: PLC0415

@@ -19,6 +19,7 @@ A program's name belongs to one process at a time; a second one is refused.
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 import time
@@ -30,15 +31,19 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConnectionLost, LabelError, RedisFull
+from pipeline.control import LineStatus, LineWatch
+from pipeline.errors import ConnectionLost, LabelError, RedisFull, RedisUnfit
 from pipeline.frames import Label, LabelKind, Outline, Verdict
 from pipeline.label_rules import check_against
 from pipeline.labels.queue import LabelQueue
 from pipeline.logs import CountedEvents
 from pipeline.settings import RedisAccess
+from pipeline.streams.clock import ServerClock
 from pipeline.streams.connection import RedisConnection
+from pipeline.streams.control import Controls
 from pipeline.streams.labels import LabelStream
 from pipeline.streams.result_reader import MissedVerdicts, ProgramName, Result, ResultReader
+from pipeline.streams.server_checks import read_clocks
 from pipeline.verdicts import VerdictGone, has_identity, read_verdict
 
 READ_AHEAD = 256  # verdicts fetched before the program asks for them
@@ -46,6 +51,7 @@ BLOCK_MS = 50  # so long may an acknowledgement wait for the reader
 _PAGE = 64
 _POLL_S = 0.005
 _LOOK_S = 0.5
+_WATCH_EVERY_S = 0.25
 _SAY_EVERY_S = 10.0  # what may happen with every verdict
 _MISSED = "dropped before they were read: the program is slower than the line or was away, and the "
 _MISSED += "workers keep too few (pipeline-worker --results-kept, --results-mb)"
@@ -71,6 +77,9 @@ class Verdicts:
         self._held: set[str] = set()  # result ids handed out and not yet acknowledged in Redis
         self._again_after: str | None = "0"  # where to look for what Redis thinks we have
         self._labels = LabelQueue(LabelStream(connection.client, line))
+        self._watch = LineWatch(Controls(connection.client, line))
+        self._watched, self._watch_due_s = False, 0.0
+        self._clock, self._answered_s = ServerClock(), -math.inf
         self._stopping = False
         self._failure: Exception | None = None
         self._name = ProgramName(connection.client, line, program)
@@ -101,6 +110,24 @@ class Verdicts:
         know the part of every verdict stops its line, or looks at the camera's seqs, when it rises.
         """
         return self._counter.count
+
+    def line_state(self) -> LineStatus:
+        """Return what is known of the line now; never waits.
+
+        It is read from the first call on, four times a second: before that, and while Redis does
+        not answer, `redis_silence_s` grows and the rest is what was seen last.
+        """
+        self._watched = True
+        silence_s = time.monotonic() - self._answered_s
+        return self._watch.status(silence_s, self.redis_ms(), self.missed)
+
+    def redis_ms(self) -> float | None:
+        """Return Redis's time, ms since the epoch, ahead by a round trip at most; never waits.
+
+        None before the first answer after `line_state` was first called. Deadlines
+        (`verdict.due_ms`) are of this clock.
+        """
+        return self._clock.now_ms()
 
     def __iter__(self) -> Iterator[Verdict]:
         """Give verdicts, waiting for each, until `stop`."""
@@ -199,6 +226,7 @@ class Verdicts:
         self._connection.retry(self._name.keep, self._is_stopping, self._pause)
         self._connection.retry(self._send_acknowledged, self._is_stopping, self._pause)
         self._labels.send(_PAGE)
+        self._look_at_line()
         self._events.flush(every_s=_SAY_EVERY_S)
         if self._ready.qsize() >= READ_AHEAD:
             time.sleep(_POLL_S)
@@ -218,6 +246,21 @@ class Verdicts:
                 "the numbers of the verdicts went back: Redis lost its last writes, or was emptied"
             )
             _log.error("verdicts.rolled_back", extra={"program": self._program, "why": why})
+
+    def _look_at_line(self) -> None:
+        if not self._watched or time.monotonic() < self._watch_due_s:
+            return
+        self._watch_due_s = time.monotonic() + _WATCH_EVERY_S
+        try:
+            reading = read_clocks(self._connection.client)
+            self._clock.note(reading.redis_s * 1e3, reading.monotonic_s - reading.error_ms / 1e3)
+            self._watch.look()
+        except (ConnectionLost, RedisFull):
+            return  # the next read waits for it
+        except RedisUnfit as error:
+            self._events.add("line.unreadable", 1, program=self._program, why=str(error))
+            return
+        self._answered_s = time.monotonic()
 
     def _is_stopping(self) -> bool:
         return self._stopping

@@ -1,4 +1,4 @@
-"""The state of a line that its control messages add up to, and how a worker reads them."""
+"""The state of a line: what its control messages add up to, and what a program can see of it."""
 
 import logging
 import math
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 from pipeline.errors import UnreadableFrame
-from pipeline.wire import decode_control
+from pipeline.wire import decode_control, decode_report
 
 FROM_THE_FIRST = "0-0"
 LOOK = "look"  # the message after a promotion
@@ -125,3 +125,67 @@ def apply_messages(messages: Messages, state: LineState, after: str) -> tuple[Li
             except UnreadableFrame as error:
                 _log.warning("control.ignored", extra={"why": str(error), "id": message_id})
     return state, after
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """What a living worker reports; empty where its heartbeat could not be read."""
+
+    name: str
+    engine: str = ""
+    version: str = ""
+    sha256: str = ""
+    misfit: bool = False  # the frames of the line do not fit its engine
+
+
+@dataclass(frozen=True, slots=True)
+class LineStatus:
+    """What a program knows of a line at one moment."""
+
+    redis_silence_s: float = math.inf  # since Redis last answered this program
+    redis_ms: float | None = None  # Redis's time now, ms since the epoch; None: not known yet
+    paused: bool = False
+    workers: tuple[WorkerStatus, ...] = ()  # those whose heartbeat is in Redis, by name
+    missed: int = 0  # verdicts dropped before this program could read them, since it started
+
+
+class Heartbeats(Messages, Protocol):
+    """Where heartbeats and control messages come from; `streams.control.Controls` is one."""
+
+    def workers(self) -> dict[str, bytes]:
+        """The heartbeats of all living workers, packed, by name."""
+        ...
+
+
+class LineWatch:
+    """Asks for the workers' heartbeats and the control messages of a line now and then."""
+
+    def __init__(self, heartbeats: Heartbeats) -> None:
+        self._heartbeats = heartbeats
+        self._state, self._after = LineState(), FROM_THE_FIRST
+        self._workers: tuple[WorkerStatus, ...] = ()
+
+    def look(self) -> None:
+        """Read what holds now.
+
+        Raises:
+            ConnectionLost: call again; what was known stays.
+        """
+        self._state, self._after = apply_messages(self._heartbeats, self._state, self._after)
+        beats = sorted(self._heartbeats.workers().items())
+        self._workers = tuple(_worker_status(name, beat) for name, beat in beats)
+
+    def status(self, silence_s: float, redis_ms: float | None, missed: int) -> LineStatus:
+        """Return what the last look saw, as a value."""
+        return LineStatus(silence_s, redis_ms, self._state.paused, self._workers, missed)
+
+
+def _worker_status(name: str, beat: bytes) -> WorkerStatus:
+    try:
+        report = decode_report(beat)
+    except UnreadableFrame:
+        return WorkerStatus(name)  # of a later release: it lives, more is not known
+    engine, version, sha256 = (
+        str(report.get(field, "")) for field in ("engine", "version", "sha256")
+    )
+    return WorkerStatus(name, engine, version, sha256, misfit=bool(report.get("misfit")))

@@ -15,6 +15,7 @@ PipelineError
 ├── ForeignVerdict    these bytes are no verdict: hand it out as UNKNOWN/FOREIGN, say so
 ├── UnwritableJudgement  no program could read this judgement: answer UNKNOWN/ENGINE
 ├── LabelError        this label cannot be right, or not of this frame: correct it, send again
+├── BridgeFailed      a bridge can no longer reach its target: end, so that it is started again
 └── BrokenPromise     a proof did not hold: exit non-zero
 """
 
@@ -82,6 +83,10 @@ class UnwritableJudgement(PipelineError):  # noqa: N818
 
 class LabelError(PipelineError):
     """This label cannot be right, or does not fit its frame: correct it and send it again."""
+
+
+class BridgeFailed(PipelineError):  # noqa: N818
+    """A bridge can no longer reach its target: end, so that it is started again."""
 
 
 class BrokenPromise(PipelineError):  # noqa: N818

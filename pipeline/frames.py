@@ -137,6 +137,8 @@ class Verdict:
     detail: str = field(default="", compare=False)  # the published reason, where `answer` has none
     unread: str = field(default="", compare=False)  # what could not be read of it, and why
     views: tuple[ViewVerdict, ...] = ()  # of a part: what its views said before it was decided
+    # its deadline on Redis's clock, ms since the epoch; None: published by an earlier release
+    due_ms: int | None = field(default=None, compare=False)
     # what a later release adds to a verdict, as published
     extra: Mapping[str, bytes] = field(default_factory=dict, compare=False)
 

@@ -57,6 +57,7 @@ def read_verdict(line: str, result: Result) -> Verdict:
         detail=result.reason,
         unread="; ".join(unread),
         views=views,
+        due_ms=result.due_ms,
         extra=result.extra,
     )
 

@@ -1,0 +1,1 @@
+"""Verdicts for a PLC over Modbus TCP."""

@@ -1,0 +1,1 @@
+"""Verdicts for an MES as signed HTTP requests (Standard Webhooks)."""
