@@ -24,6 +24,7 @@ _LEAST_COLUMNS = 30
 _METAVARS = {int: "INT", float: "NUMBER", Path: "PATH"}
 # a field cannot be named like something of pydantic's, or a word of Python's
 _RENAMED = {"as_json": "json", "as_kind": "as", "from_file": "from", "list_frames": "list"}
+PREFIX = "PRN_"  # of every environment variable
 AddArgument = Callable[..., Any]
 
 
@@ -42,6 +43,16 @@ Folder = Annotated[Path, Metavar("DIR")]
 def flag_name(field: str) -> str:
     """Give the one spelling of a field's flag."""
     return "--" + _RENAMED.get(field, field).replace("_", "-")
+
+
+def variable_name(field: str) -> str:
+    """Return the environment variable of a field: the name of its flag, in capitals."""
+    return PREFIX + _RENAMED.get(field, field).upper()
+
+
+def older_variable_name(field: str) -> str:
+    """Return the variable that earlier releases read for this field; it is still read."""
+    return PREFIX + field.upper()
 
 
 def add_flags(settings_type: type[BaseModel]) -> AddArgument:
