@@ -14,6 +14,7 @@ from rich.table import Table
 from engines.manifest import read_manifest
 from pipeline.camera.sources.folder import list_pictures
 from pipeline.commands.subprocesses import ProcessGroup
+from pipeline.demo.summary import GOOD, RunSummary
 from pipeline.errors import SettingsError
 
 ModelName = Literal["protoad", "prn-s"]
@@ -139,6 +140,15 @@ def evaluated_model(trained: TrainedModel, evaluation: dict[str, Any]) -> Evalua
         f"{plant[key]['count']} of {plant[key]['of']}" for key in ("escapes", "false_rejects")
     )
     return EvaluatedModel(trained, figures, missed, rejected)
+
+
+def counted_model(trained: TrainedModel, summary: RunSummary) -> EvaluatedModel:
+    """Return a model with what its verdicts alone say of it, before it is evaluated."""
+    defects = sum(kind.parts for kind in summary.kinds if kind.name != GOOD)
+    misses = sum(kind.misses for kind in summary.kinds)
+    rejects = sum(kind.false_rejects for kind in summary.kinds)
+    good = summary.parts - defects
+    return EvaluatedModel(trained, {}, f"{misses} of {defects}", f"{rejects} of {good}")
 
 
 def show_comparison(models: Sequence[EvaluatedModel], console: Console) -> None:
