@@ -4,7 +4,8 @@ Draws a product (or takes a folder in MVTec layout), learns it with ProtoAD from
 and passes the test parts down a line at once: a camera and a worker as processes of their own,
 over the embedded Redis. Then, for the drawn product or where it is asked for, PRN-S is learned from
 a few defects with their masks while parts go on passing, and the worker takes it between two
-batches. Ends with the table of what was decided, `pipeline-reconcile` and a report page with the pictures.
+batches. Ends with the table of what was decided, `pipeline-reconcile` and a report page with the
+pictures.
 """
 
 import json
@@ -24,7 +25,7 @@ from engines.registry.registry import Registry
 from pipeline.camera.sources.folder import list_pictures
 from pipeline.codecs import Codec, Transport
 from pipeline.commands.subprocesses import ProcessGroup, stopping_on_signals
-from pipeline.demo.line import DemoLine, LineFiles, Row, open_line
+from pipeline.demo.line import DemoLine, LineFiles, PassingParts, Row, mix_parts, open_line
 from pipeline.demo.report import write_report
 from pipeline.demo.summary import GOOD, show, summarise_run
 from pipeline.demo.training import (
@@ -112,7 +113,7 @@ class _Demo:
         self._promote(first)
         with open_line(self._files) as line:
             self._say("inspect", f"{parts} parts at {settings.rate:g} a second, with ProtoAD")
-            rows = line.inspect("camera-1", data / "test", parts, settings.rate, settings.codec)
+            rows = self._inspect(line, "camera-1", data)
             self._show_first(first, rows)
             served, models = first, [first]
             if settings.learns_prn():
@@ -156,8 +157,8 @@ class _Demo:
         if settings.weights is not None:
             flags += ["--weights", str(settings.weights)]
         if model == "prn-s":
-            how = f"good parts and {settings.seen} defects with their masks, {settings.steps} steps"
-            self._say("learn", f"PRN-S, from {how}: 2 to 3 minutes")
+            sources = f"good parts and {settings.seen} defects with masks"
+            self._say("learn", f"PRN-S, from {sources}: about 3 minutes")
             self._console.print(f"  meanwhile ProtoAD judges {FLOW_RATE:g} parts a second")
             flags += ["--steps", str(settings.steps), "--seen", str(settings.seen)]
         else:
@@ -197,15 +198,15 @@ class _Demo:
 
     def _swap(self, line: DemoLine, data: Path) -> tuple[TrainedModel, str]:
         """Learn PRN-S while parts pass, and let the line take it; "" or why the line refused it."""
-        settings, test = self._settings, data / "test"
-        with line.flow(test, FLOW_RATE, settings.codec):
+        settings = self._settings
+        with line.flow(self._mixed(data), FLOW_RATE, settings.codec):
             second = self._learn("prn-s", data)
-            self._admit(second, test)
-        self._say("swap", "PRN-S in: shadow ProtoAD, take its place between two batches, watch")
-        with line.flow(test, settings.rate, settings.codec):
+            self._admit(second, data / "test")
+        self._say("swap", "PRN-S in while parts pass: shadow, swap between two batches, watch")
+        with line.flow(self._files.passing, settings.rate, settings.codec):
             refused = line.swap_to(self._promote(second))
-        outcome = f"the line keeps ProtoAD: {refused}" if refused else "PRN-S judges now"
-        self._console.print(f"  {outcome}; no part waited for it")
+        outcome = f"refused, ProtoAD stays: {refused}" if refused else "held: PRN-S judges now"
+        self._console.print(f"  {outcome}")
         return second, refused
 
     def _unseen(self, trained: TrainedModel, data: Path) -> Path:
@@ -220,7 +221,16 @@ class _Demo:
         settings, parts = self._settings, len(list_pictures(data / "test"))
         self._say("inspect", f"{parts} parts at {settings.rate:g} a second, with {served.title}")
         shutil.rmtree(self._files.overlays, ignore_errors=True)
-        return line.inspect("camera-2", data / "test", parts, settings.rate, settings.codec)
+        return self._inspect(line, "camera-2", data)
+
+    def _inspect(self, line: DemoLine, camera: str, data: Path) -> list[Row]:
+        settings, parts = self._settings, len(list_pictures(data / "test"))
+        passing = PassingParts(self._mixed(data), data / "test", parts)
+        return line.inspect(camera, passing, settings.rate, settings.codec)
+
+    def _mixed(self, data: Path) -> Path:
+        """Lay out the test parts in the order in which they pass, mixed as on a belt."""
+        return mix_parts(data / "test", self._files.passing, self._settings.seed)
 
     @staticmethod
     def _prove(line: DemoLine) -> list[str]:

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engines.registry.registry import Registry
+from pipeline.camera.sources.folder import list_pictures
 from pipeline.codecs import Transport
 from pipeline.commands.overlay import OverlayFiles, PictureFinder
 from pipeline.commands.subprocesses import ChildProcess, ProcessFailed, ProcessGroup, wait_until
@@ -59,11 +62,40 @@ class LineFiles:
         """Gets a picture of each bad part."""
         return self.out / "overlays"
 
+    @property
+    def passing(self) -> Path:
+        """Links to the parts, in the order in which they pass."""
+        return self.out / "passing"
+
     def clear(self) -> None:
         """Remove what an earlier demo left."""
         for stale in (self.registry, self.redis, self.overlays):
             if stale.exists():
                 shutil.rmtree(stale)
+
+
+@dataclass(frozen=True, slots=True)
+class PassingParts:
+    """Parts to pass once."""
+
+    mixed: Path  # as `mix_parts` lays them out
+    pictures: Path  # by KIND/NAME, to draw overlays on
+    parts: int
+
+
+def mix_parts(pictures: Path, folder: Path, seed: int) -> Path:
+    """Link the pictures of all kinds into `folder` in a random order, as `NUMBER/KIND/NAME`.
+
+    Real parts come mixed; a line that passes all good ones first would look as if it had changed.
+    """
+    if folder.exists():
+        shutil.rmtree(folder)  # links go, what they lead to stays
+    names = list_pictures(pictures)
+    for number, place in enumerate(np.random.default_rng(seed).permutation(len(names))):
+        link = folder / f"{number:05d}" / names[place]
+        link.parent.mkdir(parents=True)
+        link.symlink_to((pictures / names[place]).resolve())
+    return folder
 
 
 @contextmanager
@@ -108,16 +140,17 @@ class DemoLine:
         wait_until(lambda: bool(self._reports()), _WAIT_S, "the worker's first heartbeat")
 
     def inspect(
-        self, camera: str, pictures: Path, parts: int, rate: float, codec: Transport
+        self, camera: str, passing: PassingParts, rate: float, codec: Transport
     ) -> list[Row]:
-        """Pass each part of a folder once, and draw overlays; returns their verdicts.
+        """Pass each part once, and draw overlays; returns their verdicts.
 
         Raises:
             ProcessFailed: a process of the line ended.
             BrokenPromise: a part waits for its verdict without end.
         """
-        overlays = OverlayFiles(self._files.overlays, PictureFinder(pictures))
-        running = self._camera(camera, pictures, rate, codec)
+        overlays = OverlayFiles(self._files.overlays, PictureFinder(passing.pictures))
+        running = self._camera(camera, passing.mixed, rate, codec)
+        parts = passing.parts
         heard: list[Row] = []
         with progress("verdicts", parts, shown=sys.stderr.isatty()) as advance:
             moved_s = time.monotonic()
@@ -136,9 +169,9 @@ class DemoLine:
         return heard
 
     @contextmanager
-    def flow(self, pictures: Path, rate: float, codec: Transport) -> Iterator[None]:
+    def flow(self, mixed: Path, rate: float, codec: Transport) -> Iterator[None]:
         """Let parts pass, over and over, while the context lasts."""
-        camera = self._camera(_FLOW, pictures, rate, codec, "--passes", "0")
+        camera = self._camera(_FLOW, mixed, rate, codec, "--passes", "0")
         yield
         camera.check(camera.stop())
 
@@ -216,7 +249,7 @@ class DemoLine:
     ) -> ChildProcess:
         return self._start(
             *("camera", "--camera", name, "--source", f"folder:{pictures}", "--rate", str(rate)),
-            *("--codec", codec.value, "--part-pattern", r"(.+)\.\w+$", *flags),
+            *("--codec", codec.value, "--part-pattern", r"^\d+/(.+)\.\w+$", *flags),
         )
 
     def _start(self, name: str, *flags: str, to: Path | None = None) -> ChildProcess:

@@ -125,7 +125,7 @@ class EvaluatedModel:
             "learned in": self.trained.duration,
             **{name: f"{100 * share:.2f}" for name, share in self.figures.items()},
             "missed": self.missed,
-            "falsely rejected": self.rejected,
+            "false rejects": self.rejected,
         }
 
 

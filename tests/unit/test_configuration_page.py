@@ -5,7 +5,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from fakes.places import ROOT
 from programs.configuration_page import PAGE, SCRIPTS, filled
 
 from engines.commandline.config_file import SHARED_KEYS, read_values

@@ -86,9 +86,7 @@ def test_page_lists_the_metrics_of_the_worker_and_no_other() -> None:
 
 
 def test_page_lists_the_alerts_of_the_rules_with_their_severity() -> None:
-    alerts = dict(
-        re.findall(r"- alert: (\w+)\n(?:.*\n)*?\s+labels: \{ severity: (\w+) \}", RULES)
-    )
+    alerts = dict(re.findall(r"- alert: (\w+)\n(?:.*\n)*?\s+labels: \{ severity: (\w+) \}", RULES))
     listed = dict(re.findall(r"^\| `(\w+)` \| (page|ticket) \|", section("Alerts"), re.MULTILINE))
     assert listed == alerts
 
