@@ -16,7 +16,7 @@ def picture_of(overlays: Path) -> np.ndarray:
     """Return one rejected part of each kind, side by side; uint8 [H, W, 3] BGR."""
     tiles = []
     for kind in KINDS:
-        path = sorted(overlays.glob(f"*_NG_{kind}-*.jpg"))[0]
+        path = min(overlays.glob(f"*_NG_{kind}-*.jpg"))
         tile = cv2.imread(str(path))
         assert tile is not None, path
         width = round(HEIGHT * tile.shape[1] / tile.shape[0])

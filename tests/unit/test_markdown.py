@@ -32,7 +32,7 @@ def _is_long(line: str) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_heading_stands_after_an_empty_line(page: Path) -> None:
-    lines = ["", *FENCED.sub("", page.read_text("utf-8")).splitlines(), ""]
+    lines = ["", *FENCED.sub("", page.read_text("utf-8")).splitlines()]
     crowded = [
         lines[number]
         for number in range(1, len(lines))
