@@ -51,7 +51,7 @@ class LineFiles:
     @property
     def registry(self) -> Path:
         """Holds the engines; the worker serves the one in force."""
-        return self.out / "registry"
+        return self.out / "demo-registry"
 
     @property
     def redis(self) -> Path:
@@ -66,7 +66,7 @@ class LineFiles:
     @property
     def passing(self) -> Path:
         """Links to the parts, in the order in which they pass."""
-        return self.out / "passing"
+        return self.out / "demo-passing"
 
     def clear(self) -> None:
         """Remove what an earlier demo left."""

@@ -47,6 +47,12 @@ class TrainedModel:
         return f"{self.good} good parts{defects}"
 
     @property
+    def clock(self) -> str:
+        """How long learning took, minutes and seconds, for a table."""
+        minutes, seconds = divmod(round(self.seconds), 60)
+        return f"{minutes}:{seconds:02d}"
+
+    @property
     def duration(self) -> str:
         """How long that took, for people."""
         minutes, seconds = divmod(round(self.seconds), 60)
@@ -122,7 +128,7 @@ class EvaluatedModel:
         """What stands in a table's row, by the column's title."""
         return {
             "model": self.trained.title,
-            "learned in": self.trained.duration,
+            "learned in": self.trained.clock,
             **{name: f"{100 * share:.2f}" for name, share in self.figures.items()},
             "missed": self.missed,
             "false rejects": self.rejected,

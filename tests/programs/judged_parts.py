@@ -1,6 +1,10 @@
-"""Make docs/pictures/judged-parts.webp from the overlays of a demo: `make demo`, then this."""
+"""Make docs/pictures/judged-parts.webp from a demo: `make demo`, then this.
+
+Shows the part of each kind that scored highest.
+"""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -12,11 +16,20 @@ KINDS = ("scratch", "dent", "missing", "contamination")
 HEIGHT, GAP, QUALITY = 340, 8, 82  # pixels, pixels, of 100
 
 
-def picture_of(overlays: Path) -> np.ndarray:
+def picture_of(demo: Path) -> np.ndarray:
     """Return one rejected part of each kind, side by side; uint8 [H, W, 3] BGR."""
+    rows = [json.loads(line) for line in (demo / "verdicts.jsonl").read_text("utf-8").splitlines()]
     tiles = []
     for kind in KINDS:
-        path = min(overlays.glob(f"*_NG_{kind}-*.jpg"))
+        rejected = [
+            row
+            for row in rows
+            if row["camera"] == "camera-2"
+            and row["decision"] == "NG"
+            and row["part_id"].startswith(f"{kind}/")
+        ]
+        best = max(rejected, key=lambda row: row["score"])
+        (path,) = (demo / "overlays").glob(f"camera-2_{best['seq']:08d}_NG_*.jpg")
         tile = cv2.imread(str(path))
         assert tile is not None, path
         width = round(HEIGHT * tile.shape[1] / tile.shape[0])
@@ -27,11 +40,11 @@ def picture_of(overlays: Path) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--overlays", type=Path, default=Path("demo-out/overlays"))
+    parser.add_argument("--demo", type=Path, default=Path("demo-out"))
     parser.add_argument("--out", type=Path, default=ROOT / "docs/pictures/judged-parts.webp")
     given = parser.parse_args()
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(given.out), picture_of(given.overlays), [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+    cv2.imwrite(str(given.out), picture_of(given.demo), [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
     sys.stdout.write(f"wrote {given.out}, {given.out.stat().st_size / 1e3:.0f} kB\n")
 
 

@@ -205,9 +205,9 @@ def test_models_are_compared_in_one_table() -> None:
     show_comparison([model(LESSON), model(rival, 0.599)], console)
     lines = console.export_text().splitlines()
     served, compared = (line for line in lines if " of 50" in line)
-    told = ("PRN-S", "2 min 5 s", "99.85", "76.60", "1 of 50", "2 of 40")
+    told = ("PRN-S", "2:05", "99.85", "76.60", "1 of 50", "2 of 40")
     assert all(text in served for text in told)
-    assert all(text in compared for text in ("ProtoAD", "28 s", "59.90"))
+    assert all(text in compared for text in ("ProtoAD", "0:28", "59.90"))
 
 
 def test_figures_that_do_not_exist_are_left_out() -> None:
@@ -222,7 +222,7 @@ def test_report_tells_the_models_apart_and_what_is_left_out(tmp_path: Path) -> N
     page = write_report(tmp_path, summarise_run(verdicts), verdicts, models, []).read_text("utf-8")
     assert "Judged by <strong>PRN-S</strong>, learned in 2 min 5 s from 150 good parts" in page
     assert "test/chip/0.png, test/dent/1.png" in page
-    assert "<td>ProtoAD</td><td>28 s</td>" in page
+    assert "<td>ProtoAD</td><td>0:28</td>" in page
 
 
 def test_report_leaves_nothing_out_where_no_defect_was_seen(tmp_path: Path) -> None:
