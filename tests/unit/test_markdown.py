@@ -61,3 +61,17 @@ def _leads(page: Path, link: str) -> bool:
 def _slug(heading: str) -> str:
     """Return a heading's anchor as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_glossary_explains_each_word_once() -> None:
+    rows = re.findall(
+        r"^\| ([^|]+) \|", (ROOT / "docs/glossary.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert sorted(rows) == sorted(set(rows))
+
+
+def test_changelog_names_nothing_twice_and_each_entry_on_one_line() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text("utf-8").splitlines()
+    entries = [line for line in lines if line.startswith("- ")]
+    assert sorted(entries) == sorted(set(entries))
+    assert [line for line in lines if line.startswith("  ")] == []
