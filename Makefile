@@ -19,7 +19,7 @@ MINUTES ?= 10
 SEED ?= 1
 FUZZ := $(filter-out %/__init__.py %/mutate.py %/mutation.py,$(wildcard tests/fuzz/*.py))
 
-.PHONY: help demo loop test fuzz gpu train-gpu lint bench bench-bridge drill clean
+.PHONY: help demo loop test fuzz gpu train-gpu docs lint bench bench-bridge drill clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -60,6 +60,9 @@ train-gpu: $(VENV)/.installed  ## train full-size PRN on a GPU in 12 minutes: DA
 	@test -n "$(DATA)" -a -n "$(WEIGHTS)" || { echo "make train-gpu DATA=folder WEIGHTS=file" >&2; exit 2; }
 	$(BIN)/trainer-train --model prn --backbone resnet18 --weights $(WEIGHTS) --data $(DATA) --device cuda --minutes 12 --out $(OUT)/prn
 	$(BIN)/trainer-evaluate --engine $(OUT)/prn/prn.onnx --data $(DATA) --device cpu
+
+docs: $(VENV)/.installed-dev  ## write the tables of docs/configuration.md anew
+	PYTHONPATH=. $(BIN)/python tests/programs/configuration_page.py
 
 lint: $(VENV)/.installed-dev  ## style, types, and which package may import which
 	$(BIN)/ruff check .

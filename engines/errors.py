@@ -6,6 +6,7 @@ EngineError
 ├── ShapeError         these pixels do not fit this engine: bury the entry
 ├── ScoringError       the engine failed on these frames: answer UNKNOWN/ENGINE
 ├── AdmissionError     the engine did not prove itself: do not let it judge
+├── ConfigError        the configuration file does not read or fit: exit with the reason
 ├── PictureError       this file is no picture that we can read: name it, go on without it
 └── RegistryError      this cannot be the registry: exit with the reason
     ├── RegistryAway       it cannot be read or written now: serve on, try again later
@@ -66,3 +67,7 @@ class NotAdmitted(RegistryError):  # noqa: N818
 
 class Overtaken(RegistryError):  # noqa: N818
     """Another version than the caller expected is in force: nothing changed, compare with it."""
+
+
+class ConfigError(EngineError):
+    """The configuration file does not read, or no command takes what it holds: correct it."""

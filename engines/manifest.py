@@ -99,7 +99,7 @@ class Manifest(_Part):
     model: str
     version: str
     created: str = Field(description="UTC, ISO 8601")
-    format: Literal["onnx", "openvino", "tensorrt", "tensorrt_rtx", "fixed"]
+    format: Literal["onnx", "openvino", "tensorrt", "tensorrt_rtx", "fixed", "extension"]
     format_version: str = Field(description="of the library that wrote the file")
     device: str = Field(description="'any', 'cpu', or GPU name and compute capability")
     height: int = Field(ge=1, le=16384)

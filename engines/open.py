@@ -12,7 +12,9 @@ from engines.extras import EXTRA_OF, install_command
 from engines.machine import usable_cores
 from engines.manifest import Manifest, read_manifest
 
-Backend = Literal["auto", "openvino", "onnxruntime", "tensorrt", "tensorrt_rtx", "fixed"]
+Backend = Literal[
+    "auto", "openvino", "onnxruntime", "tensorrt", "tensorrt_rtx", "fixed", "extension"
+]
 
 # by suffix: the formats that it may stand for, and what can run it
 _FORMATS = {
@@ -72,7 +74,8 @@ def open_engine(
     """Open the engine file `path` after its manifest is verified.
 
     Args:
-        path: `.onnx`, `.openvino`, `.plan` or `.fixed`, with its manifest beside it.
+        path: `.onnx`, `.openvino`, `.plan`, `.fixed`, or a suffix that an installed package
+            offers under `prn_line.backends`; with its manifest beside it.
         backend: `auto` takes OpenVINO on a CPU and ONNX Runtime on a GPU, and for a plan the
             TensorRT that built it.
         device: `auto` (the CPU; for a plan the first GPU), `cpu`, `cuda` or `cuda:1`. A GPU that
@@ -115,12 +118,7 @@ def _cuda_index(device: str) -> int | None:
 
 
 def _choose(path: Path, backend: Backend, *, on_gpu: bool) -> Backend:
-    if path.suffix not in _BACKENDS:
-        raise BackendError(
-            f"{path.name} has no suffix that this version can run: it runs "
-            f"{', '.join(_BACKENDS)} files"
-        )
-    able = _BACKENDS[path.suffix]
+    able = _BACKENDS.get(path.suffix) or _extension(path)
     if backend == "auto":
         return "onnxruntime" if on_gpu and "onnxruntime" in able else able[0]
     if backend not in able:
@@ -131,10 +129,11 @@ def _choose(path: Path, backend: Backend, *, on_gpu: bool) -> Backend:
 
 
 def _check_format(path: Path, manifest: Manifest, *, on_gpu: bool) -> None:
-    if manifest.format not in _FORMATS[path.suffix]:
+    formats = _FORMATS.get(path.suffix, ("extension",))
+    if manifest.format not in formats:
         raise ManifestError(
             f"the manifest of {path.name} says format {manifest.format}, "
-            f"the suffix says {' or '.join(_FORMATS[path.suffix])}: give the file its own name back"
+            f"the suffix says {' or '.join(formats)}: give the file its own name back"
         )
     if manifest.device == "any" or (manifest.device != "cpu") == on_gpu:
         return
@@ -142,6 +141,30 @@ def _check_format(path: Path, manifest: Manifest, *, on_gpu: bool) -> None:
         f"{path.name} was built for {manifest.device}, asked for is "
         f"{'a GPU' if on_gpu else 'the CPU'}: build it for this device"
     )
+
+
+def _extension(path: Path) -> tuple[Backend, ...]:
+    """Return the backend of a suffix that is not ours, if an installed package opens it."""
+    from engines.extensions import BACKENDS, extension_names, find_extension  # noqa: PLC0415
+
+    if find_extension(BACKENDS, path.suffix[1:]) is not None:
+        return ("extension",)
+    known = [*_BACKENDS, *(f".{name}" for name in extension_names(BACKENDS))]
+    raise BackendError(
+        f"{path.name} has no suffix that this version can run: it runs {', '.join(known)} files"
+    )
+
+
+def _open_extension(
+    path: Path, manifest: Manifest, cuda_index: int | None, threads: int
+) -> OpenedEngine:
+    from engines.extensions import BACKENDS, find_extension  # noqa: PLC0415
+
+    open_file = find_extension(BACKENDS, path.suffix[1:])
+    if open_file is None:  # uninstalled since it was looked for
+        raise BackendError(f"nothing opens {path.name} any more")
+    engine: Engine = open_file(path, manifest, cuda_index, threads)
+    return OpenedEngine(engine, manifest, f"{path.suffix[1:]} (extension)")
 
 
 def _open_openvino(
@@ -218,4 +241,5 @@ _OPENERS = {
     "tensorrt": _open_plan,
     "tensorrt_rtx": _open_plan,
     "fixed": _open_fixed,
+    "extension": _open_extension,
 }

@@ -24,6 +24,7 @@ _LEAST_COLUMNS = 30
 _METAVARS = {int: "INT", float: "NUMBER", Path: "PATH"}
 # a field cannot be named like something of pydantic's, or a word of Python's
 _RENAMED = {"as_json": "json", "as_kind": "as", "from_file": "from", "list_frames": "list"}
+PREFIX = "PRN_"  # of every environment variable
 AddArgument = Callable[..., Any]
 
 
@@ -42,6 +43,16 @@ Folder = Annotated[Path, Metavar("DIR")]
 def flag_name(field: str) -> str:
     """Give the one spelling of a field's flag."""
     return "--" + _RENAMED.get(field, field).replace("_", "-")
+
+
+def variable_name(field: str) -> str:
+    """Return the environment variable of a field: the name of its flag, in capitals."""
+    return PREFIX + _RENAMED.get(field, field).upper()
+
+
+def older_variable_name(field: str) -> str:
+    """Return the variable that earlier releases read for this field; it is still read."""
+    return PREFIX + field.upper()
 
 
 def add_flags(settings_type: type[BaseModel]) -> AddArgument:
@@ -99,13 +110,13 @@ def _of_type(annotation: Any) -> str:  # noqa: ANN401  # a type, or a form of ty
         texts = [one.text for one in arguments[1:] if isinstance(one, Metavar)]
         return texts[0] if texts else _of_type(arguments[0])
     if get_origin(annotation) is Literal:
-        return "{" + ",".join(map(_shown, arguments)) + "}"
+        return "{" + ",".join(map(shown, arguments)) + "}"
     if get_origin(annotation) is list:
         return f"{_of_type(arguments[0])},..."
     if arguments:  # a union with None
         return next(filter(None, map(_of_type, arguments)), "")
     if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return "{" + ",".join(map(_shown, annotation)) + "}"
+        return "{" + ",".join(map(shown, annotation)) + "}"
     return _METAVARS.get(annotation, "")
 
 
@@ -118,12 +129,13 @@ def help_text(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
     if default is None or default is False or default in ("", []) or "default:" in said:
         return said
-    return f"{said} (default: {_shown(default)})"
+    return f"{said} (default: {shown(default)})"
 
 
-def _shown(default: object) -> str:
+def shown(default: object) -> str:
+    """Return a value as a flag takes it."""
     if isinstance(default, list):
-        return ",".join(map(_shown, default))
+        return ",".join(map(shown, default))
     if isinstance(default, Enum):
         return str(default.value)
     if isinstance(default, float):

@@ -19,7 +19,13 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from engines.commandline.flags import File, Folder, Metavar
-from engines.commandline.run import USAGE_STATUS, CommandSettings, run_command
+from engines.commandline.run import (
+    DECLARED,
+    USAGE_STATUS,
+    CommandSettings,
+    Declaration,
+    run_command,
+)
 from engines.errors import EngineError, RegistryError, UnknownVersion
 from engines.files import open_regular
 from engines.registry.records import MAX_EXTRA_BYTES, Pointer, Version
@@ -92,6 +98,9 @@ class FetchSettings(_RegistrySettings):
 
 def registry() -> NoReturn:
     """Run engine-registry."""
+    if (declared := DECLARED.get()) is not None:
+        declared += [Declaration(f"{PROG} {word}", kind) for word, (kind, _) in _COMMANDS.items()]
+        sys.exit(0)
     word, *arguments = sys.argv[1:] or ["--help"]
     if word in _COMMANDS:
         settings_type, main = _COMMANDS[word]

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from engines.extensions import SOURCES as EXTENSIONS
+from engines.extensions import extension_names, find_extension
 from engines.extras import install_command
 from pipeline.camera.pace import FramePacer, Wait
 from pipeline.camera.picture_guard import PictureGuard
@@ -27,7 +29,9 @@ SOURCES = """\
   synthetic:SEED      drawn parts
   opencv:INDEX        a USB camera
   rtsp://, http://    a network camera's stream
-  genicam:SERIAL      a GenICam camera; genicam: alone takes the only one"""
+  genicam:SERIAL      a GenICam camera; genicam: alone takes the only one
+  NAME:REST           a source of another package that is installed here"""
+_KINDS = frozenset({"folder", "watch", "video", "synthetic", "opencv", "genicam"})
 _log = logging.getLogger(__name__)
 _URL = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://.+")
 
@@ -50,7 +54,7 @@ class SourceOptions:
     producers: tuple[Path, ...] = ()  # GenTL producers; else those of GENICAM_GENTL64_PATH
 
 
-def open_source(
+def open_source(  # noqa: PLR0911  # one for each kind of source
     spec: str,
     options: SourceOptions,
     wait: Wait,
@@ -90,11 +94,13 @@ def open_source(
         return _synthetic(rest, options, pacer, clock_ns)
     if kind == "opencv":
         return _live(rest, options, clock, clock_ns, wait)
+    if extension := None if kind in _KINDS else find_extension(EXTENSIONS, kind):
+        opened: Source = extension(rest, options, wait, clock, clock_ns)
+        return opened
     from pipeline.camera.sources.genicam import GenicamSource, find_producers  # noqa: PLC0415
 
-    producers = list(options.producers) or find_producers(
-        os.environ.get("GENICAM_GENTL64_PATH", "")
-    )
+    named = list(options.producers)
+    producers = named or find_producers(os.environ.get("GENICAM_GENTL64_PATH", ""))
     return GenicamSource(rest, producers, clock, clock_ns, wait, options.timeout_s)
 
 
@@ -140,8 +146,9 @@ def _kind(spec: str) -> tuple[str, str]:
     if Path(spec).is_file():
         return "video", spec
     kind, colon, rest = spec.partition(":")
-    known = {"folder", "watch", "video", "synthetic", "opencv", "genicam"}
-    if not colon or kind not in known or (not rest and kind != "genicam"):
+    if colon and kind not in _KINDS and kind in extension_names(EXTENSIONS):
+        return kind, rest
+    if not colon or kind not in _KINDS or (not rest and kind != "genicam"):
         raise SettingsError(f"no source {public_address(spec)!r}; there are\n{SOURCES}")
     if kind == "opencv" and not (rest.isdecimal() or _URL.fullmatch(rest)):
         raise SettingsError(f"opencv:{rest}: a device's index or a URL is needed, like opencv:0")

@@ -6,11 +6,13 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from engines.commandline.completion import completion_script, installed_commands
 from engines.commandline.flags import File
 from engines.commandline.terminal import Terminal, styled
 from engines.errors import ManifestError
@@ -51,10 +53,18 @@ class DoctorSettings(LineSettings):
         "frames that still wait in one are then UNREADABLE",
     )
     as_json: bool = Field(default=False, description="print one JSON object")
+    completion: Literal["bash", "zsh"] | None = Field(
+        default=None,
+        description="check nothing, print the shell's completion of every command instead: "
+        'eval "$(pipeline-doctor --completion bash)"',
+    )
 
 
 def run(settings: DoctorSettings) -> int:
     """Check the machine, the Redis and the engine; 1 where something must be mended."""
+    if settings.completion is not None:
+        sys.stdout.write(completion_script(settings.completion, installed_commands()))
+        return 0
     start_logs(settings.log_level, settings.log_format)
     logging.getLogger("pipeline.streams").setLevel(logging.ERROR)  # we say it ourselves
     removed = remove_left_rings() if settings.remove_rings else []

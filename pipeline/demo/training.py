@@ -14,6 +14,7 @@ from rich.table import Table
 from engines.manifest import read_manifest
 from pipeline.camera.sources.folder import list_pictures
 from pipeline.commands.subprocesses import ProcessGroup
+from pipeline.demo.summary import GOOD, RunSummary
 from pipeline.errors import SettingsError
 
 ModelName = Literal["protoad", "prn-s"]
@@ -44,6 +45,12 @@ class TrainedModel:
         """What it was learned from, for people."""
         defects = f" and {len(self.seen)} defects with their masks" if self.seen else " alone"
         return f"{self.good} good parts{defects}"
+
+    @property
+    def clock(self) -> str:
+        """How long learning took, minutes and seconds, for a table."""
+        minutes, seconds = divmod(round(self.seconds), 60)
+        return f"{minutes}:{seconds:02d}"
 
     @property
     def duration(self) -> str:
@@ -121,10 +128,10 @@ class EvaluatedModel:
         """What stands in a table's row, by the column's title."""
         return {
             "model": self.trained.title,
-            "learned in": self.trained.duration,
+            "learned in": self.trained.clock,
             **{name: f"{100 * share:.2f}" for name, share in self.figures.items()},
             "missed": self.missed,
-            "falsely rejected": self.rejected,
+            "false rejects": self.rejected,
         }
 
 
@@ -139,6 +146,15 @@ def evaluated_model(trained: TrainedModel, evaluation: dict[str, Any]) -> Evalua
         f"{plant[key]['count']} of {plant[key]['of']}" for key in ("escapes", "false_rejects")
     )
     return EvaluatedModel(trained, figures, missed, rejected)
+
+
+def counted_model(trained: TrainedModel, summary: RunSummary) -> EvaluatedModel:
+    """Return a model with what its verdicts alone say of it, before it is evaluated."""
+    defects = sum(kind.parts for kind in summary.kinds if kind.name != GOOD)
+    misses = sum(kind.misses for kind in summary.kinds)
+    rejects = sum(kind.false_rejects for kind in summary.kinds)
+    good = summary.parts - defects
+    return EvaluatedModel(trained, {}, f"{misses} of {defects}", f"{rejects} of {good}")
 
 
 def show_comparison(models: Sequence[EvaluatedModel], console: Console) -> None:

@@ -18,6 +18,7 @@ MODULES = {
 FOREIGN = {  # flags of other programs that messages and commands name
     "--shm-size": "docker run",
     "--version": "every command",
+    "--config": "every command",
     "--help": "every command",
     "--include": "the Lua scripts",
 }

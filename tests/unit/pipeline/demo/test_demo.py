@@ -1,6 +1,7 @@
 """What the demo learns, leaves out and says; the line itself is run by tests/e2e/test_readme.py."""
 
 import json
+import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -15,11 +16,13 @@ from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.manifest import Snapshot, write_manifest
 from pipeline.camera.sources.folder import list_pictures
 from pipeline.demo.demo import DemoSettings
+from pipeline.demo.line import mix_parts
 from pipeline.demo.report import write_report
 from pipeline.demo.summary import summarise_run
 from pipeline.demo.training import (
     EvaluatedModel,
     TrainedModel,
+    counted_model,
     evaluated_model,
     leave_out,
     show_comparison,
@@ -105,18 +108,36 @@ def verdict(part_id: str, decision: str, seq: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("given", "models"),
+    ("given", "learns"),
     [
-        ({}, ("prn-s", "protoad")),
-        ({"data": Path("mine")}, ("protoad",)),
-        ({"data": Path("mine"), "model": "prn-s"}, ("prn-s", "protoad")),
-        ({"model": "protoad"}, ("protoad",)),
+        ({}, True),
+        ({"data": Path("mine")}, False),
+        ({"data": Path("mine"), "model": "prn-s"}, True),
+        ({"model": "protoad"}, False),
     ],
 )
-def test_prn_serves_where_it_is_asked_for_or_the_product_is_drawn(
-    given: dict[str, Any], models: tuple[str, ...]
+def test_prn_is_learned_where_it_is_asked_for_or_the_product_is_drawn(
+    given: dict[str, Any],
+    learns: bool,  # noqa: FBT001
 ) -> None:
-    assert DemoSettings(**given).models() == models
+    assert DemoSettings(**given).learns_prn() == learns
+
+
+def test_parts_pass_mixed_and_each_once(product: Path, tmp_path: Path) -> None:
+    mixed = mix_parts(product / "test", tmp_path / "passing", seed=1)
+    passing = list_pictures(mixed)
+    ids = [re.sub(r"^\d+/", "", name) for name in passing]
+    assert sorted(ids) == sorted(list_pictures(product / "test"))
+    assert [int(name.partition("/")[0]) for name in passing] == list(range(len(ids)))
+    orders = {tuple(list_pictures(mix_parts(product / "test", mixed, seed))) for seed in range(9)}
+    assert len(orders) > 1
+    assert len(list_pictures(product / "test")) == 6
+
+
+def test_first_report_counts_what_the_verdicts_show() -> None:
+    rows = [verdict("good/0", "NG", 1), verdict("dent/0", "OK", 2), verdict("dent/1", "NG", 3)]
+    counted = counted_model(LESSON, summarise_run(rows))
+    assert (counted.missed, counted.rejected, counted.figures) == ("1 of 2", "1 of 1", {})
 
 
 def test_parts_that_were_learned_from_are_not_inspected(product: Path, tmp_path: Path) -> None:
@@ -184,9 +205,9 @@ def test_models_are_compared_in_one_table() -> None:
     show_comparison([model(LESSON), model(rival, 0.599)], console)
     lines = console.export_text().splitlines()
     served, compared = (line for line in lines if " of 50" in line)
-    told = ("PRN-S", "2 min 5 s", "99.85", "76.60", "1 of 50", "2 of 40")
+    told = ("PRN-S", "2:05", "99.85", "76.60", "1 of 50", "2 of 40")
     assert all(text in served for text in told)
-    assert all(text in compared for text in ("ProtoAD", "28 s", "59.90"))
+    assert all(text in compared for text in ("ProtoAD", "0:28", "59.90"))
 
 
 def test_figures_that_do_not_exist_are_left_out() -> None:
@@ -201,7 +222,7 @@ def test_report_tells_the_models_apart_and_what_is_left_out(tmp_path: Path) -> N
     page = write_report(tmp_path, summarise_run(verdicts), verdicts, models, []).read_text("utf-8")
     assert "Judged by <strong>PRN-S</strong>, learned in 2 min 5 s from 150 good parts" in page
     assert "test/chip/0.png, test/dent/1.png" in page
-    assert "<td>ProtoAD</td><td>28 s</td>" in page
+    assert "<td>ProtoAD</td><td>0:28</td>" in page
 
 
 def test_report_leaves_nothing_out_where_no_defect_was_seen(tmp_path: Path) -> None:
