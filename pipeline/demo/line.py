@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engines.registry.registry import Registry
 from pipeline.camera.sources.folder import list_pictures
 from pipeline.codecs import Transport
-from pipeline.commands.overlay import OverlayFiles, PictureFinder
 from pipeline.commands.subprocesses import ChildProcess, ProcessFailed, ProcessGroup, wait_until
 from pipeline.consumer import Verdicts
 from pipeline.errors import BrokenPromise
@@ -30,6 +29,9 @@ from pipeline.streams.ledger import Ledger
 from pipeline.streams.swap_coordinator import RedisSwapCoordinator
 from pipeline.verdicts import verdict_fields
 from pipeline.wire import RolloutState, decode_report, decode_rollout_record
+
+if TYPE_CHECKING:  # it needs an extra
+    from pipeline.commands.overlay import OverlayFiles
 
 LINE = "demo"
 _PROGRAM = "demo"
@@ -149,6 +151,8 @@ class DemoLine:
             ProcessFailed: a process of the line ended.
             BrokenPromise: a part waits for its verdict without end.
         """
+        from pipeline.commands.overlay import OverlayFiles, PictureFinder  # noqa: PLC0415  # an extra
+
         overlays = OverlayFiles(self._files.overlays, PictureFinder(passing.pictures))
         running = self._camera(camera, passing.mixed, rate, codec)
         parts = passing.parts
@@ -223,7 +227,7 @@ class DemoLine:
         times = Counter((row["camera"], row["seq"]) for row in self.rows)
         return sum(count > 1 for count in times.values())
 
-    def _hear(self, overlays: OverlayFiles | None) -> Row | None:
+    def _hear(self, overlays: "OverlayFiles | None") -> Row | None:
         verdict = self._verdicts.next(_TICK_S)
         if verdict is None:
             return None

@@ -6,6 +6,7 @@ import re
 import pytest
 from fakes.places import ROOT
 
+from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.telemetry import StationTelemetry, Telemetry
 
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
@@ -86,7 +87,11 @@ def _is_formatted(event: str, text: str) -> bool:
 
 
 def test_page_lists_the_metrics_of_the_code_and_no_other() -> None:
-    registries = [Telemetry("line-1").registry, StationTelemetry("station-1").registry]
+    registries = [
+        Telemetry("line-1").registry,
+        StationTelemetry("station-1").registry,
+        BridgeMetrics("line-1", "modbus").registry,
+    ]
     families = {family.name: family.type for one in registries for family in one.collect()}
     wanted = {f"{name}_total" if kind == "counter" else name for name, kind in families.items()}
     written_by_deploy = {"prn_retrain_last_success_timestamp_seconds"}
