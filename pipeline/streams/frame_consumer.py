@@ -9,7 +9,7 @@ from pipeline.errors import RedisUnfit
 from pipeline.frames import PUBLISHED_AS, Decision, Reason
 from pipeline.streams.clock import ServerClock
 from pipeline.streams.connect import Client, translated
-from pipeline.streams.group import make_group, read_group
+from pipeline.streams.group import is_stream_gone, make_group, read_group
 from pipeline.streams.keys import GROUP, NEVER_DELIVERED, Keys, LineLimits
 from pipeline.streams.scripts import Script
 from pipeline.streams.thread_connection import ThreadConnection
@@ -106,9 +106,9 @@ class FrameConsumer:
                     block_ms,
                 )
             except redis.ResponseError as error:
-                if "NOGROUP" not in str(error):
+                if not is_stream_gone(error):
                     raise
-                self.join()  # someone emptied the server
+                self.join()  # someone emptied the server, or overwrote the stream
                 return []
         # an entry in this worker's name that was answered meanwhile comes without fields
         return [self._entry(raw) for raw in found if raw[1]]
@@ -241,6 +241,16 @@ class FrameConsumer:
             left_ns=None if left_ms is None else int(left_ms * 1e6),
             due_ms=due_ms,
         )
+
+    def put_aside(self) -> list[str]:
+        """Return the keys at which a script has put damaged books of the line aside."""
+        keys = self._keys.put_aside()
+        with translated():
+            pipe = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipe.exists(key)
+            found = pipe.execute()
+        return [key for key, exists in zip(keys, found, strict=True) if exists]
 
     def counts(self) -> dict[str, int]:
         """Verdicts published since the line began, by answer."""

@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
+import redis
+
 from pipeline.errors import RefusedFrame, SettingsError
 from pipeline.streams.clock import ServerClock
 from pipeline.streams.connect import Client, translated
@@ -20,6 +22,7 @@ MAX_SEQ = (1 << 62) - 1  # what the wire holds
 _TAKEN, _DAMAGED = b"taken", b"damaged"
 _NS_PER_MS = 1e6
 _log = logging.getLogger(__name__)
+WHY_DAMAGED = "the key held a value of another kind: that lies here now, and the key is begun anew"
 ENTRY_BYTES = 512  # the entry, its place in the register, its pending entry; most measured: 459
 
 
@@ -73,6 +76,11 @@ class FrameProducer:
     def join(self) -> None:
         """Make the stream and its group, where no worker did."""
         make_group(self._client, self._keys.frames, GROUP, "0")
+        mend = Script(self._client.execute_command, "mend_camera")
+        for key in mend(self._written_keys[5:], []):
+            _log.error(
+                "books.damaged", extra={"key": f"{key.decode()}:damaged", "why": WHY_DAMAGED}
+            )
 
     def offer(
         self,
@@ -174,7 +182,10 @@ class FrameProducer:
     def has_room(self, charged: int) -> bool:
         """Whether a frame of `charged` bytes would be admitted, and where frames are small more."""
         with translated():
-            used = int(self._connection("GET", self._keys.bytes) or 0)
+            try:
+                used = int(self._connection("GET", self._keys.bytes) or 0)
+            except (ValueError, redis.ResponseError):
+                return True  # the sum is damaged: an offer mends it, and says whether there is room
         budget = self._limits.budget_bytes
         return used + max(charged, budget // ROOM_SHARE) <= budget
 

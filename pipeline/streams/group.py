@@ -2,6 +2,8 @@
 
 from typing import TypeAlias
 
+import redis
+
 from pipeline.streams.connect import Client
 from pipeline.streams.scripts import Script
 from pipeline.streams.thread_connection import ThreadConnection
@@ -24,6 +26,11 @@ def make_group(client: Client, stream: str, group: str, start: str, consumer: st
         RedisUnfit: the key is no stream, or this user may not.
     """
     Script(client.execute_command, "join_group")([stream], [group, start, consumer])
+
+
+def is_stream_gone(error: redis.ResponseError) -> bool:
+    """Return whether the group is missing, or its key holds something else; joining mends both."""
+    return "NOGROUP" in str(error) or "WRONGTYPE" in str(error)
 
 
 def read_group(

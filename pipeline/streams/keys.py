@@ -48,6 +48,8 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
                               tried, held, or refused on live frames: then no worker of the line
                               takes it, who has taken it goes back. The last 64 noted, about
 {line}:dead          stream   dead letters. Fields: `why`, `e`, `m`, `d` (cut to its limit)
+KEY:damaged          any      what lay at a key of another kind than this page says: a script put
+                              it aside and began the key anew
 {line}:worker:NAME   string   heartbeat of a worker (wire), gone a few seconds after it
 
 A station has a name like a line, and its books under it: pipeline/streams/station/books.py.
@@ -55,6 +57,7 @@ A station has a name like a line, and its books under it: pipeline/streams/stati
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.errors import SettingsError
@@ -112,6 +115,14 @@ class Keys:
     def written_by_answers(self) -> list[str]:
         """The keys that `answer` and `expire` write, in the order of their scripts."""
         return [self.frames, self.open, self.bytes, self.results, self.counts]
+
+    def put_aside(self, cameras: Iterable[str] = ()) -> list[str]:
+        """Where the scripts put books of another kind, of the line and of these cameras."""
+        books = [*self.written_by_answers, self.cameras, self.programs, self.labels]
+        books += [self.promotions, self.swap]
+        for name in cameras:
+            books += [self.camera(name), self.runs(name), self.rolled(name), self.holder(name)]
+        return [f"{key}:damaged" for key in books]
 
     def camera(self, name: str) -> str:
         """Where a camera stands."""

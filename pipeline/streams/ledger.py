@@ -61,7 +61,7 @@ class Ledger:
             found, *rest = self._read(names)
             now, unsafe = _safe_names(found)
             if now == names:
-                return _snapshot(names, unsafe, rest)
+                return _snapshot(self._keys, names, unsafe, rest)
             names = now  # a camera joined the line while we looked
 
     def _read(self, names: list[str]) -> list[Any]:
@@ -72,6 +72,8 @@ class Ledger:
             pipe.zcard(keys.open)
             pipe.hgetall(keys.counts)
             pipe.xinfo_stream(keys.results)
+            for key in keys.put_aside(names):
+                pipe.exists(key)
             for name in names:
                 pipe.hgetall(keys.camera(name))
                 pipe.lrange(keys.runs(name), 0, -1)
@@ -122,9 +124,16 @@ def _safe_names(found: set[bytes]) -> tuple[list[str], list[str]]:
     return sorted(safe), sorted(unsafe)
 
 
-def _snapshot(names: list[str], unsafe: list[str], rest: list[Any]) -> LedgerSnapshot:
+def _snapshot(keys: Keys, names: list[str], unsafe: list[str], rest: list[Any]) -> LedgerSnapshot:
     open_entries, counts, stream, *books = rest
-    damaged = [f"no camera can have the name {name!r:.80}" for name in unsafe]
+    put_aside = keys.put_aside(names)
+    aside, books = books[: len(put_aside)], books[len(put_aside) :]
+    damaged = [
+        f"{key.removesuffix(':damaged')} held a value of another kind, which now lies at {key}"
+        for key, exists in zip(put_aside, aside, strict=True)
+        if exists
+    ]
+    damaged += [f"no camera can have the name {name!r:.80}" for name in unsafe]
     cameras = []
     for at, name in enumerate(names):
         fields, runs, rolled = books[_BOOKS * at : _BOOKS * (at + 1)]

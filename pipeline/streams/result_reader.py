@@ -10,7 +10,7 @@ import redis
 
 from pipeline.errors import SettingsError
 from pipeline.streams.connect import Client, translated
-from pipeline.streams.group import Raw, read_group
+from pipeline.streams.group import Raw, is_stream_gone, read_group
 from pipeline.streams.keys import NEVER_DELIVERED, Keys, check_name
 from pipeline.streams.scripts import Script
 from pipeline.streams.thread_connection import ThreadConnection
@@ -172,9 +172,9 @@ class ResultReader:
             try:
                 found = self._read(program, "0" if again else NEVER_DELIVERED, count, wait_ms)
             except redis.ResponseError as error:
-                if "NOGROUP" not in str(error):
+                if not is_stream_gone(error):
                     raise
-                self.join(program, from_start=True)  # someone emptied the server
+                self.join(program, from_start=True)  # someone emptied the server, or overwrote it
                 return []
         # an unacknowledged verdict that the stream no longer holds comes without fields
         return [read_result(raw) for raw in found if raw[1]]
@@ -189,7 +189,7 @@ class ResultReader:
             try:
                 found = self._read(program, after, count, 0)
             except redis.ResponseError as error:
-                if "NOGROUP" not in str(error):
+                if not is_stream_gone(error):
                     raise
                 return []
         return [read_result(raw) for raw in found]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pipeline.control import FROM_THE_FIRST, LineState, apply_messages
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit
+from pipeline.streams.frame_producer import WHY_DAMAGED
 from pipeline.worker.context import WorkerContext
 from pipeline.worker.peers import PeerComparison
 from pipeline.worker.reader import EntryDecoder
@@ -51,12 +52,14 @@ class Housekeeping:
             (self.apply_control_messages, CONTROLS_EVERY_S),
             (self._count, COUNT_EVERY_S),
             (self._trim, COUNT_EVERY_S),
+            (self._look_for_damage, COUNT_EVERY_S),
             (context.connection.fitness.look, COUNT_EVERY_S),
             (context.ring_readers.close_departed, RINGS_EVERY_S),
             (self._compare_clocks, COUNT_EVERY_S),
             (peers.look, COUNT_EVERY_S),
         ]
         self._clocks = context.connection.clocks
+        self._damaged: set[str] = set()  # keys, as logged
         self._refusals: dict[str, str] = {}  # by task: what Redis refuses it
         self._due_s = [0.0] * len(self._tasks)
 
@@ -140,6 +143,12 @@ class Housekeeping:
     def _compare_clocks(self) -> None:
         self._clocks.look()
         self._telemetry.clock_ahead.set(self._clocks.ahead_ms / 1e3)
+
+    def _look_for_damage(self) -> None:
+        for key in self._frame_consumer.put_aside():
+            if key not in self._damaged:
+                self._damaged.add(key)
+                _log.error("books.damaged", extra={"key": key, "why": WHY_DAMAGED})
 
     def _count(self) -> None:
         self._telemetry.line_counts(self._frame_consumer.counts())

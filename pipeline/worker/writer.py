@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from pipeline.errors import ConnectionLost, RedisFull, UnwritableJudgement
+from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit, UnwritableJudgement
 from pipeline.frames import Judgement, Reason, Timings
 from pipeline.streams.frame_consumer import Answer, Entry
 from pipeline.wire import encode_judgement
@@ -135,7 +135,7 @@ class Writer:
     def _dead_letter(self, entry: Entry, why: str) -> None:
         try:
             self._context.frame_consumer.dead_letter(entry, why)
-        except (ConnectionLost, RedisFull) as error:
+        except (ConnectionLost, RedisFull, RedisUnfit) as error:
             _log.warning("dead_letter.lost", extra={"entry": entry.entry_id, "why": str(error)})
 
     def _answer_once(self, answers: list[Answer]) -> list[str]:

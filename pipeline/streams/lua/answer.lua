@@ -9,7 +9,9 @@
 -- A frame whose deadline has passed on this server's clock is answered LATE, whatever was said.
 -- Returns for each frame the answer published, or '' where someone else had answered.
 --include publish
+--include mend
 local frames, open, bytes, results, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+mend_books(frames, open, bytes, results, counts)
 local group, kept = ARGV[1], ARGV[2]
 local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000
@@ -38,4 +40,5 @@ for at = 3, #ARGV, 7 do
     redis.call('XACK', frames, group, id)
     redis.call('XDEL', frames, id)
 end
+settle_bytes(open, bytes)
 return published

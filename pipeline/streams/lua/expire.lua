@@ -4,7 +4,9 @@
 -- ARGV  1 group  2 results kept  3 the most frames to answer
 -- Returns the time on this server's clock, ms, and the entry ids answered.
 --include publish
+--include mend
 local frames, open, bytes, results, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+mend_books(frames, open, bytes, results, counts)
 local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000
 local late = redis.call('ZRANGEBYSCORE', open, '-inf', '(' .. string.format('%.3f', now_ms),
@@ -24,4 +26,5 @@ for _, id in ipairs(late) do
     redis.call('XDEL', frames, id)
     reply[#reply + 1] = id
 end
+if #late > 0 then settle_bytes(open, bytes) end
 return reply

@@ -3,7 +3,11 @@
 -- KEYS  1 results  2 programs  3 counts
 -- ARGV  1 program  2 where a new one starts: '0' the oldest verdict kept, '$' the next new one
 -- Returns {result id, number} of the last verdict delivered; the number is '' where nobody knows.
+--include mend
 local results, programs, counts = KEYS[1], KEYS[2], KEYS[3]
+put_aside(results, 'stream')
+put_aside(programs, 'hash')
+put_aside(counts, 'hash')
 
 local function fields_of(entry)
     local fields = {}

@@ -3,6 +3,8 @@
 -- It may run when Redis is out of memory: a full server is emptied by those who join it.
 -- KEYS  1 stream
 -- ARGV  1 group  2 where the group begins, '0' or '$'  3 consumer, '' for none
+--include mend
+put_aside(KEYS[1], 'stream')
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
 if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return made end
 if ARGV[3] ~= '' then

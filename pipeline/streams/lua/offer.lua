@@ -15,8 +15,15 @@
 --   taken: another process has the camera's name | damaged: the books hold no last seq, what else
 -- A seq has up to 19 digits and a number of Lua is exact to 15: they are compared as texts.
 --include publish
+--include mend
 local frames, open, bytes, results, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local camera, runs, rolled = KEYS[7], KEYS[8], KEYS[9]
+mend_books(frames, open, bytes, results, counts)
+put_aside(KEYS[6], 'set')
+put_aside(camera, 'hash')
+put_aside(runs, 'list')
+put_aside(rolled, 'list')
+put_aside(KEYS[10], 'string')
 local seq, charged, budget = ARGV[2], tonumber(ARGV[5]), tonumber(ARGV[8])
 local kept, group, before, previous = ARGV[10], ARGV[11], ARGV[16], ARGV[13]
 local now = redis.call('TIME')

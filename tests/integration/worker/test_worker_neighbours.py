@@ -1,6 +1,7 @@
 """Keys and neighbours that are not as they should be do not end a worker."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,15 @@ import pytest
 from rigs.worker import SIDE, Bench, ProbeEngine, until
 
 from pipeline.codecs import Codec, encode_pixels
+from pipeline.commands.proof import read_identity
+from pipeline.commands.reconcile import reconcile
+from pipeline.consumer import Consumer
 from pipeline.frames import Decision, Reason
-from pipeline.streams.connect import Access
+from pipeline.streams.connect import Access, Client
 from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.keys import GROUP, Keys, LineLimits
+from pipeline.streams.ledger import Ledger
+from pipeline.streams.result_reader import Result
 from pipeline.worker.peers import MOST_MISFITS
 
 WIDE = SIDE * 2
@@ -35,7 +41,107 @@ def bench(connection: RedisConnection, line: str) -> Bench:
     return Bench(connection, line, LineLimits())
 
 
-@pytest.mark.parametrize("key", ["control", "counts"])
+KINDS = ["string", "list", "hash", "set", "zset", "stream"]
+BOOKS = ["frames", "open", "bytes", "results", "counts", "cameras", "programs", "labels"]
+BOOKS += ["promotions", "swap", "dead", "camera", "runs", "rolled", "holder"]
+
+
+def write_kind(client: Client, key: str, kind: str) -> None:
+    """Write at once, as a worker may make the key anew in between."""
+    with client.pipeline(transaction=True) as pipe:
+        pipe.delete(key)
+        match kind:
+            case "string":
+                pipe.set(key, "of another kind")
+            case "list":
+                pipe.rpush(key, "of another kind")
+            case "hash":
+                pipe.hset(key, "of another", "kind")
+            case "set":
+                pipe.sadd(key, "of another kind")
+            case "zset":
+                pipe.zadd(key, {"of another kind": 1})
+            case "stream":
+                pipe.xadd(key, {"of another": "kind"})
+        pipe.execute()
+
+
+@pytest.mark.parametrize("book", BOOKS)
+def test_book_of_another_kind_stops_no_part(
+    bench: Bench, url: str, book: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, keys = bench.connection.client, Keys(bench.line)
+    key = getattr(keys, book)
+    key = key if isinstance(key, str) else key("cam")
+    with bench.worker() as worker:
+        bench.offer(1)
+        bench.wait_for(1)
+        for seq, kind in enumerate(KINDS, 2):
+            write_kind(client, key, kind)
+            bench.producer.join()
+            assert bench.producer.has_room(0)
+            bench.offer(seq)
+            until(partial(is_answered, bench, seq))
+        until(lambda: worker.not_ready() == "")
+        assert worker.failure() == ""
+        if client.exists(f"{key}:damaged"):
+            until(lambda: f"{key}:damaged" in damaged(caplog))
+            assert key in " ".join(Ledger(client, bench.line).snapshot().damaged)
+        bench.offer(100)
+        with Consumer(bench.line, "plc", redis_url=url, from_start=True) as verdicts:
+            heard = iter(partial(verdicts.next, 10.0), None)
+            assert 100 in (verdict.meta.seq for verdict in heard if verdict)
+
+
+def is_answered(bench: Bench, seq: int) -> bool:
+    return [result.answer for result in newest(bench, seq)] == ["OK"]
+
+
+def newest(bench: Bench, seq: int) -> list[Result]:
+    found = Ledger(bench.connection.client, bench.line).results("-", 1000)
+    identities = [(result, read_identity(result.header)) for result in found]
+    return [result for result, identity in identities if identity and identity.seq == seq]
+
+
+def damaged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    records = [record for record in caplog.records if record.getMessage() == "books.damaged"]
+    return [str(vars(record)["key"]) for record in records]
+
+
+def test_frames_that_wait_are_answered_after_the_register_was_overwritten(bench: Bench) -> None:
+    client, keys = bench.connection.client, Keys(bench.line)
+    for seq in range(1, 201):
+        bench.offer(seq)
+    write_kind(client, keys.open, "string")
+    with bench.worker():
+        assert sorted(bench.wait_for(200)) == list(range(1, 201))
+    assert client.get(keys.bytes) is None
+    assert reconcile(Ledger(client, bench.line)).missing == ()
+
+
+def test_numbers_go_on_after_the_counts_were_overwritten(bench: Bench) -> None:
+    client, keys = bench.connection.client, Keys(bench.line)
+    with bench.worker():
+        for seq in (1, 2, 3):
+            bench.offer(seq)
+        bench.wait_for(3)
+        write_kind(client, keys.counts, "zset")
+        bench.offer(4)
+        bench.wait_for(4)
+    numbers = [result.number for result in Ledger(client, bench.line).results("-", 10)]
+    assert numbers == [1, 2, 3, 4]
+
+
+def test_number_in_the_counts_that_is_none_stops_no_part(bench: Bench) -> None:
+    client, keys = bench.connection.client, Keys(bench.line)
+    client.hset(keys.counts, "OK", "many")
+    client.set(keys.bytes, "1.5")
+    with bench.worker():
+        bench.offer(1)
+        assert bench.wait_for(1)[1].decision is Decision.OK
+
+
+@pytest.mark.parametrize("key", ["control"])
 def test_key_of_another_kind_ends_no_worker(
     bench: Bench, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
