@@ -99,7 +99,7 @@ class Verdicts:
         self._reader.start()
 
     def _release_name(self) -> None:
-        with contextlib.suppress(ConnectionLost, RedisFull):
+        with contextlib.suppress(ConnectionLost, RedisFull, RedisUnfit):
             self._name.release()
 
     @property

@@ -167,11 +167,25 @@ def test_iteration_ends_when_another_thread_stops_it(plant: Plant, url: str) -> 
 
 
 def test_refused_program_raises_in_its_own_thread(plant: Plant, url: str) -> None:
-    with listening(plant, url) as verdicts:
-        plant.client.delete(Keys(plant.name).results)
-        plant.client.set(Keys(plant.name).results, "no stream")
-        with pytest.raises(RedisUnfit):
+    name = f"user-{plant.name}"
+    plant.client.acl_setuser(name, enabled=True, nopass=True, keys=["*"], categories=["+@all"])
+    consumer = Consumer(plant.name, "plc", redis_url=url, username=name, password="any")  # noqa: S106
+    with consumer as verdicts:
+        plant.client.acl_setuser(name, enabled=True, commands=["-xreadgroup"])
+        with pytest.raises(RedisUnfit, match="lacks a right"):
             list(verdicts)
+
+
+def test_program_reads_on_after_the_stream_was_overwritten(plant: Plant, url: str) -> None:
+    with listening(plant, url) as verdicts:
+        results = Keys(plant.name).results
+        with plant.client.pipeline(transaction=True) as pipe:
+            pipe.delete(results)
+            pipe.set(results, "no stream")
+            pipe.execute()
+        plant.offer(7)
+        plant.judge()
+        assert seqs(take(verdicts, 1)) == [7]
 
 
 def test_missing_server_is_named(tmp_path: Path) -> None:
