@@ -11,7 +11,7 @@ from pipeline.errors import RefusedFrame, SettingsError
 from pipeline.streams.clock import ServerClock
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import make_group
-from pipeline.streams.keys import GROUP, Keys, LineLimits
+from pipeline.streams.keys import GROUP, WHY_DAMAGED, Keys, LineLimits
 from pipeline.streams.scripts import Script
 from pipeline.streams.thread_connection import ThreadConnection
 
@@ -22,7 +22,6 @@ MAX_SEQ = (1 << 62) - 1  # what the wire holds
 _TAKEN, _DAMAGED = b"taken", b"damaged"
 _NS_PER_MS = 1e6
 _log = logging.getLogger(__name__)
-WHY_DAMAGED = "the key held a value of another kind: that lies here now, and the key is begun anew"
 ENTRY_BYTES = 512  # the entry, its place in the register, its pending entry; most measured: 459
 
 

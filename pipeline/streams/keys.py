@@ -64,6 +64,7 @@ from pipeline.errors import SettingsError
 
 GROUP = "workers"
 NEVER_DELIVERED = ">"
+WHY_DAMAGED = "the key held a value of another kind: that lies here now, and the key is begun anew"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline.control import FROM_THE_FIRST, LineState, apply_messages
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit
-from pipeline.streams.frame_producer import WHY_DAMAGED
+from pipeline.streams.keys import WHY_DAMAGED
 from pipeline.worker.context import WorkerContext
 from pipeline.worker.peers import PeerComparison
 from pipeline.worker.reader import EntryDecoder
