@@ -38,6 +38,11 @@ class Thresholds(_Part):
     false_reject_rate: float | None = Field(
         default=None, description="share of normal frames promised to stay under it", gt=0, lt=1
     )
+    peak: float | None = Field(
+        default=None,
+        description="the same for the highest map value, by which zones are judged; a manifest "
+        "keeps it in its settings, where earlier programs take it as it is",
+    )
 
 
 class Snapshot(_Part):
@@ -147,6 +152,8 @@ class Manifest(_Part):
     @property
     def peak_threshold(self) -> float | None:
         """Highest map value of a good part, by which zones are judged; None if not calibrated."""
+        if self.thresholds.peak is not None:
+            return self.thresholds.peak
         value = self.settings.get(PEAK_THRESHOLD)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
@@ -228,6 +235,11 @@ def first_fault(error: ValidationError) -> str:
 def write_manifest(engine_path: Path, manifest: Manifest) -> Path:
     """Write the manifest beside `engine_path`, atomically."""
     path = manifest_path(engine_path)
-    unused = {"zones"} if manifest.zones is None else set()
+    if (peak := manifest.thresholds.peak) is not None:
+        settings = {**manifest.settings, PEAK_THRESHOLD: peak}
+        manifest = manifest.model_copy(update={"settings": settings})
+    unused: dict[str, Any] = {"thresholds": {"peak"}}
+    if manifest.zones is None:
+        unused["zones"] = True
     write_atomic(path, (manifest.model_dump_json(indent=2, exclude=unused) + "\n").encode())
     return path

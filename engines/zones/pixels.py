@@ -73,7 +73,7 @@ def zone_pixels(zones: ZoneSet, camera: str, size: tuple[int, int]) -> ZonePixel
         ZoneError: a zone covers no pixel, or nothing is left to inspect.
     """
     chosen = zones.of_camera(camera)
-    covered = [_covered(zone, zones.size, size) for zone in chosen]
+    covered = [covered_pixels(zone, zones.size, size) for zone in chosen]
     kinds = [zone.kind for zone in chosen]
     ignoring = [at for at, kind in enumerate(kinds) if kind == "ignore"]
     inspecting = [at for at, kind in enumerate(kinds) if kind == "inspect"]
@@ -121,7 +121,7 @@ def _union(masks: Sequence[NDArray[np.bool_]], size: tuple[int, int]) -> NDArray
     return np.asarray(np.logical_or.reduce([np.zeros(size, np.bool_), *masks]), np.bool_)
 
 
-def _covered(
+def covered_pixels(
     zone: Zone, drawn_on: tuple[int, int] | None, size: tuple[int, int]
 ) -> NDArray[np.bool_]:
     """Return the pixels of a zone, bool [H, W]."""
