@@ -153,7 +153,8 @@ def _print(console: Console, line: str, state: LineState, workers: list[dict[str
     console.print(table)
     for worker in workers:
         if worker.get("zones"):
-            console.print(f"zones of {worker['worker']}: {worker['zones']}", soft_wrap=True)
+            which = f"zones of {worker['worker']}: {worker['zones']}"
+            console.print(which, soft_wrap=True, markup=False)
         if worker.get("zones_refused"):
             why = f"{worker['worker']} refuses its zones file: {worker['zones_refused']}"
             console.print(why, soft_wrap=True, markup=False)
