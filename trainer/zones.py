@@ -90,4 +90,6 @@ def place_zones(zones: ZoneSet, camera: str, size: tuple[int, int]) -> PictureZo
     if camera and camera not in zones.cameras:
         known = f"zones name {named}" if named else "they name none"
         raise ZoneError(f"no zone names camera {camera!r}: {known}")
+    for other in sorted(zones.cameras):
+        zone_pixels(zones, other, size)  # the line will need them: say now what is wrong with them
     return PictureZones(zones, zone_pixels(zones, camera, size), camera)

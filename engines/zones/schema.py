@@ -110,13 +110,15 @@ class ZoneSet(_Part):
         default=None,
         description="height, width of the picture that points are pixels of; null: points are 0..1",
     )
-    zones: tuple[Zone, ...] = Field(min_length=1, max_length=MAX_ZONES)
+    zones: tuple[Zone, ...] = Field(max_length=MAX_ZONES)
 
     @model_validator(mode="after")
     def _check_zones(self) -> Self:
         height, width = self.size or (1, 1)
         if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
             raise ValueError(f"size {height}x{width}: height and width in pixels, from 1")
+        if not self.zones:
+            raise ValueError("no zone is in it: without zones leave the file out")
         self._check_names()
         for zone in self.zones:
             for x, y in zone.points:

@@ -84,13 +84,15 @@ class ZonesInForce:
     def look(self) -> None:
         """Take the file again if it changed; a bad one is refused and the zones stay."""
         stamp = _stamp(self._files)
-        if stamp == self._stamp:
-            return
+        if stamp == self._stamp and not self.refusal:
+            return  # a refused file is read again: a mask picture that it names may come later
         self._stamp = stamp
         before = self.current.sha256
         try:
             self.current = self._read()
         except EngineError as error:
+            if str(error) == self.refusal:
+                return
             self.refusal = str(error)
             fields = {"file": str(self._path), "kept": before[:_SHA_CHARS]}
             _log.error("zones.refused", extra={**fields, "why": self.refusal})

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from rigs.worker import SIDE, Bench, until
@@ -123,6 +124,27 @@ def test_changed_file_is_taken_between_batches_and_a_bad_one_is_refused(
         "zones.refused",
         "zones.taken",
     ]
+
+
+def test_refused_file_is_taken_once_its_mask_picture_is_there(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.zones = path = put(tmp_path / "zones.json", ignore_left())
+    masked = {"name": "screws", "kind": "ignore", "mask": "screws.png"}
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[:, : SIDE // 2] = 255
+    controls = Controls(bench.connection.client, bench.line)
+
+    def report() -> dict[str, Any]:
+        return decode_report(controls.workers().get("worker", NO_REPORT))
+
+    with bench.worker():
+        put(path, masked)
+        until(lambda: "screws.png" in report().get("zones_refused", ""))
+        write_atomic(tmp_path / "screws.png", cv2.imencode(".png", mask)[1].tobytes())
+        until(lambda: report().get("zones") == read_zones(path).sha256)
+    refusals = [record for record in caplog.records if record.getMessage() == "zones.refused"]
+    assert len(refusals) == 1
 
 
 def test_camera_that_no_zone_names_is_said(

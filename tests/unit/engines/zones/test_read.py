@@ -102,7 +102,7 @@ TWICE = [[0.1, 0.1], [0.1, 0.1], [0.9, 0.1], [0.4, 0.5]]
         ),
         ([zone(), zone()], {}, "two zones are called 'screw'"),
         ([zone(f"z{n}") for n in range(10_000)], {}, f"10000 zones, {MAX_ZONES} are the most"),
-        ([], {}, "at least 1 item"),
+        ([], {}, "no zone is in it: without zones leave the file out"),
         ([zone(kind="skip")], {}, "zones.0.kind: Input should be 'inspect' or 'ignore'"),
         ([zone(image_factor=0.5)], {}, "zone 'screw' is ignored: leave its factors out"),
         ([zone(kind="inspect", image_factor=0)], {}, "zones.0.image_factor: "),
