@@ -8,6 +8,7 @@ EngineError
 ├── AdmissionError     the engine did not prove itself: do not let it judge
 ├── ConfigError        the configuration file does not read or fit: exit with the reason
 ├── PictureError       this file is no picture that we can read: name it, go on without it
+├── ZoneError          these zones cannot be judged by: refuse them, keep those in force
 └── RegistryError      this cannot be the registry: exit with the reason
     ├── RegistryAway       it cannot be read or written now: serve on, try again later
     ├── UnknownVersion     it holds no such version: ask for one that it lists
@@ -43,6 +44,10 @@ class AdmissionError(EngineError):
 
 class PictureError(EngineError):
     """This file is no picture that we can read: name it and go on without it."""
+
+
+class ZoneError(EngineError):
+    """These zones cannot be judged by: refuse them and keep those in force."""
 
 
 class RegistryError(EngineError):

@@ -5,15 +5,19 @@ when the manifest parses, has this schema version, and holds the file's SHA-256.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from engines.errors import ManifestError
 from engines.files import file_sha256, parse_json, read_file, write_atomic
 
+if TYPE_CHECKING:  # few engines have zones
+    from engines.zones.schema import ZoneSet
+
 SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 4 << 20
+PEAK_THRESHOLD = "peak_threshold"  # in `settings`, which earlier programs take as it is
 _SHOWN = 300  # characters of a foreign name or message in an error
 
 
@@ -33,6 +37,11 @@ class Thresholds(_Part):
     normals: int = Field(description="held-out normal frames that they rest on", ge=0)
     false_reject_rate: float | None = Field(
         default=None, description="share of normal frames promised to stay under it", gt=0, lt=1
+    )
+    peak: float | None = Field(
+        default=None,
+        description="the same for the highest map value, by which zones are judged; a manifest "
+        "keeps it in its settings, where earlier programs take it as it is",
     )
 
 
@@ -120,11 +129,35 @@ class Manifest(_Part):
     kernel_sha256: str = Field(default="", description="of the library of kernels, of a plan")
     admission: Admission | None = None
     revision: str = Field(default="", description="of the source that built it")
+    zones: Any = Field(
+        default=None,
+        description="a ZoneSet: what it was trained to inspect; programs that know no zones refuse "
+        "it",
+    )
+
+    @field_validator("zones", mode="before")
+    @classmethod
+    def _check_zones(cls, zones: object) -> "ZoneSet | None":
+        if zones is None:
+            return None
+        from engines.zones.schema import ZoneSet  # noqa: PLC0415  # few engines have zones
+
+        return ZoneSet.model_validate(zones)
 
     @property
     def is_admitted(self) -> bool:
         """Whether any machine admitted the engine; a fixed engine never is."""
         return self.format != "fixed" and self.admission is not None and self.admission.admitted
+
+    @property
+    def peak_threshold(self) -> float | None:
+        """Highest map value of a good part, by which zones are judged; None if not calibrated."""
+        if self.thresholds.peak is not None:
+            return self.thresholds.peak
+        value = self.settings.get(PEAK_THRESHOLD)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value)
 
     @property
     def is_plan(self) -> bool:
@@ -202,5 +235,11 @@ def first_fault(error: ValidationError) -> str:
 def write_manifest(engine_path: Path, manifest: Manifest) -> Path:
     """Write the manifest beside `engine_path`, atomically."""
     path = manifest_path(engine_path)
-    write_atomic(path, (manifest.model_dump_json(indent=2) + "\n").encode())
+    if (peak := manifest.thresholds.peak) is not None:
+        settings = {**manifest.settings, PEAK_THRESHOLD: peak}
+        manifest = manifest.model_copy(update={"settings": settings})
+    unused: dict[str, Any] = {"thresholds": {"peak"}}
+    if manifest.zones is None:
+        unused["zones"] = True
+    write_atomic(path, (manifest.model_dump_json(indent=2, exclude=unused) + "\n").encode())
     return path

@@ -70,6 +70,7 @@ class Region:
     area_mm2: float | None = None
     height_mm: float | None = None
     width_mm: float | None = None
+    zone: str = ""  # that judges its highest pixel; "" where no zone is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,9 @@ class Judgement:
     nearest: tuple[int, ...] = ()  # nearest prototype per scale
     distance: tuple[float, ...] = ()
     cells: tuple[float, ...] = ()  # mean of the map in each cell of a 4 x 4 grid, row by row
+    # With zones, the score is the highest map value / factor in them, and a map value the threshold
+    zone: str = ""  # where the score is; "" where no zone is named
+    zones: str = ""  # SHA-256 of the zones; "" where the whole picture was judged
 
 
 @dataclass(frozen=True, slots=True)

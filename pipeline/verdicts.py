@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.errors import ForeignVerdict, UnreadableFrame
-from pipeline.frames import Decision, FrameMeta, Judgement, Reason, Verdict, ViewVerdict
+from pipeline.frames import Decision, FrameMeta, Judgement, Reason, Region, Verdict, ViewVerdict
 from pipeline.masks import run_lengths
 from pipeline.streams.result_reader import Result
 from pipeline.wire import decode_frame_header, decode_judgement, decode_known_meta
@@ -156,10 +156,17 @@ def verdict_fields(verdict: Verdict, *, with_mask: bool) -> dict[str, Any]:
     }
     if judgement is not None:
         fields |= {name: getattr(judgement, name) for name in _JUDGED_PLAIN}
-        fields["regions"] = [asdict(region) for region in judgement.regions]
+        fields["regions"] = [_region_fields(region) for region in judgement.regions]
+        if judgement.zones:
+            fields |= {"zone": judgement.zone, "zones": judgement.zones}
         fields["engine"] = asdict(judgement.engine)
         fields["timings"] = asdict(judgement.timings)
     if with_mask:
         mask = judgement.mask if judgement else None
         fields["mask"] = None if mask is None else run_lengths(mask)
     return fields
+
+
+def _region_fields(region: Region) -> dict[str, Any]:
+    """Return a region as JSON values; where no zone is named nothing is said of zones."""
+    return {name: value for name, value in asdict(region).items() if name != "zone" or value}

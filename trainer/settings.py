@@ -29,6 +29,11 @@ _GROUP_PATTERN = (
 )
 
 
+_ZONES = "zones.json: which pixels to inspect and which to ignore"
+_ZONES_CAMERA = "with --zones that name cameras: whose pictures these are"
+_ZONES_PRODUCT = "with --zones: the product whose zones count"
+
+
 class LearnSettings(CommandSettings):
     """From which pictures, into which folder, and how."""
 
@@ -130,6 +135,9 @@ class TrainSettings(LearnSettings):
         lt=1,
         description="protoad: share of normals to calibrate with, 0..1",
     )
+    zones: File | None = Field(default=None, description=_ZONES)
+    zones_camera: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_CAMERA)
+    zones_product: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_PRODUCT)
     groups: File | None = Field(default=None, description=_GROUPS)
     group_pattern: Annotated[str, Metavar("REGEX")] | None = Field(
         default=None, description=_GROUP_PATTERN
@@ -209,6 +217,11 @@ class SamplesSettings(CommandSettings):
         description="quarantine, check: picture to write, .png or .jpg; default: quarantine.jpg, "
         "check.jpg",
     )
+    zones: File | None = Field(
+        default=None, description="check: draw the zones of this zones.json over the pictures"
+    )
+    zones_camera: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_CAMERA)
+    zones_product: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_PRODUCT)
     coco: bool = Field(default=False, description="export: write COCO annotation files too")
     backbone: BackboneName = Field(
         default="efficientnet_lite0",
@@ -250,6 +263,11 @@ class EvaluateSettings(CommandSettings):
         default=False,
         description="read JPEG files of cameras that hold stray bytes between their segments",
     )
+    zones: File | None = Field(
+        default=None, description=f"{_ZONES}; default: those that the engine was trained with"
+    )
+    zones_camera: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_CAMERA)
+    zones_product: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_PRODUCT)
     with_seen: bool = Field(
         default=False,
         description="test with the pictures that the engine learned from too (seen.json beside it)",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 
-from engines.commandline.flags import Folder, Metavar, Name
+from engines.commandline.flags import File, Folder, Metavar, Name
 from pipeline.consumer import Verdicts
 from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Verdict
@@ -57,6 +57,13 @@ class ConsumeSettings(WaitingSettings):
         default=None,
         description="folder with the parts' pictures, found by part id, to draw overlays on; "
         "without it they are drawn on grey",
+    )
+
+    zones: File | None = Field(
+        default=None, description="with --overlay-dir: draw the zones of this zones.json"
+    )
+    zones_product: Annotated[str, Metavar("NAME")] = Field(
+        default="", max_length=64, description="with --zones: the product whose zones count"
     )
 
     @field_validator("program")
@@ -155,7 +162,12 @@ def _overlays(settings: ConsumeSettings) -> "OverlayFiles | None":
     from pipeline.commands.overlay import OverlayFiles, PictureFinder  # noqa: PLC0415
 
     pictures = PictureFinder(settings.pictures) if settings.pictures else None
-    return OverlayFiles(settings.overlay_dir, pictures)
+    zones = None
+    if settings.zones is not None:
+        from engines.zones.read import read_zones  # noqa: PLC0415  # only with --zones
+
+        zones = read_zones(settings.zones, settings.zones_product)
+    return OverlayFiles(settings.overlay_dir, pictures, zones)
 
 
 def _print_all(

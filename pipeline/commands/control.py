@@ -151,6 +151,13 @@ def _print(console: Console, line: str, state: LineState, workers: list[dict[str
         shown = [_cell(worker.get(name)) for name in _REPORTED]
         table.add_row(str(worker["worker"]), *shown, _up_s(worker.get("started_ms")))
     console.print(table)
+    for worker in workers:
+        if worker.get("zones"):
+            which = f"zones of {worker['worker']}: {worker['zones']}"
+            console.print(which, soft_wrap=True, markup=False)
+        if worker.get("zones_refused"):
+            why = f"{worker['worker']} refuses its zones file: {worker['zones_refused']}"
+            console.print(why, soft_wrap=True, markup=False)
     if any(worker.get("drift") for worker in workers):
         console.print(_drift_table(workers))
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,6 +18,9 @@ from engines.files import write_atomic
 from engines.pictures.read import PICTURE_SUFFIXES, read_picture
 from pipeline.codecs import Chroma, Codec, JpegSetting, encode_pixels
 from pipeline.frames import Decision, Region, Verdict
+
+if TYPE_CHECKING:  # only with --zones
+    from engines.zones.schema import ZoneSet
 
 Picture = NDArray[np.uint8]  # [H, W, 3], RGB
 Colour = tuple[int, int, int]
@@ -56,14 +60,16 @@ def draw_overlay(
     pixels: Picture,
     verdict: Verdict,
     found: NDArray[np.bool_] | NDArray[np.float32] | None = None,
+    zones: "ZoneSet | None" = None,
 ) -> Picture:
-    """Draw mask, region boxes and a caption; the picture given stays as it is.
+    """Draw zones, mask, region boxes and a caption; the picture given stays as it is.
 
     Args:
         pixels: uint8 [H, W, 3] RGB, the part as the engine saw it, in any size.
         verdict: what to caption it with.
         found: mask bool [h, w], or map float [h, w] to be cut at the verdict's pixel threshold;
             None takes the verdict's own mask.
+        zones: that the part was judged by, outlined and named.
 
     Returns: uint8 [H * s + BAR_HEIGHT, W * s, 3] RGB; s is the least whole number that makes the
         shorter side MIN_SIDE pixels, as far as the longer one stays within MAX_SIDE.
@@ -72,6 +78,10 @@ def draw_overlay(
     scale = max(1, min(math.ceil(MIN_SIDE / short), MAX_SIDE // long))
     height, width = pixels.shape[0] * scale, pixels.shape[1] * scale
     canvas = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    if zones is not None:
+        from engines.zones.draw import draw_zones  # noqa: PLC0415  # only with --zones
+
+        draw_zones(canvas, zones, verdict.meta.camera)
     mask = _mask(verdict, found)
     if mask is not None:
         canvas = _draw_mask(canvas, mask)
@@ -122,7 +132,7 @@ def _draw_regions(
 
 def _label(canvas: Picture, region: Region, left: int, top: int, bottom: int) -> None:
     area = f"{region.area_px} px" if region.area_mm2 is None else f"{region.area_mm2:.3g} mm2"
-    text = f"{region.peak:.2f}, {area}"
+    text = f"{region.peak:.2f}, {area}" + (f", {region.zone}" if region.zone else "")
     (text_width, text_height), _ = cv2.getTextSize(text, _FONT, _LABEL_SIZE, 1)
     x = max(min(left, canvas.shape[1] - text_width - 4), 0)
     room = text_height + 8
@@ -209,7 +219,13 @@ def _without_suffix(name: str) -> str:
 class OverlayFiles:
     """Writes overlays into a folder; a full disk never stops whoever asks for them."""
 
-    def __init__(self, folder: Path, pictures: PictureFinder | None) -> None:
+    def __init__(
+        self, folder: Path, pictures: PictureFinder | None, zones: "ZoneSet | None" = None
+    ) -> None:
+        """Take where to write, where pictures are found, and zones to draw."""
+        self._zones = zones
+        self._zones_sha = zones.sha256 if zones else ""
+        self._unlike_zones: str | None = None  # of the last verdict by other zones, as logged
         self._folder = folder
         self._pictures = pictures
         self._told_s = -LOG_EVERY_S
@@ -218,7 +234,7 @@ class OverlayFiles:
 
     def write(self, verdict: Verdict) -> None:
         """Draw and write one verdict's overlay; count and log what cannot be written."""
-        drawn = draw_overlay(self._background(verdict), verdict)
+        drawn = draw_overlay(self._background(verdict), verdict, zones=self._zones_of(verdict))
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             picture = encode_pixels(drawn, Codec.JPEG, JpegSetting(95, Chroma.FULL))
@@ -227,6 +243,19 @@ class OverlayFiles:
             self._count(error)
         else:
             self.written += 1
+
+    def _zones_of(self, verdict: Verdict) -> "ZoneSet | None":
+        """Return the zones to draw: none where the part was judged by others."""
+        if self._zones is None or verdict.judgement is None:
+            return None
+        if (sha256 := verdict.judgement.zones) == self._zones_sha:
+            return self._zones
+        if sha256 != self._unlike_zones:
+            self._unlike_zones = sha256
+            shas = {"judged_by": sha256[:12] or "none", "file": self._zones_sha[:12]}
+            why = "parts were judged by other zones than those of --zones, which are not drawn"
+            _log.warning("overlay.other_zones", extra={**shas, "why": why})
+        return None
 
     def _count(self, error: OSError) -> None:
         self.failed += 1

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from engines.pictures.headers import MAX_PIXELS
 from pipeline.errors import ForeignVerdict, UnwritableJudgement
 from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
-from pipeline.wire.fields import Fields, check_mask_size, pack, pack_mask, shown, unpack_mask
+from pipeline.wire.fields import (
+    MAX_NAME_CHARS,
+    Fields,
+    check_mask_size,
+    pack,
+    pack_mask,
+    shown,
+    unpack_mask,
+)
 
 MAX_JUDGEMENT_BYTES = 16 << 20  # above that of every mask of `MAX_PIXELS`, however noisy
 MAX_REGIONS = 256
@@ -33,6 +41,7 @@ def encode_judgement(judgement: Judgement) -> bytes:
 def _fields(judgement: Judgement) -> dict[str, Any]:
     mask = judgement.mask
     timings = judgement.timings
+    zones = {"zone": judgement.zone, "zones": judgement.zones} if judgement.zones else {}
     return {
         "judged": judgement.judged.value,
         "score": judgement.score,
@@ -56,11 +65,12 @@ def _fields(judgement: Judgement) -> dict[str, Any]:
         "nearest": judgement.nearest,
         "distance": judgement.distance,
         "cells": judgement.cells,
+        **zones,
     }
 
 
-def _pack_region(region: Region) -> dict[str, int | float | None]:
-    packed: dict[str, int | float | None] = {
+def _pack_region(region: Region) -> dict[str, int | float | str | None]:
+    packed: dict[str, int | float | str | None] = {
         "top": region.top,
         "left": region.left,
         "height": region.height,
@@ -74,6 +84,8 @@ def _pack_region(region: Region) -> dict[str, int | float | None]:
             "height_mm": region.height_mm,
             "width_mm": region.width_mm,
         }
+    if region.zone:
+        packed["zone"] = region.zone
     return packed
 
 
@@ -110,7 +122,16 @@ def _decode(packed: bytes, *, with_mask: bool) -> Judgement:
         nearest=tuple(_numbers(fields.take("nearest", list), (int,))),
         distance=tuple(map(float, _numbers(fields.take("distance", list), (int, float)))),
         cells=_decode_cells(fields.everything().get("cells", [])),
+        zone=_decode_name(fields.everything().get("zone", "")),
+        zones=_decode_name(fields.everything().get("zones", "")),
     )
+
+
+def _decode_name(found: object) -> str:
+    """Read what workers of an earlier release, or without zones, do not say."""
+    if not isinstance(found, str) or len(found) > MAX_NAME_CHARS:
+        raise ForeignVerdict(f"name of a zone: {shown(found)}")
+    return found
 
 
 def _decode_cells(found: object) -> tuple[float, ...]:
@@ -139,10 +160,12 @@ def _decode_region(packed: object) -> Region:
         raise ForeignVerdict(f"region {sizes} lies in no picture")
     top, left, height, width, area_px = sizes
     peak = float(*_numbers([packed.get("peak")], (int, float)))
+    zone = _decode_name(packed.get("zone", ""))
     if "area_mm2" not in packed:
-        return Region(top, left, height, width, area_px, peak)
+        return Region(top, left, height, width, area_px, peak, zone=zone)
     scaled = _numbers([packed.get(name) for name in _MM_FIELDS], (int, float))
-    return Region(top, left, height, width, area_px, peak, *map(float, scaled))
+    area_mm2, height_mm, width_mm = map(float, scaled)
+    return Region(top, left, height, width, area_px, peak, area_mm2, height_mm, width_mm, zone=zone)
 
 
 def _decode_mask(found: list[Any] | None, *, inflated: bool) -> NDArray[np.bool_] | None:

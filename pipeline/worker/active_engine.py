@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engines.admission.timing import CostCurve
 from engines.engine import Engine
@@ -12,6 +12,9 @@ from engines.manifest import Thresholds
 from pipeline.frames import Decision, EngineName, Reason
 from pipeline.worker.in_flight import InFlightFrame
 from pipeline.worker.judge import DecisionThresholds, FrameScore
+
+if TYPE_CHECKING:  # few engines have zones
+    from engines.zones.schema import ZoneSet
 
 VERDICTS_KEPT = 500  # verdicts, and times of batches
 _OF_THE_ENGINE = frozenset({Decision.OK, Decision.NG, Reason.LATE, Reason.ENGINE})
@@ -75,6 +78,8 @@ class LoadedEngine:
     max_batch: int  # frames worth scoring together
     version: str = ""  # in the registry; "" for an engine file that was named by hand
     recent: RecentVerdicts = field(default_factory=RecentVerdicts)
+    peak_threshold: float | None = None  # on the highest value of maps, where zones judge
+    zones: "ZoneSet | None" = None  # that it was trained with
 
     def close(self) -> None:
         """Free the engines."""

@@ -63,6 +63,11 @@ class Housekeeping:
         self._refusals: dict[str, str] = {}  # by task: what Redis refuses it
         self._due_s = [0.0] * len(self._tasks)
 
+    def add_task(self, task: Callable[[], object], every_s: float) -> None:
+        """Add a duty; before `run`."""
+        self._tasks.append((task, every_s))
+        self._due_s.append(0.0)
+
     def run(self) -> None:
         """Keep until the worker drains."""
         while not self._shutdown.draining.wait(TICK_S):

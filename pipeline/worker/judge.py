@@ -1,7 +1,7 @@
 """Scores -> judgements: thresholds, mask, regions. Pure."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,10 @@ from engines.errors import ScoringError
 from pipeline.frames import Decision, EngineName, Judgement, Region, Timings
 from pipeline.wire import MAX_REGIONS
 
+if TYPE_CHECKING:  # a line without zones loads none of it
+    from engines.zones.pixels import ZonePixels
+    from pipeline.worker.zones import LineZones
+
 _CONNECTIVITY = 8
 
 
@@ -18,8 +22,9 @@ _CONNECTIVITY = 8
 class DecisionThresholds:
     """Where OK ends."""
 
-    image: float  # raw score above which a frame is NG
+    image: float  # raw score above which a frame is NG; with zones, highest map value
     pixel: float  # map value above which a pixel belongs to the mask
+    zones: "LineZones | None" = None  # None: the whole picture is judged by the engine's score
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class FrameScore:
     cells: tuple[float, ...] = ()  # means of the map over a coarse grid, row by row
     nearest: tuple[int, ...] = ()
     distance: tuple[float, ...] = ()
+    zones: "ZonePixels | None" = None  # of its camera
+    zone: str = ""  # where the score is
 
 
 def checked_summary(scores: Scores) -> MapSummary:
@@ -80,7 +87,8 @@ def judge(
         timings: where the time went.
         worker: which process.
     """
-    mask, regions = _marked(frame_score.anomaly_map, thresholds.pixel, mm_per_pixel)
+    zones = frame_score.zones
+    mask, regions = _marked(frame_score.anomaly_map, thresholds.pixel, mm_per_pixel, zones)
     return Judgement(
         judged=Decision.NG if frame_score.score > thresholds.image else Decision.OK,
         score=frame_score.score,
@@ -95,18 +103,42 @@ def judge(
         nearest=frame_score.nearest,
         distance=frame_score.distance,
         cells=frame_score.cells,
+        zone=frame_score.zone,
+        zones=zones.sha256 if zones else "",
     )
 
 
 def _marked(
-    anomaly_map: Floats | None, threshold: float, mm_per_pixel: tuple[float, float] | None
+    anomaly_map: Floats | None,
+    threshold: float,
+    mm_per_pixel: tuple[float, float] | None,
+    zones: "ZonePixels | None",
 ) -> tuple[NDArray[np.bool_] | None, tuple[Region, ...]]:
     """Give mask and regions, where there are any."""
     if anomaly_map is None:
         return None, ()
-    mask = anomaly_map > threshold
-    regions = find_regions(anomaly_map, mask, mm_per_pixel)
+    if zones is None:
+        mask = anomaly_map > threshold
+        regions = find_regions(anomaly_map, mask, mm_per_pixel)
+    else:
+        mask = anomaly_map > zones.pixel_limit(threshold)
+        regions = tuple(
+            replace(region, zone=_zone_of(region, anomaly_map, mask, zones))
+            for region in find_regions(anomaly_map, mask, mm_per_pixel)
+        )
     return (mask if regions else None), regions
+
+
+def _zone_of(
+    region: Region, anomaly_map: Floats, mask: NDArray[np.bool_], zones: "ZonePixels"
+) -> str:
+    """Return the zone of a region's highest pixel."""
+    rows = slice(region.top, region.top + region.height)
+    columns = slice(region.left, region.left + region.width)
+    peak = np.float32(region.peak)
+    place = int(np.argmax(mask[rows, columns] & (anomaly_map[rows, columns] == peak)))
+    row, column = divmod(place, region.width)
+    return zones.zone_at(region.top + row, region.left + column)
 
 
 def find_regions(

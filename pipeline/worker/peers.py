@@ -15,6 +15,10 @@ _WHY_DIFFERENT = (
     "two engines judge one line, so the verdict of a part depends on chance: give every worker the "
     "same --engine, or --registry"
 )
+_WHY_ZONES_DIFFER = (
+    "two workers of one line inspect different zones, so the verdict of a part depends on chance: "
+    "give every worker the same --zones file"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -31,12 +35,16 @@ class PeerComparison:
         beats: Callable[[], Mapping[str, bytes]],
         active: ActiveEngine,
         decoder: EntryDecoder,
+        zones: Callable[[], str] = lambda: "",
     ) -> None:
-        """Take what gives the heartbeats of the other workers, by name."""
+        """Take what gives the heartbeats of the other workers, by name, and our zones' hash."""
+        self._zones = zones
         self._beats = beats
         self._active = active
         self._decoder = decoder
         self._different: set[tuple[str, str]] = set()  # workers and their engines, as logged
+        self._unlike: set[tuple[str, str]] = set()  # workers and their zones, at the last look
+        self._unlike_logged: set[tuple[str, str]] = set()
         self.misfit = ""  # why this worker takes no frames, or nothing
 
     def look(self) -> None:
@@ -47,6 +55,7 @@ class PeerComparison:
         """
         reports = {name: _report(beat) for name, beat in self._beats().items()}
         self._compare_engines(reports)
+        self._compare_zones(reports)
         self._compare_sizes(reports)
 
     def _compare_engines(self, reports: Mapping[str, Mapping[str, Any]]) -> None:
@@ -65,6 +74,20 @@ class PeerComparison:
             fields = {"worker": name, "theirs": _shown(theirs), "ours": _shown(ours.name)}
             _log.error("engines.differ", extra={**fields, "why": _WHY_DIFFERENT})
         self._different = different
+
+    def _compare_zones(self, reports: Mapping[str, Mapping[str, Any]]) -> None:
+        """Log different zones, once two looks saw them: a change takes a second to spread."""
+        ours = self._zones()
+        unlike = {
+            (name, str(report.get("zones", "")))
+            for name, report in reports.items()
+            if "sha256" in report and str(report.get("zones", "")) != ours
+        }
+        lasting = unlike & self._unlike
+        for name, theirs in sorted(lasting - self._unlike_logged):
+            shas = {"theirs": theirs[:12] or "none", "ours": ours[:12] or "none"}
+            _log.error("zones.differ", extra={"worker": name, **shas, "why": _WHY_ZONES_DIFFER})
+        self._unlike, self._unlike_logged = unlike, lasting
 
     def _compare_sizes(self, reports: Mapping[str, Mapping[str, Any]]) -> None:
         shape = self._decoder.misfit_shape

@@ -100,7 +100,7 @@ def _serve(
     follow: Callable[[WorkerHandle], Follower] | None,
 ) -> int:
     context = _context(settings, connection, start, active)
-    worker = Worker(context, active, settings.worker_options(), follow)
+    worker = Worker(context, active, settings.worker_options(active.current), follow)
     with stopped_by_signals(context.shutdown.draining.set):
         connection.clocks.look()
         start.worker = worker

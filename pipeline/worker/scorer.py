@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from engines.admission.timing import CostCurve
-from engines.engine import Floats, MapSummary, Pixels, Scores
+from engines.engine import ALL_MAPS, Floats, MapSummary, Pixels, Scores
 from engines.errors import EngineError
 from pipeline.frames import Reason
 from pipeline.worker.active_engine import ActiveEngine, LoadedEngine
@@ -118,12 +118,12 @@ class Scorer:
         try:
             scores, took_ms = self._timed(frames, thresholds)
             summary = checked_summary(scores)
+            frame_scores = _frame_scores(batch, scores, summary, thresholds)
         except EngineError as error:
             self._failed(batch, error)
             return
         self._failures = 0
         self._update_pace(len(batch), took_ms)
-        frame_scores = _frame_scores(scores, summary, thresholds)
         scored = ScoredBatch(batch, frame_scores, started_ns, took_ms, self._loaded, thresholds)
         self._hand_over(scored)
         if (shadow := self._active.shadow) is not None:
@@ -156,7 +156,8 @@ class Scorer:
     def _timed(self, frames: Pixels, thresholds: DecisionThresholds) -> tuple[Scores, float]:
         self._busy_since_s = began_s = time.monotonic()
         try:
-            scores = self._loaded.lanes[self._lane].score(frames, maps_above=thresholds.pixel)
+            above = thresholds.pixel if thresholds.zones is None else ALL_MAPS
+            scores = self._loaded.lanes[self._lane].score(frames, maps_above=above)
             return scores, (time.monotonic() - began_s) * 1e3
         finally:
             self._busy_since_s = None
@@ -184,14 +185,21 @@ class Scorer:
 
 
 def _frame_scores(
-    scores: Scores, summary: MapSummary, thresholds: DecisionThresholds
+    batch: Sequence[InFlightFrame],
+    scores: Scores,
+    summary: MapSummary,
+    thresholds: DecisionThresholds,
 ) -> list[FrameScore]:
-    """Take a batch apart; maps are those of the engine, and only those that have a mask."""
+    """Take a batch apart; maps are those of the engine, and only those that have a mask.
+
+    Raises:
+        ZoneError: the zones do not fit the engine's frames.
+    """
     marked = summary.peak > thresholds.pixel
     cells = summary.cells.reshape(len(marked), -1).tolist()
     nearest = scores.nearest.tolist() if scores.nearest is not None else None
     distance = scores.distance.tolist() if scores.distance is not None else None
-    return [
+    plain = [
         FrameScore(
             float(score),
             scores.maps[index] if marked[index] else None,
@@ -201,6 +209,26 @@ def _frame_scores(
         )
         for index, score in enumerate(scores.score)
     ]
+    if thresholds.zones is None:
+        return plain
+    return [
+        _within_zones(frame, frame_score, anomaly_map, thresholds)
+        for frame, frame_score, anomaly_map in zip(batch, plain, scores.maps, strict=True)
+    ]
+
+
+def _within_zones(
+    frame: InFlightFrame,
+    frame_score: FrameScore,
+    anomaly_map: Floats,
+    thresholds: DecisionThresholds,
+) -> FrameScore:
+    """Replace an engine's score by what its map says within the zones of the camera."""
+    assert thresholds.zones is not None  # noqa: S101  # the caller looked
+    zones = thresholds.zones.of(frame.header.meta.camera)
+    found = zones.score(anomaly_map, thresholds.pixel)
+    kept = anomaly_map if found.has_mask else None
+    return replace(frame_score, score=found.score, anomaly_map=kept, zones=zones, zone=found.zone)
 
 
 def _copied(anomaly_map: Floats | None) -> Floats | None:

@@ -1,17 +1,20 @@
 """What `pipeline-worker` can be told."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
 from engines.commandline.flags import File, Folder, Metavar
 from engines.open import Backend
 from pipeline.settings import WaitingSettings
-from pipeline.worker.active_engine import VERDICTS_KEPT
+from pipeline.worker.active_engine import VERDICTS_KEPT, LoadedEngine
 from pipeline.worker.swap.interfaces import RolloutSettings
 from pipeline.worker.swap.loading import EngineOptions
 from pipeline.worker.worker import WorkerOptions
+
+if TYPE_CHECKING:  # a line without zones loads none of it
+    from pipeline.worker.zones import ZonesInForce
 
 FOLDER_LOOK_S = 0.2  # a rollback without a message is heeded in less than a second
 URL_LOOK_S = 10.0  # each look is a request that somebody pays for
@@ -90,6 +93,14 @@ class WorkerSettings(WaitingSettings):
         le=1,
         description="with --engine: map value above which a pixel is mask",
     )
+    zones: File | None = Field(
+        default=None,
+        description="zones.json: what to inspect, what to ignore; watched, and taken between two "
+        "batches when it changes. default: what the engine was trained with",
+    )
+    zones_product: Annotated[str, Metavar("NAME")] = Field(
+        default="", max_length=64, description="with --zones: the product whose zones count"
+    )
     max_batch: int = Field(
         default=0, ge=0, description="most frames scored together; 0: what the cost curve says"
     )
@@ -135,6 +146,8 @@ class WorkerSettings(WaitingSettings):
             raise ValueError("--engine is needed, or --registry")
         if self.engine is not None and self.registry:
             raise ValueError("--engine and --registry both say which engine: give one")
+        if self.zones_product and self.zones is None:
+            raise ValueError("--zones-product chooses among the zones of --zones: give both")
         if self.registry and self.allow_fixed_engine:
             raise ValueError(
                 "--allow-fixed-engine goes with --engine: a registry never brings a fixed engine"
@@ -156,17 +169,33 @@ class WorkerSettings(WaitingSettings):
             self.max_batch,
             self.skip_admission,
             self.allow_fixed_engine,
+            needs_peak=self.zones is not None and self.threshold is None,
         )
 
     def serves_fixed_engine(self) -> bool:
         """Return whether a person asked for a fixed engine."""
         return self.engine is not None and self.engine.suffix == ".fixed"
 
-    def worker_options(self) -> WorkerOptions:
-        """How the worker works."""
+    def worker_options(self, engine: LoadedEngine) -> WorkerOptions:
+        """How the worker works, beginning with this engine.
+
+        Raises:
+            ZoneError: the zones file cannot be judged by.
+        """
         return WorkerOptions(
-            self.batch_wait_ms, self.max_deliveries, self.threshold, self.pixel_threshold
+            self.batch_wait_ms,
+            self.max_deliveries,
+            self.threshold,
+            self.pixel_threshold,
+            self._zones_in_force(engine),
         )
+
+    def _zones_in_force(self, engine: LoadedEngine) -> "ZonesInForce | None":
+        if self.zones is None:
+            return None
+        from pipeline.worker.zones import ZonesInForce  # noqa: PLC0415  # only with --zones
+
+        return ZonesInForce(self.zones, self.zones_product, engine)
 
     def cache(self) -> Path:
         """Where engines of the registry are copied to."""

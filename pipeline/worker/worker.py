@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ConnectionLost, RedisFull
 from pipeline.wire import encode_report
@@ -22,9 +23,13 @@ from pipeline.worker.scorer import Scorer, worst_case_s
 from pipeline.worker.swap.interfaces import Follower, WorkerHandle
 from pipeline.worker.writer import Writer
 
+if TYPE_CHECKING:  # a line without zones loads none of it
+    from pipeline.worker.zones import LineZones, ZonesInForce
+
 _SAID_CHARS = 500
 _LAPSED = "the threshold set by hand was of another engine: this one judges by its own"
 _LEAST_JOIN_S = 0.2  # for a thread that has nothing left to do, after drain_s
+ZONES_EVERY_S = 1.0  # between two looks at the zones file
 READER_STUCK_S = 10.0  # decoding is bounded: who takes so long never ends
 REDIS_UNSEEN_S = 5.0  # without an answer for so long a worker says that it is not ready
 _log = logging.getLogger(__name__)
@@ -38,6 +43,7 @@ class WorkerOptions:
     max_deliveries: int  # after so many a frame is given up: it may be what kills workers
     threshold: float | None  # in place of the manifest's, of an engine that was named by hand
     pixel_threshold: float | None
+    zones: "ZonesInForce | None" = None  # of a file, in place of the engine's
 
 
 def worker_name(device: str) -> str:
@@ -85,10 +91,15 @@ class Worker:
         self._started_ms = time.time_ns() // 1_000_000
         lanes = active.current.lanes
         self._decoder = EntryDecoder(context, lanes[0].input_size, options.max_deliveries)
-        self._peers = PeerComparison(context.frame_consumer.other_beats, active, self._decoder)
+        self._peers = PeerComparison(
+            context.frame_consumer.other_beats, active, self._decoder, self._zones_sha
+        )
         self._housekeeping = Housekeeping(
             context, self._decoder, self._report, self._on_look, self._peers
         )
+        if options.zones is not None:
+            self._housekeeping.add_task(options.zones.look, ZONES_EVERY_S)
+        self._engine_zones: tuple[str, LineZones] | None = None  # of which engine, and they
         self._writer = Writer(context, active)
         self._scorers = [
             Scorer(context, active, lane, options.batch_wait_ms, self._writer, self.thresholds_of)
@@ -167,10 +178,28 @@ class Worker:
         """An engine's thresholds: a control message's for it, the flag's, or its manifest's."""
         image, pixel = self._housekeeping.line_state.thresholds_of(loaded.name.sha256)
         options, built = self._options, loaded.thresholds
+        zones = self._zones_of(loaded)
+        peak = None if zones is None else loaded.peak_threshold
+        own = built.image if peak is None else peak
         return DecisionThresholds(
-            _first(image, options.threshold, built.image),
+            _first(image, options.threshold, own),
             _first(pixel, options.pixel_threshold, built.pixel),
+            zones,
         )
+
+    def _zones_of(self, loaded: LoadedEngine) -> "LineZones | None":
+        """Return the zones to judge by: the file's, or those that the engine was trained with."""
+        if self._options.zones is not None:
+            return self._options.zones.current
+        if loaded.zones is None:
+            return None
+        known = self._engine_zones
+        if known is None or known[0] != loaded.name.sha256:
+            from pipeline.worker.zones import LineZones  # noqa: PLC0415  # only with zones
+
+            known = (loaded.name.sha256, LineZones(loaded.zones, loaded.lanes[0].input_size))
+            self._engine_zones = known
+        return known[1]
 
     def failure(self) -> str:
         """What is wrong with this process, or nothing."""
@@ -250,8 +279,20 @@ class Worker:
                 "frames": self._writer.verdicts,
                 "started_ms": self._started_ms,
                 "drift": self._context.drift_monitor.report(),
+                **self._zones_report(thresholds),
             }
         )
+
+    def _zones_sha(self) -> str:
+        zones = self._zones_of(self._active.current)
+        return "" if zones is None else zones.sha256
+
+    def _zones_report(self, thresholds: DecisionThresholds) -> dict[str, str]:
+        """What this worker says of zones: nothing where it has none."""
+        if thresholds.zones is None:
+            return {}
+        refusal = self._options.zones.refusal if self._options.zones else ""
+        return {"zones": thresholds.zones.sha256, "zones_refused": refusal[:_SAID_CHARS]}
 
     def _swap_status(self, loaded: LoadedEngine) -> str:
         """What the swap is at, and whether a threshold set by hand has lapsed."""

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from pipeline.worker.context import WorkerContext
 from pipeline.worker.decode import RingReaders
 from pipeline.worker.in_flight import InFlight
 from pipeline.worker.worker import Worker, WorkerOptions
+from pipeline.worker.zones import ZonesInForce
 
 SIDE = 16
 CURSED = 13  # a red value that this engine fails on
@@ -85,6 +87,8 @@ class Bench:
         self.engine = ProbeEngine()
         self.lanes = [self.engine]
         self.archiver: Archiver | None = None
+        self.zones: Path | None = None
+        self.peak_threshold: float | None = None
         self.curve_ms = 1.0  # what the engine is believed to take for one frame
         self.producer = FrameProducer(connection.client, line, "cam", limits)
         self.producer.join()
@@ -94,7 +98,9 @@ class Bench:
         cost = CostPoint(batch=1, median_ms=self.curve_ms, p99_ms=self.curve_ms)
         curve = CostCurve.through([cost])
         engine = EngineName(MANIFEST.model, MANIFEST.version, MANIFEST.sha256)
-        loaded = LoadedEngine(engine, MANIFEST.thresholds, tuple(self.lanes), curve, 4)
+        lanes, peak = tuple(self.lanes), self.peak_threshold
+        loaded = LoadedEngine(engine, MANIFEST.thresholds, lanes, curve, 4, peak_threshold=peak)
+        zones = ZonesInForce(self.zones, "", loaded) if self.zones else None
         active = ActiveEngine(loaded)
         context = WorkerContext(
             name,
@@ -106,7 +112,7 @@ class Bench:
             RingReaders(RingReader.attach),
             self.archiver,
         )
-        worker = Worker(context, active, WorkerOptions(0.0, 3, None, None))
+        worker = Worker(context, active, WorkerOptions(0.0, 3, None, None, zones))
         thread = threading.Thread(target=worker.run, args=(WAIT_S,))
         thread.start()
         try:

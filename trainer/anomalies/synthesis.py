@@ -1,5 +1,6 @@
 """Batches to train PRN with: normal pictures, extended and simulated anomalies in fixed shares."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,14 @@ from trainer.anomalies.foreground import find_foregrounds
 from trainer.anomalies.noise import make_noise_bank
 from trainer.anomalies.pose import find_likeness
 from trainer.anomalies.regions import find_regions
-from trainer.anomalies.simulate import MOST_BETA, NormalPictures, simulate
+from trainer.anomalies.simulate import LEAST_PIXELS, MOST_BETA, NormalPictures, simulate
 from trainer.anomalies.textures import Textures
 from trainer.choices import SIMULATED_CERTAINTY
 from trainer.errors import DatasetError
 from trainer.seen import SeenPictures
 
+IGNORED = np.float32(-1)  # in a mask: no loss is taken of this pixel
+_TRIES = 20  # to place an anomaly in what is inspected
 _RAW_SHARE = 0.2  # of extended anomalies: the seen picture itself
 _MOVED_SHARE = 0.5  # of pictures that look alike from several sides
 _RARE_SHARE = 0.1  # of the normal pictures
@@ -28,7 +31,7 @@ class SyntheticBatch:
     """What one training step sees: normal pictures, then extended, then simulated anomalies."""
 
     frames: NDArray[np.uint8]  # [B, H, W, 3], RGB, 0..255
-    masks: NDArray[np.float32]  # [B, H, W], 0..1: how surely a pixel shows an anomaly
+    masks: NDArray[np.float32]  # [B, H, W], 0..1: how surely a pixel shows an anomaly; or IGNORED
     normals: NDArray[np.intp]  # [B], the normal picture under each; -1: a seen anomaly, or moved
 
 
@@ -55,6 +58,7 @@ class Synthesis:
         batch_size: int,
         seed: int,
         rarity: NDArray[np.float64] | None = None,
+        inspected: NDArray[np.bool_] | None = None,
     ) -> None:
         """Look at the pictures and compute the stock of shapes.
 
@@ -66,6 +70,7 @@ class Synthesis:
             batch_size: a multiple of 4.
             seed: of every random choice.
             rarity: of each normal picture, [N]: the rarest are drawn more often; None: all alike.
+            inspected: [H, W], where anomalies may be made and losses are taken; None: everywhere.
 
         Raises:
             DatasetError: no normal pictures, a batch size that does not divide into quarters, or
@@ -87,6 +92,7 @@ class Synthesis:
         self._freedom = Freedom(likeness.turns, likeness.roughness, kinds.transparent)
         self._certainty = kinds.certainty
         self._seed = seed
+        self._inspected = inspected
         self._shares = draw_shares(rarity) if rarity is not None else None
         self._counts = _counts(batch_size, kinds, len(self._regions))
 
@@ -98,17 +104,38 @@ class Synthesis:
         plain = rng.choice(count, normal, replace=count < normal, p=self._shares)
         bases = rng.choice(count, extended + simulated, p=self._shares)
         bases[:extended][rng.random(extended) < _RAW_SHARE] = -1
-        anomalies = [self._extended(rng, int(base)) for base in bases[:extended]]
-        anomalies += [self._simulated(rng, int(base)) for base in bases[extended:]]
+        anomalies = [self._placed(self._extended, rng, int(base)) for base in bases[:extended]]
+        anomalies += [self._placed(self._simulated, rng, int(base)) for base in bases[extended:]]
         frames = np.concatenate([pictures[plain], [anomaly.frame for anomaly in anomalies]])
         masks = np.zeros(frames.shape[:3], np.float32)
         masks[normal:] = [anomaly.mask for anomaly in anomalies]
         if extended:
             # Merely strange is less than known to be a defect: good parts have stains, too.
             masks[normal + extended :] *= self._certainty
+        if self._inspected is not None:
+            masks[:, ~self._inspected] = IGNORED
         under = np.concatenate([plain, bases]).astype(np.intp)
         self._move(rng, frames, masks, under)
         return SyntheticBatch(frames, masks, under)
+
+    def _placed(
+        self,
+        make: Callable[[np.random.Generator, int], Anomaly],
+        rng: np.random.Generator,
+        base: int,
+    ) -> Anomaly:
+        """Make an anomaly, cut to what is inspected; drawn anew where too little of it is left."""
+        inspected = self._inspected
+        if inspected is None or base < 0:
+            return make(rng, base)
+        normal = self._normals.pictures[base]
+        for _ in range(_TRIES):
+            anomaly = make(rng, base)
+            mask = anomaly.mask & inspected
+            if np.count_nonzero(mask) >= LEAST_PIXELS:
+                frame = np.where(inspected[..., None], anomaly.frame, normal)
+                return Anomaly(np.asarray(frame, np.uint8), np.asarray(mask, np.bool_))
+        return Anomaly(normal, np.zeros(inspected.shape, np.bool_))
 
     def _move(
         self,

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from engines.commandline.terminal import Terminal
 from engines.engine import Engine
-from engines.open import open_engine
+from engines.open import OpenedEngine, open_engine
 from trainer.dataset import GOOD, Dataset, Sample, load_pictures
 from trainer.errors import DatasetError
 from trainer.export.calibrate import Costs
@@ -31,10 +31,13 @@ from trainer.results.report import (
     files_line,
     promise_lines,
     seen_lines,
+    zone_lines,
 )
 from trainer.results.sheets import contact_sheet
+from trainer.results.within_zones import within_zones
 from trainer.seen import load_seen, read_seen, recognise, related_to_learned, without
 from trainer.settings import EvaluateSettings
+from trainer.zones import PictureZones, open_zones, place_zones
 
 
 def evaluate(settings: EvaluateSettings) -> None:
@@ -50,23 +53,47 @@ def evaluate(settings: EvaluateSettings) -> None:
         open_engine(settings.engine, settings.backend, settings.device) as opened,
         TerminalSteps(console) as steps,
     ):
+        zones = _zones(settings, opened)
         scored = _scored(opened.engine, dataset, steps)
         seen_masks = load_seen(seen, opened.engine.input_size).masks
     thresholds = opened.manifest.thresholds
-    evaluation = figures_of(scored, thresholds.image, thresholds.pixel, seen_masks)
+    threshold = thresholds.image
+    if zones is not None:
+        thresholds = thresholds.model_copy(update={"peak": opened.manifest.peak_threshold})
+        threshold = _peak(settings, opened)
+        scored = within_zones(scored, zones)
+    evaluation = figures_of(scored, threshold, thresholds.pixel, seen_masks)
     if settings.out:
-        _write_worst(settings, scored, thresholds.image, thresholds.pixel)
-    costs = _costs(settings, scored, thresholds.image)
+        _write_worst(settings, scored, threshold, thresholds.pixel)
+    costs = _costs(settings, scored, threshold)
     promise = check_promise(scored, thresholds)
     if settings.as_json:
         sys.stdout.write(evaluation_json(evaluation, costs, found.files, promise))
         return
     for renderable in (
+        *zone_lines(zones, thresholds),
         *evaluation_tables(evaluation),
         *promise_lines(promise),
         *cost_lines(costs),
     ):
         console.print(renderable, soft_wrap=True)
+
+
+def _zones(settings: EvaluateSettings, opened: OpenedEngine) -> PictureZones | None:
+    """Return the zones to judge by: the file's, or those that the engine was trained with."""
+    learned, size = opened.manifest.zones, opened.engine.input_size
+    if settings.zones is None and learned is not None:
+        return place_zones(learned, settings.zones_camera, size)
+    return open_zones(settings.zones, settings.zones_camera, settings.zones_product, size)
+
+
+def _peak(settings: EvaluateSettings, opened: OpenedEngine) -> float:
+    peak = opened.manifest.peak_threshold
+    if peak is None:
+        raise DatasetError(
+            f"{settings.engine} has no peak threshold, by which zones are judged: train it again"
+        )
+    return peak
 
 
 def _costs(

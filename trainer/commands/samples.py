@@ -17,11 +17,12 @@ from trainer.groups import GroupRule, name_groups
 from trainer.layouts.find import find_datasets, find_samples
 from trainer.progress import TerminalSteps
 from trainer.results.report import files_line
-from trainer.samples.check import DataCheck, check_dataset
+from trainer.samples.check import TILE_SIZE, DataCheck, check_dataset
 from trainer.samples.quarantine import LEAST_REFERENCES, QuarantineLimits
 from trainer.samples.records import Counts, ImportReport, Picture, SampleStatus
 from trainer.samples.store import SampleStore
 from trainer.settings import SamplesSettings
+from trainer.zones import open_zones
 
 _SHOWN_CHARS = 12  # of a hash
 _SHOWN_UNREADABLE = 10
@@ -171,10 +172,11 @@ def _check(settings: SamplesSettings) -> int:
     console = Terminal(stderr=settings.as_json)
     out = settings.out or Path("check.jpg")
     checks: list[dict[str, object]] = []
+    zones = open_zones(settings.zones, settings.zones_camera, settings.zones_product, TILE_SIZE)
     for dataset in find_datasets(_folder(settings)):
         console.print(files_line(dataset), soft_wrap=True, markup=False)
         with TerminalSteps(console) as steps:
-            check = check_dataset(dataset, steps)
+            check = check_dataset(dataset, steps, zones=zones)
         where = out if not checks else out.with_stem(f"{out.stem}-{dataset.name}")
         save_picture(where, check.sheet)
         checks.append(check.as_json() | {"picture": str(where)})

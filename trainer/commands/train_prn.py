@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import cv2
@@ -20,7 +21,7 @@ from trainer.networks.prn import NetworkParts
 from trainer.progress import TerminalSteps
 from trainer.prototypes.whole_maps import CPU
 from trainer.results.drawing import save_picture
-from trainer.results.report import common_lines, files_line, seconds_line
+from trainer.results.report import common_lines, files_line, seconds_line, zone_lines
 from trainer.results.sheets import (
     SHEET_NAME,
     LossCurve,
@@ -36,6 +37,7 @@ from trainer.training.prn.training import TrainedPrn, engine_path, learn_prn, wr
 from trainer.training.protoad import set_determinism
 from trainer.training.schedule import Budget
 from trainer.training.training_step import OptimizerConfig
+from trainer.zones import open_zones
 
 
 def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
@@ -51,7 +53,9 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     backbone = load_backbone(settings.backbone, settings.weights)
     settings.out.mkdir(parents=True, exist_ok=True)
     device = find_device(settings.device)
-    recipe = prn_recipe(settings, plan, device)
+    size = (settings.size, settings.size)
+    zones = open_zones(settings.zones, settings.zones_camera, settings.zones_product, size)
+    recipe = replace(prn_recipe(settings, plan, device), zones=zones)
     losses = LossCurve()
     with TerminalSteps(console) as steps:
         show = steps.training()
@@ -68,9 +72,11 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
         save_picture(settings.out / "held_out_scores.png", histogram)
         save_picture(settings.out / "losses.png", draw_curves(losses.curve, learned.fitted.checks))
         if learned.rest.test:
-            write_examples(engine_path(settings.out, plan), learned.rest, steps)
+            write_examples(engine_path(settings.out, plan), learned.rest, steps, zones)
     how = f"{device}, {recipe.method.precision}"
     for line in _lines(settings, plan, learned, how):
+        console.print(line, soft_wrap=True)
+    for line in zone_lines(zones, learned.thresholds):
         console.print(line, soft_wrap=True)
     console.print(seconds_line(steps.seconds), soft_wrap=True)
 

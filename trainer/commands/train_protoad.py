@@ -12,7 +12,7 @@ from trainer.layouts.find import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.progress import TerminalSteps
 from trainer.results.drawing import save_picture
-from trainer.results.report import common_lines, files_line, seconds_line
+from trainer.results.report import common_lines, files_line, seconds_line, zone_lines
 from trainer.results.sheets import score_histogram, write_examples
 from trainer.settings import TrainSettings
 from trainer.training.protoad import (
@@ -23,6 +23,7 @@ from trainer.training.protoad import (
     set_determinism,
     write_learned,
 )
+from trainer.zones import PictureZones, open_zones
 
 
 def train_protoad(settings: TrainSettings) -> None:
@@ -34,17 +35,17 @@ def train_protoad(settings: TrainSettings) -> None:
     console.print(files_line(dataset), soft_wrap=True, markup=False)
     if settings.as_json:
         sys.stdout.write(json.dumps({"files": dataset.files.as_json()}, indent=2) + "\n")
+    recipe = _recipe(settings)
     backbone = load_backbone(settings.backbone, settings.weights)
     settings.out.mkdir(parents=True, exist_ok=True)
-    recipe = _recipe(settings)
     with TerminalSteps(console) as steps:
         learned = learn(dataset, backbone, recipe, steps)
         write_learned(settings.out, dataset.name, learned, recipe, settings.backbone, steps)
         histogram = score_histogram(learned.held_out_scores, learned.thresholds.image)
         save_picture(settings.out / "held_out_scores.png", histogram)
         if dataset.test:
-            write_examples(settings.out / ENGINE_NAME, dataset, steps)
-    for line in _lines(dataset, learned, settings.out, steps.seconds):
+            write_examples(settings.out / ENGINE_NAME, dataset, steps, recipe.zones)
+    for line in _lines(dataset, learned, settings.out, steps.seconds, recipe.zones):
         console.print(line, soft_wrap=True)
 
 
@@ -55,11 +56,21 @@ def _recipe(settings: TrainSettings) -> ProtoAdRecipe:
         false_reject_rate=settings.false_reject_rate,
         held_out_share=settings.held_out_share,
         max_normals=settings.max_normals,
+        zones=open_zones(
+            settings.zones,
+            settings.zones_camera,
+            settings.zones_product,
+            (settings.size, settings.size),
+        ),
     )
 
 
 def _lines(
-    dataset: Dataset, learned: TrainedProtoAd, out: Path, seconds: Mapping[str, float]
+    dataset: Dataset,
+    learned: TrainedProtoAd,
+    out: Path,
+    seconds: Mapping[str, float],
+    zones: PictureZones | None,
 ) -> Iterator[str]:
     """Say what was learned, what it rests on and where it lies."""
     unreadable = (*dataset.unreadable, *learned.pictures.unreadable)
@@ -68,6 +79,7 @@ def _lines(
     yield from common_lines(dataset.name, learned.learned_from, held, unreadable, notes)
     yield f"image threshold {learned.thresholds.image:.4f}, pixel {learned.thresholds.pixel:.4f}"
     yield learned.thresholds.method
+    yield from zone_lines(zones, learned.thresholds)
     yield f"wrote {out / ENGINE_NAME}, its manifest, seen.json, held_out_scores.png" + (
         " and examples.jpg" if dataset.test else ""
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engines.conversion.conformal import conformal_threshold, groups_needed
 from engines.manifest import Thresholds
+from engines.zones.pixels import ZonePixels
 from trainer.errors import DatasetError
 
 _LEVELS = 512  # pixel thresholds tried at most
@@ -135,8 +136,12 @@ def calibrate(
     defects: HeldOutDefects | None = None,
     costs: Costs | None = None,
     groups: Sequence[str] | None = None,
+    zones: ZonePixels | None = None,
 ) -> Thresholds:
     """Calibrate on held-out normals, and on held-out defects where there are any.
+
+    The image threshold is of the engine's score, the peak threshold of the highest map value in
+    the zones, each by the same rule.
 
     Args:
         scores: [n] of held-out normals.
@@ -145,10 +150,58 @@ def calibrate(
         defects: held-out ones; they decide the pixel threshold.
         costs: of errors; they need defects.
         groups: [n], equal for pictures that belong together; None: each counts alone.
+        zones: of the pictures; None: the whole of them is inspected.
 
     Raises:
         DatasetError: costs without defects.
     """
+    within = _within(defects, zones)
+    plain = _calibrated(scores, _inspected(maps, zones), rate, within, costs, groups)
+    of_peaks = _calibrated(
+        _peaks(maps, zones), maps, rate, _peak_scores(defects, zones), costs, groups
+    )
+    zoned = f"; in the zones {zones.sha256[:12]}" if zones else ""
+    return plain.model_copy(update={"peak": of_peaks.image, "method": f"{plain.method}{zoned}"})
+
+
+def _inspected(maps: NDArray[np.float32], zones: ZonePixels | None) -> NDArray[np.float32]:
+    return maps if zones is None else zones.without_ignored(maps)
+
+
+def _peaks(maps: NDArray[np.float32], zones: ZonePixels | None) -> NDArray[np.float32]:
+    """Return what zones score: [n, H, W] -> [n]."""
+    return np.asarray(maps.max(axis=(1, 2)) if zones is None else zones.peaks(maps), np.float32)
+
+
+def _within(defects: HeldOutDefects | None, zones: ZonePixels | None) -> HeldOutDefects | None:
+    """Leave out what is ignored, and defects of which nothing is left."""
+    if defects is None or zones is None:
+        return defects
+    masks = defects.masks & zones.inspected
+    left = masks.any(axis=(1, 2))
+    maps = zones.without_ignored(defects.maps[left])
+    return HeldOutDefects(defects.scores[left], maps, masks[left])
+
+
+def _peak_scores(defects: HeldOutDefects | None, zones: ZonePixels | None) -> HeldOutDefects | None:
+    """Replace the scores of defects by what zones score."""
+    if defects is None:
+        return None
+    maps = defects.maps
+    if zones is not None:
+        maps = maps[(defects.masks & zones.inspected).any(axis=(1, 2))]
+    return HeldOutDefects(_peaks(maps, zones), maps[:0], defects.masks[:0])
+
+
+def _calibrated(
+    scores: NDArray[np.float32],
+    maps: NDArray[np.float32],
+    rate: float,
+    defects: HeldOutDefects | None,
+    costs: Costs | None,
+    groups: Sequence[str] | None,
+) -> Thresholds:
+    """Calibrate one kind of score, and the pixel threshold."""
     pixel, pixel_method = _pixel(maps, defects)
     if costs is None:
         image, supported = conformal_threshold(scores, rate, groups)

@@ -23,6 +23,7 @@ from engines.engine import Scores
 from engines.files import file_sha256, write_atomic
 from engines.manifest import Manifest, Snapshot, Thresholds, write_manifest
 from engines.residual.function import residual_nodes, with_function
+from engines.zones.schema import ZoneSet
 from trainer.errors import ExportError
 
 OPSET = 18
@@ -76,6 +77,7 @@ def write_engine(
     thresholds: Thresholds,
     snapshot: Snapshot,
     settings: Mapping[str, str | int | float | bool],
+    zones: ZoneSet | None = None,
 ) -> Manifest:
     """Write the engine file and its manifest, each whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +98,7 @@ def write_engine(
         thresholds=thresholds,
         snapshot=snapshot,
         settings=dict(settings),
+        zones=zones,
     )
     write_manifest(path, manifest)
     return manifest

@@ -25,6 +25,7 @@ from trainer.networks.proto_ad import PatchEncoder, patches
 
 PROTOTYPES = 1000
 SAMPLED_PATCHES = 20_000  # FINCH's cost grows with their square
+PATCH_STRIDE = 4  # pixels from one patch to the next
 _BATCH = 8
 _BLOCK = 4096  # rows of similarities in memory at once
 _COPY = 1e-6  # cosine distance under which float32 cannot tell two points apart
@@ -41,6 +42,7 @@ def sample_patches(
     pixels: NDArray[np.uint8],
     seed: int,
     on_picture: Callable[[int], None] = lambda _: None,
+    inspected: NDArray[np.bool_] | None = None,
 ) -> Tensor:
     """Draw patches of normal pictures, the same number from each.
 
@@ -49,6 +51,7 @@ def sample_patches(
         pixels: uint8 [N, H, W, 3].
         seed: of the draw.
         on_picture: called with a number of pictures that were seen.
+        inspected: [H/4 * W/4], patches to draw from, one at least; None: all.
 
     Returns: float32 [about SAMPLED_PATCHES, C], unit length.
     """
@@ -59,6 +62,8 @@ def sample_patches(
         frames = torch.from_numpy(pixels[start : start + _BATCH])
         with torch.inference_mode():
             encoded = patches(encoder(frames))  # [B, H/4 * W/4, C]
+        if inspected is not None:
+            encoded = encoded[:, torch.from_numpy(inspected)]
         for picture in encoded:
             order = torch.randperm(len(picture), generator=generator)
             drawn.append(picture[order[:each]])

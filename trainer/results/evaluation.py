@@ -27,6 +27,7 @@ from trainer.results.plant_figures import (
     share,
 )
 from trainer.truth import cover, read_truth
+from trainer.zones import PictureZones
 
 UNLIKE_SEEN = "unlike seen"  # the defects that no seen one resembles
 _BATCH = 8
@@ -42,6 +43,8 @@ class ScoredPictures:
     masks: tuple[NDArray[np.bool_] | None, ...]  # [H, W] each; None where no mask is known
     refused_masks: tuple[str, ...] = ()  # one sentence for each mask that is of no use
     doubtful_masks: tuple[str, ...] = ()  # one for each that marks most of its picture
+    ignored: tuple[str, ...] = ()  # defects that were taken out, wholly in ignored pixels
+    zones: PictureZones | None = None  # by which the others were judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class Evaluation:
     refused_masks: tuple[str, ...] = ()  # masks of no use, counted in `without_mask` too
     doubtful_masks: tuple[str, ...] = ()  # masks that mark most of their picture
     notes: tuple[str, ...] = ()  # what was not taken as the files hold it
+    ignored: tuple[str, ...] = ()  # defects wholly in ignored zones, which are in no figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class _Labelled:
     known: NDArray[np.bool_]  # [N], whether the mask is
     defective: NDArray[np.bool_]  # [N]
     overlaps: NDArray[np.float64]  # [N], NaN where no mask is known or there is no defect
+    inspected: NDArray[np.bool_] | None = None  # [H, W]; None: all of it
 
 
 def score_pictures(
@@ -184,6 +189,7 @@ def evaluate(
         refused_masks=scored.refused_masks,
         doubtful_masks=scored.doubtful_masks,
         notes=scored.pictures.notes,
+        ignored=scored.ignored,
     )
 
 
@@ -221,7 +227,10 @@ def check_promise(scored: ScoredPictures, thresholds: Thresholds) -> PromiseFigu
         return None
     names = [group_key(pictures.samples[place]) for place in good]
     keys = join(names, near_copies(fingerprints(pictures.pixels[good])))
-    rejected = scored.scores[good] > thresholds.image
+    limit = thresholds.image if scored.zones is None else thresholds.peak
+    if limit is None:
+        return None
+    rejected = scored.scores[good] > limit
     return promise_figures(thresholds.false_reject_rate, thresholds.method, rejected, keys)
 
 
@@ -258,10 +267,13 @@ def _labelled(
         if mask is not None:
             masks[index] = mask
     overlap = np.full(len(known), np.nan)
+    zones = None if scored.zones is None else scored.zones.pixels
+    limit = pixel_threshold if zones is None else zones.pixel_limit(pixel_threshold)
     for which in np.flatnonzero(known & defective):
-        found = scored.maps[which] > pixel_threshold
+        found = scored.maps[which] > limit
         overlap[which] = overlaps(found[None], masks[which][None])[0]
-    return _Labelled(scored.scores, scored.maps, masks, known, defective, overlap)
+    inspected = None if zones is None else zones.inspected
+    return _Labelled(scored.scores, scored.maps, masks, known, defective, overlap, inspected)
 
 
 def _defect_figures(
@@ -274,7 +286,12 @@ def _defect_figures(
         name=name,
         pictures=int(chosen.sum()),
         image_auroc=auroc(labelled.scores[among], chosen[among]),
-        pixel=pixel_figures(labelled.maps, labelled.masks, np.flatnonzero(among & labelled.known)),
+        pixel=pixel_figures(
+            labelled.maps,
+            labelled.masks,
+            np.flatnonzero(among & labelled.known),
+            inspected=labelled.inspected,
+        ),
         overlap=float(found.mean()) if found.size else float("nan"),
         escapes=share(labelled.scores[chosen] <= threshold),
     )

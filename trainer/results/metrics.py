@@ -62,6 +62,7 @@ def pixel_figures(
     masks: NDArray[np.bool_],
     which: NDArray[np.intp] | None = None,
     block_pixels: int = BLOCK_PIXELS,
+    inspected: NDArray[np.bool_] | None = None,
 ) -> PixelFigures:
     """Judge maps [N, H, W] against masks [N, H, W]; every normal picture has an empty mask.
 
@@ -70,13 +71,14 @@ def pixel_figures(
         masks: of the same shape.
         which: pictures to judge, all without it.
         block_pixels: pixels outside the masks that are sorted at once; at least one picture's.
+        inspected: [H, W], pixels outside the masks that count; None: all.
     """
     chosen = np.arange(len(maps)) if which is None else which
     marked = [index for index in chosen if masks[index].any()]
     found = _joined([maps[index][masks[index]] for index in marked])
     weights = _joined([_region_weights(masks[index]) for index in marked]).astype(np.float64)
     pictures = max(1, block_pixels // max(1, masks.shape[1] * masks.shape[2]))
-    steps = _steps(found, weights, _normal_blocks(maps, masks, chosen, pictures))
+    steps = _steps(found, weights, _normal_blocks(maps, masks, chosen, pictures, inspected))
     each_pixel = replace(steps, hits=steps.flagged.astype(np.float64))
     return PixelFigures(
         auroc=_area(each_pixel, 1.0),
@@ -113,12 +115,17 @@ def _steps(
 
 
 def _normal_blocks(
-    maps: NDArray[np.float32], masks: NDArray[np.bool_], chosen: NDArray[np.intp], pictures: int
+    maps: NDArray[np.float32],
+    masks: NDArray[np.bool_],
+    chosen: NDArray[np.intp],
+    pictures: int,
+    inspected: NDArray[np.bool_] | None,
 ) -> Iterator[NDArray[np.float32]]:
     """Values of the pixels outside the masks, so many pictures at a time."""
     for start in range(0, len(chosen), pictures):
         some = chosen[start : start + pictures]
-        yield maps[some][~masks[some]]
+        normal = ~masks[some] if inspected is None else ~masks[some] & inspected
+        yield maps[some][normal]
 
 
 def _area(steps: _Steps, limit: float) -> float:

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from rich.table import Table
 
+from engines.manifest import Thresholds
 from trainer.dataset import GOOD, Dataset
 from trainer.near_duplicates import NEAR_OVERLAP
 from trainer.results.evaluation import UNLIKE_SEEN, Evaluation, ThresholdCosts
 from trainer.results.metrics import KindCount, PixelFigures
 from trainer.results.plant_figures import PlantFigures, PromiseFigures, Share
 from trainer.seen import SeenRecord
+from trainer.zones import PictureZones
 
 _FEW_NORMALS = 20
 _NAMED_UNREADABLE = 10
@@ -75,6 +77,9 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table | str]:
     yield from _unreadable_lines(evaluation.unreadable)
     yield from note_lines(evaluation.notes)
     yield from _mask_lines(evaluation)
+    if evaluation.ignored:
+        yield f"{len(evaluation.ignored)} defects lie wholly in ignored zones and are in no figure:"
+        yield from _some(evaluation.ignored)
     yield _figures(evaluation)
     if evaluation.apart:
         yield f"{UNLIKE_SEEN}: overlap with every mask learned from is under {NEAR_OVERLAP} IoU"
@@ -84,6 +89,17 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table | str]:
     yield from plant_lines(evaluation.plant)
     if evaluation.plant.sizes:
         yield _sizes(evaluation.plant)
+
+
+def zone_lines(zones: PictureZones | None, thresholds: Thresholds) -> Iterator[str]:
+    """Say what zones inspect, and by which threshold they are judged."""
+    if zones is None:
+        return
+    names = ", ".join(f"{zone.name} ({zone.kind}, {zone.shape})" for zone in zones.zones.zones)
+    yield f"zones {zones.zones.sha256[:12]}: {names}"
+    peak = "-" if thresholds.peak is None else f"{thresholds.peak:.4f}"
+    share = float(zones.inspected.mean())
+    yield f"{share:.1%} of a picture is inspected, peak threshold {peak}"
 
 
 def plant_lines(plant: PlantFigures) -> Iterator[str]:

@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.open import open_engine
+from engines.zones.draw import draw_zones
 from trainer.anomalies.synthesis import AnomalyKinds, Synthesis, SyntheticBatch
 from trainer.anomalies.textures import Textures
 from trainer.dataset import Dataset, load_pictures
 from trainer.progress import Steps
 from trainer.results.drawing import CAPTION, TRUTH, outline, save_picture, write_caption, write_text
 from trainer.results.evaluation import ScoredPictures, score_pictures
+from trainer.results.within_zones import within_zones
 from trainer.seen import SeenPictures
 from trainer.training.checkpoint import ValidationLoss
 from trainer.training.fit import StepReport
+from trainer.zones import PictureZones
 
 _FOUND = (255, 40, 40)
 _BARS = 40
@@ -76,7 +79,11 @@ def _row(
     mask = scored.masks[index]
     if mask is not None:
         outline(outlined, mask, TRUTH)
-    outline(outlined, scored.maps[index] > pixel_threshold, _FOUND)
+    limit: float | NDArray[np.float32] = pixel_threshold
+    if scored.zones is not None:
+        limit = scored.zones.pixels.pixel_limit(pixel_threshold)
+        draw_zones(outlined, scored.zones.zones, scored.zones.camera)
+    outline(outlined, scored.maps[index] > limit, _FOUND)
     heat = _heat(picture, scored.maps[index], pixel_threshold)
     drawn = np.concatenate([picture, heat, outlined], axis=1)
     caption = np.full((CAPTION, drawn.shape[1], 3), 255, np.uint8)
@@ -187,7 +194,9 @@ def _log(loss: float) -> float:
     return math.log10(max(loss, 1e-12))
 
 
-def write_examples(engine: Path, dataset: Dataset, steps: Steps) -> None:
+def write_examples(
+    engine: Path, dataset: Dataset, steps: Steps, zones: PictureZones | None = None
+) -> None:
     """Show the first test pictures of each kind, judged by an engine file, beside that file."""
     shown: dict[str, int] = {}
     samples = []
@@ -200,6 +209,9 @@ def write_examples(engine: Path, dataset: Dataset, steps: Steps) -> None:
         scored = score_pictures(
             opened.engine, load_pictures(samples, opened.engine.input_size), advance
         )
+    threshold = thresholds.image
+    if zones is not None and (peak := opened.manifest.peak_threshold) is not None:
+        scored, threshold = within_zones(scored, zones), peak
     which = range(len(scored.scores))
-    sheet = contact_sheet(scored, which, thresholds.image, thresholds.pixel)
+    sheet = contact_sheet(scored, which, threshold, thresholds.pixel)
     save_picture(engine.with_name(SHEET_NAME), sheet)

@@ -133,6 +133,11 @@ def _answers(
         named = [replace(sample, name=_short(sample.name)) for sample in golden]
         pictures = load_pictures(named, opened.engine.input_size)
         scored = score_pictures(opened.engine, pictures, advance)
+    if opened.manifest.zones is not None:
+        raise DatasetError(
+            f"the {name} was trained with zones, and the gate compares whole pictures: compare "
+            "with trainer-evaluate --zones"
+        )
     limits = opened.manifest.thresholds
     return EngineAnswers(scored, limits.image, limits.pixel)
 

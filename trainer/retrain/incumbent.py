@@ -7,6 +7,7 @@ from engines.errors import UnknownVersion
 from engines.files import write_atomic
 from engines.manifest import Manifest, read_manifest
 from engines.registry.registry import Registry
+from trainer.errors import DatasetError
 from trainer.retrain.run import past_runs
 from trainer.retrain.weights import HEAD_NAME
 from trainer.retrain_settings import CandidateRecipe
@@ -30,12 +31,19 @@ def fetch_incumbent(registry: Registry, runs: Path) -> Incumbent | None:
 
     Raises:
         RegistryError: it cannot be read, or is broken.
+        DatasetError: it was trained with zones.
     """
     pointer = registry.standing()
     if pointer is None:
         return None
     engine = registry.fetch(pointer.promoted, runs / _FOLDER)
-    return Incumbent(pointer.promoted, engine, read_manifest(engine))
+    manifest = read_manifest(engine)
+    if manifest.zones is not None:
+        raise DatasetError(
+            f"{pointer.promoted} was trained with zones, and a retrain knows none: its engine "
+            "would inspect the whole picture; train with trainer-train --zones"
+        )
+    return Incumbent(pointer.promoted, engine, manifest)
 
 
 def find_start(

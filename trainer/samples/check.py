@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.pictures.read import describe_picture, read_content, resize_picture
+from engines.zones.draw import draw_zones
 from trainer.dataset import GOOD, Dataset, FileNotes, Sample, content_sha
 from trainer.errors import MaskError
 from trainer.fingerprints import Fingerprint, NearDuplicateIndex, fingerprint
 from trainer.progress import Steps
 from trainer.results.drawing import CAPTION, TRUTH, outline, write_caption
 from trainer.truth import cover, read_truth
+from trainer.zones import PictureZones
 
 MOST_READ = 400  # pictures of a folder: all of small ones, evenly spread over the names of others
 _TILE = 160  # pixels
+TILE_SIZE = (_TILE, _TILE)
 _COLUMNS = 6
 _OF_A_KIND = 6  # tiles
 _FEW_NORMALS, _FEW_TESTED = 50, 20
@@ -63,13 +66,19 @@ class _Look:
     masklike: bool
 
 
-def check_dataset(dataset: Dataset, steps: Steps, most: int = MOST_READ) -> DataCheck:
+def check_dataset(
+    dataset: Dataset, steps: Steps, most: int = MOST_READ, zones: PictureZones | None = None
+) -> DataCheck:
     """Read pictures and masks of a dataset and look for what usually goes wrong.
 
     Args:
         dataset: as `trainer.layouts` finds it.
         steps: told how far it is.
         most: pictures to read.
+        zones: drawn over the pictures of the sheet.
+
+    Raises:
+        DatasetError: zones are drawn on pictures of another size.
     """
     learned, tested = (*dataset.normals, *dataset.defects), dataset.test
     every = [(s, "learned from") for s in learned] + [(s, "tested with") for s in tested]
@@ -83,6 +92,9 @@ def check_dataset(dataset: Dataset, steps: Steps, most: int = MOST_READ) -> Data
             sample, part = every[place]
             try:
                 look, marked = _look(sample, part, notes, doubts)
+                if zones is not None:
+                    zones.check_shape(sample.name, look.shape)
+                    draw_zones(look.tile, zones.zones, zones.camera)
                 looks.append(look)
                 masks += marked
             except PictureError as error:

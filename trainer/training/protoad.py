@@ -18,8 +18,9 @@ from trainer.groups import PictureGroups, draw_groups, find_groups, fingerprints
 from trainer.networks.backbones import Backbone
 from trainer.networks.proto_ad import PatchEncoder, ProtoAD
 from trainer.progress import Steps
-from trainer.prototypes.patch_clustering import learn_prototypes, sample_patches
+from trainer.prototypes.patch_clustering import PATCH_STRIDE, learn_prototypes, sample_patches
 from trainer.seen import join_seen, seen_record
+from trainer.zones import PictureZones
 
 ENGINE_NAME = "protoad.onnx"
 LEAST_NORMALS = 10
@@ -36,6 +37,7 @@ class ProtoAdRecipe:
     false_reject_rate: float  # wanted share of normal frames above the image threshold
     held_out_share: float  # of the normals: they calibrate and are not learned
     max_normals: int  # of more, so many are drawn
+    zones: PictureZones | None = None  # None: the whole picture is inspected
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def read_normals(dataset: Dataset, recipe: ProtoAdRecipe, steps: Steps) -> Norma
     with steps.step("reading pictures", len(samples)) as advance:
         pictures = load_pictures(samples, recipe.size, lambda: advance(1))
     check_count(len(pictures.samples), pictures.unreadable)
+    if recipe.zones is not None:
+        recipe.zones.check_fit(pictures)
     groups = find_groups(pictures.samples, fingerprints(pictures.pixels), pictures.shas)
     held = draw_groups(groups.keys, recipe.held_out_share, recipe.seed)
     return NormalParts(pictures, np.flatnonzero(~held), np.flatnonzero(held), groups)
@@ -110,7 +114,8 @@ def learn_protoad(
     encoder = PatchEncoder(backbone).eval()
     pixels = parts.pictures.pixels[parts.learned]
     with steps.step("looking at normal parts", len(pixels)) as advance:
-        sample = sample_patches(encoder, pixels, recipe.seed, advance)
+        inspected = None if recipe.zones is None else recipe.zones.patches(PATCH_STRIDE)
+        sample = sample_patches(encoder, pixels, recipe.seed, advance, inspected)
     with steps.step("choosing prototypes", None):
         return ProtoAD(encoder, learn_prototypes(sample)).eval()
 
@@ -122,7 +127,8 @@ def calibrate_protoad(
     with steps.step("calibrating on held-out parts", len(parts.held)) as advance:
         scores, maps = judge_pictures(network, parts.pictures.pixels[parts.held], advance)
     keys = [parts.groups.keys[place] for place in parts.held]
-    thresholds = calibrate(scores, maps, recipe.false_reject_rate, groups=keys)
+    zones = None if recipe.zones is None else recipe.zones.pixels
+    thresholds = calibrate(scores, maps, recipe.false_reject_rate, groups=keys, zones=zones)
     learned, notes = len(parts.learned), parts.groups.notes
     return TrainedProtoAd(network, thresholds, scores, learned, parts.pictures, notes)
 
@@ -158,6 +164,7 @@ def write_learned(
                 "held_out_share": recipe.held_out_share,
                 "max_normals": recipe.max_normals,
             },
+            recipe.zones.zones if recipe.zones else None,
         )
 
 

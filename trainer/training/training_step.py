@@ -237,16 +237,26 @@ def _floats(module: nn.Module) -> Mapping[str, Tensor]:
 
 
 def map_loss(logits: Tensor, masks: Tensor) -> Losses:
-    """Compare logits with masks, both [N, H, W], masks 0..1.
+    """Compare logits with masks, both [N, H, W], masks 0..1; below 0, a pixel is ignored.
 
     With p the probability and m the mask, focal = -1/2 |m - p|^4 (m log p + (1 - m) log(1 - p)),
     which at m of 0 or 1 is the published form; smooth L1 with beta 1 is (m - p)^2 / 2 here. Means
-    over all pixels, 5 focal + smooth L1.
+    over all pixels that are not ignored, 5 focal + smooth L1.
     """
     logits, masks = logits.float(), masks.float()
     probability = logits.sigmoid()
+    ignored = masks < 0
+    zoned = bool(ignored.any())
+    if zoned:
+        counted = (~ignored).sum().clamp_min(1)
+        masks = masks.masked_fill(ignored, 0)
     surprise = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
     square = (masks - probability).square()
-    focal = _ALPHA * (square.pow(_GAMMA // 2) * surprise).mean()
-    smooth_l1 = 0.5 * square.mean()
+    weighted = square.pow(_GAMMA // 2) * surprise
+    if zoned:
+        focal = _ALPHA * weighted.masked_fill(ignored, 0).sum() / counted
+        smooth_l1 = 0.5 * square.masked_fill(ignored, 0).sum() / counted
+    else:
+        focal = _ALPHA * weighted.mean()
+        smooth_l1 = 0.5 * square.mean()
     return Losses(FOCAL_WEIGHT * focal + smooth_l1, focal, smooth_l1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainer.anomalies.synthesis import IGNORED
 from trainer.errors import DatasetError
 from trainer.groups import NAMED, draw_groups
 from trainer.networks.prn import PRN
@@ -106,6 +107,7 @@ def make_validation_set(
     drawn: Batch,
     seen: NDArray[np.uint8],
     seen_masks: NDArray[np.bool_],
+    inspected: NDArray[np.bool_] | None = None,
 ) -> ValidationSet:
     """Join what is held out.
 
@@ -115,13 +117,17 @@ def make_validation_set(
             are left away.
         seen: defects, uint8 [S, H, W, 3]; S may be 0.
         seen_masks: bool [S, H, W].
+        inspected: [H, W], where losses are taken; None: everywhere.
     """
-    marked = drawn.masks.any(axis=(1, 2))
+    marked = (drawn.masks > 0).any(axis=(1, 2))
     counts = {NORMAL: len(normals), DRAWN: int(marked.sum()), SEEN: len(seen)}
     empty = np.zeros(normals.shape[:3], np.float32)
+    masks = np.concatenate([empty, drawn.masks[marked], seen_masks.astype(np.float32)])
+    if inspected is not None:
+        masks[:, ~inspected] = IGNORED
     return ValidationSet(
         frames=np.concatenate([normals, drawn.frames[marked], seen]),
-        masks=np.concatenate([empty, drawn.masks[marked], seen_masks.astype(np.float32)]),
+        masks=masks,
         groups=np.repeat(list(counts), list(counts.values())),
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from engines.admission.timing import CostCurve, batch_sizes, measure_cost
 from engines.errors import AdmissionError
 from engines.machine import machine_name
-from engines.manifest import Manifest, read_manifest
+from engines.manifest import PEAK_THRESHOLD, Manifest, read_manifest
 from engines.open import Backend, OpenedEngine, open_engine
 from pipeline.frames import EngineName
 from pipeline.worker.active_engine import LoadedEngine
@@ -33,6 +33,7 @@ class EngineOptions:
     max_batch: int  # frames scored together; 0: what the cost curve says
     skip_admission: bool
     allow_fixed: bool = False  # a fixed engine, by hand and never from a registry
+    needs_peak: bool = False  # zones judge, and nobody set a threshold by hand
 
 
 def load_engine(path: Path, options: EngineOptions, version: str = "") -> LoadedEngine:
@@ -93,6 +94,7 @@ def _check_may_judge(
     path: Path, manifest: Manifest, backend: str, options: EngineOptions, version: str
 ) -> None:
     """Raise AdmissionError unless the engine may judge here; `backend` as `why_not_admitted`."""
+    _check_zones(path, manifest, options)
     if manifest.format == "fixed":
         _check_fixed(path, options, version)
         if backend:
@@ -105,6 +107,15 @@ def _check_may_judge(
         )
     if why and backend:
         _log.warning("engine.not_admitted", extra={"engine": str(path), "why": why})
+
+
+def _check_zones(path: Path, manifest: Manifest, options: EngineOptions) -> None:
+    """Raise AdmissionError where zones are to judge by an engine that has no threshold for them."""
+    if (options.needs_peak or manifest.zones) and manifest.peak_threshold is None:
+        raise AdmissionError(
+            f"{path} has no {PEAK_THRESHOLD} in its manifest's settings, by which zones are "
+            "judged: train it again with trainer-train --zones, or give --engine with --threshold"
+        )
 
 
 def _check_fixed(path: Path, options: EngineOptions, version: str) -> None:
@@ -161,6 +172,8 @@ def _loaded_engine(
         curve=curve,
         max_batch=max_batch,
         version=version,
+        peak_threshold=manifest.peak_threshold,
+        zones=manifest.zones,
     )
 
 

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from engines.engine import NO_MAPS, Pixels
+from engines.engine import ALL_MAPS, NO_MAPS, Pixels
 from pipeline.worker.active_engine import LoadedEngine
 from pipeline.worker.in_flight import InFlightFrame
 from pipeline.worker.judge import DecisionThresholds, FrameScore, checked_summary, normalise
@@ -18,6 +18,7 @@ class _Sample:
     pixels: Pixels  # [H, W, 3]
     score: float  # the incumbent's
     thresholds: DecisionThresholds
+    camera: str
 
     @property
     def ng(self) -> bool:
@@ -64,7 +65,7 @@ class ShadowRun:
     ) -> None:
         """Take a share of a batch; lanes may race for one frame more or less."""
         for frame, frame_score in zip(batch, frame_scores, strict=True):
-            sample = _Sample(frame.pixels, frame_score.score, thresholds)
+            sample = _Sample(frame.pixels, frame_score.score, thresholds, frame.header.meta.camera)
             if sample.ng:
                 self._rejects.append(sample)
                 self._ready.set()
@@ -99,9 +100,14 @@ class ShadowRun:
         except IndexError:
             self._ready.clear()
             return
-        scores = self._candidate.lanes[0].score(sample.pixels[None], NO_MAPS)
+        zones = thresholds.zones
+        maps_above = NO_MAPS if zones is None else ALL_MAPS
+        scores = self._candidate.lanes[0].score(sample.pixels[None], maps_above)
         checked_summary(scores)
-        self._count(sample, float(scores.score[0]), thresholds)
+        score = float(scores.score[0])
+        if zones is not None:
+            score = zones.of(sample.camera).score(scores.maps[0], thresholds.pixel).score
+        self._count(sample, score, thresholds)
 
     def _count(self, sample: _Sample, score: float, thresholds: DecisionThresholds) -> None:
         seen, usual = self.seen, normalise(sample.score, sample.thresholds.image)

@@ -155,3 +155,13 @@ def test_names_that_look_like_markup_are_shown_as_they_are(
     assert "\\x1b" in shown
     assert "\x1b" not in shown
     assert list(controls.workers()) == ["[/]"]
+
+
+def test_command_shows_the_zones_of_every_worker(client: Client, url: str, line: str) -> None:
+    zones = {"zones": "c" * 64, "zones_refused": "zones file z.json: two zones are called 'a[/]'"}
+    Plant(client, line).worker("host:1:cpu").send_heartbeat(encode_report(zones), 60_000)
+    shown = command(url, line, "--show").stdout
+    assert f"zones of host:1:cpu: {'c' * 64}" in shown
+    assert "host:1:cpu refuses its zones file: zones file z.json: two zones" in shown
+    (worker,) = json.loads(command(url, line, "--show", "--json").stdout)["workers"]
+    assert worker["zones"] == "c" * 64

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +29,7 @@ from trainer.training.validation import (
     split_seen,
     split_seen_by_content,
 )
+from trainer.zones import PictureZones
 
 _HELD_ANOMALIES = 32  # made on held-out normal pictures; half remain where pictures are moved
 
@@ -54,11 +55,16 @@ class SupervisedRecipe:
     prototype_share: float = PROTOTYPE_SHARE  # prototypes by normal pictures, above 0, at most 1
     start: str | None = None  # SHA-256 of the head's weights that it begins from; None: fresh ones
     held_by: Literal["content"] | None = None  # what holds a picture out; None: a draw by seed
+    zones: PictureZones | None = None  # None: the whole picture is inspected
 
     def configuration(self) -> dict[str, str | int | float | bool | None]:
         """All of it as plain values, by which a checkpoint is recognised."""
         flat: dict[str, str | int | float | bool | None] = {}
-        for name, value in asdict(self).items():
+        if self.zones is not None:
+            flat["zones"] = self.zones.zones.sha256
+        for name, value in asdict(replace(self, zones=None)).items():
+            if name == "zones":  # said above, where there are any
+                continue
             if isinstance(value, dict):
                 flat |= {f"{name}.{inner}": each for inner, each in value.items()}
             else:
@@ -129,7 +135,8 @@ def make_synthesis(
 ) -> Synthesis:
     """Make what draws batches of these pictures; the same recipe draws the same ones."""
     kinds, size, seed = recipe.anomalies, recipe.batch_size, recipe.seed
-    return Synthesis(normals, seen, textures, kinds, size, seed, rarity)
+    inspected = None if recipe.zones is None else recipe.zones.inspected
+    return Synthesis(normals, seen, textures, kinds, size, seed, rarity, inspected)
 
 
 def _read_training_data(
@@ -142,6 +149,10 @@ def _read_training_data(
         pictures = load_pictures(normals, recipe.size, lambda: advance(1))
         check_count(len(pictures.samples), pictures.unreadable)
         seen = load_seen(samples, recipe.size)
+    notes: tuple[str, ...] = ()
+    if recipe.zones is not None:
+        recipe.zones.check_fit(pictures)
+        samples, seen, notes = _inspected_seen(samples, seen, recipe.zones)
     groups, of_normals, of_seen = _divided(pictures, samples, seen, recipe)
     training_data = TrainingData(
         pictures,
@@ -152,9 +163,28 @@ def _read_training_data(
         samples,
         seen.shas,
         tuple(groups.keys[place] for place in of_normals.held),
-        groups.notes,
+        (*groups.notes, *notes),
     )
     return training_data, rest
+
+
+def _inspected_seen(
+    samples: tuple[Sample, ...], seen: SeenPictures, zones: PictureZones
+) -> tuple[tuple[Sample, ...], SeenPictures, tuple[str, ...]]:
+    """Leave out what is ignored of seen defects, and defects of which nothing is left."""
+    masks = seen.masks & zones.inspected
+    left = np.asarray(masks.any(axis=(1, 2)), np.bool_)
+    names = [sample.name for sample, stays in zip(samples, left, strict=True) if not stays]
+    note = f"{len(names)} seen defects lie in ignored zones and do not teach: {', '.join(names)}"
+    return (
+        tuple(sample for sample, stays in zip(samples, left, strict=True) if stays),
+        SeenPictures(
+            seen.pixels[left],
+            masks[left],
+            tuple(sha for sha, stays in zip(seen.shas, left, strict=True) if stays),
+        ),
+        (note,) if names else (),
+    )
 
 
 def _divided(
@@ -192,7 +222,11 @@ def _validation_set(
     new = anomalies.normals >= 0  # not the seen defects themselves
     anomalies = SyntheticBatch(anomalies.frames[new], anomalies.masks[new], anomalies.normals[new])
     seen = training_data.seen_held
-    return make_validation_set(training_data.held, anomalies, seen.pixels, seen.masks), anomalies
+    inspected = None if recipe.zones is None else recipe.zones.inspected
+    validation = make_validation_set(
+        training_data.held, anomalies, seen.pixels, seen.masks, inspected
+    )
+    return validation, anomalies
 
 
 def _hash(*parts: bytes) -> str:

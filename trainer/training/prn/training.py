@@ -169,8 +169,9 @@ def calibrate_prn(
         judged = _judged(network, training_data.held, advance)
         defects = _defects(network, training_data, prepared.drawn_held)
     groups = training_data.held_groups or None
+    zones = None if recipe.zones is None else recipe.zones.pixels
     thresholds = calibrate(
-        judged.score, judged.maps, recipe.false_reject_rate, defects, groups=groups
+        judged.score, judged.maps, recipe.false_reject_rate, defects, groups=groups, zones=zones
     )
     return Calibrated(thresholds, judged.score)
 
@@ -203,6 +204,7 @@ def write_prn(
                 "steps": learned.fitted.steps,
                 "learned_from": len(training_data.learned),
             },
+            recipe.zones.zones if recipe.zones else None,
         )
 
 
@@ -235,7 +237,7 @@ def _defects(
     network: PRN, training_data: TrainingData, drawn_held: SyntheticBatch
 ) -> HeldOutDefects:
     """Judge the held-out defects, and the anomalies made on held-out normal pictures."""
-    marked = drawn_held.masks.any(axis=(1, 2))
+    marked = (drawn_held.masks > 0).any(axis=(1, 2))
     pixels = np.concatenate([training_data.seen_held.pixels, drawn_held.frames[marked]])
     masks = np.concatenate([training_data.seen_held.masks, drawn_held.masks[marked] > 0])
     judged = _judged(network, pixels)

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from pipeline.commands.overlay import BAR_HEIGHT, blank, draw_overlay, overlay_name
+from engines.zones.schema import Zone, ZoneSet
+from pipeline.commands.overlay import BAR_HEIGHT, OverlayFiles, blank, draw_overlay, overlay_name
 from pipeline.frames import (
     Decision,
     EngineName,
@@ -98,3 +100,35 @@ def test_overlay_names_stay_in_their_folder(camera: str, part: str) -> None:
     assert "\0" not in name
     assert len(name) < 255
     assert name.endswith(".jpg")
+
+
+def zoned(sha256: str) -> Verdict:
+    plain = judged(np.zeros((64, 64), np.bool_))
+    assert plain.judgement is not None
+    return dataclasses.replace(
+        plain, judgement=dataclasses.replace(plain.judgement, zones=sha256, zone="seal")
+    )
+
+
+ZONES = ZoneSet(zones=(Zone(name="seal", kind="inspect", points=((0, 0), (0.5, 0), (0.5, 1))),))
+
+
+def test_zones_are_outlined_over_the_part() -> None:
+    plain = draw_overlay(blank(64, 64), zoned(ZONES.sha256))
+    drawn = draw_overlay(blank(64, 64), zoned(ZONES.sha256), zones=ZONES)
+    assert (plain[:512, :256] != drawn[:512, :256]).any()
+    assert (plain[:, 300:] == drawn[:, 300:]).all()
+
+
+def test_zones_that_did_not_judge_a_part_are_not_drawn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = []
+    for name, sha256 in (("by", ZONES.sha256), ("other", "0" * 64), ("none", "")):
+        overlays = OverlayFiles(tmp_path / name, None, ZONES)
+        overlays.write(zoned(sha256))
+        overlays.write(zoned(sha256))
+        (file,) = (tmp_path / name).iterdir()
+        written.append(file.read_bytes())
+    assert written[0] != written[1] == written[2]
+    assert [record.getMessage() for record in caplog.records] == ["overlay.other_zones"] * 2

@@ -1,5 +1,6 @@
 """Messages and scripts of the first release beside those of this one, both ways."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.codecs import Codec
+from pipeline.errors import ForeignVerdict
 from pipeline.frames import (
     PUBLISHED_AS,
     Decision,
@@ -133,3 +135,26 @@ def test_verdict_of_the_first_release_is_read_whole() -> None:
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_is_published_under_a_word_of_the_first_release(reason: Reason) -> None:
     assert PUBLISHED_AS.get(reason, reason).value in OLD_WORDS
+
+
+def test_zones_are_added_to_a_judgement_and_change_nothing_else() -> None:
+    regions = (dataclasses.replace(REGIONS[0], zone="seal"), REGIONS[1])
+    zoned = dataclasses.replace(BAD, regions=regions, zone="seal", zones="c" * 64)
+    packed = encode_judgement(zoned)
+    assert same(decode_judgement(packed), zoned)
+    fields, plain = msgpack.unpackb(packed), msgpack.unpackb(NEW["judgement_ng"])
+    assert (fields.pop("zone"), fields.pop("zones")) == ("seal", "c" * 64)
+    assert fields["regions"][0].pop("zone") == "seal"
+    assert fields == plain
+
+
+@pytest.mark.parametrize("bad", [7, "x" * 201, None])
+def test_foreign_names_of_zones_are_refused(bad: object) -> None:
+    fields = msgpack.unpackb(NEW["judgement_ng"])
+    for changed in (
+        {**fields, "zone": bad},
+        {**fields, "zones": bad},
+        {**fields, "regions": [{**fields["regions"][0], "zone": bad}]},
+    ):
+        with pytest.raises(ForeignVerdict, match="name of a zone"):
+            decode_judgement(msgpack.packb(changed))

@@ -24,10 +24,12 @@ class Line:
         loaded = SimpleNamespace(
             name=EngineName("protoad", "1", OURS), version=promoted, lanes=(engine,)
         )
+        self.zones = ""
         self.comparison = PeerComparison(
             lambda: self.beats,
             cast("ActiveEngine", SimpleNamespace(current=loaded)),
             cast("EntryDecoder", self.decoder),
+            lambda: self.zones,
         )
 
     def peer(self, name: str, sha256: str = OURS, **fields: object) -> None:
@@ -113,3 +115,26 @@ def test_heartbeat_that_cannot_be_read_is_passed_over() -> None:
     line.beats["b"] = b"\xff"
     line.comparison.look()
     assert line.comparison.misfit == ""
+
+
+def test_other_zones_are_said_once_they_last(caplog: pytest.LogCaptureFixture) -> None:
+    line = Line()
+    line.zones = "c" * 64
+    line.peer("b", zones="d" * 64)
+    line.comparison.look()
+    assert events(caplog) == []  # it may be about to take the changed file
+    line.comparison.look()
+    assert vars(caplog.records[0])["theirs"] == "d" * 12
+    assert events(caplog) == ["zones.differ"]
+    line.comparison.look()
+    line.peer("b", zones="c" * 64)
+    line.comparison.look()
+    assert events(caplog) == []
+
+
+def test_worker_without_zones_differs_from_one_with_them(caplog: pytest.LogCaptureFixture) -> None:
+    line = Line()
+    line.peer("b", zones="d" * 64)
+    for _ in range(2):
+        line.comparison.look()
+    assert vars(caplog.records[0])["ours"] == "none"

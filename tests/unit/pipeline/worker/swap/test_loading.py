@@ -10,6 +10,7 @@ from fakes.tiny_engine import RUNTIME, write_tiny_engine, write_unadmitted_engin
 from engines.backends.fixed import FixedPlan, write_fixed_engine
 from engines.errors import AdmissionError
 from engines.machine import machine_name
+from engines.manifest import read_manifest, write_manifest
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.swap.loading import EngineOptions, load_engine, prepare_engine
 
@@ -61,3 +62,23 @@ def test_flag_of_the_fixed_engine_goes_with_no_registry() -> None:
         WorkerSettings(registry="shelf", allow_fixed_engine=True)
     assert WorkerSettings(engine=Path("a.fixed")).serves_fixed_engine()
     assert not WorkerSettings(engine=Path("a.onnx")).serves_fixed_engine()
+
+
+def test_engine_without_a_peak_threshold_is_refused_where_zones_judge(tmp_path: Path) -> None:
+    engine = tmp_path / "tiny.onnx"
+    write_tiny_engine(engine)
+    zoned = replace(OPTIONS, needs_peak=True)
+    with pytest.raises(AdmissionError, match=r"has no peak_threshold .* train it again"):
+        load_engine(engine, zoned)
+    manifest = read_manifest(engine)
+    thresholds = manifest.thresholds.model_copy(update={"peak": 0.6})
+    write_manifest(engine, manifest.model_copy(update={"thresholds": thresholds}))
+    assert load_engine(engine, zoned).peak_threshold == 0.6
+
+
+def test_threshold_by_hand_stands_in_for_a_peak_threshold(tmp_path: Path) -> None:
+    named = {"engine": tmp_path / "e.onnx", "zones": tmp_path / "zones.json"}
+    assert WorkerSettings(**named).engine_options().needs_peak
+    assert not WorkerSettings(**named, threshold=0.4).engine_options().needs_peak
+    with pytest.raises(ValueError, match="--zones-product chooses among the zones of --zones"):
+        WorkerSettings(engine=tmp_path / "e.onnx", zones_product="nut")

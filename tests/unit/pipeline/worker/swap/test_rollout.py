@@ -23,6 +23,7 @@ from pipeline.worker.swap.shadow import ShadowRun
 
 AT_ONCE = RolloutSettings(shadow_frames=0, watch_frames=20, watch_s=5.0)
 WAIT_S = 10.0
+HEADER = SimpleNamespace(meta=SimpleNamespace(camera="cam"))
 
 
 class Way:
@@ -275,7 +276,7 @@ def test_newcomer_with_more_lanes_than_the_worker_runs_is_said(
 def test_shadow_counts_decisions_and_normalised_scores_that_differ() -> None:
     run = ShadowRun(serving("new", FlatEngine(score=0.75)), share=1.0)
     thresholds = DecisionThresholds(0.5, 0.5)
-    held = SimpleNamespace(pixels=np.zeros((2, 2, 3), np.uint8))
+    held = SimpleNamespace(pixels=np.zeros((2, 2, 3), np.uint8), header=HEADER)
     for score in (0.25, 0.75):
         run.offer([held], [FrameScore(score, np.zeros((2, 2), np.float32))], thresholds)  # type: ignore[list-item]
         run.score_one(thresholds)
@@ -287,7 +288,7 @@ def test_shadow_counts_decisions_and_normalised_scores_that_differ() -> None:
 
 
 def offered(run: ShadowRun, scores: list[float]) -> None:
-    held = SimpleNamespace(pixels=np.zeros((2, 2, 3), np.uint8))
+    held = SimpleNamespace(pixels=np.zeros((2, 2, 3), np.uint8), header=HEADER)
     frame_scores = [FrameScore(score, np.zeros((2, 2), np.float32)) for score in scores]
     run.offer([held] * len(frame_scores), frame_scores, DecisionThresholds(0.5, 0.5))  # type: ignore[list-item]
 
@@ -343,7 +344,7 @@ def test_watch_that_has_little_to_compare_with_says_so(
 def test_shadow_takes_its_share(share: float, taken: int) -> None:
     candidate = FlatEngine()
     run = ShadowRun(serving("new", candidate), share)
-    held = SimpleNamespace(pixels=np.zeros((2, 2, 3), np.uint8))
+    held = SimpleNamespace(pixels=np.zeros((2, 2, 3), np.uint8), header=HEADER)
     frame_score = FrameScore(0.0, np.zeros((2, 2), np.float32))
     run.offer([held] * 3, [frame_score] * 3, DecisionThresholds(0.5, 0.5))  # type: ignore[list-item]
     for _ in range(3):

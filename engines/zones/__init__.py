@@ -1,0 +1,1 @@
+"""Zones of a picture that are inspected, judged more strictly, or ignored."""
