@@ -25,7 +25,7 @@ with Consumer(line=1, program="plc") as verdicts:
 
 def pip(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=clean())
 
 
 @pytest.fixture(scope="session")
