@@ -115,6 +115,11 @@ class WaitingSettings(LineSettings):
         description="end with an error where Redis does not answer for so many seconds at the "
         "start; default: wait until it does",
     )
+    books: File | None = Field(
+        default=None,
+        description="remember in this file how far the line had come, and say if Redis is behind "
+        "it after a restart; one file for each program",
+    )
 
     def connect(self) -> AbstractContextManager[RedisConnection]:
         """Open the line's Redis for the time of the context, once it answers."""

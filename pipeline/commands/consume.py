@@ -130,7 +130,11 @@ def run(settings: ConsumeSettings) -> int:
     overlays = _overlays(settings)
     with library_lines(settings.log_format), settings.connect() as connection:
         verdicts = Verdicts(
-            connection, settings.line, settings.program, from_start=settings.from_start
+            connection,
+            settings.line,
+            settings.program,
+            from_start=settings.from_start,
+            books=settings.books,
         )
         try:
             with stopped_by_signals(verdicts.stop):

@@ -75,6 +75,7 @@ class FrameConsumer:
         self._worker = worker
         self._results_kept = limits.results_kept
         self._results_bytes = limits.results_bytes
+        self.published = 0  # number of the last verdict that this worker published
         self._connection = ThreadConnection(client)
         self._answer = Script(self._connection, "answer")
         self._overdue = OverdueFrames(client, line, limits)
@@ -127,7 +128,9 @@ class FrameConsumer:
             arguments += [entry.entry_id, entry.charged, word.value]
             due = "" if entry.due_ms is None else entry.due_ms
             arguments += [entry.header, said.judgement, reason, due]
-        return [word.decode() for word in self._answer(self._keys.written_by_answers, arguments)]
+        number, *words = self._answer(self._keys.written_by_answers, arguments)
+        self.published = max(self.published, int(number))
+        return [word.decode() for word in words]
 
     def expire(self) -> int:
         """Answer LATE for every frame of the line past its deadline; returns how many."""

@@ -118,9 +118,12 @@ def _serve(
 def _context(
     settings: WorkerSettings, connection: RedisConnection, start: _Start, active: ActiveEngine
 ) -> WorkerContext:
+    from pipeline.streams.rollback.watch import RollbackWatch  # noqa: PLC0415  # once connected
+
     limits = LineLimits(
         results_kept=settings.results_kept, results_bytes=int(settings.results_mb * (1 << 20))
     )
+    who = f"pipeline-worker {start.name}"
     return WorkerContext(
         start.name,
         connection,
@@ -130,6 +133,7 @@ def _context(
         InFlight(active.capacity),
         RingReaders(_attach),
         open_archiver(settings, start.telemetry),
+        rollback_watch=RollbackWatch(connection.client, settings.line, who, file=settings.books),
     )
 
 
