@@ -42,8 +42,8 @@ class ServerRollbacks:
     def __init__(self, line: DrilledLine, state: Path, frames: int, client: Client) -> None:
         self._line, self._state, self._client = line, state, client
         self._ledger = Ledger(client, LINE)
-        self._saved = state.with_name("earlier")
-        self._saved_seq = -1  # the camera's last when the data was copied, or a later one
+        # by kind: the copy, and the camera's last seq then or a little later
+        self._copies: dict[str, tuple[Path, int]] = {}
         self._steps = [
             (int(share * frames), name, at == 1)
             for name, shares in _SHARES.items()
@@ -59,20 +59,22 @@ class ServerRollbacks:
         if not self._steps or counter.answered <= self._steps[0][0]:
             return
         _, name, puts_back = self._steps[0]
-        if not puts_back and not self._save():
+        if not puts_back and not self._save(name):
             return
         if puts_back:
-            self._put_back(name, counter, kill=["camera"] if name == "restarted" else [])
+            kill = ["camera"] if name == "restarted" else []
+            self._put_back(name, counter.last_seq, kill)
         self._steps.pop(0)
 
     def finish(self, counter: VerdictCounter) -> None:
         """Put the server back when all parts have passed, and again when nobody is left."""
         if self._steps:
             return
-        self._put_back("idle", counter, kill=[])
+        self._put_back("idle", counter.last_seq, [])
         books = self._state.with_name("books.json")
         RollbackWatch(self._client, LINE, "drill", file=books).ask()
-        self._put_back("away", counter, kill=["steady", "victim"], books=books)
+        self._copies["away"] = self._copies["restarted"]  # an older one, for something to be lost
+        self._put_back("away", self._last_seq(), ["steady", "victim"], books)
 
     def broken(self, counter: VerdictCounter) -> list[str]:
         """Return what the proofs did not say."""
@@ -84,34 +86,38 @@ class ServerRollbacks:
         }
         return [*self._unseen, *(sentence for sentence, broken in faults.items() if broken)]
 
-    def _save(self) -> bool:
+    def _last_seq(self) -> int:
+        return self._ledger.snapshot().cameras[0].runs[-1][1]
+
+    def _save(self, name: str) -> bool:
         """Copy the data while the server stands still; False where it was just starting."""
         if not self._line.stop_redis(signal.SIGSTOP):
             return False
-        shutil.rmtree(self._saved, ignore_errors=True)
+        copy = self._state.with_name(f"earlier-{name}")
         try:
-            shutil.copytree(self._state / _DATA, self._saved)
+            shutil.copytree(self._state / _DATA, copy)
         finally:
             self._line.resume_redis()
-        self._saved_seq = self._ledger.snapshot().cameras[0].runs[-1][1]
+        self._copies[name] = copy, self._last_seq()
         return True
 
-    def _put_back(
-        self, name: str, counter: VerdictCounter, kill: list[str], books: Path | None = None
-    ) -> None:
-        """Kill the server as a machine that dies, and let a replica that is behind take over."""
-        heard = counter.last_seq  # somebody who lives has read all up to this one
+    def _put_back(self, name: str, known: int, kill: list[str], books: Path | None = None) -> None:
+        """Kill the server as a machine that dies, and let a replica that is behind take over.
+
+        All parts up to `known` are known to somebody who lives, or to the file.
+        """
+        copy, saved_seq = self._copies[name]
         for role in kill:
             self._line.kill(role)
         with killed(self._state):
             shutil.rmtree(self._state / _DATA)
-            shutil.copytree(self._saved, self._state / _DATA)
+            shutil.copytree(copy, self._state / _DATA)
         self._line.revive_redis()
         if "camera" in kill:
             self._line.restart("camera")
         if books:
             RollbackWatch(self._client, LINE, "drill", file=books).ask()
-        lost = set(range(self._saved_seq + 1, heard + 1))
+        lost = set(range(saved_seq + 1, known + 1))
         until_s = time.monotonic() + NOTICED_S
         while not lost <= (named := _named(reconcile(self._ledger))):
             if time.monotonic() > until_s:

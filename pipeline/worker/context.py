@@ -47,12 +47,12 @@ class BooksWatch(Protocol):
         """Remember that a frame was admitted."""
         ...
 
-    def note_verdict(self, number: int | None) -> None:
-        """Remember the number of a verdict that was published."""
-        ...
-
     def look(self) -> None:
         """Compare what is remembered with Redis, about once a second."""
+        ...
+
+    def ask(self) -> object:
+        """Compare it now."""
         ...
 
     def close(self) -> None:

@@ -141,7 +141,6 @@ class Housekeeping:
 
     def _look_back(self) -> None:
         if self._watch is not None:
-            self._watch.note_verdict(self._frame_consumer.published)
             self._watch.look()
             self._telemetry.rollbacks.set(self._watch.rollbacks)
 

@@ -136,6 +136,11 @@ class Reader:
                 self._context.frame_consumer.read(places, READ_BLOCK_MS)
             )
 
+    def _look_back(self) -> None:
+        """Compare Redis with what was read before, while nothing new is read yet."""
+        if (watch := self._context.rollback_watch) is not None:
+            self._context.connection.retry(watch.ask, self._context.shutdown.draining.is_set)
+
     def _recover(self, lost_s: float) -> None:
         """Wait for Redis, then take what was delivered to us but never arrived.
 
@@ -148,6 +153,7 @@ class Reader:
             began_s = time.monotonic()
             with self._context.in_flight.recording_answers() as answered:
                 try:
+                    self._look_back()
                     pending = self._context.connection.retry(
                         self._context.frame_consumer.pending, draining
                     )

@@ -15,7 +15,9 @@ from pipeline.commands.proof import Report
 from pipeline.commands.reconcile import reconcile
 from pipeline.consumer import Consumer, Verdicts
 from pipeline.errors import SettingsError
+from pipeline.frames import Reason
 from pipeline.streams.connect import Client
+from pipeline.streams.frame_consumer import Answer
 from pipeline.streams.frame_producer import FrameProducer
 from pipeline.streams.keys import Keys
 from pipeline.streams.rollback.marks import LostWrites
@@ -172,6 +174,18 @@ def test_camera_that_the_server_never_heard_of_is_named(plant: Plant) -> None:
     assert live.position(past_lost=True) == (2, "")
     offer_as(live, 3)
     assert proof(plant).rolled_back == (("cam", 0, 2),)
+
+
+def test_worker_is_told_the_number_of_what_it_published(plant: Plant) -> None:
+    numbers: list[int] = []
+    plant.offer(0, 1, 2)
+    plant.judge(count=2)
+    worker = plant.worker()
+    worker.on_publish = numbers.append
+    (entry,) = worker.read(1, 0)
+    worker.answer([Answer(entry, Reason.UNREADABLE)])
+    worker.answer([Answer(entry, Reason.UNREADABLE)])  # answered before
+    assert numbers == [3, 0]
 
 
 def test_note_is_taken_away_at_the_end_and_many_notes_are_bounded(plant: Plant) -> None:
