@@ -45,13 +45,17 @@ class Marks:
         cameras = {str(name): _whole(last) for name, last in fields["cameras"].items()}
         return cls(_whole(fields.get("looks")), _whole(fields.get("published")), cameras)
 
+    def last(self, camera: str) -> int:
+        """Return a camera's last seq, -1 where it has none."""
+        return self.cameras.get(camera, -1)
+
     def joined(self, other: "Marks") -> "Marks":
         """Return the farther of both, place by place."""
         names = self.cameras.keys() | other.cameras.keys()
         return Marks(
             max(self.looks, other.looks),
             max(self.published, other.published),
-            {name: max(m.cameras.get(name, -1) for m in (self, other)) for name in names},
+            {name: max(self.last(name), other.last(name)) for name in names},
         )
 
 
@@ -90,11 +94,11 @@ def find_lost_writes(
     verdicts = (after + 1, known.published) if after < known.published else None
     frames = []
     for camera, last in sorted(known.cameras.items()):
-        current = now.cameras.get(camera, -1)
+        current = now.last(camera)
         if camera == own:  # nobody else can have caught up
             after = min(current, last)
         else:
-            noted = stored.cameras.get(camera, -1) if stored else None
+            noted = stored.last(camera) if stored else None
             after = lost_after(last, current, noted, 0)
         if after < last:
             frames.append((camera, after, last))

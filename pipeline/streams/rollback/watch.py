@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit
-from pipeline.streams.connect import Client, translated
+from pipeline.streams.connect import Client, ask_nodes, translated
 from pipeline.streams.keys import Keys, is_name
 from pipeline.streams.result_reader import whole
 from pipeline.streams.rollback.marks import LostWrites, Marks, find_lost_writes, pack_record
@@ -38,6 +38,7 @@ class _Books:
     note: bytes  # of this program, as it lies there
     notes: int  # of all programs
     rollbacks: int  # that anybody marked
+    runs: frozenset[str]  # run ids of the servers
 
 
 class RollbackWatch:
@@ -76,18 +77,23 @@ class RollbackWatch:
         self._name, self._marks = kept or (secrets.token_hex(8), Marks())
         self._told: dict[str, int] = {}  # since the last look: camera -> seq
         self._told_number = 0
+        self._runs: frozenset[str] | None = None  # of the servers, at the last look
         self._noting, self._asking = threading.Lock(), threading.Lock()
         self.rollbacks = 0  # that anybody marked in this line
 
     def note_frame(self, camera: str, seq: int) -> None:
-        """Remember that a frame was admitted; of a camera that the last look saw, or our own."""
+        """Remember that a frame was admitted; of a camera that the last look saw, or our own.
+
+        A header may be damaged or forged: what it says counts if the server was another one at the
+        next look, or was started again, and is forgotten otherwise.
+        """
         with self._noting:
             is_known = camera in self._marks.cameras or camera == self._own_camera
             if is_known and seq > self._told.get(camera, -1):
                 self._told[camera] = seq
 
     def note_verdict(self, number: int | None) -> None:
-        """Remember the number of a verdict that was published."""
+        """Remember the number of a verdict that was published, in the same way."""
         with self._noting:
             self._told_number = max(self._told_number, number or 0)
 
@@ -108,22 +114,16 @@ class RollbackWatch:
         """
         with self._asking:
             for _ in range(_TRIES):
-                known = self._known()  # before Redis is asked: what comes later may be ahead of it
-                books = self._read(known)
+                told = self._heard()  # before Redis is asked: what comes later may be ahead of it
+                books = self._read(self._marks.joined(told))
                 stored = Marks.unpack(books.note) if books.note else None
-                rollback = find_lost_writes(
-                    known,
-                    stored,
-                    books.now,
-                    pruned=books.notes >= MOST_NOTES // 2,
-                    own=self._own_camera,
-                )
-                looks = max(known.looks, stored.looks if stored else 0) + 1
+                rollback = self._compare(books, stored, told)
+                looks = max(self._marks.looks, stored.looks if stored else 0) + 1
                 now = replace(books.now, looks=looks)
                 if self._write(books, now, rollback):
                     self._looked_s = self._clock_s()
                     self.rollbacks = books.rollbacks + (rollback is not None)
-                    self._learn(now, rollback)
+                    self._learn(books, now, told, rollback)
                     return rollback
         return None  # another process uses the same file just now, and looks as this one does
 
@@ -136,9 +136,21 @@ class RollbackWatch:
             with translated():
                 self._client.hdel(self._keys.witnesses, self._name)
 
-    def _known(self) -> Marks:
+    def _heard(self) -> Marks:
         with self._noting:
-            return self._marks.joined(Marks(0, self._told_number, dict(self._told)))
+            return Marks(0, self._told_number, dict(self._told))
+
+    def _compare(self, books: _Books, stored: Marks | None, told: Marks) -> LostWrites | None:
+        """Return what may be lost: told by headers only if the books themselves bear it out."""
+        own = {name: seq for name, seq in told.cameras.items() if name == self._own_camera}
+        sure, every = self._marks.joined(Marks(cameras=own)), self._marks.joined(told)
+        pruned = books.notes >= MOST_NOTES // 2
+
+        def find(known: Marks) -> LostWrites | None:
+            return find_lost_writes(known, stored, books.now, pruned=pruned, own=self._own_camera)
+
+        restarted = self._runs is not None and books.runs != self._runs
+        return find(every) if restarted or find(sure) else None
 
     def _read(self, known: Marks) -> _Books:
         keys = self._keys
@@ -158,7 +170,8 @@ class RollbackWatch:
             published=sum(whole(count) or 0 for count in counts),
             cameras={camera: seq for camera, seq in seqs if seq is not None},
         )
-        return _Books(now, note or b"", int(notes), int(rollbacks))
+        runs = frozenset(str(node.get("run_id")) for node in ask_nodes(self._client, "server"))
+        return _Books(now, note or b"", int(notes), int(rollbacks), runs)
 
     def _write(self, books: _Books, now: Marks, rollback: LostWrites | None) -> bool:
         """Write the note and the marks of a rollback; False if the note has changed meanwhile."""
@@ -181,14 +194,18 @@ class RollbackWatch:
             fewest = sorted(looks, key=lambda name: looks[name])[: len(notes) // 4]
             self._client.hdel(self._keys.witnesses, *fewest)
 
-    def _learn(self, now: Marks, rollback: LostWrites | None) -> None:
+    def _learn(self, books: _Books, now: Marks, told: Marks, rollback: LostWrites | None) -> None:
+        self._runs = books.runs
         with self._noting:
             if rollback is None:
                 self._marks = self._marks.joined(now)
+                later = {name: seq for name, seq in self._told.items() if seq > told.last(name)}
+                self._told = later
+                self._told_number *= self._told_number > told.published
             else:
                 self._marks, self._told, self._told_number = now, {}, 0
         if self._file:
-            self._file.write(self._name, self._known())
+            self._file.write(self._name, self._marks)
         if rollback is not None:
             self._log(rollback)
 

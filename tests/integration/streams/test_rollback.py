@@ -1,5 +1,6 @@
 """Redis goes back to an earlier state: who is there to notice, and what the proof says of it."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -16,11 +17,12 @@ from pipeline.commands.reconcile import reconcile
 from pipeline.consumer import Consumer, Verdicts
 from pipeline.errors import SettingsError
 from pipeline.frames import Reason
-from pipeline.streams.connect import Client
+from pipeline.streams.connect import Access, Client, open_client
+from pipeline.streams.embedded import embedded_url, killed, revive
 from pipeline.streams.frame_consumer import Answer
 from pipeline.streams.frame_producer import FrameProducer
 from pipeline.streams.keys import Keys
-from pipeline.streams.rollback.marks import LostWrites
+from pipeline.streams.rollback.marks import LostWrites, Marks
 from pipeline.streams.rollback.watch import MOST_NOTES, RollbackWatch
 
 RECONCILE = [sys.executable, "-c", "from pipeline.cli import reconcile; reconcile()"]
@@ -46,14 +48,15 @@ def proof(plant: Plant) -> Report:
     return reconcile(plant.ledger())
 
 
-def put_back(plant: Plant, before: Callable[[], object]) -> None:
-    """Offer and judge 0 to 79, let `before` be seen, offer and judge 80 to 154, and lose those."""
+def put_back(plant: Plant, look: Callable[[], object]) -> None:
+    """Offer and judge 0 to 79, then 80 to 154, with a look after each, and lose the latter."""
     plant.offer(*range(80))
     plant.judge()
-    before()
+    look()
     state = plant.saved_state()
     plant.offer(*range(80, 155))
     plant.judge()
+    look()
     plant.go_back(state)
 
 
@@ -74,8 +77,6 @@ def test_worker_that_lives_on_marks_the_loss_though_no_camera_comes_back(
 ) -> None:
     worker = watch_of(plant, "worker w1")
     put_back(plant, worker.ask)
-    worker.note_frame("cam", 154)
-    worker.note_verdict(155)
     assert worker.ask() == LostWrites((81, 155), (("cam", 79, 154),))
     assert worker.ask() is None
     (logged,) = [row.__dict__ for row in caplog.records if row.message == "books.rolled_back"]
@@ -89,6 +90,46 @@ def test_worker_that_lives_on_marks_the_loss_though_no_camera_comes_back(
     assert report.unpublished == ((81, 155),)
     assert [record.by for record in report.rollbacks] == ["worker w1"]
     assert len(report.broken()) == 2
+
+
+def test_damaged_header_accuses_nobody(plant: Plant) -> None:
+    worker = watch_of(plant)
+    plant.offer(0, 1)
+    worker.ask()
+    worker.note_frame("cam", 2**62)
+    worker.note_frame("no-such-camera", 5)
+    worker.note_verdict(2**62)
+    assert worker.ask() is None
+    assert worker.ask() is None
+    assert proof(plant).broken() == []
+
+
+def test_last_second_before_a_server_that_is_killed_is_known_from_what_was_read(
+    binary: Path, tmp_path: Path
+) -> None:
+    data, saved = tmp_path / "appendonlydir", tmp_path / "saved"
+    with embedded_url(tmp_path, server=binary) as url:
+        client = open_client(Access(url))
+        plant = Plant(client, "line-1")
+        plant.offer(*range(80))
+        worker = watch_of(plant)
+        worker.ask()
+        shutil.copytree(data, saved)
+        plant.offer(*range(80, 155))
+        worker.note_frame("cam", 120)  # it has read no more, and did not look again
+        with killed(tmp_path):
+            shutil.rmtree(data)
+            shutil.copytree(saved, data)
+        revive(tmp_path, server=binary)
+        assert worker.ask() == LostWrites(None, (("cam", 79, 120),))
+        assert worker.ask() is None
+        assert proof(plant).rolled_back == (("cam", 80, 120),)
+        with killed(tmp_path):
+            pass  # and nothing is lost
+        revive(tmp_path, server=binary)
+        worker.note_frame("cam", 79)
+        assert worker.ask() is None
+        client.close()
 
 
 def test_camera_that_restarts_and_catches_up_does_not_hide_the_loss(plant: Plant) -> None:
@@ -112,7 +153,6 @@ def test_live_camera_that_restarts_goes_on_after_what_was_lost(
 ) -> None:
     worker = watch_of(plant)
     put_back(plant, worker.ask)
-    worker.note_frame("cam", 154)
     worker.ask()
     files, live = plant.camera(), plant.camera()
     assert files.position() == (79, "")
@@ -149,11 +189,12 @@ def test_witnesses_that_know_different_parts_of_a_loss_are_joined(plant: Plant) 
     put_back(plant, worker.ask)
     plant.offer(*range(80, 120))
     late.ask()
-    worker.note_frame("cam", 154)
-    worker.note_verdict(155)
+    state = plant.saved_state()
+    plant.offer(*range(120, 130))
+    late.ask()
+    plant.go_back(state)
     assert worker.ask() == LostWrites((81, 155), (("cam", 79, 154),))
-    late.note_frame("cam", 130)
-    assert late.ask() == LostWrites(None, (("cam", 119, 130),))
+    assert late.ask() == LostWrites(None, (("cam", 119, 129),))
     report = proof(plant)
     assert report.rolled_back == (("cam", 80, 154),)
     assert report.rolled_frames() == 75
@@ -212,16 +253,23 @@ def hear(verdicts: Verdicts, count: int) -> None:
         verdicts.acknowledge(verdict)
 
 
+def noted_by_all(plant: Plant) -> list[int]:
+    """How many verdicts each program that watches has noted."""
+    notes = plant.client.hvals(Keys(plant.name).witnesses)
+    return [marks.published for note in notes if (marks := Marks.unpack(note))]
+
+
 def test_program_that_lives_on_marks_what_it_had_heard(plant: Plant, url: str) -> None:
     plant.offer(*range(10))
     plant.judge()
     with listening(plant, url) as verdicts:
         hear(verdicts, 10)
-        wait_until(lambda: plant.client.hlen(Keys(plant.name).witnesses) == 1)
+        wait_until(lambda: noted_by_all(plant) == [10])
         state = plant.saved_state()
         plant.offer(*range(10, 15))
         plant.judge()
         hear(verdicts, 5)
+        wait_until(lambda: noted_by_all(plant) == [15])
         plant.go_back(state)
         wait_until(lambda: bool(plant.client.llen(Keys(plant.name).rollbacks)))
     report = proof(plant)
