@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.errors import SettingsError
-from pipeline.streams.keys import check_name
+from pipeline.streams.keys import check_name, is_name
 
 MOST_BYTES = 1 << 16  # of packed marks; 64 cameras take 2 KB
 _MOST = (1 << 63) - 1
@@ -42,7 +42,9 @@ class Marks:
         """
         if not isinstance(fields, dict) or not isinstance(fields.get("cameras"), dict):
             raise ValueError("no position of a line")  # noqa: TRY004  # foreign content, no bug
-        cameras = {str(name): _whole(last) for name, last in fields["cameras"].items()}
+        if not all(map(is_name, fields["cameras"])):
+            raise ValueError("a name that no camera can have")
+        cameras = {name: _whole(last) for name, last in fields["cameras"].items()}
         return cls(_whole(fields.get("looks")), _whole(fields.get("published")), cameras)
 
     def last(self, camera: str) -> int:

@@ -88,8 +88,8 @@ class RollbackWatch:
         next look, or was started again, and is forgotten otherwise.
         """
         with self._noting:
-            is_known = camera in self._marks.cameras or camera == self._own_camera
-            if is_known and seq > self._told.get(camera, -1):
+            is_own = bool(self._own_camera) and camera == self._own_camera
+            if (is_own or camera in self._marks.cameras) and seq > self._told.get(camera, -1):
                 self._told[camera] = seq
 
     def note_verdict(self, number: int | None) -> None:

@@ -97,7 +97,8 @@ def test_damaged_header_accuses_nobody(plant: Plant) -> None:
     plant.offer(0, 1)
     worker.ask()
     worker.note_frame("cam", 2**62)
-    worker.note_frame("no-such-camera", 5)
+    for camera in ("no-such-camera", "", "a b", "{x}"):
+        worker.note_frame(camera, 5)
     worker.note_verdict(2**62)
     assert worker.ask() is None
     assert worker.ask() is None

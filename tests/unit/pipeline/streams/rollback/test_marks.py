@@ -101,6 +101,8 @@ def test_what_is_lost_lies_within_what_was_known(known: Marks, noted: Marks, now
         b'{"looks":1,"published":-2,"cameras":{}}',
         b'{"looks":true,"published":1,"cameras":{}}',
         b'{"looks":1,"published":1,"cameras":{"a":1.5}}',
+        b'{"looks":1,"published":1,"cameras":{"":1}}',
+        b'{"looks":1,"published":1,"cameras":{"a b":1}}',
         b'{"looks":1,"published":1,"cameras":{"a":"9223372036854775808"}}',
     ],
 )
