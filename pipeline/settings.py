@@ -115,13 +115,18 @@ class WaitingSettings(LineSettings):
         description="end with an error where Redis does not answer for so many seconds at the "
         "start; default: wait until it does",
     )
-    books: File | None = Field(
-        default=None,
-        description="remember in this file how far the line had come, and say if Redis is behind "
-        "it after a restart; one file for each program",
-    )
 
     def connect(self) -> AbstractContextManager[RedisConnection]:
         """Open the line's Redis for the time of the context, once it answers."""
         wait_s = math.inf if self.redis_wait_s is None else self.redis_wait_s
         return open_connection(self.access(), self.state_dir, wait_s)
+
+
+class WatchingSettings(WaitingSettings):
+    """The same, for a program that remembers what Redis told it."""
+
+    books: File | None = Field(
+        default=None,
+        description="remember in this file how far the line had come, and say if Redis is behind "
+        "it after a restart; one file for each program",
+    )

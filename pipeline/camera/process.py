@@ -26,7 +26,7 @@ from pipeline.codecs import DEFAULT_JPEG, Chroma, Codec, JpegSetting, Transport
 from pipeline.errors import SettingsError, UnreadableFrame
 from pipeline.logs import library_lines, start_logs
 from pipeline.progress import progress
-from pipeline.settings import WaitingSettings
+from pipeline.settings import WatchingSettings
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.checkpoints import Checkpoints
 from pipeline.streams.connection import RedisConnection
@@ -42,7 +42,7 @@ _CURSOR_CHARS = 80  # of a cursor in the log
 _log = logging.getLogger(__name__)
 
 
-class CameraSettings(WaitingSettings):
+class CameraSettings(WatchingSettings):
     """Offer the pictures of a source to a line, one frame per part."""
 
     source: str = Field(description="where pictures come from\n" + SOURCES)
