@@ -43,6 +43,7 @@ from pipeline.streams.connection import RedisConnection
 from pipeline.streams.control import Controls
 from pipeline.streams.labels import LabelStream
 from pipeline.streams.result_reader import MissedVerdicts, ProgramName, Result, ResultReader
+from pipeline.streams.rollback.watch import RollbackWatch
 from pipeline.streams.server_checks import read_clocks
 from pipeline.verdicts import VerdictGone, has_identity, read_verdict
 
@@ -65,7 +66,13 @@ class Verdicts:
     """
 
     def __init__(
-        self, connection: RedisConnection, line: str, program: str, *, from_start: bool
+        self,
+        connection: RedisConnection,
+        line: str,
+        program: str,
+        *,
+        from_start: bool,
+        books: Path | None = None,
     ) -> None:
         self._connection = connection
         self._line = line
@@ -82,6 +89,7 @@ class Verdicts:
         self._clock, self._answered_s = ServerClock(), -math.inf
         self._stopping = False
         self._failure: Exception | None = None
+        watch = RollbackWatch(connection.client, line, f"program {program}", file=books)
         self._name = ProgramName(connection.client, line, program)
         self._name.take()
         try:
@@ -94,6 +102,7 @@ class Verdicts:
             _log.warning("verdicts.position_unknown", extra={"program": program, "why": why})
         self._counter = MissedVerdicts(position)
         self._saved = position
+        self._rollback_watch = watch
         self._events = CountedEvents(_log, _SAY_EVERY_S, time.monotonic)
         self._reader = threading.Thread(target=self._read, name=f"verdicts-{program}", daemon=True)
         self._reader.start()
@@ -212,6 +221,7 @@ class Verdicts:
                 self._step()
             self._send_acknowledged()
             self._save_position()
+            self._rollback_watch.close()
         except (ConnectionLost, RedisFull) as error:
             _log.warning("verdicts.unacknowledged", extra={"why": str(error)})
         except Exception as error:  # noqa: BLE001  # the thread's edge: the program raises it
@@ -231,11 +241,13 @@ class Verdicts:
         if self._ready.qsize() >= READ_AHEAD:
             time.sleep(_POLL_S)
             return
+        self._connection.retry(self._rollback_watch.look, self._is_stopping, self._pause)
         missed_before = self._counter.count
         for result in self._connection.retry(self._fetch, self._is_stopping, self._pause):
             if result.result_id not in self._held:
                 self._held.add(result.result_id)
                 missed = self._counter.note(result)
+                self._rollback_watch.note_verdict(result.number)
                 self._events.add("verdicts.missed", missed, program=self._program, why=_MISSED)
                 self._hand_out(result)
         if self._counter.count != missed_before:
@@ -246,6 +258,7 @@ class Verdicts:
                 "the numbers of the verdicts went back: Redis lost its last writes, or was emptied"
             )
             _log.error("verdicts.rolled_back", extra={"program": self._program, "why": why})
+            self._connection.retry(self._rollback_watch.ask, self._is_stopping, self._pause)
 
     def _look_at_line(self) -> None:
         if not self._watched or time.monotonic() < self._watch_due_s:
@@ -302,6 +315,8 @@ class Verdicts:
         except VerdictGone:
             self._done.put(result.result_id)  # counted as missed
             return
+        if has_identity(verdict):
+            self._rollback_watch.note_frame(verdict.meta.camera, verdict.meta.seq)
         if verdict.unread:
             event = "verdict.foreign" if has_identity(verdict) else "verdict.nameless"
             why = f"{result.result_id}: {verdict.unread}"
@@ -322,6 +337,7 @@ class Consumer:
         password: str | None = None,
         state_dir: Path | None = None,
         from_start: bool = False,
+        books: Path | None = None,
     ) -> None:
         """Say which line, and who asks.
 
@@ -334,10 +350,13 @@ class Consumer:
             state_dir: of the embedded server; None takes PRN_STATE_DIR, else its default.
             from_start: a program that the line does not know yet begins with the oldest verdict
                 kept instead of the next new one.
+            books: file that remembers how far the line had come, so that this program notices
+                after a restart that Redis went back. None: it remembers while it runs.
         """
         self._line = line
         self._program = program
         self._from_start = from_start
+        self._books = books
         self._access = RedisAccess.from_arguments(redis_url, username, password, state_dir)
         self._opened = ExitStack()
 
@@ -352,7 +371,13 @@ class Consumer:
         """
         with ExitStack() as opening:
             connection = opening.enter_context(self._access.connect())
-            verdicts = Verdicts(connection, self._line, self._program, from_start=self._from_start)
+            verdicts = Verdicts(
+                connection,
+                self._line,
+                self._program,
+                from_start=self._from_start,
+                books=self._books,
+            )
             opening.callback(verdicts.close)
             self._opened = opening.pop_all()
         return verdicts

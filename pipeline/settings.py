@@ -120,3 +120,13 @@ class WaitingSettings(LineSettings):
         """Open the line's Redis for the time of the context, once it answers."""
         wait_s = math.inf if self.redis_wait_s is None else self.redis_wait_s
         return open_connection(self.access(), self.state_dir, wait_s)
+
+
+class WatchingSettings(WaitingSettings):
+    """The same, for a program that remembers what Redis told it."""
+
+    books: File | None = Field(
+        default=None,
+        description="remember in this file how far the line had come, and say if Redis is behind "
+        "it after a restart; one file for each program",
+    )

@@ -131,6 +131,9 @@ class Telemetry:
         self.open_frames = self._gauge("open_frames", "frames of the line not yet answered")
         self.open_bytes = self._gauge("open_bytes", "bytes that those frames are charged")
         self.reconnects = self._counter("redis_waits", "times that Redis had to be waited for")
+        self.rollbacks = self._gauge(
+            "line_rollbacks", "times that programs noticed that Redis went back, as the books say"
+        )
         self.clock_ahead = self._gauge(
             "redis_clock_ahead_seconds", "Redis's clock against this machine's"
         )

@@ -16,6 +16,36 @@ STUCK_S = 2.0  # the main thread may be inside a library, such as one that loads
 FORCED_STATUS = 128 + signal.SIGTERM
 
 
+class _Deferral:
+    """Whether the main thread must not be interrupted, and the handler of a signal that waits."""
+
+    lasts = False
+    handler: Callable[[int, FrameType | None], None] | None = None
+
+
+_deferral = _Deferral()
+
+
+@contextmanager
+def sigterm_deferred() -> Iterator[None]:
+    """Let SIGTERM end the process after the context, if the main thread is in it.
+
+    For calls into libraries whose threads use memory of the caller: an exception in their midst
+    would free it under them. Whatever takes too long is ended at once, as always.
+    """
+    if _deferral.lasts or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _deferral.lasts = True
+    try:
+        yield
+    finally:
+        _deferral.lasts = False
+        handler, _deferral.handler = _deferral.handler, None
+        if handler is not None:
+            handler(signal.SIGTERM, None)
+
+
 @contextmanager
 def ended_by_sigterm(
     status: int = 0, force: Callable[[int], object] = os._exit, stuck_s: float = STUCK_S
@@ -36,6 +66,9 @@ def ended_by_sigterm(
         del number, frame
         if heard.is_set():
             force(FORCED_STATUS)
+        if _deferral.lasts:
+            _deferral.handler = on_signal
+            return
         heard.set()
         raise SystemExit(status)
 

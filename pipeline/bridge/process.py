@@ -85,7 +85,11 @@ def _serve(settings: BridgeSettings, face: Face, redis: _RedisClock, opened: Exi
     metrics = BridgeMetrics(settings.line, settings.to)
     connection = opened.enter_context(settings.connect())
     verdicts = Verdicts(
-        connection, settings.line, settings.reader(), from_start=settings.from_start
+        connection,
+        settings.line,
+        settings.reader(),
+        from_start=settings.from_start,
+        books=settings.books,
     )
     opened.callback(verdicts.close)
     redis.verdicts = verdicts

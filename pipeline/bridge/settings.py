@@ -11,14 +11,14 @@ from pipeline.bridge.freshness import Freshness
 from pipeline.bridge.modbus.layout import MOST_CAMERAS, WordOrder
 from pipeline.bridge.stop_signal import StopRule
 from pipeline.errors import SettingsError
-from pipeline.settings import WaitingSettings
+from pipeline.settings import WatchingSettings
 from pipeline.streams.keys import check_name
 
 GATES = frozenset({"modbus"})
 MOST_PORT = 65_535
 
 
-class BridgeSettings(WaitingSettings):
+class BridgeSettings(WatchingSettings):
     """Send the verdicts of a line to a PLC or an MES, one process per target."""
 
     to: Literal["modbus", "webhook"] = Field(description="what the verdicts are sent to")

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
 from typing import Annotated
@@ -26,7 +26,7 @@ from pipeline.codecs import DEFAULT_JPEG, Chroma, Codec, JpegSetting, Transport
 from pipeline.errors import SettingsError, UnreadableFrame
 from pipeline.logs import library_lines, start_logs
 from pipeline.progress import progress
-from pipeline.settings import WaitingSettings
+from pipeline.settings import WatchingSettings
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.checkpoints import Checkpoints
 from pipeline.streams.connection import RedisConnection
@@ -34,6 +34,7 @@ from pipeline.streams.frame_consumer import OverdueFrames
 from pipeline.streams.frame_producer import FrameProducer
 from pipeline.streams.keys import LineLimits
 from pipeline.streams.ledger import Ledger
+from pipeline.streams.rollback.watch import RollbackWatch
 from pipeline.wire import check_scale
 
 _DEADLINE_MS = {True: 2_000.0, False: 600_000.0}  # live sources, files
@@ -41,7 +42,7 @@ _CURSOR_CHARS = 80  # of a cursor in the log
 _log = logging.getLogger(__name__)
 
 
-class CameraSettings(WaitingSettings):
+class CameraSettings(WatchingSettings):
     """Offer the pictures of a source to a line, one frame per part."""
 
     source: str = Field(description="where pictures come from\n" + SOURCES)
@@ -172,6 +173,7 @@ def run(settings: CameraSettings) -> int:
         producer = FrameProducer(connection.client, settings.line, settings.camera, limits)
         connection.retry(producer.join, stop.is_set)
         connection.clocks.look()
+        watch = _watch_books(settings, producer, connection)
         _keep_memory(settings, source, connection, stop)
         offer = FrameOffer(
             producer,
@@ -183,14 +185,31 @@ def run(settings: CameraSettings) -> int:
             stop,
         )
         overdue = OverdueFrames(connection.client, settings.line, limits)
-        checks = (connection.fitness.look, connection.clocks.look)
+        checks = (watch.look, connection.fitness.look, connection.clocks.look)
         with (
             name_lease(producer, settings.camera, stop.is_set, stop.set) as keep,
+            closing(watch),
             run_in_background(overdue.expire, keep, *checks),
             _ring(settings, offer, connection),
             guarded(guard, producer, connection, stop.is_set),
         ):
+            connection.retry(watch.ask, stop.is_set)  # before asking where this camera stands
             return offer_all(settings, source, offer, producer, connection, stop)
+
+
+def _watch_books(
+    settings: CameraSettings, producer: FrameProducer, connection: RedisConnection
+) -> RollbackWatch:
+    """Remember what Redis was told, to notice when it goes back."""
+    watch = RollbackWatch(
+        connection.client,
+        settings.line,
+        f"pipeline-camera {settings.camera}",
+        own_camera=settings.camera,
+        file=settings.books,
+    )
+    producer.on_admission = watch.note_frame
+    return watch
 
 
 def offer_all(
@@ -202,7 +221,8 @@ def offer_all(
     stop: threading.Event,
 ) -> int:
     """Offer every shot of a source under the next seqs, passing over those of missed triggers."""
-    last, cursor = connection.retry(producer.position, stop.is_set)
+    standing = partial(producer.position, past_lost=source.live)
+    last, cursor = connection.retry(standing, stop.is_set)
     seq, frames = last + 1, 0
     fields = {"camera": settings.camera, "line": settings.line, "redis": connection.server}
     _log.info("camera.started", extra={**fields, "seq": seq, "cursor": cursor[:_CURSOR_CHARS]})

@@ -16,7 +16,7 @@ from pipeline.consumer import Verdicts
 from pipeline.errors import SettingsError
 from pipeline.frames import Decision, Verdict
 from pipeline.logs import library_lines, start_logs
-from pipeline.settings import WaitingSettings
+from pipeline.settings import WatchingSettings
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.keys import check_name
 from pipeline.verdicts import verdict_fields
@@ -28,7 +28,7 @@ OVERLAYS_FAILED_STATUS = 1
 _LOOK_S = 0.5
 
 
-class ConsumeSettings(WaitingSettings):
+class ConsumeSettings(WatchingSettings):
     """Print the verdicts of a line as JSON lines, from where this program left off."""
 
     program: Name = Field(
@@ -137,7 +137,11 @@ def run(settings: ConsumeSettings) -> int:
     overlays = _overlays(settings)
     with library_lines(settings.log_format), settings.connect() as connection:
         verdicts = Verdicts(
-            connection, settings.line, settings.program, from_start=settings.from_start
+            connection,
+            settings.line,
+            settings.program,
+            from_start=settings.from_start,
+            books=settings.books,
         )
         try:
             with stopped_by_signals(verdicts.stop):

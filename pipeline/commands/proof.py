@@ -12,8 +12,9 @@ verdicts were trimmed. Frames are known by camera and seq, which the line never 
 A part whose picture the camera never delivered was never offered: a gap in its seqs is told and
 counted, but breaks no promise of the line, and no verdict may turn up for it (`unoffered`).
 
-A frame that was admitted, and of which the server knew nothing any more when the camera offered the
-next one, is a broken promise (`rolled_back`): the server went back to an earlier state.
+A frame that was admitted, and of which the server knew nothing any more when a camera or another
+program looked, is a broken promise (`rolled_back`): the server went back to an earlier state. So
+are verdicts that were lost with it (`unpublished`), for their parts may get another one.
 
 Stream ids are no clock: when the server's clock is stepped back they stay where they were. So a
 verdict's own times decide whether it was late. While ids and clock differ, nothing can be said
@@ -22,7 +23,7 @@ frame by frame once verdicts were trimmed.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -30,6 +31,7 @@ from pipeline.errors import UnreadableFrame
 from pipeline.frames import Reason
 from pipeline.streams.ledger import CameraLedger, LedgerSnapshot
 from pipeline.streams.result_reader import Result
+from pipeline.streams.rollback.marks import RollbackRecord
 from pipeline.wire import Identity, decode_identity
 
 Frame = tuple[str, int]  # camera, seq
@@ -153,6 +155,8 @@ class Report:
     kept: int  # verdicts still in the stream
     deleted: bool  # verdicts were deleted by hand
     rolled_back: tuple[tuple[str, int, int], ...] = ()  # camera, first and last seq: admitted, lost
+    unpublished: tuple[Run, ...] = ()  # first and last number of verdicts: published, lost
+    rollbacks: tuple[RollbackRecord, ...] = ()  # who noticed that the server went back, and when
     damaged: tuple[str, ...] = ()  # what of the books cannot be read
     stepped: bool = False  # the clock was stepped back: ids could not be relied on
 
@@ -171,13 +175,23 @@ class Report:
             "verdicts were deleted from the stream": self.deleted,
             f"{self.rolled_frames()} frames were admitted and then lost: Redis went back to an "
             "earlier state (a failover, or a restart from an older file)": self.rolled_back,
+            f"{self.lost_verdicts()} verdicts were published and then lost, for the same reason: "
+            "their parts may have got another one": self.unpublished,
+            f"Redis went back to an earlier state {len(self.rollbacks)} times; no frame or verdict "
+            "is known to be lost": (
+                self.rollbacks and not self.rolled_back and not self.unpublished
+            ),
             f"the books are damaged: {'; '.join(self.damaged)}": self.damaged,
         }
         return [sentence for sentence, is_broken in promises.items() if is_broken]
 
     def rolled_frames(self) -> int:
-        """Return how many frames the server admitted and lost."""
+        """Return how many frames the server admitted and may have lost."""
         return sum(last - first + 1 for _, first, last in self.rolled_back)
+
+    def lost_verdicts(self) -> int:
+        """Return how many verdicts were published and may have been lost."""
+        return sum(last - first + 1 for first, last in self.unpublished)
 
 
 def read_identity(header: bytes) -> Identity | None:
@@ -209,8 +223,9 @@ def prove(
         after: the books afterwards: no verdict may be for a frame that they do not know.
     """
     since_ms = _kept_since(after, stepped=collected.stepped)
+    rolled_back = _rolled_back(after)
     checked = [
-        _check(camera_ledger, since_ms, collected, open_frames)
+        _check(camera_ledger, since_ms, collected, open_frames, rolled_back)
         for camera_ledger in before.cameras
         if collected.span.camera in {None, camera_ledger.camera}
     ]
@@ -229,14 +244,34 @@ def prove(
         added=after.retention.added,
         kept=after.retention.length,
         deleted=after.retention.deleted,
-        rolled_back=tuple(
-            (camera_ledger.camera, *run)
-            for camera_ledger in after.cameras
-            for run in camera_ledger.rolled_back
+        rolled_back=tuple((camera, *run) for camera, runs in rolled_back.items() for run in runs),
+        unpublished=_joined(
+            record.lost.verdicts for record in after.rollbacks if record.lost.verdicts
         ),
+        rollbacks=after.rollbacks,
         damaged=after.damaged,
         stepped=collected.stepped,
     )
+
+
+def _rolled_back(books: LedgerSnapshot) -> dict[str, tuple[Run, ...]]:
+    """Return the seqs that may be lost by camera, whoever noticed it; each once."""
+    marked = {ledger.camera: list(ledger.rolled_back) for ledger in books.cameras}
+    for record in books.rollbacks:
+        for camera, after, last in record.lost.frames:
+            marked.setdefault(camera, []).append((after + 1, last))
+    return {camera: _joined(runs) for camera, runs in sorted(marked.items()) if runs}
+
+
+def _joined(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """Join runs that overlap or touch."""
+    joined: list[Run] = []
+    for first, last in sorted(runs):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = joined[-1][0], max(joined[-1][1], last)
+        else:
+            joined.append((first, last))
+    return tuple(joined)
 
 
 def _kept_since(snapshot: LedgerSnapshot, *, stepped: bool) -> int:
@@ -253,6 +288,7 @@ def _check(
     since_ms: int,
     collected: CollectedVerdicts,
     open_frames: OpenFrames,
+    rolled_back: Mapping[str, tuple[Run, ...]],
 ) -> tuple[CameraReport, list[Frame]]:
     """Account for one camera's frames, one by one as far as verdicts are kept."""
     camera, span = camera_ledger.camera, collected.span
@@ -269,9 +305,9 @@ def _check(
         checked=len(seqs),
         answered=len(seqs) - len(unanswered),
         open=len(unanswered) - len(missing),
-        gaps=tuple(_gaps(camera_ledger, span)),
+        gaps=tuple(_gaps(camera_ledger, span, lost := rolled_back.get(camera, ()))),
         lost=camera_ledger.lost,
-        rolled_back=camera_ledger.rolled_back,
+        rolled_back=lost,
     )
     return report, missing
 
@@ -287,11 +323,11 @@ def _first_proven(
     return min(*found, *still, _NEVER, _NEVER)
 
 
-def _gaps(camera_ledger: CameraLedger, span: Span) -> Iterator[Run]:
+def _gaps(camera_ledger: CameraLedger, span: Span, lost: tuple[Run, ...]) -> Iterator[Run]:
     """Yield the seqs between two runs, without those that the server lost."""
     for (_, last), (following, _) in pairwise(camera_ledger.runs):
         first = last + 1
-        for low, high in sorted(camera_ledger.rolled_back):
+        for low, high in lost:
             if first <= low < following:
                 yield from _cut(span, (first, low - 1))
             if low < following and high >= first:

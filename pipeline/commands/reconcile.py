@@ -3,13 +3,14 @@
 import json
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from engines.commandline.flags import Name
+from engines.commandline.flags import File, Name
 from engines.commandline.terminal import Terminal, headed
 from pipeline.commands.proof import (
     CameraReport,
@@ -33,6 +34,8 @@ from pipeline.settings import LineSettings
 from pipeline.station.proof import StationReport
 from pipeline.streams.ledger import Ledger, LedgerSnapshot
 from pipeline.streams.result_reader import Result
+from pipeline.streams.rollback.marks import RollbackRecord
+from pipeline.streams.rollback.watch import RollbackWatch
 
 PAGE = 2000
 LISTED = 20
@@ -45,6 +48,11 @@ class ReconcileSettings(LineSettings):
     camera: Name | None = Field(default=None, description="this camera's frames only")
     from_seq: int = Field(default=0, ge=0, description="first trigger number to check")
     to_seq: int | None = Field(default=None, ge=0, description="last trigger number to check")
+    books: File | None = Field(
+        default=None,
+        description="remember in this file how far the line had come, and say if Redis is behind "
+        "it at the next call",
+    )
     as_json: bool = Field(default=False, description="print one JSON object")
 
 
@@ -181,7 +189,11 @@ def _print_broken(console: Console, report: Report) -> None:
             more = f" and {len(frames) - LISTED} more" if len(frames) > LISTED else ""
             console.print(f"  {name}: {shown}{more}")
     for camera, first, last in report.rolled_back[:LISTED]:
-        console.print(f"  lost by Redis: {camera}/{first}..{last}")
+        where = f"{camera}/{first}..{last}"
+        console.print(f"  rolled back: these sequence numbers may be lost: {where}")
+    for first, last in report.unpublished[:LISTED]:
+        console.print(f"  rolled back: these verdicts may be lost: number {first} to {last}")
+    _print_rollbacks(console, report.rollbacks)
     if not broken:
         console.print("every promise was kept", style="bold green")
 
@@ -191,9 +203,17 @@ def run(settings: ReconcileSettings) -> int:
     start_logs(settings.log_level, settings.log_format)
     span = Span(settings.camera, settings.from_seq, settings.to_seq)
     with settings.connect() as connection:
-        if (parts := reconcile_station(connection.client, settings.line)) is not None:
-            return _show_station(settings, parts)
-        report = reconcile(Ledger(connection.client, settings.line), span)
+        client = connection.client
+        watch = None
+        if settings.books is not None:
+            watch = RollbackWatch(client, settings.line, "pipeline-reconcile", file=settings.books)
+            watch.ask()  # first, for the proof to see what it marks
+        if (parts := reconcile_station(client, settings.line)) is not None:
+            rollbacks = Ledger(client, settings.line).snapshot().rollbacks
+            return _show_station(settings, parts, rollbacks)
+        report = reconcile(Ledger(client, settings.line), span)
+        if watch is not None:
+            watch.ask()
     if not report.offered and not report.damaged:
         raise SettingsError(f"line {settings.line!r} never saw a frame here: nothing was checked")
     if settings.as_json:
@@ -203,9 +223,26 @@ def run(settings: ReconcileSettings) -> int:
     return BROKEN_STATUS if report.broken() else 0
 
 
-def _show_station(settings: ReconcileSettings, report: StationReport) -> int:
+def _print_rollbacks(console: Console, rollbacks: tuple[RollbackRecord, ...]) -> None:
+    for record in rollbacks[-LISTED:]:
+        at = datetime.fromtimestamp(record.at_ms / 1e3, UTC).isoformat(timespec="seconds")
+        console.print(f"  {at}: {record.by} noticed that Redis went back", markup=False)
+
+
+def _show_station(
+    settings: ReconcileSettings, report: StationReport, rollbacks: tuple[RollbackRecord, ...]
+) -> int:
+    went_back = f"Redis went back to an earlier state {len(rollbacks)} times: parts may be lost"
     if settings.as_json:
-        sys.stdout.write(json.dumps(station_fields(settings.line, report)) + "\n")
+        fields = station_fields(settings.line, report)
+        if rollbacks:
+            fields |= {"kept_promises": False, "broken": [*fields["broken"], went_back]}
+        fields["rollbacks"] = [asdict(record) for record in rollbacks]
+        sys.stdout.write(json.dumps(fields) + "\n")
     else:
-        print_station(Terminal(), settings.line, report)
-    return BROKEN_STATUS if report.broken() else 0
+        console = Terminal()
+        print_station(console, settings.line, report, went_back=bool(rollbacks))
+        if rollbacks:
+            console.print(headed("broken:", went_back, "bold red"))
+            _print_rollbacks(console, rollbacks)
+    return BROKEN_STATUS if report.broken() or rollbacks else 0

@@ -63,8 +63,10 @@ def station_fields(station: str, report: StationReport) -> dict[str, Any]:
     return {"station": station, "kept_promises": not broken, "broken": broken, **fields}
 
 
-def print_station(console: Console, station: str, report: StationReport) -> None:
-    """Print the report for people."""
+def print_station(
+    console: Console, station: str, report: StationReport, *, went_back: bool = False
+) -> None:
+    """Print the report for people; no praise where Redis went back to an earlier state."""
     table = Table(title=f"{station}: one verdict for every part", title_justify="left")
     rows = {
         "views": ", ".join(report.views),
@@ -86,5 +88,5 @@ def print_station(console: Console, station: str, report: StationReport) -> None
     for name in _LISTS:
         if listed := getattr(report, name):
             console.print(f"  {name}: {', '.join(map(str, listed[:_LISTED]))}")
-    if not broken:
+    if not broken and not went_back:
         console.print("every promise was kept", style="bold green")

@@ -33,6 +33,7 @@ class VerdictCounter:
     waits: list[Interval] = field(default_factory=list)  # admission and verdict of the slow ones
     wrong: int = 0  # OK for a bad part, or NG for a good one
     foreign: int = 0
+    last_seq: int = -1  # the highest that was answered
     last_id: str = "-"
 
     def __post_init__(self) -> None:
@@ -47,6 +48,7 @@ class VerdictCounter:
             self.foreign += 1
             return
         self.verdicts[seq] += 1
+        self.last_seq = max(self.last_seq, seq)
         self.answers[result.answer] += 1
         wait = _ms(result.entry_id), _ms(result.result_id)
         if wait[1] - wait[0] >= LONGEST_WAIT_MS / 2:

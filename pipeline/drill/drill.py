@@ -6,7 +6,7 @@ seconds and replaced; the camera and Redis are killed and restarted in between. 
 processes also stand still for seconds, and their connections are delayed, cut, or left half open.
 The drill reads every verdict itself and counts, per part; it also checks that each verdict was made
 from the picture of its own part. At the end `pipeline-reconcile` says the same from the line's
-books. With --rollback, Redis goes back to an earlier state on purpose, and the books must say so.
+books. With --rollback, Redis goes back to earlier states on purpose, and the books must say so.
 """
 
 import json
@@ -35,7 +35,7 @@ from pipeline.drill.faults import Chaos, KillPlan, Kills
 from pipeline.drill.line import LINE, ROLES, DrilledLine, DrillPlan
 from pipeline.drill.pictures import write_engine
 from pipeline.drill.proxy import FaultyProxy
-from pipeline.drill.rollback import ServerRollback
+from pipeline.drill.rollback import ServerRollbacks
 from pipeline.logs import start_logs
 from pipeline.progress import progress
 from pipeline.streams.connect import Access
@@ -60,7 +60,7 @@ class DrillSettings(CommandSettings):
     )
     rollback: bool = Field(
         default=False,
-        description="once, let Redis lose its last writes; pass if the proof says so",
+        description="let Redis lose its last writes, four times; pass if the proof says so",
     )
     worker_life_s: float = Field(default=4.0, gt=0, description="one worker is killed after, s")
     camera_kills: int = Field(default=2, ge=0, description="times that the camera is killed")
@@ -95,7 +95,11 @@ class Drill:
         rng = random.Random(settings.seed)  # noqa: S311  # when to kill is no secret
         self.kills = Kills(settings.kill_plan(), line, rng)
         self.chaos = Chaos(line, proxies, rng) if proxies else None
-        self.rollback = ServerRollback(line, state, settings.frames) if settings.rollback else None
+        self.rollback = (
+            ServerRollbacks(line, state, settings.frames, connection.client)
+            if settings.rollback
+            else None
+        )
 
     def run(self) -> float:
         """Pass all parts; returns seconds."""
@@ -114,19 +118,21 @@ class Drill:
             self.chaos.end()
         took_s = time.monotonic() - began_s
         self.line.children["camera"].wait(END_WAIT_S)
+        if self.rollback is not None:
+            self.rollback.finish(self.counter)
         return took_s
 
     def broken(self) -> list[str]:
         """Return which promises did not hold, by the drill's own count and by the line's books."""
-        report = reconcile(self._ledger)
         if self.rollback is not None:
-            return self.rollback.broken(self.counter, report)
+            return self.rollback.broken(self.counter)
+        report = reconcile(self._ledger)
         return [*self.counter.broken(self.line.outages), *report.broken()]
 
     def _harm(self, done: int, now_s: float) -> None:
         """Begin and end what is due."""
         if self.rollback is not None:
-            self.rollback.step(done)
+            self.rollback.step(self.counter)
             return
         if self.chaos is not None:
             self.chaos.step(now_s)
@@ -209,7 +215,7 @@ def _figures(
         "longest_wait_s": round(drill.counter.longest_wait_ms(drill.line.outages) / 1e3, 1),
         "slowest": drill.counter.slowest(drill.line.outages),
         "answers": dict(drill.counter.answers),
-        "rollback": drill.rollback.lost if drill.rollback else None,
+        "rollback": dict(drill.rollback.done) if drill.rollback else None,
         "memory": [{**asdict(memory), "growth_mb": memory.growth_mb} for memory in lasting],
         "broken": broken,
     }
@@ -235,7 +241,7 @@ def _show(figures: dict[str, Any]) -> None:
     if figures["broken"]:
         return
     if figures["rollback"] is not None:
-        said = f"the {figures['rollback']} parts that Redis lost are named"
+        said = f"Redis went back {len(figures['rollback'])} times, and all that it lost is named"
         console.print(said, style="bold green")
     else:
         console.print("every part got exactly one verdict", style="bold green")

@@ -1,5 +1,6 @@
 """The worker's side of a line: reading frames, answering them, taking over from the dead."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +76,7 @@ class FrameConsumer:
         self._worker = worker
         self._results_kept = limits.results_kept
         self._results_bytes = limits.results_bytes
+        self.on_publish: Callable[[int], object] | None = None  # number of a verdict
         self._connection = ThreadConnection(client)
         self._answer = Script(self._connection, "answer")
         self._overdue = OverdueFrames(client, line, limits)
@@ -127,7 +129,10 @@ class FrameConsumer:
             arguments += [entry.entry_id, entry.charged, word.value]
             due = "" if entry.due_ms is None else entry.due_ms
             arguments += [entry.header, said.judgement, reason, due]
-        return [word.decode() for word in self._answer(self._keys.written_by_answers, arguments)]
+        number, *words = self._answer(self._keys.written_by_answers, arguments)
+        if self.on_publish is not None:
+            self.on_publish(int(number))
+        return [word.decode() for word in words]
 
     def expire(self) -> int:
         """Answer LATE for every frame of the line past its deadline; returns how many."""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -65,6 +66,7 @@ class FrameProducer:
             self._keys.holder(camera),
         ]
         self._last_seq: int | None = None  # that we know to have been admitted
+        self.on_admission: Callable[[str, int], object] | None = None  # camera, seq
         self._token = ""
         self._clock = ServerClock()
         self._connection = ThreadConnection(client)
@@ -138,6 +140,8 @@ class FrameProducer:
         answer = Status(status.decode())
         shed_ids = tuple(name.decode() for name in answered)
         lost = 0 if answer is Status.FULL else self._note_admission(seq, last)
+        if answer is not Status.FULL and self.on_admission is not None:
+            self.on_admission(self.camera, seq)
         return OfferResult(answer, text.decode(), shed_ids, lost)
 
     def _check(self, seq: int, charged: int) -> None:
@@ -199,19 +203,28 @@ class FrameProducer:
         """Leave the camera's name to whoever comes next."""
         self._release_lease([self._keys.holder(self.camera)], [token])
 
-    def position(self) -> tuple[int, str]:
+    def position(self, *, past_lost: bool = False) -> tuple[int, str]:
         """Where this camera stands: its last seq (-1 at first) and its source's cursor.
+
+        Args:
+            past_lost: go on after the seqs that Redis lost, if somebody marked them and nothing was
+                offered since. They belong to other parts than those that come now.
 
         Raises:
             SettingsError: the books of this camera are damaged.
         """
         with translated():
             last, cursor = self._client.hmget(self._keys.camera(self.camera), "last", "cursor")
-        if last is not None:
-            if not last.isdigit():
-                raise self._damaged(last)
-            self._last_seq = int(last)
-        return -1 if last is None else int(last), cursor.decode(errors=_ANY_NAME) if cursor else ""
+            mark = self._client.lindex(self._keys.rolled(self.camera), -1) if past_lost else None
+        if last is not None and not last.isdigit():
+            raise self._damaged(last)
+        seq = -1 if last is None else int(last)
+        after, _, lost = (mark or b"").partition(b":")
+        if lost.isdigit() and after == str(seq).encode():
+            seq = max(seq, int(lost))
+        if seq >= 0:
+            self._last_seq = seq
+        return seq, cursor.decode(errors=_ANY_NAME) if cursor else ""
 
     def reading(self) -> tuple[str, int]:
         """Which picture the process before was reading when it died, and how often it had before.

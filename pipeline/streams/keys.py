@@ -35,6 +35,14 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
                               was ever offered, and the reader of verdicts sees seq jump
 {line}:rolled:NAME   list     seqs that the server had admitted and lost with its last writes, as
                               "AFTER:LAST": those above AFTER, up to LAST. Oldest first
+{line}:witnesses     hash     random name of a program -> how far the line had come when it last
+                              looked, as JSON: looks (how often it has), published (number of the
+                              last verdict), cameras (name -> last seq). Gone after an end in order,
+                              unless the program keeps the same in a file of its own
+{line}:rollbacks     list     that Redis went back to an earlier state, oldest first: "MS JSON",
+                              ms on Redis's clock when noticed; by (program), verdicts (first and
+                              last number that may be lost), frames (camera, seq before the first
+                              lost, last one). A person deletes it
 {line}:taken:NAME    hash     number of a checkpoint -> the files of a watched folder that a camera
                               has offered, 32 bytes each; the last two. The cursor names one
 {line}:control       stream   field `c`: control message (wire)
@@ -77,13 +85,18 @@ class LineLimits:
     results_bytes: int = 256 << 20  # that they may take, about: masks can make them large
 
 
+def is_name(name: str) -> bool:
+    """Return whether a name of a line, camera or program is safe in a key."""
+    return bool(_NAME.fullmatch(name))
+
+
 def check_name(name: str) -> str:
     """Refuse names of lines, cameras and programs that would not be safe in a key.
 
     Raises:
         SettingsError: other than 1 to 64 letters, digits, dots, dashes, underscores.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise SettingsError(f"name {name!r:.80}: use 1 to 64 letters, digits, '.', '-', '_'")
     return name
 
@@ -111,6 +124,8 @@ class Keys:
         self.books = f"{self._tag}:books"
         self.positions = f"{self._tag}:positions"
         self.after = f"{self._tag}:after"
+        self.witnesses = f"{self._tag}:witnesses"
+        self.rollbacks = f"{self._tag}:rollbacks"
 
     @property
     def written_by_answers(self) -> list[str]:

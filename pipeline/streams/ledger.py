@@ -9,6 +9,7 @@ from pipeline.errors import SettingsError
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.keys import Keys, check_name
 from pipeline.streams.result_reader import Result, read_result
+from pipeline.streams.rollback.marks import RollbackRecord, unpack_record
 
 _BOOKS = 3  # answers about each camera
 _OPEN_PAGE = 64  # entries come with their pixels
@@ -45,6 +46,7 @@ class LedgerSnapshot:
     counts: dict[str, int]  # answer -> verdicts since the line began
     retention: ResultRetention
     damaged: tuple[str, ...] = ()  # what of the books cannot be read, one sentence each
+    rollbacks: tuple[RollbackRecord, ...] = ()  # that programs noticed, oldest first
 
 
 class Ledger:
@@ -72,6 +74,7 @@ class Ledger:
             pipe.zcard(keys.open)
             pipe.hgetall(keys.counts)
             pipe.xinfo_stream(keys.results)
+            pipe.lrange(keys.rollbacks, 0, -1)
             for key in keys.put_aside(names):
                 pipe.exists(key)
             for name in names:
@@ -125,7 +128,7 @@ def _safe_names(found: set[bytes]) -> tuple[list[str], list[str]]:
 
 
 def _snapshot(keys: Keys, names: list[str], unsafe: list[str], rest: list[Any]) -> LedgerSnapshot:
-    open_entries, counts, stream, *books = rest
+    open_entries, counts, stream, records, *books = rest
     put_aside = keys.put_aside(names)
     aside, books = books[: len(put_aside)], books[len(put_aside) :]
     damaged = [
@@ -141,6 +144,12 @@ def _snapshot(keys: Keys, names: list[str], unsafe: list[str], rest: list[Any]) 
             cameras.append(_camera_ledger(name, _fields(fields), runs, rolled))
         except (KeyError, ValueError) as error:
             damaged.append(f"the books of camera {name} cannot be read: {error!r:.80}")
+    rollbacks = []
+    for raw in records:
+        try:
+            rollbacks.append(unpack_record(raw))
+        except ValueError as error:
+            damaged.append(f"a record of a rollback cannot be read: {error!s:.80}")
     return LedgerSnapshot(
         cameras=tuple(cameras),
         open_entries=int(open_entries),
@@ -149,6 +158,7 @@ def _snapshot(keys: Keys, names: list[str], unsafe: list[str], rest: list[Any]) 
         if stream
         else ResultRetention(0, 0, 0, deleted=False),
         damaged=tuple(damaged),
+        rollbacks=tuple(rollbacks),
     )
 
 

@@ -38,6 +38,28 @@ class FrameArchive(Protocol):
         ...
 
 
+class BooksWatch(Protocol):
+    """Notices that Redis went back to an earlier state; `RollbackWatch` is one."""
+
+    rollbacks: int
+
+    def note_frame(self, camera: str, seq: int) -> None:
+        """Remember that a frame was admitted."""
+        ...
+
+    def look(self) -> None:
+        """Compare what is remembered with Redis, about once a second."""
+        ...
+
+    def ask(self) -> object:
+        """Compare it now."""
+        ...
+
+    def close(self) -> None:
+        """Note the end of this process."""
+        ...
+
+
 class Shutdown:
     """The two steps of stopping, and what went wrong if something did."""
 
@@ -86,6 +108,7 @@ class WorkerContext:
     outbox: Outbox = field(default_factory=queue.SimpleQueue)
     shutdown: Shutdown = field(default_factory=Shutdown)
     drift_monitor: DriftMonitor = field(default_factory=DriftMonitor)
+    rollback_watch: BooksWatch | None = None  # None: nobody looks whether Redis went back
 
 
 @dataclass(frozen=True, slots=True)

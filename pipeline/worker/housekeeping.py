@@ -45,7 +45,9 @@ class Housekeeping:
         self._last_message_id = FROM_THE_FIRST
         self._redis_answered_s = time.monotonic()
         self.line_state = LineState()
+        self._watch = context.rollback_watch
         self._tasks: list[tuple[Callable[[], object], float]] = [
+            (self._look_back, TICK_S),  # first, for others to find the mark
             (self._frame_consumer.expire, TICK_S),
             (self._send_heartbeat, HEARTBEAT_EVERY_S),
             (self._take_over, TAKE_OVER_EVERY_S),
@@ -144,6 +146,11 @@ class Housekeeping:
             _log.info("control.heard", extra={"standing": str(self.line_state)})
         if self.line_state.looks != before.looks:
             self._on_look()
+
+    def _look_back(self) -> None:
+        if self._watch is not None:
+            self._watch.look()
+            self._telemetry.rollbacks.set(self._watch.rollbacks)
 
     def _compare_clocks(self) -> None:
         self._clocks.look()

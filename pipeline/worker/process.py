@@ -118,18 +118,25 @@ def _serve(
 def _context(
     settings: WorkerSettings, connection: RedisConnection, start: _Start, active: ActiveEngine
 ) -> WorkerContext:
+    from pipeline.streams.rollback.watch import RollbackWatch  # noqa: PLC0415  # once connected
+
     limits = LineLimits(
         results_kept=settings.results_kept, results_bytes=int(settings.results_mb * (1 << 20))
     )
+    frame_consumer = FrameConsumer(connection.client, settings.line, start.name, limits)
+    who = f"pipeline-worker {start.name}"
+    watch = RollbackWatch(connection.client, settings.line, who, file=settings.books)
+    frame_consumer.on_publish = watch.note_verdict
     return WorkerContext(
         start.name,
         connection,
-        FrameConsumer(connection.client, settings.line, start.name, limits),
+        frame_consumer,
         Controls(connection.client, settings.line),
         start.telemetry,
         InFlight(active.capacity),
         RingReaders(_attach),
         open_archiver(settings, start.telemetry),
+        rollback_watch=watch,
     )
 
 

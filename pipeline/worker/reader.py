@@ -35,6 +35,7 @@ class EntryDecoder:
         self._in_flight = context.in_flight
         self._outbox = context.outbox
         self._ring_readers = context.ring_readers
+        self._watch = context.rollback_watch
         self._input_size = input_size
         self._max_deliveries = max_deliveries
         self._clock_s = clock_s
@@ -71,6 +72,8 @@ class EntryDecoder:
             self._outbox.put(RejectedFrames([entry], Reason.UNREADABLE, str(error)))
             return None
         self.misfits = 0
+        if self._watch is not None:
+            self._watch.note_frame(header.meta.camera, header.meta.seq)
         arrived_ns, left_ns = time.time_ns(), entry.left_ns
         due_ns = header.meta.deadline_ns if left_ns is None else arrived_ns + left_ns
         waiting = WaitingFrame(due_ns, arrived_ns, alone=entry.deliveries > 1)
@@ -133,6 +136,11 @@ class Reader:
                 self._context.frame_consumer.read(places, READ_BLOCK_MS)
             )
 
+    def _look_back(self) -> None:
+        """Compare Redis with what was read before, while nothing new is read yet."""
+        if (watch := self._context.rollback_watch) is not None:
+            self._context.connection.retry(watch.ask, self._context.shutdown.draining.is_set)
+
     def _recover(self, lost_s: float) -> None:
         """Wait for Redis, then take what was delivered to us but never arrived.
 
@@ -145,6 +153,7 @@ class Reader:
             began_s = time.monotonic()
             with self._context.in_flight.recording_answers() as answered:
                 try:
+                    self._look_back()
                     pending = self._context.connection.retry(
                         self._context.frame_consumer.pending, draining
                     )

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from engines.commandline.flags import File, Folder, Metavar
 from engines.open import Backend
-from pipeline.settings import WaitingSettings
+from pipeline.settings import WatchingSettings
 from pipeline.worker.active_engine import VERDICTS_KEPT, LoadedEngine
 from pipeline.worker.swap.interfaces import RolloutSettings
 from pipeline.worker.swap.loading import EngineOptions
@@ -20,7 +20,7 @@ FOLDER_LOOK_S = 0.2  # a rollback without a message is heeded in less than a sec
 URL_LOOK_S = 10.0  # each look is a request that somebody pays for
 
 
-class WorkerSettings(WaitingSettings):
+class WorkerSettings(WatchingSettings):
     """Judge the frames of a line with an engine; run one per GPU, or one per group of cores."""
 
     engine: File | None = Field(

@@ -162,6 +162,8 @@ class Worker:
             self._context.frame_consumer.leave()
         except (ConnectionLost, RedisFull) as error:
             _log.warning("worker.left_unsaid", extra={"why": str(error)})  # others see it is gone
+        if self._context.rollback_watch:
+            self._context.rollback_watch.close()
         if self._context.archiver:
             self._context.archiver.close(until_s)
         _log.info("worker.drained", extra={"verdicts": self._writer.verdicts})

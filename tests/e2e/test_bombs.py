@@ -49,7 +49,7 @@ class Sender:
         )
         header = encode_frame_header(FrameHeader(meta, Codec(codec), (SIZE, SIZE)))
         result = self.producer.offer(
-            self.sent, header, payload, len(payload), meta.deadline_ns, "", shed=False
+            self.sent, header, payload, len(payload), DEADLINE_NS, "", shed=False
         )
         assert result.status is Status.ADMITTED
         self.sent += 1

@@ -61,10 +61,12 @@ class Plant:
 
     def go_back(self, state: dict[bytes, bytes]) -> None:
         """Put the server back to an earlier state, as a failover to a stale replica does."""
+        pipe = self.client.pipeline(transaction=True)  # programs may live through it
         for key in self.client.scan_iter(match=f"{{{self.name}}}:*", count=1000):
-            self.client.delete(key)
+            pipe.delete(key)
         for key, value in state.items():
-            self.client.restore(key, 0, value)
+            pipe.restore(key, 0, value, replace=True)
+        pipe.execute()
 
     def ledger(self) -> Ledger:
         return Ledger(self.client, self.name)

@@ -146,7 +146,7 @@ class Bench:
         now = time.time_ns()
         meta = FrameMeta("cam", seq, f"part-{seq}", now, now + int(in_s * 1e9))
         head = encode_frame_header(FrameHeader(meta, Codec.RING, (SIDE, SIDE), place))
-        result = self.producer.offer(seq, head, b"", 100, meta.deadline_ns, "", shed=False)
+        result = self.producer.offer(seq, head, b"", 100, int(in_s * 1e9), "", shed=False)
         assert result.status is Status.ADMITTED
 
     def verdicts(self) -> dict[int, Verdict]:

@@ -7,7 +7,8 @@
 --       none), reason ('' where the answer says all), deadline as it came with the frame ('' where
 --       none did)
 -- A frame whose deadline has passed on this server's clock is answered LATE, whatever was said.
--- Returns for each frame the answer published, or '' where someone else had answered.
+-- Returns the number of the last verdict published, 0 where none was, then for each frame the answer
+-- published, or '' where someone else had answered.
 --include publish
 --include mend
 local frames, open, bytes, results, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -15,7 +16,7 @@ mend_books(frames, open, bytes, results, counts)
 local group, kept = ARGV[1], ARGV[2]
 local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000
-local published = {}
+local published = { 0 }
 for at = 3, #ARGV, 7 do
     local id, answer, reason = ARGV[at], ARGV[at + 2], ARGV[at + 5]
     local deadline = redis.call('ZSCORE', open, id)
@@ -31,7 +32,7 @@ for at = 3, #ARGV, 7 do
         if reason ~= '' then
             fields[#fields + 1], fields[#fields + 2] = 'r', reason
         end
-        publish(results, counts, kept, now_ms, ARGV[at + 6], fields)
+        published[1] = publish(results, counts, kept, now_ms, ARGV[at + 6], fields)
         redis.call('DECRBY', bytes, ARGV[at + 1])
         published[#published + 1] = answer
     else

@@ -16,6 +16,7 @@
 -- A seq has up to 19 digits and a number of Lua is exact to 15: they are compared as texts.
 --include publish
 --include mend
+--include rolled
 local frames, open, bytes, results, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local camera, runs, rolled = KEYS[7], KEYS[8], KEYS[9]
 mend_books(frames, open, bytes, results, counts)
@@ -30,11 +31,6 @@ local now = redis.call('TIME')
 local now_ms = tonumber(now[1]) * 1000 + tonumber(now[2]) / 1000
 local now_text = string.format('%.3f', now_ms)
 local last = redis.call('HGET', camera, 'last') or ''
-
-local function is_less(one, other)
-    if #one ~= #other then return #one < #other end
-    return one < other
-end
 
 local function add(field, ...)
     for _, number in ipairs({ ... }) do redis.call('HINCRBY', camera, field, number) end
@@ -109,9 +105,10 @@ elseif last ~= before then
 end
 local known = last -- by this server or by the camera
 if previous ~= '' and (last == '' or is_less(last, previous)) then
-    redis.call('RPUSH', rolled, (last == '' and '-1' or last) .. ':' .. previous)
-    redis.call('LTRIM', rolled, -tonumber(ARGV[12]), -1)
-    add('rolled', last == '' and 1 or minus(last), previous)
+    local after = last == '' and '-1' or last
+    local high = marked_until(rolled, after)
+    if high and not is_less(high, previous) then reply[4] = previous end -- it was told before
+    mark_rolled(rolled, camera, after, previous, ARGV[12])
     known = previous
 end
 if known ~= '' and known ~= before then add('lost', minus(known), seq, -1) end

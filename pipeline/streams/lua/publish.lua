@@ -1,4 +1,4 @@
--- Adds a verdict to the stream under its number; other scripts include it.
+-- Adds a verdict to the stream under its number, which is returned; other scripts include it.
 -- The number counts all verdicts that a line ever published, so a reader that sees it jump knows
 -- how many it missed.
 -- `due` is the deadline that came with the frame, '' or nil from a camera of an earlier release.
@@ -16,4 +16,5 @@ local function publish(results, counts, kept, now_ms, due, fields)
     if due and due ~= '' then entry[5], entry[6] = 'u', due end
     for _, word in ipairs(entry) do fields[#fields + 1] = word end
     redis.call('XADD', results, 'MAXLEN', '~', kept, '*', unpack(fields))
+    return number
 end

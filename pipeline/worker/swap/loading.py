@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.admission.timing import CostCurve, batch_sizes, measure_cost
+from engines.commandline.signals import sigterm_deferred
 from engines.errors import AdmissionError
 from engines.machine import machine_name
 from engines.manifest import PEAK_THRESHOLD, Manifest, read_manifest
@@ -48,8 +49,9 @@ def load_engine(path: Path, options: EngineOptions, version: str = "") -> Loaded
         AdmissionError: it may not judge here; where its manifest says so it was not even opened.
         ManifestError, BackendError: it cannot run here, or takes frames of another size.
     """
-    _check_may_judge(path, read_manifest(path), "", options, version)
-    return _load(path, options, version, None, None)
+    with sigterm_deferred():
+        _check_may_judge(path, read_manifest(path), "", options, version)
+        return _load(path, options, version, None, None)
 
 
 def prepare_engine(

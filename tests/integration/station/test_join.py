@@ -1,5 +1,8 @@
 """Views joined into parts, on real servers."""
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -249,3 +252,25 @@ def test_proof_names_views_dropped_unread(station: Station) -> None:
     station.client.xtrim(f"{{{station.left.name}}}:results", minid=kept[0][0], approximate=False)
     station.join(station.left)
     assert "1 verdicts of views were dropped" in " ".join(proof(station).broken())
+
+
+def test_station_whose_redis_went_back_is_not_called_sound(
+    station: Station, url: str, tmp_path: Path
+) -> None:
+    for plant in (station.left, station.right):
+        plant.offer(0, 1)
+        plant.judge()
+    books = Plant(station.client, station.plan.station)
+    command = [sys.executable, "-c", "from pipeline.cli import reconcile; reconcile()"]
+    command += ["--line", books.name, "--redis-url", url, "--books", str(tmp_path / "books.json")]
+    for view in (station.left, station.right):
+        station.join(view)
+    state = books.saved_state()
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    books.go_back(state)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pipeline-reconcile noticed that Redis went back" in done.stdout
+    assert "every promise was kept" not in done.stdout
+    told = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    assert json.loads(told.stdout)["kept_promises"] is False

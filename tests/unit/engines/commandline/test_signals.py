@@ -46,6 +46,39 @@ with ended_by_sigterm(stuck_s=0.0):
         stopped.wait()
     print("drained")
 """
+WITH_THREADS_OF_A_LIBRARY = f"""{BEGIN}
+from engines.commandline.signals import sigterm_deferred
+with ended_by_sigterm():
+    try:
+        with sigterm_deferred():
+            stop()
+            print("whole")
+        print("not reached")
+    finally:
+        print("closed")
+"""
+FOR_TOO_LONG = f"""{BEGIN}
+from engines.commandline.signals import sigterm_deferred
+with ended_by_sigterm(stuck_s=0.05), sigterm_deferred():
+    stop()
+    threading.Event().wait()
+"""
+DEFERRED_BY_ANOTHER_THREAD = f"""{BEGIN}
+from engines.commandline.signals import sigterm_deferred
+inside, leave = threading.Event(), threading.Event()
+def hold():
+    with sigterm_deferred():
+        inside.set()
+        leave.wait()
+try:
+    with ended_by_sigterm():
+        threading.Thread(target=hold, daemon=True).start()
+        inside.wait()
+        stop()
+        threading.Event().wait()
+finally:
+    print("closed")
+"""
 A_CHILD = f"""{BEGIN}
 with ended_by_sigterm(stuck_s=0.0):
     child = os.fork()
@@ -65,8 +98,20 @@ with ended_by_sigterm(stuck_s=0.0):
         (WHILE_IT_CLOSES, FORCED_STATUS, ""),
         (ONCE_IT_RUNS, 0, "drained"),
         (A_CHILD, 0, "child -15"),
+        (WITH_THREADS_OF_A_LIBRARY, 0, "whole\nclosed"),
+        (FOR_TOO_LONG, FORCED_STATUS, ""),
+        (DEFERRED_BY_ANOTHER_THREAD, 0, "closed"),
     ],
-    ids=["in order", "inside a library", "while it closes", "once it runs", "a child"],
+    ids=[
+        "in order",
+        "inside a library",
+        "while it closes",
+        "once it runs",
+        "a child",
+        "deferred",
+        "deferred for too long",
+        "in another thread",
+    ],
 )
 def test_sigterm_ends_a_command(program: str, status: int, said: str) -> None:
     done = subprocess.run(

@@ -1,0 +1,1 @@
+"""Noticing that Redis went back to an earlier state."""
