@@ -218,13 +218,15 @@ def probe(client: Client) -> ServerReport:
 
 def _append_fsync(client: Client) -> str:
     """Ask for the setting, which is in no section of INFO."""
+    found: Any
     try:
         if isinstance(client, RedisCluster):
             found = client.config_get("appendfsync", target_nodes=RedisCluster.PRIMARIES)
             nodes = list(found.values())
             settings = nodes if all(isinstance(node, dict) for node in nodes) else [found]
         else:
-            settings = [client.config_get("appendfsync")]
+            found = client.config_get("appendfsync")
+            settings = [found]
     except redis.exceptions.NoPermissionError:
         return ""
     known = [str(node.get("appendfsync", "")) for node in settings]
