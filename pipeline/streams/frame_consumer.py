@@ -82,6 +82,7 @@ class FrameConsumer:
         self._overdue = OverdueFrames(client, line, limits)
         self._remove_consumer = Script(client.execute_command, "remove_consumer")
         self._heartbeat = Script(client.execute_command, "heartbeat")
+        self._take_over = Script(client.execute_command, "take_over")
 
     def join(self) -> None:
         """Make the stream and its group, where missing, and be listed in it."""
@@ -191,17 +192,13 @@ class FrameConsumer:
 
         A frame's `deliveries` says how often it was handed out, this time included.
         """
-        claimed: list[Entry] = []
-        for name, pending in self._others():
-            if len(claimed) >= count:
-                break
-            alive = self._alive(name)
-            idle_ms = STUCK_IDLE_MS if alive else CLAIM_IDLE_MS
-            if pending:
-                claimed += self._claim(name, idle_ms, count - len(claimed))
-            elif not alive:
-                self._remove_consumer([self._keys.frames], [GROUP, name])
-        return claimed
+        limits = [CLAIM_IDLE_MS, STUCK_IDLE_MS, count]
+        arguments = [GROUP, self._worker, self._keys.worker(""), *limits]
+        claimed = self._take_over([self._keys.frames], arguments)
+        return [
+            self._entry((entry_id, dict(zip(fields[::2], fields[1::2], strict=True))), deliveries)
+            for (entry_id, fields), deliveries in claimed
+        ]
 
     def _others(self) -> list[tuple[bytes, int]]:
         """Return the group's other consumers, by whatever names, and their pending entries."""
@@ -212,26 +209,6 @@ class FrameConsumer:
 
     def _beat_key(self, worker: bytes) -> bytes:
         return self._keys.worker("").encode() + worker
-
-    def _alive(self, worker: bytes) -> bool:
-        with translated():
-            return bool(self._client.exists(self._beat_key(worker)))
-
-    def _claim(self, worker: bytes, idle_ms: int, count: int) -> list[Entry]:
-        keys = self._keys
-        with translated():
-            pending = self._client.xpending_range(
-                keys.frames, GROUP, "-", "+", count, consumername=worker, idle=idle_ms
-            )
-            if not pending:
-                return []
-            deliveries = {_text(row["message_id"]): row["times_delivered"] for row in pending}
-            raws = self._client.xclaim(keys.frames, GROUP, self._worker, idle_ms, list(deliveries))
-        return [
-            self._entry(raw, int(deliveries[_text(raw[0])]) + 1)
-            for raw in raws
-            if raw[1] is not None
-        ]
 
     def _entry(self, raw: tuple[bytes, dict[bytes, bytes]], deliveries: int = 1) -> Entry:
         entry_id, fields = raw

@@ -1,0 +1,10 @@
+#!lua flags=allow-oom
+-- Sends a message to all workers. It may run when Redis is out of memory: a line that is full must
+-- still be paused, and its thresholds changed.
+-- KEYS  1 control
+-- ARGV  1 message, packed  2 messages kept
+-- Returns its id.
+--include damage
+local damage = find_damage({ 'stream' })
+if damage then return damage end
+return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'c', ARGV[1])
