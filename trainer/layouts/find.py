@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from engines.pictures.files import FileAccount, is_mask_folder, is_picture
+from engines.pictures.rules import AS_STORED, PictureRules
 from trainer.dataset import GOOD, Dataset, Sample
 from trainer.errors import DatasetError
 from trainer.layouts.annotations import Annotation, read_annotations
@@ -36,8 +37,12 @@ _TEST_STEP = 5
 _PLACES = ("", "Data/Images", "images", "Images")  # where the folders of kinds may lie
 
 
-def find_samples(folder: Path) -> Dataset:
+def find_samples(folder: Path, rules: PictureRules = AS_STORED) -> Dataset:
     """Find the pictures of a folder in any of the layouts.
+
+    Args:
+        folder: of one data set.
+        rules: how its picture files are read.
 
     Raises:
         DatasetError: none of the layouts, several categories, or no normal pictures.
@@ -46,11 +51,15 @@ def find_samples(folder: Path) -> Dataset:
     dataset = _read(tree)
     if dataset is None:
         raise DatasetError(_unknown(tree))
-    return _with_normals(folder, dataset)
+    return _with_rules(_with_normals(folder, dataset), rules)
 
 
-def find_datasets(folder: Path) -> tuple[Dataset, ...]:
+def find_datasets(folder: Path, rules: PictureRules = AS_STORED) -> tuple[Dataset, ...]:
     """Find one dataset, or, in a folder of several, all of them by name.
+
+    Args:
+        folder: of one data set, or of several.
+        rules: how their picture files are read.
 
     Raises:
         DatasetError: none, or one that cannot be read.
@@ -58,10 +67,21 @@ def find_datasets(folder: Path) -> tuple[Dataset, ...]:
     tree = FolderTree(folder)
     dataset = _read(tree)
     if dataset is not None:
-        return (_with_normals(folder, dataset),)
+        return (_with_rules(_with_normals(folder, dataset), rules),)
     if not _categories(tree):
         raise DatasetError(_unknown(tree))
-    return tuple(find_samples(path) for path in _with_pictures(tree))
+    return tuple(find_samples(path, rules) for path in _with_pictures(tree))
+
+
+def _with_rules(dataset: Dataset, rules: PictureRules) -> Dataset:
+    """Return a dataset whose samples are read by `rules`."""
+    if rules == AS_STORED:
+        return dataset
+    normals, test, defects = (
+        tuple(replace(sample, rules=rules) for sample in part)
+        for part in (dataset.normals, dataset.test, dataset.defects)
+    )
+    return replace(dataset, normals=normals, test=test, defects=defects)
 
 
 def _with_normals(folder: Path, dataset: Dataset) -> Dataset:

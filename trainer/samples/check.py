@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures.read import describe_picture, read_content, resize_picture
+from engines.pictures.read import resize_picture
 from engines.zones.draw import draw_zones
 from trainer.dataset import GOOD, Dataset, FileNotes, Sample, content_sha
 from trainer.errors import MaskError
@@ -117,7 +117,7 @@ def check_dataset(
 
 def _look(sample: Sample, part: str, notes: FileNotes, doubts: list[str]) -> tuple[_Look, bool]:
     """Read a picture and its mask; what is wrong with the mask goes to `doubts`."""
-    decoded = describe_picture(read_content(sample.path), str(sample.path))
+    decoded = sample.decode()
     notes.add(sample.name, decoded)
     pixels = decoded.pixels
     shape = (pixels.shape[0], pixels.shape[1])
