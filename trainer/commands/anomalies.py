@@ -29,7 +29,9 @@ def draw_sheet(settings: AnomaliesSettings) -> None:
             regions = load_seen(seen, size)
             sheet = draw_anomalies(pictures.pixels, regions, textures, settings.rows, settings.seed)
     save_picture(settings.out, sheet)
-    for line in loss_lines((*rest.unreadable, *pictures.unreadable), pictures.notes):
+    for line in loss_lines(
+        (*rest.unreadable, *pictures.unreadable), (*rest.notes, *pictures.notes)
+    ):
         console.print(line, soft_wrap=True, markup=False)
     if settings.as_json:
         files, names_seen = dataset.files.as_json(), [sample.name for sample in seen]

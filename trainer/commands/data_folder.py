@@ -12,7 +12,7 @@ from trainer.data_flags import DataFlags
 from trainer.dataset import Dataset
 from trainer.group_rules import GroupRule, name_groups_of_all
 from trainer.layouts.find import find_datasets, find_samples
-from trainer.results.report import files_line
+from trainer.results.report import files_line, loss_lines
 
 
 def read_folder(folder: Path, flags: DataFlags, console: Console) -> Dataset:
@@ -31,6 +31,15 @@ def read_folders(folder: Path, flags: DataFlags, console: Console) -> tuple[Data
         DatasetError: as `find_datasets` and `name_groups_of_all`.
     """
     return _announced(find_datasets(folder, picture_rules(flags)), flags, console)
+
+
+def print_losses(dataset: Dataset, console: Console) -> None:
+    """Print which pictures are of unknown label, and which labels are doubtful.
+
+    A command that tells of pictures that it could not read says this with them.
+    """
+    for line in loss_lines(dataset.unreadable, dataset.notes):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def print_json(value: Mapping[str, object]) -> None:

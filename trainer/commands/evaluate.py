@@ -121,7 +121,8 @@ def _scored(engine: Engine, dataset: Dataset, steps: TerminalSteps) -> ScoredPic
         pictures = load_pictures(dataset.test, engine.input_size, lambda: advance(1))
     unreadable = (*dataset.unreadable, *pictures.unreadable)
     with steps.step("judging", len(pictures.samples)) as advance:
-        return score_pictures(engine, replace(pictures, unreadable=unreadable), advance)
+        pictures = replace(pictures, unreadable=unreadable, notes=(*dataset.notes, *pictures.notes))
+        return score_pictures(engine, pictures, advance)
 
 
 def _write_worst(

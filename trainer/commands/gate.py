@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engines.commandline.terminal import Terminal
-from trainer.commands.data_folder import print_json, read_folder
+from trainer.commands.data_folder import print_json, print_losses, read_folder
 from trainer.dataset import Dataset
 from trainer.progress import TerminalSteps
 from trainer.retrain.comparison import Rules
@@ -76,6 +76,9 @@ def _found(settings: GateSettings, console: Console) -> Dataset:
     """Find the pictures to judge by, and those that the engines may have learned from."""
     if settings.store is not None:
         with SampleStore.look(settings.store) as store:
-            return store.golden()
-    assert settings.data is not None  # noqa: S101  # the settings looked
-    return read_folder(settings.data, settings, console)
+            dataset = store.golden()
+    else:
+        assert settings.data is not None  # noqa: S101  # the settings looked
+        dataset = read_folder(settings.data, settings, console)
+    print_losses(dataset, console)
+    return dataset

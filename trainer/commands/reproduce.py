@@ -12,7 +12,7 @@ from rich.console import Console
 
 from engines.commandline.terminal import Terminal
 from engines.files import write_atomic
-from trainer.commands.data_folder import print_json, read_folders
+from trainer.commands.data_folder import print_json, print_losses, read_folders
 from trainer.commands.train_prn import prn_recipe
 from trainer.dataset import Dataset
 from trainer.errors import DatasetError
@@ -62,6 +62,7 @@ def _apart(datasets: tuple[Dataset, ...], console: Console) -> tuple[Dataset, ..
     """Take out of each test what copies, or shares a group with, pictures to learn from."""
     kept = tuple(apart_from(dataset, dataset.normals) for dataset in datasets)
     for before, after in zip(datasets, kept, strict=True):
+        print_losses(before, console)
         if gone := len(before.test) - len(after.test):
             console.print(
                 f"{before.name}: {gone} test pictures nearly copy, or share a group with, pictures "

@@ -21,9 +21,10 @@ from engines.pictures.rules import AS_STORED, PictureRules
 from trainer.dataset import GOOD, Dataset, Sample
 from trainer.errors import DatasetError
 from trainer.layouts.annotations import Annotation, read_annotations
+from trainer.layouts.dagm import read_dagm
 from trainer.layouts.mask_files import MaskFiles
 from trainer.layouts.names import is_good, is_test, is_training, is_validation
-from trainer.layouts.parts import mask_roots, parted, read_beside, read_dagm, read_mvtec
+from trainer.layouts.parts import mask_roots, parted, read_beside, read_mvtec
 from trainer.layouts.samples import SampleReader, check_shared
 from trainer.layouts.tree import FolderTree
 
@@ -184,10 +185,8 @@ def _read_plain(tree: FolderTree, annotations: Mapping[str, Annotation]) -> Data
 def _read_items(tree: FolderTree) -> Dataset | None:
     """Read folders of items with a label beside each picture; None where there are none."""
     files = MaskFiles(tree)
-    items = [
-        item for item in tree.folders("") if any(files.beside(name) for name in tree.pictures(item))
-    ]
-    if not items:
+    items = [item for item in tree.folders("") if tree.pictures(item)]
+    if not any(files.beside(name) for item in items for name in tree.pictures(item)):
         return None
     reader = SampleReader(tree, (), {})
     train: list[Sample] = []
