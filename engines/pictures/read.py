@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engines.errors import PictureError
 from engines.files import read_file
 from engines.pictures.headers import JPEG_START, MAX_PIXELS, PictureHeader, check_picture
-from engines.pictures.orientation import read_orientation, tiff_short, without_orientation
+from engines.pictures.orientation import has_tiff_tag, read_orientation, without_orientation
 from engines.pictures.pixel_values import as_rgb, used_bits
 from engines.pictures.rules import AS_STORED, PictureRules
 from engines.pictures.stray_bytes import without_stray_bytes
@@ -166,7 +166,7 @@ def _decode(content: bytes) -> NDArray[np.generic]:
     from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
 
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None and tiff_short(content, _TILE_WIDTH) is not None:
+    if decoded is None and has_tiff_tag(content, _TILE_WIDTH):
         raise PictureError("TIFF in tiles that are not read: save it without tiles, or as PNG")
     if decoded is None:
         raise PictureError("does not decode, truncated or damaged: copy the file again")

@@ -31,6 +31,12 @@ TWO_STARTS = b"\xff\xd8" + CLEAN
 ALLOWED = PictureRules(allow_stray_bytes=True)
 
 
+def test_what_one_reader_allows_another_still_refuses() -> None:
+    assert describe_picture(STRAY, "p", ALLOWED).stray_bytes == 2
+    with pytest.raises(PictureError):
+        describe_picture(STRAY, "p")
+
+
 @pytest.mark.parametrize("content", [STRAY, TWO_STARTS])
 def test_stray_bytes_are_refused_unless_they_are_allowed(content: bytes) -> None:
     with pytest.raises(PictureError):
