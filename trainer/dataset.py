@@ -19,6 +19,7 @@ from trainer.errors import DatasetError
 from trainer.outlines import Outlines
 
 GOOD = "good"  # the kind of a normal picture
+TEST_STEP = 5  # of good pictures without a test part, every fifth one is tested with
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Dataset:
     unreadable: tuple[str, ...] = ()  # one sentence for each picture whose label is not known
     files: FileAccount = NO_FILES  # what became of every file
     notes: tuple[str, ...] = ()  # one sentence for each label that is known in part only
+    test_chosen: bool = False  # whether the test part was chosen here, as the folder has none
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from trainer.dataset import Dataset, Sample
+from trainer.dataset import GOOD, TEST_STEP, Dataset, Sample
 from trainer.errors import DatasetError
+from trainer.groups import group_key
 
 MAX_GROUPS_BYTES = 64 << 20
 _HEADER = ("picture", "group")
@@ -69,7 +70,23 @@ def _grouped(dataset: Dataset, named: Mapping[str, str]) -> Dataset:
         tuple(replace(sample, group=named.get(sample.name, sample.group)) for sample in part)
         for part in (dataset.normals, dataset.test, dataset.defects)
     )
-    return replace(dataset, normals=normals, test=test, defects=defects)
+    grouped = replace(dataset, normals=normals, test=test, defects=defects)
+    return _chosen_by_groups(grouped) if dataset.test_chosen and named else grouped
+
+
+def _chosen_by_groups(dataset: Dataset) -> Dataset:
+    """Choose the test part again, of whole groups: every fifth, and all those with a defect."""
+    good = [s for s in (*dataset.normals, *dataset.test) if s.kind == GOOD]
+    good.sort(key=lambda sample: sample.name)
+    bad = tuple(s for s in dataset.test if s.kind != GOOD)
+    defective = {group_key(sample) for sample in bad}
+    keys = [key for key in dict.fromkeys(map(group_key, good)) if key not in defective]
+    tested = {*keys[TEST_STEP - 1 :: TEST_STEP], *defective}
+    return replace(
+        dataset,
+        normals=tuple(sample for sample in good if group_key(sample) not in tested),
+        test=(*(sample for sample in good if group_key(sample) in tested), *bad),
+    )
 
 
 def _by_file(path: Path, dataset: Dataset) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -97,8 +98,10 @@ def _labelme(tree: FolderTree, name: str, document: Mapping[str, Any]) -> tuple[
     stem, inner = beside.stem, str(beside.parent)
     pictures = tree.pictures("" if inner == "." else inner)
     same = [each for each in pictures if PurePosixPath(each).stem == stem]
-    named = PurePosixPath(str(document["imagePath"]).replace("\\", "/")).name
+    path = str(document["imagePath"]).replace("\\", "/")
+    named = PurePosixPath(path).name
     picture = next((each for each in pictures if PurePosixPath(each).name == named), "")
+    picture = picture or _pointed_at(tree, inner, path)
     picture = picture or (same[0] if same else f"{inner}/{named}")
     polygons, kinds, fault = [], [], ""
     for shape in document["shapes"]:
@@ -113,6 +116,12 @@ def _labelme(tree: FolderTree, name: str, document: Mapping[str, Any]) -> tuple[
             fault = f"a {shape.get('shape_type')} encloses nothing: draw a polygon"
     size = (int(document.get("imageHeight") or 0), int(document.get("imageWidth") or 0))
     return picture, Annotation(name, _most(kinds), Outlines(*size, tuple(polygons)), fault)
+
+
+def _pointed_at(tree: FolderTree, inner: str, path: str) -> str:
+    """Return the picture of the tree that a path from a folder leads to; "" if none."""
+    place = os.path.normpath(f"{inner}/{path}")
+    return place if place in tree.pictures(place.rpartition("/")[0]) else ""
 
 
 def _labelme_polygon(form: str, points: Any) -> tuple[Point, ...]:  # noqa: ANN401  # foreign

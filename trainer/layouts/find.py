@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from engines.pictures.files import FileAccount, is_mask_folder, is_picture
 from engines.pictures.rules import AS_STORED, PictureRules
-from trainer.dataset import GOOD, Dataset, Sample
+from trainer.dataset import GOOD, TEST_STEP, Dataset, Sample
 from trainer.errors import DatasetError
 from trainer.layouts.annotations import Annotation, read_annotations
 from trainer.layouts.dagm import read_dagm
@@ -34,7 +34,6 @@ _FORMS = (
     "abnormal, mask)"
 )
 _SHOWN = 20
-_TEST_STEP = 5
 _PLACES = ("", "Data/Images", "images", "Images")  # where the folders of kinds may lie
 
 
@@ -69,7 +68,7 @@ def find_datasets(folder: Path, rules: PictureRules = AS_STORED) -> tuple[Datase
     dataset = _read(tree)
     if dataset is not None:
         return (_with_rules(_with_normals(folder, dataset), rules),)
-    if not _categories(tree):
+    if _kinds_of_one(tree) or not _categories(tree):
         raise DatasetError(_unknown(tree))
     return tuple(find_samples(path, rules) for path in _with_pictures(tree))
 
@@ -118,6 +117,21 @@ def _categories(tree: FolderTree) -> list[str]:
     return [path.name for path in _with_pictures(tree) if _read_or_none(path) is not None]
 
 
+def _kinds_of_one(tree: FolderTree) -> str:
+    """Say so where the folders are no data sets, but kinds of one under names that say nothing."""
+    found = {path.name: _read_or_none(path) for path in _with_pictures(tree)}
+    parts = {name: dataset for name, dataset in found.items() if dataset is not None}
+    bad = [name for name, dataset in parts.items() if not dataset.normals and dataset.defects]
+    good = [name for name, dataset in parts.items() if dataset.normals and not dataset.defects]
+    good = [name for name in good if all(s.kind == GOOD for s in parts[name].test)]
+    if not bad or len(good) != 1 or len(bad) + 1 < len(parts):
+        return ""
+    return (
+        f"{tree.folder} holds defects alone in {', '.join(bad[:_SHOWN])} and good parts alone in "
+        f"{good[0]}, so these are kinds of one product: rename {good[0]} to good"
+    )
+
+
 def _read_or_none(folder: Path) -> Dataset | None:
     try:
         return _read(FolderTree(folder))
@@ -146,6 +160,9 @@ def _read(tree: FolderTree) -> Dataset | None:
 
 def _unknown(tree: FolderTree) -> str:
     """Say what was looked for, and where categories lie that could have been meant."""
+    kinds = _kinds_of_one(tree)
+    if kinds:
+        return kinds
     categories = _categories(tree)
     if categories:
         named = ", ".join(categories[:_SHOWN])
@@ -195,7 +212,7 @@ def _read_items(tree: FolderTree) -> Dataset | None:
         for name in tree.pictures(item):
             wanted = f"{tree.path(name).stem}_label.bmp beside it"
             samples = reader.labelled(name, files.beside(name), wanted)
-            (train if number % _TEST_STEP else test).extend(samples)
+            (train if number % TEST_STEP else test).extend(samples)
     return parted(tree, train, test)
 
 
@@ -225,7 +242,7 @@ def _every_fifth(tree: FolderTree, samples: Sequence[Sample]) -> Dataset:
     defects = [sample for sample in samples if sample.kind != GOOD]
     if not defects:
         return parted(tree, normals, ())
-    tested = normals[_TEST_STEP - 1 :: _TEST_STEP]
+    tested = normals[TEST_STEP - 1 :: TEST_STEP]
     kept = {sample.name for sample in tested}
     learned = [sample for sample in normals if sample.name not in kept]
-    return parted(tree, learned, [*tested, *defects])
+    return replace(parted(tree, learned, [*tested, *defects]), test_chosen=True)
