@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from trainer.dataset import GOOD, TEST_STEP, Dataset, Sample
 from trainer.errors import DatasetError
 from trainer.groups import group_key
+from trainer.layouts.tree import compose
 
 MAX_GROUPS_BYTES = 64 << 20
 _HEADER = ("picture", "group")
@@ -106,7 +107,7 @@ def _by_file(path: Path, dataset: Dataset) -> Mapping[str, str]:
             raise DatasetError(
                 f"{path}, row {number}: {','.join(row)!r:.80}, wanted is a picture and its group"
             )
-        name, group = row[0].strip().replace("\\", "/"), row[1].strip()
+        name, group = compose(row[0].strip().replace("\\", "/")), row[1].strip()
         if wanted.setdefault(name, group) != group:
             raise DatasetError(f"{path} puts {name} into two groups: {wanted[name]} and {group}")
     return _matched(wanted, dataset, path)

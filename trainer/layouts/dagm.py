@@ -12,7 +12,7 @@ from trainer.dataset import GOOD, Dataset, Sample
 from trainer.layouts.mask_files import MaskFiles
 from trainer.layouts.names import DEFECT, is_test, is_training
 from trainer.layouts.parts import mask_roots, parted
-from trainer.layouts.tree import FolderTree, join
+from trainer.layouts.tree import FolderTree, compose, join
 
 _LIST_NAME = "labels.txt"
 MAX_LIST_BYTES = 64 << 20
@@ -84,7 +84,7 @@ def _rows(tree: FolderTree, name: str, part: str) -> dict[str, bool]:
     lines = [line for line in lines[lines[:1] == ["1"] :] if line]
     matches = [(line, _ROW.fullmatch(line)) for line in lines]
     strange = [line for line, match in matches if match is None]
-    rows = {m["picture"].casefold(): m["defective"] == "1" for _, m in matches if m}
+    rows = {compose(m["picture"]).casefold(): m["defective"] == "1" for _, m in matches if m}
     if strange:
         tree.note(f"{path}: {len(strange)} lines are not understood, such as {strange[0]!r:.60}")
     _note_unlisted(tree, part, path.name, rows)

@@ -160,9 +160,8 @@ def _read(tree: FolderTree) -> Dataset | None:
 
 def _unknown(tree: FolderTree) -> str:
     """Say what was looked for, and where categories lie that could have been meant."""
-    kinds = _kinds_of_one(tree)
-    if kinds:
-        return kinds
+    if sentence := _kinds_of_one(tree):
+        return sentence
     categories = _categories(tree)
     if categories:
         named = ", ".join(categories[:_SHOWN])
