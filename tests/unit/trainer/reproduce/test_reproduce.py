@@ -1,5 +1,6 @@
 """The paper's tables: what each row changes, and how results are kept and shown."""
 
+import shutil
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -154,6 +155,15 @@ def test_no_row_is_tested_with_what_copies_or_shares_a_group_with_learned_pictur
     configuration = _configured(tmp_path / "alone") | _about(dataset)
     with pytest.raises(CheckpointError, match="another groups, test_pictures"):
         read_result(tmp_path / "alone", configuration)
+
+
+def test_copy_of_a_seen_defect_is_not_tested_with(tmp_path: Path) -> None:
+    folder = series(tmp_path / "parts")
+    for path in list((folder / "test" / "dent").iterdir()):
+        mask = folder / "ground_truth" / "dent" / path.name
+        for each in (path, mask):
+            shutil.copy(each, each.with_stem(f"again_{each.stem}"))
+    assert judged_by(folder, tmp_path / "alone", GroupRule()) == (6, 6)
 
 
 def _configured(folder: Path) -> dict[str, str | int | float | bool | None]:
