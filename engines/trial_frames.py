@@ -1,6 +1,7 @@
 """Frames that an engine is tried or measured on: pictures of a folder, or drawn ones."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from engines.engine import Pixels
 from engines.errors import PictureError
 from engines.pictures.files import list_parts
 from engines.pictures.read import read_picture, resize_picture
+from engines.pictures.rules import AS_STORED, PictureRules
 
 SYNTHETIC_FRAMES = 16
 PICTURES = 64  # for the ranges of 8 bits; more change them little
@@ -16,8 +18,25 @@ LEAST_PICTURES = 8  # of fewer a range is that of one strange part
 _log = logging.getLogger(__name__)
 
 
-def read_frames(folder: Path, size: tuple[int, int], most: int) -> tuple[Pixels, list[str]]:
+@dataclass(frozen=True, slots=True)
+class TrialPictures:
+    """A folder of pictures to try an engine on."""
+
+    folder: Path
+    most: int = 64  # pictures to read, evenly spread over the names
+    rules: PictureRules = AS_STORED
+
+
+def read_frames(
+    folder: Path, size: tuple[int, int], most: int, rules: PictureRules = AS_STORED
+) -> tuple[Pixels, list[str]]:
     """Read pictures of parts, evenly spread over the sorted names; masks are left out.
+
+    Args:
+        folder: searched with its subfolders.
+        size: (height, width) of the frames, pixels.
+        most: pictures to read.
+        rules: what a person allows or states of the files.
 
     Returns: uint8 [N, H, W, 3] of `size`, and a sentence for each picture that does not read.
 
@@ -35,7 +54,7 @@ def read_frames(folder: Path, size: tuple[int, int], most: int) -> tuple[Pixels,
     unreadable: list[str] = []
     for place in places:
         try:
-            frames.append(resize_picture(read_picture(paths[place]), size))
+            frames.append(resize_picture(read_picture(paths[place], rules), size))
         except PictureError as error:
             unreadable.append(str(error))
     if not frames:

@@ -14,10 +14,12 @@ from engines.files import file_sha256
 from engines.manifest import Snapshot
 from engines.pictures.files import NO_FILES, FileAccount
 from engines.pictures.read import DecodedPicture, describe_picture, read_content, resize_picture
+from engines.pictures.rules import AS_STORED, PictureRules
 from trainer.errors import DatasetError
 from trainer.outlines import Outlines
 
 GOOD = "good"  # the kind of a normal picture
+TEST_STEP = 5  # of good pictures without a test part, every fifth one is tested with
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,23 @@ class Sample:
     group: str = ""  # pictures of one part, or shot in a row, share it; "": a group of its own
     more_masks: tuple[Path, ...] = ()  # where several files mark it
     outlines: Outlines | None = None  # where `mask` holds outlines in place of pixels
+    rules: PictureRules = AS_STORED  # how its file is read
+
+    def decode(self) -> DecodedPicture:
+        """Read the file: its pixels, and what it says beside them.
+
+        Raises:
+            PictureError: as `read_picture`.
+        """
+        return describe_picture(read_content(self.path), str(self.path), self.rules)
+
+    def read(self) -> NDArray[np.uint8]:
+        """Read the pixels, uint8 [H, W, 3] RGB.
+
+        Raises:
+            PictureError: as `read_picture`.
+        """
+        return self.decode().pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +63,7 @@ class Dataset:
     unreadable: tuple[str, ...] = ()  # one sentence for each picture whose label is not known
     files: FileAccount = NO_FILES  # what became of every file
     notes: tuple[str, ...] = ()  # one sentence for each label that is known in part only
+    test_chosen: bool = False  # whether the test part was chosen here, as the folder has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +101,7 @@ def load_pictures(
     tally = FileNotes()
     for sample in samples:
         try:
-            decoded = describe_picture(read_content(sample.path), str(sample.path))
+            decoded = sample.decode()
             picture = decoded.pixels
             pixels[len(read)] = resize_picture(picture, size)
             shas.append(content_sha(picture))
@@ -108,7 +128,7 @@ class FileNotes:
 
     def __init__(self) -> None:
         self._turned: list[str] = []
-        self._deep: list[str] = []
+        self._deep: dict[int, list[str]] = {}  # by the bits that values use
         self._stray: list[str] = []
 
     def add(self, name: str, decoded: DecodedPicture) -> None:
@@ -116,7 +136,7 @@ class FileNotes:
         if decoded.orientation != 1:
             self._turned.append(name)
         if decoded.bits > 8:  # noqa: PLR2004
-            self._deep.append(name)
+            self._deep.setdefault(decoded.bits, []).append(name)
         if decoded.stray_bytes:
             self._stray.append(name)
 
@@ -127,12 +147,17 @@ class FileNotes:
                 self._turned,
                 "carry an orientation, which is never applied: masks must fit the pixels stored",
             ),
-            (self._deep, "have 16 bits: the upper 8 of them are taken"),
+            *((names, _scale_of(bits)) for bits, names in sorted(self._deep.items())),
             (self._stray, "hold stray bytes, which were skipped as --allow-stray-bytes asks"),
         )
         return tuple(
             f"{len(names)} pictures {what} (the first: {names[0]})" for names, what in said if names
         )
+
+
+def _scale_of(bits: int) -> str:
+    stated = "" if bits == 16 else " of a 16-bit file, as --picture-bits states"  # noqa: PLR2004
+    return f"have {bits} bits{stated}: the upper 8 of them are taken"
 
 
 def content_sha(pixels: NDArray[np.uint8] | NDArray[np.bool_]) -> str:

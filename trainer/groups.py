@@ -2,39 +2,31 @@
 
 Such pictures say nearly the same thing. One that teaches and one that tests would make an engine
 look better than it is, and several that calibrate would count as more parts than they show. A
-person names groups by a file or a pattern. Copies and near-copies are found without being told, by
-the fingerprint that the sample store uses too.
+person names groups (`trainer.group_rules`). Copies and near-copies are found without being told,
+by the fingerprint that the sample store uses too.
 """
 
-import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.dataset import Dataset, Sample
+from trainer.dataset import Sample
 from trainer.errors import DatasetError
 from trainer.fingerprints import LENGTH, Fingerprint, fingerprint, near_copies
 
 NAMED = "group "  # how the key of a named group begins
-MAX_GROUPS_BYTES = 64 << 20
-_HEADER = ("picture", "group")
 _PERMUTATIONS = 99
 _ALIKE = 0.8  # of the usual difference: neighbours that differ by less come in series
 _COPY_STEP = 1.0  # grey levels: as near as copies
 _LEAST_SERIES = 10  # pictures, to tell a series from chance
-
-
-@dataclass(frozen=True, slots=True)
-class GroupRule:
-    """How a person names groups: a file, a pattern, or not at all."""
-
-    file: Path | None = None  # CSV: picture, group
-    pattern: str | None = None  # regular expression on a picture's path in the data folder
+_MOST_ALIKE = (
+    "most pictures are nearly the same: only exact copies count as one part, and the promised rate "
+    "of false rejects is optimistic if several pictures show one part"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,38 +48,6 @@ class PictureGroups:
         return len(set(self.keys))
 
 
-def name_groups(dataset: Dataset, rule: GroupRule) -> Dataset:
-    """Write the groups that a person named into the samples of a dataset.
-
-    Raises:
-        DatasetError: both a file and a pattern, an unreadable one, or one that names no picture.
-    """
-    if rule.file is None and rule.pattern is None:
-        return dataset
-    if rule.file is not None and rule.pattern is not None:
-        raise DatasetError("--groups and --group-pattern name the same thing: give one of them")
-    samples = (*dataset.normals, *dataset.defects, *dataset.test)
-    if rule.file is not None:
-        named, source = _by_file(rule.file, samples), f"--groups {rule.file}"
-    else:
-        named, source = _by_pattern(rule.pattern or "", samples), f"--group-pattern {rule.pattern}"
-    if samples and not named:
-        raise DatasetError(
-            f"{source} names none of the {len(samples)} pictures of {dataset.name}, which are "
-            f"called as {samples[0].name}"
-        )
-
-    def grouped(part: Sequence[Sample]) -> tuple[Sample, ...]:
-        return tuple(replace(each, group=named.get(each.name, each.group)) for each in part)
-
-    return replace(
-        dataset,
-        normals=grouped(dataset.normals),
-        test=grouped(dataset.test),
-        defects=grouped(dataset.defects),
-    )
-
-
 def find_groups(
     samples: Sequence[Sample], prints: NDArray[np.float16], shas: Sequence[str]
 ) -> PictureGroups:
@@ -104,25 +64,56 @@ def find_groups(
     Raises:
         DatasetError: all of several pictures are copies of one.
     """
-    places = tuple(str(place) for place in range(len(samples)))
-    alike, note = np.concatenate([near_copies(prints), same_places(shas)]), ""
     if len(samples) > 1 and len(set(shas)) == 1:
         raise DatasetError(
             f"all {len(samples)} pictures of normal parts are copies of one, {samples[0].name}: "
             "take pictures of different parts"
         )
-    if 2 * max(Counter(join(places, alike)).values(), default=0) > len(places) > 1:
-        alike = same_places(shas)
-        note = (
-            "most pictures are nearly the same: only exact copies count as one part, and "
-            "the promised rate of false rejects is optimistic if several pictures show one part"
-        )
-    copies = len(places) - len(set(join(places, alike)))
-    if not note and not any(sample.group for sample in samples):
+    alike, most = _alike_pairs(prints, shas)
+    copies = len(samples) - len(set(join(_places(len(samples)), alike)))
+    return PictureGroups(
+        join([group_key(sample) for sample in samples], alike),
+        copies,
+        _MOST_ALIKE if most else _note(samples, prints, copies),
+    )
+
+
+def picture_keys(
+    samples: Sequence[Sample], prints: NDArray[np.float16], shas: Sequence[str]
+) -> tuple[str, ...]:
+    """Return a key for each of N pictures, [N], equal for pictures of one group.
+
+    Args:
+        samples: N of them.
+        prints: their fingerprints, [N, LENGTH].
+        shas: [N], as `content_sha` gives them; empty where they are not known.
+    """
+    return join([group_key(sample) for sample in samples], _alike_pairs(prints, shas)[0])
+
+
+def _alike_pairs(prints: NDArray[np.float16], shas: Sequence[str]) -> tuple[NDArray[np.intp], bool]:
+    """Pair copies and near-copies, [P, 2]; of pictures that are nearly all alike only copies.
+
+    Returns: the pairs, and whether most pictures are nearly alike.
+    """
+    exact = same_places(shas)
+    alike = np.concatenate([near_copies(prints), exact])
+    largest = max(Counter(join(_places(len(prints)), alike)).values(), default=0)
+    most = 2 * largest > len(prints) > 1
+    return (exact if most else alike), most
+
+
+def _places(count: int) -> tuple[str, ...]:
+    return tuple(str(place) for place in range(count))
+
+
+def _note(samples: Sequence[Sample], prints: NDArray[np.float16], copies: int) -> str:
+    note = ""
+    if not any(sample.group for sample in samples):
         note = series_note([sample.name for sample in samples], prints)
     if copies and not note:
         note = f"{copies} of {len(samples)} pictures are near-copies of others: a part counts once"
-    return PictureGroups(join([group_key(sample) for sample in samples], alike), copies, note)
+    return note
 
 
 def fingerprints(pixels: NDArray[np.uint8]) -> NDArray[np.float16]:
@@ -165,19 +156,27 @@ def same_places(values: Sequence[str]) -> NDArray[np.intp]:
     return np.array([pair for pair in pairs if pair[0] != pair[1]], np.intp).reshape(-1, 2)
 
 
-def related(
-    learned: Sequence[tuple[Sample, Fingerprint]], tested: Sequence[tuple[Sample, Fingerprint]]
-) -> tuple[Sample, ...]:
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """A picture that was read, by what it is compared with others."""
+
+    sample: Sample
+    print_: Fingerprint
+    sha: str  # as `content_sha` gives it
+
+
+def related(learned: Sequence[LookedAt], tested: Sequence[LookedAt]) -> tuple[Sample, ...]:
     """Return the tested samples that share a group with a learned one, or nearly copy it."""
-    groups = {sample.group for sample, _ in learned if sample.group}
-    found = {sample.name for sample, _ in tested if sample.group in groups}
-    prints = [print_ for _, print_ in (*learned, *tested)]
+    groups = {each.sample.group for each in learned if each.sample.group}
+    found = {each.sample.name for each in tested if each.sample.group in groups}
+    every = (*learned, *tested)
     if learned and tested:
-        for one, other in near_copies(np.stack(prints)):
+        prints = np.stack([each.print_ for each in every])
+        for one, other in _alike_pairs(prints, [each.sha for each in every])[0]:
             low, high = sorted((int(one), int(other)))
             if low < len(learned) <= high:
-                found.add(tested[high - len(learned)][0].name)
-    return tuple(sample for sample, _ in tested if sample.name in found)
+                found.add(every[high].sample.name)
+    return tuple(each.sample for each in tested if each.sample.name in found)
 
 
 def draw_groups(
@@ -244,61 +243,3 @@ def _step(rows: NDArray[np.float32], place: int) -> float:
 
 def _mean_step(rows: NDArray[np.float32]) -> float:
     return float(np.abs(np.diff(rows, axis=0)).mean())
-
-
-def _by_file(path: Path, samples: Sequence[Sample]) -> Mapping[str, str]:
-    """Read rows of picture and group; a picture is its path in the data folder or its file name."""
-    try:
-        if path.stat().st_size > MAX_GROUPS_BYTES:
-            raise DatasetError(f"{path} is larger than {MAX_GROUPS_BYTES} bytes: no list of groups")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} cannot be read as CSV (picture, group): {error}") from error
-    if rows and tuple(cell.strip().lower() for cell in rows[0]) == _HEADER:
-        rows = rows[1:]
-    wanted: dict[str, str] = {}
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(_HEADER) or not row[0].strip():
-            raise DatasetError(
-                f"{path}, row {number}: {','.join(row)!r:.80}, wanted is a picture and its group"
-            )
-        name, group = row[0].strip().replace("\\", "/"), row[1].strip()
-        if wanted.setdefault(name, group) != group:
-            raise DatasetError(f"{path} puts {name} into two groups: {wanted[name]} and {group}")
-    return _matched(wanted, samples, path)
-
-
-def _matched(wanted: Mapping[str, str], samples: Sequence[Sample], path: Path) -> Mapping[str, str]:
-    """Find the sample of each row; a file name that several samples share names none of them."""
-    short: dict[str, list[str]] = {}
-    for sample in samples:
-        short.setdefault(PurePosixPath(sample.name).name, []).append(sample.name)
-    named: dict[str, str] = {}
-    for sample in samples:
-        name = PurePosixPath(sample.name).name
-        if sample.name in wanted:
-            named[sample.name] = wanted[sample.name]
-        elif name in wanted:
-            if len(short[name]) > 1:
-                raise DatasetError(
-                    f"{path} names {name}, which is {' and '.join(short[name][:2])}: write the "
-                    "path in the data folder"
-                )
-            named[sample.name] = wanted[name]
-    return named
-
-
-def _by_pattern(pattern: str, samples: Sequence[Sample]) -> Mapping[str, str]:
-    """Name a group by what the pattern finds in a picture's path: its brackets, or all of it."""
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise DatasetError(f"--group-pattern {pattern}: {error}: no regular expression") from error
-    named: dict[str, str] = {}
-    for sample in samples:
-        found = compiled.search(sample.name)
-        if found:
-            parts = [part for part in found.groups() if part is not None]
-            named[sample.name] = "/".join(parts) if compiled.groups else found.group(0)
-    return named

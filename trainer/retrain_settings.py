@@ -9,9 +9,11 @@ from pydantic import Field, field_validator, model_validator
 
 from engines.backends.tensorrt.api import PlanBackend
 from engines.commandline.flags import File, Folder, Metavar, Name
+from engines.commandline.picture_flags import AllowStrayBytes, PictureBits
 from engines.commandline.run import CommandSettings
 from engines.open import Backend
 from trainer.choices import STRIDES, BackboneName
+from trainer.data_flags import GroupPattern, GroupsFile
 
 _PASSWORD_VARIABLE = "PRN_REDIS_PASSWORD"  # noqa: S105  # the name of a variable, not a password
 
@@ -192,10 +194,10 @@ class GateSettings(CommandSettings):
     out: Path = Field(description="folder for gate.json and gate.html")
     backend: Backend = Field(default="auto", description="what runs both engines")
     device: str = Field(default="auto", description="auto (the CPU), cpu, cuda or cuda:1")
-    allow_stray_bytes: bool = Field(
-        default=False,
-        description="read JPEG files of cameras that hold stray bytes between their segments",
-    )
+    allow_stray_bytes: AllowStrayBytes = False
+    picture_bits: PictureBits = None
+    groups: GroupsFile = None
+    group_pattern: GroupPattern = None
     allow_ungated: bool = Field(
         default=False, description="let pass what too few golden pictures cannot prove"
     )
@@ -203,10 +205,18 @@ class GateSettings(CommandSettings):
     slack: float = Field(
         default=0.1, ge=0, le=10, description="share by which latency may differ and be the same"
     )
-    as_json: bool = Field(default=False, description="print gate.json instead of a table")
+    as_json: bool = Field(
+        default=False,
+        description="print gate.json instead of a table, and what became of every file of --data",
+    )
 
     @model_validator(mode="after")
     def _has_pictures(self) -> Self:
         if (self.store is None) == (self.data is None):
             raise ValueError("give --store or --data: the pictures to judge by")
+        if self.store is not None and (self.groups or self.group_pattern):
+            raise ValueError(
+                "a sample store knows its groups: --groups and --group-pattern go "
+                "with --data, or with trainer-samples import"
+            )
         return self

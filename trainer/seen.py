@@ -16,11 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import PictureError
 from engines.files import file_sha256, read_file, write_atomic
-from engines.pictures.read import read_picture
 from trainer.dataset import GOOD, Dataset, Sample, content_sha, load_pictures
 from trainer.errors import DatasetError
-from trainer.fingerprints import Fingerprint, fingerprint
-from trainer.groups import related
+from trainer.fingerprints import fingerprint
+from trainer.groups import LookedAt, related
 from trainer.truth import read_truth, truth_at
 
 SEEN_NAME = "seen.json"
@@ -87,7 +86,7 @@ def draw_seen(
         if len(seen) == count:
             break
         try:
-            height, width = read_picture(sample.path).shape[:2]
+            height, width = sample.read().shape[:2]
             read_truth(sample, (height, width))
         except (PictureError, DatasetError) as error:
             if count is not None and isinstance(error, DatasetError):
@@ -173,13 +172,27 @@ def related_to_learned(
     content, names = frozenset(record.content), {sample.name for sample in learned}
     seen = [each for sample in learned if (each := _looked_at(sample))]
     seen += [
-        each for sample in dataset.normals if (each := _looked_at(sample)) and each[2] in content
+        each for sample in dataset.normals if (each := _looked_at(sample)) and each.sha in content
     ]
     if not seen:
         return ()
     tested = [sample for sample in dataset.test if sample.name not in names]
     looked = [each for sample in tested if (each := _looked_at(sample))]
-    return related([each[:2] for each in seen], [each[:2] for each in looked])
+    return related(seen, looked)
+
+
+def apart_from(dataset: Dataset, learned: Sequence[Sample]) -> Dataset:
+    """Take out of a dataset's test what shares a group with a learned picture, or nearly copies it.
+
+    Args:
+        dataset: to test with.
+        learned: pictures to learn from, normal ones and defects.
+    """
+    seen = [each for sample in learned if (each := _looked_at(sample))]
+    looked = [each for sample in dataset.test if (each := _looked_at(sample))]
+    gone = frozenset(sample.name for sample in related(seen, looked))
+    rest = tuple(sample for sample in dataset.test if sample.name not in gone)
+    return replace(dataset, test=rest)
 
 
 def load_seen(samples: Sequence[Sample], size: tuple[int, int]) -> SeenPictures:
@@ -230,18 +243,18 @@ def read_seen(folder: Path) -> SeenRecord | None:
         raise DatasetError(f"{path} is no list of seen pictures ({error}): train again") from error
 
 
-def _looked_at(sample: Sample) -> tuple[Sample, Fingerprint, str] | None:
+def _looked_at(sample: Sample) -> LookedAt | None:
     """Return a sample with its fingerprint and the hash of its pixels; None if unreadable."""
     try:
-        pixels = read_picture(sample.path)
+        pixels = sample.read()
     except PictureError:
         return None  # whoever judges by it names it
-    return sample, fingerprint(pixels), content_sha(pixels)
+    return LookedAt(sample, fingerprint(pixels), content_sha(pixels))
 
 
 def _sha_of(sample: Sample) -> str | None:
     try:
-        return content_sha(read_picture(sample.path))
+        return content_sha(sample.read())
     except PictureError:
         return None  # whoever judges by it names it
 

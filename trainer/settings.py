@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import CliPositionalArg
 
 from engines.commandline.flags import File, Folder, Metavar, Name
+from engines.commandline.picture_flags import AllowStrayBytes, PictureBits
 from engines.commandline.run import CommandSettings
 from engines.open import Backend
 from trainer.choices import (
@@ -18,15 +19,9 @@ from trainer.choices import (
     PrnSize,
     TableName,
 )
+from trainer.data_flags import GroupPattern, GroupsFile
 
 Ablation = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo", "rm"]
-
-
-_GROUPS = "CSV of picture and group: pictures of one part or series, which stay together"
-_GROUP_PATTERN = (
-    "regular expression that finds the group in a picture's path in the data folder, such as "
-    r"(part\d+)_: what stands in its brackets, or all of it"
-)
 
 
 _ZONES = "zones.json: which pixels to inspect and which to ignore"
@@ -51,10 +46,8 @@ class LearnSettings(CommandSettings):
     size: int = Field(
         default=256, ge=64, le=1024, description="side of the square input, pixels, multiple of 16"
     )
-    allow_stray_bytes: bool = Field(
-        default=False,
-        description="read JPEG files of cameras that hold stray bytes between their segments",
-    )
+    allow_stray_bytes: AllowStrayBytes = False
+    picture_bits: PictureBits = None
     false_reject_rate: float = Field(
         default=0.01, gt=0, lt=1, description="share of normal parts that may be rejected, 0..1"
     )
@@ -67,6 +60,8 @@ class LearnSettings(CommandSettings):
     leave_out: list[Annotated[str, Metavar("KIND")]] = Field(
         default=[], description="prn: kinds of defects never to learn from"
     )
+    groups: GroupsFile = None
+    group_pattern: GroupPattern = None
     textures: Folder | None = Field(
         default=None, description="prn: folder with pictures of textures; drawn without it"
     )
@@ -138,10 +133,6 @@ class TrainSettings(LearnSettings):
     zones: File | None = Field(default=None, description=_ZONES)
     zones_camera: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_CAMERA)
     zones_product: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_PRODUCT)
-    groups: File | None = Field(default=None, description=_GROUPS)
-    group_pattern: Annotated[str, Metavar("REGEX")] | None = Field(
-        default=None, description=_GROUP_PATTERN
-    )
 
 
 class ReproduceSettings(LearnSettings):
@@ -163,6 +154,10 @@ class ReproduceSettings(LearnSettings):
         f"paper's: 1, trainer-train's: {SIMULATED_CERTAINTY}",
     )
     seeds: int = Field(default=3, ge=1, description="trainings of each row, from --seed on")
+    as_json: bool = Field(
+        default=False,
+        description="print results and what became of every file as JSON, all else on stderr",
+    )
 
 
 class AnomaliesSettings(CommandSettings):
@@ -178,9 +173,12 @@ class AnomaliesSettings(CommandSettings):
         default=None, description="folder with pictures of textures; drawn by formula without it"
     )
     size: int = Field(default=256, ge=64, le=1024, description="side of the pictures, pixels")
-    allow_stray_bytes: bool = Field(
-        default=False,
-        description="read JPEG files of cameras that hold stray bytes between their segments",
+    allow_stray_bytes: AllowStrayBytes = False
+    picture_bits: PictureBits = None
+    groups: GroupsFile = None
+    group_pattern: GroupPattern = None
+    as_json: bool = Field(
+        default=False, description="print what became of every file as JSON, all else on stderr"
     )
     rows: int = Field(default=8, ge=1, le=50, description="examples of each kind")
     max_normals: int = Field(
@@ -230,19 +228,15 @@ class SamplesSettings(CommandSettings):
     weights: File | None = Field(
         default=None, description="the backbone's weights, .pth or .safetensors"
     )
-    groups: File | None = Field(default=None, description=_GROUPS)
-    group_pattern: Annotated[str, Metavar("REGEX")] | None = Field(
-        default=None, description=_GROUP_PATTERN
-    )
+    groups: GroupsFile = None
+    group_pattern: GroupPattern = None
     oddness: float = Field(
         default=ODDNESS,
         gt=0,
         description="import: standard deviations from which on a new normal part waits",
     )
-    allow_stray_bytes: bool = Field(
-        default=False,
-        description="import, check: read JPEG files of cameras with stray bytes between segments",
-    )
+    allow_stray_bytes: AllowStrayBytes = False
+    picture_bits: PictureBits = None
     as_json: bool = Field(default=False, description="import, list, quarantine, check: print JSON")
 
 
@@ -259,10 +253,8 @@ class EvaluateSettings(CommandSettings):
         default=None, description="folder for pictures of the worst cases; none without it"
     )
     as_json: bool = Field(default=False, description="print JSON instead of tables")
-    allow_stray_bytes: bool = Field(
-        default=False,
-        description="read JPEG files of cameras that hold stray bytes between their segments",
-    )
+    allow_stray_bytes: AllowStrayBytes = False
+    picture_bits: PictureBits = None
     zones: File | None = Field(
         default=None, description=f"{_ZONES}; default: those that the engine was trained with"
     )
@@ -272,10 +264,8 @@ class EvaluateSettings(CommandSettings):
         default=False,
         description="test with the pictures that the engine learned from too (seen.json beside it)",
     )
-    groups: File | None = Field(default=None, description=_GROUPS)
-    group_pattern: Annotated[str, Metavar("REGEX")] | None = Field(
-        default=None, description=_GROUP_PATTERN
-    )
+    groups: GroupsFile = None
+    group_pattern: GroupPattern = None
     escape_cost: float | None = Field(
         default=None,
         gt=0,

@@ -25,7 +25,7 @@ from engines.machine import machine_name, peak_memory_mb
 from engines.manifest import Admission, CostPoint, Manifest, read_manifest, write_manifest
 from engines.open import Runtime, open_engine
 from engines.pictures.files import list_parts
-from engines.trial_frames import draw_frames, read_frames
+from engines.trial_frames import TrialPictures, draw_frames, read_frames
 
 COST_BUDGET_S = 20.0
 # A highest value is one of the map's own. Means are sums in another order; drift looks at shares of
@@ -83,9 +83,8 @@ class _Measurements:
 
 def admit(
     engine_path: Path,
-    images: Path | None,
+    images: Path | TrialPictures | None,
     runtime: Runtime = Runtime(),
-    max_images: int = 64,
     repeats: int = 20,
     reference: Path | None = None,
     least_gain: float | None = None,
@@ -95,9 +94,9 @@ def admit(
 
     Args:
         engine_path: the file; an earlier report in its manifest is dropped before the trial.
-        images: a folder of pictures, searched with its subfolders; None for drawn frames.
+        images: pictures of a folder, of which up to 64 are taken where nothing else is said; None
+            for drawn frames.
         runtime: what runs the candidate.
-        max_images: so many are taken, evenly spread over the sorted names.
         repeats: calls of each batch size for the cost curve.
         reference: as for `find_reference`.
         least_gain: times that an engine of 8 bits must be as fast as its baseline; None for
@@ -117,16 +116,15 @@ def admit(
     manifest = manifest.model_copy(update={"admission": None})
     write_manifest(engine_path, manifest)
     size = (manifest.height, manifest.width)
-    frames, unreadable = (
-        read_frames(images, size, max_images) if images else (draw_frames(size), [])
-    )
+    pictures = TrialPictures(images) if isinstance(images, Path) else images
+    frames, unreadable = _frames(pictures, size)
     with open_engine(engine_path, runtime.backend, runtime.device, runtime.threads) as opened:
         measured = _try(opened.engine, opened.backend, frames, repeats)
         if baseline is not None:
             measured = replace(measured, gain=measure_against(baseline, opened.engine, repeats))
     with open_engine(source, "onnxruntime", "cpu", runtime.threads) as opened:
         expected = _answer(opened.engine, frames)
-    admission = _weigh(manifest, measured, expected, _source(images, unreadable), baseline)
+    admission = _weigh(manifest, measured, expected, _source(pictures, unreadable), baseline)
     write_manifest(engine_path, manifest.model_copy(update={"admission": admission}))
     return admission
 
@@ -158,11 +156,17 @@ def find_reference(engine_path: Path, manifest: Manifest, given: Path | None = N
     raise AdmissionError(f"{found} {wanted}: name it with --reference")
 
 
-def _source(images: Path | None, unreadable: Sequence[str]) -> str:
-    if images is None:
+def _frames(pictures: TrialPictures | None, size: tuple[int, int]) -> tuple[Pixels, list[str]]:
+    if pictures is None:
+        return draw_frames(size), []
+    return read_frames(pictures.folder, size, pictures.most, pictures.rules)
+
+
+def _source(pictures: TrialPictures | None, unreadable: Sequence[str]) -> str:
+    if pictures is None:
         return f"{_SYNTHETIC} frames, no real picture: admit again with --images"
-    source = f"pictures of {'/'.join(images.resolve().parts[-2:])}"
-    _, files = list_parts(images)
+    source = f"pictures of {'/'.join(pictures.folder.resolve().parts[-2:])}"
+    _, files = list_parts(pictures.folder)
     if files.left_out:
         source += f" ({files.line()})"
     if not unreadable:

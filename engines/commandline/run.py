@@ -107,10 +107,6 @@ def run_command(
     given = sys.argv[1:] if arguments is None else arguments
     _drop_service_links(prog)
     settings = _parse(prog, settings_type, given)
-    if getattr(settings, "allow_stray_bytes", False):
-        from engines.pictures.stray_bytes import allow_stray_bytes  # noqa: PLC0415  # few commands
-
-        allow_stray_bytes()
     ending: tuple[type[Exception], ...] = (OSError, *expected)
     try:
         with needs_extra(prog):

@@ -7,11 +7,13 @@ from pydantic import Field
 from engines.admission.admit import admit as admit_engine
 from engines.admission.speed_baseline import LEAST_GAIN, LEAST_PLAN_GAIN
 from engines.commandline.flags import File, Folder
+from engines.commandline.picture_flags import AllowStrayBytes, PictureBits, picture_rules
 from engines.commandline.terminal import Terminal
 from engines.commands.engine_settings import EngineSettings
 from engines.commands.tables import admission_report
 from engines.manifest import read_manifest
 from engines.open import Runtime
+from engines.trial_frames import TrialPictures
 
 REFUSED_STATUS = 1
 
@@ -25,10 +27,8 @@ class AdmitSettings(EngineSettings):
     max_images: int = Field(
         default=64, ge=1, le=4096, description="pictures taken, evenly spread over the names"
     )
-    allow_stray_bytes: bool = Field(
-        default=False,
-        description="read JPEG files of cameras that hold stray bytes between their segments",
-    )
+    allow_stray_bytes: AllowStrayBytes = False
+    picture_bits: PictureBits = None
     repeats: int = Field(default=20, ge=1, le=10_000, description="timed calls for each batch size")
     reference: File | None = Field(
         default=None,
@@ -50,11 +50,14 @@ def run_admit(settings: AdmitSettings) -> int:
     """Admit as the settings say, print the report, give the exit status."""
     if settings.images is not None and not settings.images.is_dir():
         raise NotADirectoryError(f"--images {settings.images} is no folder")
+    pictures = None
+    if settings.images is not None:
+        rules = picture_rules(settings)
+        pictures = TrialPictures(settings.images, settings.max_images, rules)
     admission = admit_engine(
         settings.engine,
-        settings.images,
+        pictures,
         Runtime(settings.backend, settings.device, settings.threads),
-        settings.max_images,
         settings.repeats,
         settings.reference,
         settings.least_gain,

@@ -10,6 +10,7 @@ from rich.progress import Progress as RichProgress
 from rich.progress import TextColumn, TimeElapsedColumn
 
 from engines.commandline.flags import File, Folder
+from engines.commandline.picture_flags import AllowStrayBytes, PictureBits, picture_rules
 from engines.commandline.run import CommandSettings
 from engines.commandline.terminal import Terminal
 from engines.conversion.tensorrt_process import THIS_GPU
@@ -32,10 +33,8 @@ class BuildSettings(CommandSettings):
     calibration: Folder | None = Field(
         default=None, description="folder of good pictures from which int8 learns its ranges"
     )
-    allow_stray_bytes: bool = Field(
-        default=False,
-        description="read JPEG files of cameras that hold stray bytes between their segments",
-    )
+    allow_stray_bytes: AllowStrayBytes = False
+    picture_bits: PictureBits = None
     max_images: int = Field(
         default=PICTURES,
         ge=LEAST_PICTURES,
@@ -99,7 +98,12 @@ def _built(settings: BuildSettings, on_phase: Callable[[str], None]) -> Manifest
 
         assert settings.calibration is not None  # noqa: S101  # the settings go together
         return quantise(
-            settings.source, settings.plan, settings.calibration, settings.max_images, on_phase
+            settings.source,
+            settings.plan,
+            settings.calibration,
+            settings.max_images,
+            on_phase,
+            picture_rules(settings),
         )
     from engines.conversion.tensorrt import PlanOptions, build_plan  # noqa: PLC0415  # it, too
 
@@ -112,5 +116,6 @@ def _built(settings: BuildSettings, on_phase: Callable[[str], None]) -> Manifest
         settings.timing_cache,
         calibration=settings.calibration,
         pictures=settings.max_images,
+        rules=picture_rules(settings),
     )
     return build_plan(settings.source, settings.plan, options, on_phase)

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import CliPositionalArg
 
 from engines.commandline.flags import File, Folder, Metavar
+from engines.commandline.picture_flags import AllowStrayBytes, PictureBits, picture_rules
 from engines.commandline.run import CommandSettings
 from engines.commandline.terminal import Terminal
 from engines.conversion.foreign.options import MAX_BATCH, PEAK_OF_MAP, ImportOptions, Layout
@@ -57,6 +58,8 @@ class ImportSettings(CommandSettings):
         description="pictures of good parts, best none that the model learned: calibrates the "
         "map's range and both thresholds on them",
     )
+    allow_stray_bytes: AllowStrayBytes = False
+    picture_bits: PictureBits = None
     false_reject_rate: float = Field(
         default=0.01, gt=0, lt=1, description="of good parts, with --good-images, 0..1"
     )
@@ -123,6 +126,7 @@ def _options(settings: ImportSettings) -> ImportOptions:
         image_threshold=settings.image_threshold,
         pixel_threshold=settings.pixel_threshold,
         good_images=settings.good_images,
+        rules=picture_rules(settings),
         false_reject_rate=settings.false_reject_rate,
         name=settings.name,
         max_batch=settings.max_batch,

@@ -7,7 +7,6 @@ the range that was seen (docs/experiments.md).
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 from onnx import ModelProto, NodeProto
 
@@ -15,7 +14,7 @@ from engines.engine import Pixels
 from engines.errors import ManifestError, PictureError
 from engines.manifest import Manifest
 from engines.residual.function import residual_nodes
-from engines.trial_frames import LEAST_PICTURES, read_frames
+from engines.trial_frames import LEAST_PICTURES, TrialPictures, read_frames
 
 _COLOURS = 3
 _ENCODER = "encoder."  # begins the names of its weights in the files that the trainer exports
@@ -44,7 +43,7 @@ def find_convolutions(name: str, manifest: Manifest, model: ModelProto) -> list[
 
 
 def read_calibration(
-    folder: Path, manifest: Manifest, pictures: int, on_phase: Callable[[str], None]
+    pictures: TrialPictures, manifest: Manifest, on_phase: Callable[[str], None]
 ) -> Pixels:
     """Read good pictures, evenly spread over the sorted names of a folder and its subfolders.
 
@@ -56,9 +55,11 @@ def read_calibration(
         PictureError: there are too few.
     """
     on_phase("reading pictures")
+    folder = pictures.folder
     if not folder.is_dir():
         raise PictureError(f"{folder} is no folder")
-    frames, unreadable = read_frames(folder, (manifest.height, manifest.width), pictures)
+    size = (manifest.height, manifest.width)
+    frames, unreadable = read_frames(folder, size, pictures.most, pictures.rules)
     if len(frames) < LEAST_PICTURES:
         raise PictureError(
             f"{len(frames)} pictures in {folder} read, {LEAST_PICTURES} good ones at least are "

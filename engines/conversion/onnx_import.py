@@ -91,7 +91,7 @@ def _take(model: SourceModel, options: ImportOptions) -> _Taken:
     drawn = trial.judge(frames, score, of_map)
     good = None
     if options.good_images is not None:
-        pictures, _ = read_frames(options.good_images, form.size, _MOST_GOOD)
+        pictures, _ = read_frames(options.good_images, form.size, _MOST_GOOD, options.rules)
         good = trial.judge(pictures, score, of_map)
     judged = [each for each in (drawn, good) if each is not None]
     check_numbers(model.name, judged)

@@ -28,7 +28,8 @@ from engines.errors import BackendError
 from engines.extras import install_command
 from engines.files import write_atomic
 from engines.manifest import Manifest, read_manifest, write_manifest
-from engines.trial_frames import PICTURES
+from engines.pictures.rules import AS_STORED, PictureRules
+from engines.trial_frames import PICTURES, TrialPictures
 
 _QUIET = {"NNCF_CI": "1"}  # NNCF's own way to send nothing
 
@@ -45,6 +46,7 @@ def quantise(
     calibration: Path,
     pictures: int = PICTURES,
     on_phase: Callable[[str], None] = lambda _: None,
+    rules: PictureRules = AS_STORED,
 ) -> Manifest:
     """Build `target` from the ONNX engine file `source`; its manifest is written beside it.
 
@@ -54,6 +56,7 @@ def quantise(
         calibration: folder of good pictures, searched with its subfolders.
         pictures: so many are taken, evenly spread over the sorted names.
         on_phase: told what is being done.
+        rules: what a person allows or states of the pictures' files.
 
     Raises:
         ManifestError: `source` is no float32 ONNX engine, or has no convolution to quantise.
@@ -65,7 +68,7 @@ def quantise(
         raise BackendError(f"{target.name}: such a file's name ends with {SUFFIX}")
     graph = read_graph(source)
     convolutions = find_convolutions(source.name, manifest, onnx.load_model_from_string(graph))
-    frames = read_calibration(calibration, manifest, pictures, on_phase)
+    frames = read_calibration(TrialPictures(calibration, pictures, rules), manifest, on_phase)
     toolkit = _load_toolkit()
     content = _quantised(toolkit, graph, convolutions, frames)
     built = manifest.model_copy(

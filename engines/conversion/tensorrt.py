@@ -31,10 +31,11 @@ from engines.errors import BackendError, ManifestError
 from engines.files import write_atomic
 from engines.machine import find_gpu
 from engines.manifest import Manifest, read_manifest, write_manifest
+from engines.pictures.rules import AS_STORED, PictureRules
 from engines.residual.compile_kernel import compile_kernel, find_nvcc
 from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN, INPUTS, VERSION
-from engines.trial_frames import PICTURES
+from engines.trial_frames import PICTURES, TrialPictures
 
 MAX_PROTOTYPES = 256  # of a scale, that the kernels take
 _CHANNELS = 3
@@ -54,6 +55,7 @@ class PlanOptions:
     kernels: Path | None = None  # folder in which compiled kernels are kept; None: compile anew
     calibration: Path | None = None  # folder of good pictures, of which int8 learns its ranges
     pictures: int = PICTURES  # taken from it
+    rules: PictureRules = AS_STORED  # of their files
 
 
 def build_plan(
@@ -169,7 +171,8 @@ def _lowered(
         if options.calibration is None:
             raise BackendError("int8 needs pictures of good parts: name their folder")
         convolutions = find_convolutions(name, manifest, model)
-        frames = read_calibration(options.calibration, manifest, options.pictures, on_phase)
+        pictures = TrialPictures(options.calibration, options.pictures, options.rules)
+        frames = read_calibration(pictures, manifest, on_phase)
         model = quantise_graph(model, convolutions, frames)
     return model if options.precision == "fp32" else to_half_precision(model)
 

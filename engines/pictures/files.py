@@ -7,6 +7,7 @@ taken is counted under a reason.
 import os
 import re
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -43,7 +44,23 @@ _SHOWN_FOLDERS = 3
 
 def letters(name: str) -> str:
     """Return the letters and digits of a name, small: how spellings are compared."""
-    return "".join(character for character in name.casefold() if character.isalnum())
+    composed = unicodedata.normalize("NFC", name).casefold()
+    return "".join(character for character in composed if character.isalnum())
+
+
+def why_odd_name(name: str) -> str:
+    """Return why a file or folder of this name cannot be written into reports; "" if it can."""
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        return "a name that is not UTF-8: rename it"
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        return "a name with control characters: rename it"
+    return ""
+
+
+def printable(name: str) -> str:
+    """Return a name without what cannot be printed."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join("\ufffd" if unicodedata.category(each) == "Cc" else each for each in text)
 
 
 def is_foreign(name: str) -> bool:
@@ -143,13 +160,19 @@ def walk_files(folder: Path) -> FolderFiles:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        hidden = [name for name in folders if is_foreign(name)]
-        folders[:] = sorted(name for name in folders if not is_foreign(name))
-        for name in hidden:
-            left.setdefault(FOREIGN, []).extend(_below(Path(where) / name, prefix + name))
+        reasons = {name: FOREIGN if is_foreign(name) else why_odd_name(name) for name in folders}
+        folders[:] = sorted(name for name in folders if not reasons[name])
+        for name, why in reasons.items():
+            if why:
+                below = _below(Path(where) / name, prefix + printable(name))
+                left.setdefault(why, []).extend(below)
         for name in files:
-            why = FOREIGN if is_foreign(name) else _why_no_file(Path(where) / name)
-            (left.setdefault(why, []) if why else names).append(prefix + name)
+            why = FOREIGN if is_foreign(name) else why_odd_name(name)
+            why = why or _why_no_file(Path(where) / name)
+            if why:
+                left.setdefault(why, []).append(prefix + printable(name))
+            else:
+                names.append(prefix + name)
         if len(names) > MAX_FILES:
             raise PictureError(f"{folder} holds more than {MAX_FILES:,} files: give a part of it")
     return FolderFiles(
@@ -164,7 +187,7 @@ def _raise(error: OSError) -> None:
 def _below(folder: Path, prefix: str) -> list[str]:
     """Name the files of a folder that is ignored; links out of it are not followed."""
     return [
-        f"{prefix}/{(Path(where) / name).relative_to(folder).as_posix()}"
+        f"{prefix}/{printable((Path(where) / name).relative_to(folder).as_posix())}"
         for where, _, files in os.walk(folder)
         for name in files
     ]

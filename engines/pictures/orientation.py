@@ -28,12 +28,20 @@ def read_orientation(content: bytes) -> int:
 def tiff_short(tiff: bytes, tag: int) -> int | None:
     """Return the first value of a tag of 16-bit numbers in a TIFF file; None where it has none."""
     try:
-        place = _place(tiff, tag)
+        place = _place(tiff, tag, _SHORT)
         if place is None:
             return None
         return int(struct.unpack_from(_TIFF_ORDER[tiff[:4]] + "H", tiff, place)[0])
     except struct.error:
         return None
+
+
+def has_tiff_tag(tiff: bytes, tag: int) -> bool:
+    """Return whether the first directory of a TIFF file has a tag, of any type."""
+    try:
+        return _place(tiff, tag) is not None
+    except struct.error:
+        return False
 
 
 def without_orientation(content: bytes) -> bytes:
@@ -44,7 +52,7 @@ def without_orientation(content: bytes) -> bytes:
     if content[:4] not in _TIFF_ORDER:
         return content
     try:
-        place = _place(content, _TAG)
+        place = _place(content, _TAG, _SHORT)
     except struct.error:
         return content
     if place is None:
@@ -92,8 +100,8 @@ def _jpeg_exif(content: bytes) -> bytes | None:
     return None
 
 
-def _place(tiff: bytes, wanted: int) -> int | None:
-    """Return where the value of a tag lies in the first directory of a TIFF."""
+def _place(tiff: bytes, wanted: int, of_kind: int | None = None) -> int | None:
+    """Return where the value of a tag, of one type or any, lies in the first directory."""
     order = _TIFF_ORDER.get(tiff[:4])
     if order is None:
         return None
@@ -103,5 +111,5 @@ def _place(tiff: bytes, wanted: int) -> int | None:
         at = start + 2 + 12 * entry
         tag, kind = struct.unpack_from(order + "HH", tiff, at)
         if tag == wanted:
-            return at + 8 if kind == _SHORT else None
+            return at + 8 if of_kind in {None, kind} else None
     return None

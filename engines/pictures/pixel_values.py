@@ -16,19 +16,23 @@ _WITH_ALPHA = frozenset({2, 4})  # channels
 _log = logging.getLogger(__name__)
 
 
-def as_rgb(values: NDArray[np.generic], content: bytes) -> NDArray[np.uint8]:
+def as_rgb(
+    values: NDArray[np.generic], content: bytes, bits: int | None = None
+) -> NDArray[np.uint8]:
     """Turn grey, BGR or BGRA, as OpenCV decodes them, into uint8 [H, W, 3] RGB.
 
     Args:
-        values: [H, W] or [H, W, C], 8 or 16 bits; of 16 the upper 8 are taken.
+        values: [H, W] or [H, W, C], 8 or 16 bits; of 16 the upper 8 that are used are taken.
         content: the file, which says whether a fourth channel is alpha.
+        bits: that 16-bit values use, 9 to 16; None: all 16.
 
     Raises:
-        PictureError: another depth or number of channels, or partly transparent.
+        PictureError: another depth or number of channels, partly transparent, values above the
+            stated bits, or, without a statement, values that use 12 bits at most.
     """
     from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
 
-    pixels = _as_8_bits(values)
+    pixels = _as_8_bits(values, bits)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]  # noqa: PLR2004
     if channels == 1:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
@@ -62,7 +66,13 @@ def _is_padding(alpha: NDArray[np.uint8], content: bytes) -> bool:
     return tiff_short(content, _EXTRA_SAMPLES) == 0
 
 
-def _as_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+def used_bits(values: NDArray[np.generic], bits: int | None) -> int:
+    """Return how many bits the values of a file use, of which 8 are taken."""
+    stored = 8 * values.dtype.itemsize
+    return bits if bits is not None and values.dtype == np.uint16 else stored
+
+
+def _as_8_bits(values: NDArray[np.generic], bits: int | None) -> NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return np.asarray(values, np.uint8)
     if values.dtype != np.uint16:
@@ -72,17 +82,32 @@ def _as_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
             "channel, unsigned, with one scale for all pictures"
         )
     deep = np.asarray(values, np.uint16)
-    if (highest := int(deep.max())) < _LEAST_OF_16_BITS:
+    _check_used(int(deep.max()), bits)
+    stated = 16 if bits is None else bits
+    _log_scale(stated)
+    return np.asarray(deep >> (stated - 8), np.uint8)
+
+
+def _check_used(highest: int, bits: int | None) -> None:
+    """Refuse 16-bit values that use fewer bits than 13 unsaid, or more than was stated."""
+    if bits is None and highest < _LEAST_OF_16_BITS:
         raise PictureError(
             f"16-bit picture whose highest value is {highest}, of 65535: its values fill "
-            f"{highest.bit_length()} bits only; shift them left to fill 16, or save 8 bits, with "
-            "one scale for all pictures"
+            f"{highest.bit_length()} bits only; state how many its camera uses with "
+            "--picture-bits 12 (or 16, if it is dark), or save 8 bits, with one scale for all "
+            "pictures"
         )
-    _say_scaled()
-    return np.asarray(deep >> 8, np.uint8)
+    if bits is not None and highest >= 1 << bits:
+        raise PictureError(
+            f"16-bit picture with value {highest}, above the {(1 << bits) - 1} of --picture-bits "
+            f"{bits}: its values use {highest.bit_length()} bits"
+        )
 
 
 @cache
-def _say_scaled() -> None:
+def _log_scale(bits: int) -> None:
     """Log once in a process that 16-bit pictures are read, and how they are scaled."""
-    _log.info("picture.scaled", extra={"bits": 16, "taken": "the upper 8 bits of each value"})
+    _log.info(
+        "picture.scaled",
+        extra={"bits": bits, "taken": f"the upper 8 of {bits} bits: value // {1 << (bits - 8)}"},
+    )

@@ -4,7 +4,7 @@ Training and the line must see the same pixels, so both read and resize here. PN
 TIFF are read. What a file announces is checked before a decoder sees its bytes; a file whose cost
 that cannot bound is decoded in a process of its own, under limits. The orientation of a file is
 ignored, in every format: pixels stay in the order of the sensor, as masks are. Of 16-bit values the
-upper 8 bits are taken, as viewers do: one scale for all pictures.
+upper 8 of the bits that they use are taken: one scale for all pictures, by `PictureRules`.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from engines.errors import PictureError
 from engines.files import read_file
 from engines.pictures.headers import JPEG_START, MAX_PIXELS, PictureHeader, check_picture
-from engines.pictures.orientation import read_orientation, tiff_short, without_orientation
-from engines.pictures.pixel_values import as_rgb
-from engines.pictures.stray_bytes import are_stray_bytes_allowed, without_stray_bytes
+from engines.pictures.orientation import has_tiff_tag, read_orientation, without_orientation
+from engines.pictures.pixel_values import as_rgb, used_bits
+from engines.pictures.rules import AS_STORED, PictureRules
+from engines.pictures.stray_bytes import without_stray_bytes
 
 MAX_FILE_BYTES = 256 << 20
 _TILE_WIDTH = 322  # tag of TIFF 6.0
@@ -44,18 +45,22 @@ class DecodedPicture:
 
     pixels: NDArray[np.uint8]  # [H, W, 3], RGB, in the order of the file
     orientation: int  # 1 to 8, not applied; 1 is upright
-    bits: int  # of a channel in the file
+    bits: int  # that a channel of the file uses
     stray_bytes: int  # that were skipped
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
+def read_picture(path: Path, rules: PictureRules = AS_STORED) -> NDArray[np.uint8]:
     """Read a picture file into uint8 [H, W, 3] RGB.
+
+    Args:
+        path: of the file.
+        rules: what a person allows or states of the files.
 
     Raises:
         PictureError: not a regular file, unreadable, too large, truncated, not 8 or 16 bits a
             channel, or partly transparent.
     """
-    return decode_picture(read_content(path), str(path))
+    return decode_picture(read_content(path), str(path), rules)
 
 
 def read_content(path: Path) -> bytes:
@@ -70,31 +75,31 @@ def read_content(path: Path) -> bytes:
         raise PictureError(f"{path}: {error.strerror or error}") from error
 
 
-def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
+def decode_picture(content: bytes, name: str, rules: PictureRules = AS_STORED) -> NDArray[np.uint8]:
     """Decode the bytes of a picture file into uint8 [H, W, 3] RGB; `name` opens the error.
 
     Raises:
         PictureError: as `read_picture`.
     """
-    return describe_picture(content, name).pixels
+    return describe_picture(content, name, rules).pixels
 
 
-def describe_picture(content: bytes, name: str) -> DecodedPicture:
+def describe_picture(content: bytes, name: str, rules: PictureRules = AS_STORED) -> DecodedPicture:
     """Decode the bytes of a picture file, and say what of the file was not applied as it stands.
 
     Raises:
         PictureError: as `read_picture`.
     """
     orientation, stray = read_orientation(content), 0
-    if are_stray_bytes_allowed():
+    if rules.allow_stray_bytes:
         content, stray = without_stray_bytes(content)
     values = decode_values(content, name)
     try:
         jpeg = content[:2] == JPEG_START
-        pixels = np.asarray(values, np.uint8) if jpeg else as_rgb(values, content)
+        pixels = np.asarray(values, np.uint8) if jpeg else as_rgb(values, content, rules.bits)
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
-    return DecodedPicture(pixels, orientation, 8 * values.dtype.itemsize, stray)
+    return DecodedPicture(pixels, orientation, used_bits(values, rules.bits), stray)
 
 
 def decode_values(content: bytes, name: str) -> NDArray[np.generic]:
@@ -161,7 +166,7 @@ def _decode(content: bytes) -> NDArray[np.generic]:
     from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
 
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None and tiff_short(content, _TILE_WIDTH) is not None:
+    if decoded is None and has_tiff_tag(content, _TILE_WIDTH):
         raise PictureError("TIFF in tiles that are not read: save it without tiles, or as PNG")
     if decoded is None:
         raise PictureError("does not decode, truncated or damaged: copy the file again")

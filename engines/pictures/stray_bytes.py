@@ -1,34 +1,15 @@
 """JPEG files of cameras with bytes that belong to no segment.
 
 Some cameras write a few bytes between the segments of a JPEG, or its start twice. Viewers skip
-them. They are refused here unless a process is told to skip them too, because a stray byte may as
+them. They are refused unless the rules of a command allow to skip them, because a stray byte may as
 well be damage. Pixels and the file's end are never repaired: what is truncated stays refused.
 """
 
 import struct
-from dataclasses import dataclass
 
 _START = b"\xff\xd8"
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a segment
-
-
-@dataclass(slots=True)
-class _Policy:
-    allowed: bool = False
-
-
-_policy = _Policy()
-
-
-def allow_stray_bytes(*, allowed: bool = True) -> None:
-    """Make this process read JPEG files without their stray bytes; a command's flag asks for it."""
-    _policy.allowed = allowed
-
-
-def are_stray_bytes_allowed() -> bool:
-    """Return whether this process skips them."""
-    return _policy.allowed
 
 
 def without_stray_bytes(content: bytes) -> tuple[bytes, int]:

@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from engines.extensions import SOURCES as EXTENSIONS
 from engines.extensions import extension_names, find_extension
 from engines.extras import install_command
+from engines.pictures.rules import AS_STORED, PictureRules
 from pipeline.camera.pace import FramePacer, Wait
 from pipeline.camera.picture_guard import PictureGuard
 from pipeline.camera.source import PartNames, Source
@@ -49,6 +54,7 @@ class SourceOptions:
     variety: int | None = None  # draw so many synthetic parts and show them in turn
     timeout_s: float = 5.0  # a live camera without a picture for so long is lost
     guard: PictureGuard | None = None  # reads the pictures of folders
+    rules: PictureRules = AS_STORED  # of JPEG pictures in streams and videos
     settle_s: float = 0.3  # a file of a watched folder that has not changed for so long is whole
     patience_s: float = 10.0  # one whose end is missing may still be copied so long
     producers: tuple[Path, ...] = ()  # GenTL producers; else those of GENICAM_GENTL64_PATH
@@ -89,7 +95,8 @@ def open_source(  # noqa: PLR0911  # one for each kind of source
     if kind == "video":
         from pipeline.camera.sources.video import VideoSource  # noqa: PLC0415  # it needs OpenCV
 
-        return VideoSource(Path(rest), pacer, clock_ns, _video_library(rest))
+        library = _video_library(rest)
+        return VideoSource(Path(rest), pacer, clock_ns, library, options.rules)
     if kind == "synthetic":
         return _synthetic(rest, options, pacer, clock_ns)
     if kind == "opencv":
@@ -121,7 +128,9 @@ def _live(
         open_capture: Callable[[], Capture] = partial(open_opencv, address, timeout_s)
     else:
         open_capture = partial(StreamCapture, library, address, name, timeout_s)
-    to_rgb = rgb_from_opencv if library is None else rgb_from_stream
+    to_rgb: Callable[[Any], NDArray[np.uint8]] = rgb_from_opencv
+    if library is not None:
+        to_rgb = partial(rgb_from_stream, rules=options.rules)
     return LiveSource(name, open_capture, to_rgb, clock, clock_ns, wait, timeout_s, options.rate)
 
 

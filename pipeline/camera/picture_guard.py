@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.pictures.read import read_picture
+from engines.pictures.rules import AS_STORED, PictureRules
 from pipeline.errors import ConnectionLost, RedisFull
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.frame_producer import FrameProducer
@@ -25,7 +26,8 @@ Note = Callable[[str, int], None]
 class PictureGuard:
     """Reads the pictures of a source, and passes over one at which the process died before."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: PictureRules = AS_STORED) -> None:
+        self.rules = rules  # what a person allows or states of the files
         self._place, self._deaths = "", 0
         self._note: Note | None = None
 
@@ -50,7 +52,7 @@ class PictureGuard:
             PictureError: as `read_picture`, or the process died here too often.
         """
         self.approach(path, place)
-        return read_picture(path)
+        return read_picture(path, self.rules)
 
     def approach(self, path: Path, place: str) -> None:
         """Note that a picture is about to be read.

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from engines.commandline.flags import File, Metavar, Name
+from engines.commandline.picture_flags import AllowStrayBytes, PictureBits, picture_rules
 from engines.pictures.headers import MAX_PIXELS
 from pipeline.camera.background import name_lease, run_in_background
 from pipeline.camera.offer import FrameOffer, RingSender
@@ -81,10 +82,8 @@ class CameraSettings(WatchingSettings):
     part_pattern: Annotated[str, Metavar("PATTERN")] | None = Field(
         default=None, description="regular expression whose group is the part id in a file name"
     )
-    allow_stray_bytes: bool = Field(
-        default=False,
-        description="read JPEG files of cameras that hold stray bytes between their segments",
-    )
+    allow_stray_bytes: AllowStrayBytes = False
+    picture_bits: PictureBits = None
     count: int | None = Field(default=None, ge=1, description="end after so many pictures")
     variety: int | None = Field(
         default=None, ge=1, description="draw so many synthetic parts, then show them in turn"
@@ -162,7 +161,7 @@ def preparation(settings: CameraSettings) -> Preparation:
 def run(settings: CameraSettings) -> int:
     """Offer until the source ends or a signal comes."""
     start_logs(settings.log_level, settings.log_format)
-    stop, guard = threading.Event(), PictureGuard()
+    stop, guard = threading.Event(), PictureGuard(picture_rules(settings))
     with (
         library_lines(settings.log_format),
         _source(settings, stop, guard) as source,
@@ -281,6 +280,7 @@ def _source(
         variety=settings.variety,
         timeout_s=settings.lost_s,
         guard=guard,
+        rules=guard.rules,
         settle_s=settings.settle_s,
         patience_s=settings.patience_s,
         producers=(settings.cti,) if settings.cti else (),

@@ -16,14 +16,13 @@ import numpy as np
 from rich.console import Console
 
 from trainer.dataset import GOOD, Dataset, Pictures, load_pictures
+from trainer.group_rules import GroupRule, name_groups
 from trainer.groups import (
-    GroupRule,
     PictureGroups,
     draw_groups,
     find_groups,
     fingerprints,
     group_key,
-    name_groups,
 )
 from trainer.layouts import find_samples
 from trainer.networks.backbones import load_backbone

@@ -9,11 +9,10 @@ from rich.console import Console
 from engines.commandline.terminal import Terminal
 from engines.engine import Engine
 from engines.open import OpenedEngine, open_engine
+from trainer.commands.data_folder import read_folder
 from trainer.dataset import GOOD, Dataset, Sample, load_pictures
 from trainer.errors import DatasetError
 from trainer.export.calibrate import Costs
-from trainer.groups import GroupRule, name_groups
-from trainer.layouts.find import find_samples
 from trainer.progress import TerminalSteps
 from trainer.results.drawing import save_picture
 from trainer.results.evaluation import (
@@ -28,7 +27,6 @@ from trainer.results.evaluation import evaluate as figures_of
 from trainer.results.report import (
     cost_lines,
     evaluation_tables,
-    files_line,
     promise_lines,
     seen_lines,
     zone_lines,
@@ -43,9 +41,7 @@ from trainer.zones import PictureZones, open_zones, place_zones
 def evaluate(settings: EvaluateSettings) -> None:
     """Judge and print."""
     console = Terminal(stderr=settings.as_json)
-    rule = GroupRule(settings.groups, settings.group_pattern)
-    found = name_groups(find_samples(settings.data), rule)
-    console.print(files_line(found), soft_wrap=True, markup=False)
+    found = read_folder(settings.data, settings, console)
     dataset, seen = _unseen(settings, found, console)
     if not dataset.test:
         raise DatasetError(f"{settings.data} holds no test pictures")
@@ -125,7 +121,8 @@ def _scored(engine: Engine, dataset: Dataset, steps: TerminalSteps) -> ScoredPic
         pictures = load_pictures(dataset.test, engine.input_size, lambda: advance(1))
     unreadable = (*dataset.unreadable, *pictures.unreadable)
     with steps.step("judging", len(pictures.samples)) as advance:
-        return score_pictures(engine, replace(pictures, unreadable=unreadable), advance)
+        pictures = replace(pictures, unreadable=unreadable, notes=(*dataset.notes, *pictures.notes))
+        return score_pictures(engine, pictures, advance)
 
 
 def _write_worst(

@@ -1,16 +1,14 @@
 """`trainer-gate`: weigh a candidate against the engine in force."""
 
-import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from engines.commandline.terminal import Terminal
-from trainer.dataset import Sample
-from trainer.layouts.find import find_samples
+from trainer.commands.data_folder import print_json, print_losses, read_folder
+from trainer.dataset import Dataset
 from trainer.progress import TerminalSteps
-from trainer.results.report import files_line
 from trainer.retrain.comparison import Rules
 from trainer.retrain.disagreements import PAGE_NAME, figure_cells
 from trainer.retrain.gate import Conditions, pass_gate
@@ -32,13 +30,15 @@ def gate(settings: GateSettings) -> int:
         allow_ungated=settings.allow_ungated,
         rules=Rules(seed=settings.seed, slack=settings.slack),
     )
-    golden = _golden(settings, console)
+    dataset = _found(settings, console)
+    engines = [each for each in (settings.candidate, settings.incumbent) if each is not None]
+    golden = unseen(dataset, engines).test
     with TerminalSteps(console) as steps:
         report = pass_gate(
             settings.candidate, settings.incumbent, golden, conditions, settings.out, steps
         )
     if settings.as_json:
-        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+        print_json(report.model_dump(mode="json") | {"files": dataset.files.as_json()})
     else:
         print_report(console, report, settings.out / PAGE_NAME)
     return 0 if report.promoted else REFUSED_STATUS
@@ -46,7 +46,9 @@ def gate(settings: GateSettings) -> int:
 
 def print_report(console: Console, report: GateReport, page: Path) -> None:
     """Lay out the figures and the decision."""
-    title = f"{report.normals} golden pictures of good parts, {report.defects} of defects"
+    of_normals = _count(report.normals, report.normal_groups)
+    of_defects = _count(report.defects, report.defect_groups)
+    title = f"{of_normals} golden pictures of good parts, {of_defects} of defects"
     table = Table(title=title, title_justify="left")
     table.add_column("")
     span = f"{report.confidence:.0%} interval"
@@ -66,14 +68,17 @@ def print_report(console: Console, report: GateReport, page: Path) -> None:
     console.print(f"see {page}", soft_wrap=True)
 
 
-def _golden(settings: GateSettings, console: Console) -> tuple[Sample, ...]:
-    """Find the pictures to judge by, less those that either engine learned from."""
+def _count(pictures: int, groups: int | None) -> str:
+    return f"{pictures}" if groups in {None, pictures} else f"{pictures} (in {groups} groups)"
+
+
+def _found(settings: GateSettings, console: Console) -> Dataset:
+    """Find the pictures to judge by, and those that the engines may have learned from."""
     if settings.store is not None:
         with SampleStore.look(settings.store) as store:
             dataset = store.golden()
     else:
         assert settings.data is not None  # noqa: S101  # the settings looked
-        dataset = find_samples(settings.data)
-        console.print(files_line(dataset), soft_wrap=True, markup=False)
-    engines = [each for each in (settings.candidate, settings.incumbent) if each is not None]
-    return unseen(dataset, engines).test
+        dataset = read_folder(settings.data, settings, console)
+    print_losses(dataset, console)
+    return dataset

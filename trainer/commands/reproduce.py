@@ -1,5 +1,6 @@
 """`trainer-reproduce`: trains every row of a table with several seeds, and prints it."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,15 +12,16 @@ from rich.console import Console
 
 from engines.commandline.terminal import Terminal
 from engines.files import write_atomic
+from trainer.commands.data_folder import print_json, print_losses, read_folders
 from trainer.commands.train_prn import prn_recipe
 from trainer.dataset import Dataset
-from trainer.layouts.find import find_datasets
+from trainer.errors import DatasetError
 from trainer.networks.backbones import Backbone, load_backbone
 from trainer.progress import TerminalSteps
 from trainer.reproduce.rows import TABLES, TableRow
 from trainer.reproduce.tables import comparison, results_json
 from trainer.reproduce.trial import BASELINES, TrialResult, run_baseline, run_trial
-from trainer.results.report import files_line
+from trainer.seen import apart_from
 from trainer.settings import ReproduceSettings
 from trainer.training.device import find_device
 from trainer.training.prn.data import SupervisedRecipe
@@ -29,12 +31,10 @@ _UNSAFE = re.compile(r"[^a-z0-9]+")
 
 def reproduce(settings: ReproduceSettings) -> None:
     """Train and judge all rows; what was finished before is read, not trained again."""
-    console = Terminal()
+    console = Terminal(stderr=settings.as_json)
     cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
     table = TABLES[settings.table]
-    datasets = find_datasets(settings.data)
-    for dataset in datasets:
-        console.print(files_line(dataset), soft_wrap=True, markup=False)
+    datasets = _apart(read_folders(settings.data, settings, console), console)
     backbone = load_backbone(settings.backbone, settings.weights)
     device = find_device(settings.device)
     recipe = prn_recipe(settings, settings.model, device)
@@ -51,8 +51,31 @@ def reproduce(settings: ReproduceSettings) -> None:
             trained = _trained(row, base, datasets, settings, backbone, console, steps, device)
             found[row.name] = list(trained)
     write_atomic(settings.out / f"{settings.table}.json", results_json(found))
+    if settings.as_json:
+        files = {dataset.name: dataset.files.as_json() for dataset in datasets}
+        print_json({"files": files, "results": json.loads(results_json(found))})
     console.print(comparison(table, found))
     console.print(table.note, soft_wrap=True)
+
+
+def _apart(datasets: tuple[Dataset, ...], console: Console) -> tuple[Dataset, ...]:
+    """Take out of each test what copies, or shares a group with, pictures to learn from."""
+    kept = tuple(apart_from(dataset, dataset.normals) for dataset in datasets)
+    for before, after in zip(datasets, kept, strict=True):
+        print_losses(before, console)
+        if gone := len(before.test) - len(after.test):
+            console.print(
+                f"{before.name}: {gone} test pictures nearly copy, or share a group with, pictures "
+                "to learn from: no row is tested with them",
+                soft_wrap=True,
+                markup=False,
+            )
+        if not after.test:
+            raise DatasetError(
+                f"{before.name}: no test picture is left that shares no group with pictures to "
+                "learn from: name other groups, or test with other parts"
+            )
+    return kept
 
 
 def _trained(

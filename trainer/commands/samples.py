@@ -12,11 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from engines.commandline.terminal import Terminal
+from trainer.commands.data_folder import read_folder, read_folders
 from trainer.errors import SampleError
-from trainer.groups import GroupRule, name_groups
-from trainer.layouts.find import find_datasets, find_samples
 from trainer.progress import TerminalSteps
-from trainer.results.report import files_line
 from trainer.samples.check import TILE_SIZE, DataCheck, check_dataset
 from trainer.samples.quarantine import LEAST_REFERENCES, QuarantineLimits
 from trainer.samples.records import Counts, ImportReport, Picture, SampleStatus
@@ -41,9 +39,7 @@ def _import(settings: SamplesSettings) -> int:
     from trainer.samples.screening import screen  # noqa: PLC0415
 
     console = Terminal(stderr=settings.as_json)
-    rule = GroupRule(settings.groups, settings.group_pattern)
-    dataset = name_groups(find_samples(_folder(settings)), rule)
-    console.print(files_line(dataset), soft_wrap=True, markup=False)
+    dataset = read_folder(_folder(settings), settings, console)
     backbone = load_backbone(settings.backbone, settings.weights)
     with SampleStore.open(_store(settings)) as store, TerminalSteps(console) as steps:
         report = store.import_dataset(dataset, steps)
@@ -173,8 +169,7 @@ def _check(settings: SamplesSettings) -> int:
     out = settings.out or Path("check.jpg")
     checks: list[dict[str, object]] = []
     zones = open_zones(settings.zones, settings.zones_camera, settings.zones_product, TILE_SIZE)
-    for dataset in find_datasets(_folder(settings)):
-        console.print(files_line(dataset), soft_wrap=True, markup=False)
+    for dataset in read_folders(_folder(settings), settings, console):
         with TerminalSteps(console) as steps:
             check = check_dataset(dataset, steps, zones=zones)
         where = out if not checks else out.with_stem(f"{out.stem}-{dataset.name}")

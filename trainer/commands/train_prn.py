@@ -1,7 +1,5 @@
 """`trainer-train --model prn|prn-s`: from flags to a run folder."""
 
-import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,15 +11,14 @@ import torch
 from engines.commandline.terminal import Terminal
 from trainer.anomalies.synthesis import AnomalyKinds
 from trainer.choices import BATCH_SIZES, LEARNING_RATES, PrnSize
+from trainer.commands.data_folder import print_json, read_folder
 from trainer.errors import DatasetError
-from trainer.groups import GroupRule, name_groups
-from trainer.layouts.find import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.networks.prn import NetworkParts
 from trainer.progress import TerminalSteps
 from trainer.prototypes.whole_maps import CPU
 from trainer.results.drawing import save_picture
-from trainer.results.report import common_lines, files_line, seconds_line, zone_lines
+from trainer.results.report import common_lines, seconds_line, zone_lines
 from trainer.results.sheets import (
     SHEET_NAME,
     LossCurve,
@@ -45,11 +42,9 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
     console = Terminal(stderr=settings.as_json)
     set_determinism(settings.seed)
     cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
-    rule = GroupRule(settings.groups, settings.group_pattern)
-    dataset = name_groups(find_samples(settings.data), rule)
-    console.print(files_line(dataset), soft_wrap=True, markup=False)
+    dataset = read_folder(settings.data, settings, console)
     if settings.as_json:
-        sys.stdout.write(json.dumps({"files": dataset.files.as_json()}, indent=2) + "\n")
+        print_json({"files": dataset.files.as_json()})
     backbone = load_backbone(settings.backbone, settings.weights)
     settings.out.mkdir(parents=True, exist_ok=True)
     device = find_device(settings.device)

@@ -1,18 +1,15 @@
 """`trainer-train --model protoad`: from flags to an engine file."""
 
-import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from engines.commandline.terminal import Terminal
+from trainer.commands.data_folder import print_json, read_folder
 from trainer.dataset import Dataset
-from trainer.groups import GroupRule, name_groups
-from trainer.layouts.find import find_samples
 from trainer.networks.backbones import load_backbone
 from trainer.progress import TerminalSteps
 from trainer.results.drawing import save_picture
-from trainer.results.report import common_lines, files_line, seconds_line, zone_lines
+from trainer.results.report import common_lines, seconds_line, zone_lines
 from trainer.results.sheets import score_histogram, write_examples
 from trainer.settings import TrainSettings
 from trainer.training.protoad import (
@@ -30,11 +27,9 @@ def train_protoad(settings: TrainSettings) -> None:
     """Learn, write the engine file and what a person wants to see of it."""
     console = Terminal(stderr=settings.as_json)
     set_determinism(settings.seed)
-    rule = GroupRule(settings.groups, settings.group_pattern)
-    dataset = name_groups(find_samples(settings.data), rule)
-    console.print(files_line(dataset), soft_wrap=True, markup=False)
+    dataset = read_folder(settings.data, settings, console)
     if settings.as_json:
-        sys.stdout.write(json.dumps({"files": dataset.files.as_json()}, indent=2) + "\n")
+        print_json({"files": dataset.files.as_json()})
     recipe = _recipe(settings)
     backbone = load_backbone(settings.backbone, settings.weights)
     settings.out.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 from trainer.errors import DatasetError
 from trainer.layouts.names import is_good
-from trainer.layouts.tree import FolderTree
+from trainer.layouts.tree import FolderTree, compose, join
 from trainer.outlines import Outlines, Point, counts_of_text
 
 MAX_ANNOTATION_BYTES = 512 << 20
@@ -94,12 +95,12 @@ def _parsed(content: bytes) -> Any:  # noqa: ANN401  # whatever the document hol
 def _labelme(tree: FolderTree, name: str, document: Mapping[str, Any]) -> tuple[str, Annotation]:
     """One picture beside its file; labels that mean good mark nothing."""
     beside = PurePosixPath(name)
-    stem, inner = beside.stem, str(beside.parent)
-    pictures = tree.pictures("" if inner == "." else inner)
-    same = [each for each in pictures if PurePosixPath(each).stem == stem]
-    named = PurePosixPath(str(document["imagePath"]).replace("\\", "/")).name
-    picture = next((each for each in pictures if PurePosixPath(each).name == named), "")
-    picture = picture or (same[0] if same else f"{inner}/{named}")
+    inner = "" if str(beside.parent) == "." else str(beside.parent)
+    same = tree.pictures_of(inner, beside.stem)
+    path = compose(str(document["imagePath"]).replace("\\", "/"))
+    named = PurePosixPath(path).name
+    picture = _picture(tree, join(inner, named)) or _pointed_at(tree, inner, path)
+    picture = picture or (same[0] if same else join(inner, named))
     polygons, kinds, fault = [], [], ""
     for shape in document["shapes"]:
         label = str(shape["label"])
@@ -113,6 +114,17 @@ def _labelme(tree: FolderTree, name: str, document: Mapping[str, Any]) -> tuple[
             fault = f"a {shape.get('shape_type')} encloses nothing: draw a polygon"
     size = (int(document.get("imageHeight") or 0), int(document.get("imageWidth") or 0))
     return picture, Annotation(name, _most(kinds), Outlines(*size, tuple(polygons)), fault)
+
+
+def _pointed_at(tree: FolderTree, inner: str, path: str) -> str:
+    """Return the picture of the tree that a path from a folder leads to; "" if none."""
+    return _picture(tree, os.path.normpath(join(inner, path)))
+
+
+def _picture(tree: FolderTree, name: str) -> str:
+    """Return a name if it is a picture's; else ""."""
+    inner, _, last = name.rpartition("/")
+    return name if name in tree.pictures_of(inner, PurePosixPath(last).stem) else ""
 
 
 def _labelme_polygon(form: str, points: Any) -> tuple[Point, ...]:  # noqa: ANN401  # foreign
@@ -242,15 +254,14 @@ def _cvat_counts(mask: Mapping[str, str], size: tuple[int, int]) -> tuple[int, .
 
 def _located(tree: FolderTree, annotation: str, file_name: str) -> str:
     """Return which picture a file name of an annotation file means; the name itself where none."""
-    wanted = file_name.replace("\\", "/").removeprefix("./")
+    wanted = compose(file_name.replace("\\", "/").removeprefix("./"))
     inner = PurePosixPath(annotation).parent
     split = PurePosixPath(annotation).stem.removeprefix("instances_")
-    names = set(tree.names())
     folders = (inner, inner / "images", PurePosixPath(), PurePosixPath("images"))
     splits = (PurePosixPath(split), PurePosixPath("images") / split, inner.parent / "images")
     for folder in (*folders, *splits):
         candidate = (folder / wanted).as_posix()
-        if candidate in names:
+        if tree.holds(candidate):
             return candidate
     return wanted
 

@@ -17,12 +17,14 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from engines.pictures.files import FileAccount, is_mask_folder, is_picture
-from trainer.dataset import GOOD, Dataset, Sample
+from engines.pictures.rules import AS_STORED, PictureRules
+from trainer.dataset import GOOD, TEST_STEP, Dataset, Sample
 from trainer.errors import DatasetError
 from trainer.layouts.annotations import Annotation, read_annotations
+from trainer.layouts.dagm import read_dagm
 from trainer.layouts.mask_files import MaskFiles
 from trainer.layouts.names import is_good, is_test, is_training, is_validation
-from trainer.layouts.parts import mask_roots, parted, read_beside, read_dagm, read_mvtec
+from trainer.layouts.parts import mask_roots, parted, read_beside, read_mvtec
 from trainer.layouts.samples import SampleReader, check_shared
 from trainer.layouts.tree import FolderTree
 
@@ -32,12 +34,15 @@ _FORMS = (
     "abnormal, mask)"
 )
 _SHOWN = 20
-_TEST_STEP = 5
 _PLACES = ("", "Data/Images", "images", "Images")  # where the folders of kinds may lie
 
 
-def find_samples(folder: Path) -> Dataset:
+def find_samples(folder: Path, rules: PictureRules = AS_STORED) -> Dataset:
     """Find the pictures of a folder in any of the layouts.
+
+    Args:
+        folder: of one data set.
+        rules: how its picture files are read.
 
     Raises:
         DatasetError: none of the layouts, several categories, or no normal pictures.
@@ -46,11 +51,15 @@ def find_samples(folder: Path) -> Dataset:
     dataset = _read(tree)
     if dataset is None:
         raise DatasetError(_unknown(tree))
-    return _with_normals(folder, dataset)
+    return _with_rules(_with_normals(folder, dataset), rules)
 
 
-def find_datasets(folder: Path) -> tuple[Dataset, ...]:
+def find_datasets(folder: Path, rules: PictureRules = AS_STORED) -> tuple[Dataset, ...]:
     """Find one dataset, or, in a folder of several, all of them by name.
+
+    Args:
+        folder: of one data set, or of several.
+        rules: how their picture files are read.
 
     Raises:
         DatasetError: none, or one that cannot be read.
@@ -58,10 +67,21 @@ def find_datasets(folder: Path) -> tuple[Dataset, ...]:
     tree = FolderTree(folder)
     dataset = _read(tree)
     if dataset is not None:
-        return (_with_normals(folder, dataset),)
-    if not _categories(tree):
+        return (_with_rules(_with_normals(folder, dataset), rules),)
+    if _kinds_of_one(tree) or not _categories(tree):
         raise DatasetError(_unknown(tree))
-    return tuple(find_samples(path) for path in _with_pictures(tree))
+    return tuple(find_samples(path, rules) for path in _with_pictures(tree))
+
+
+def _with_rules(dataset: Dataset, rules: PictureRules) -> Dataset:
+    """Return a dataset whose samples are read by `rules`."""
+    if rules == AS_STORED:
+        return dataset
+    normals, test, defects = (
+        tuple(replace(sample, rules=rules) for sample in part)
+        for part in (dataset.normals, dataset.test, dataset.defects)
+    )
+    return replace(dataset, normals=normals, test=test, defects=defects)
 
 
 def _with_normals(folder: Path, dataset: Dataset) -> Dataset:
@@ -97,6 +117,21 @@ def _categories(tree: FolderTree) -> list[str]:
     return [path.name for path in _with_pictures(tree) if _read_or_none(path) is not None]
 
 
+def _kinds_of_one(tree: FolderTree) -> str:
+    """Say so where the folders are no data sets, but kinds of one under names that say nothing."""
+    found = {path.name: _read_or_none(path) for path in _with_pictures(tree)}
+    parts = {name: dataset for name, dataset in found.items() if dataset is not None}
+    bad = [name for name, dataset in parts.items() if not dataset.normals and dataset.defects]
+    good = [name for name, dataset in parts.items() if dataset.normals and not dataset.defects]
+    good = [name for name in good if all(s.kind == GOOD for s in parts[name].test)]
+    if not bad or len(good) != 1 or len(bad) + 1 < len(parts):
+        return ""
+    return (
+        f"{tree.folder} holds defects alone in {', '.join(bad[:_SHOWN])} and good parts alone in "
+        f"{good[0]}, so these are kinds of one product: rename {good[0]} to good"
+    )
+
+
 def _read_or_none(folder: Path) -> Dataset | None:
     try:
         return _read(FolderTree(folder))
@@ -125,6 +160,8 @@ def _read(tree: FolderTree) -> Dataset | None:
 
 def _unknown(tree: FolderTree) -> str:
     """Say what was looked for, and where categories lie that could have been meant."""
+    if sentence := _kinds_of_one(tree):
+        return sentence
     categories = _categories(tree)
     if categories:
         named = ", ".join(categories[:_SHOWN])
@@ -164,10 +201,8 @@ def _read_plain(tree: FolderTree, annotations: Mapping[str, Annotation]) -> Data
 def _read_items(tree: FolderTree) -> Dataset | None:
     """Read folders of items with a label beside each picture; None where there are none."""
     files = MaskFiles(tree)
-    items = [
-        item for item in tree.folders("") if any(files.beside(name) for name in tree.pictures(item))
-    ]
-    if not items:
+    items = [item for item in tree.folders("") if tree.pictures(item)]
+    if not any(files.beside(name) for item in items for name in tree.pictures(item)):
         return None
     reader = SampleReader(tree, (), {})
     train: list[Sample] = []
@@ -176,7 +211,7 @@ def _read_items(tree: FolderTree) -> Dataset | None:
         for name in tree.pictures(item):
             wanted = f"{tree.path(name).stem}_label.bmp beside it"
             samples = reader.labelled(name, files.beside(name), wanted)
-            (train if number % _TEST_STEP else test).extend(samples)
+            (train if number % TEST_STEP else test).extend(samples)
     return parted(tree, train, test)
 
 
@@ -206,7 +241,7 @@ def _every_fifth(tree: FolderTree, samples: Sequence[Sample]) -> Dataset:
     defects = [sample for sample in samples if sample.kind != GOOD]
     if not defects:
         return parted(tree, normals, ())
-    tested = normals[_TEST_STEP - 1 :: _TEST_STEP]
+    tested = normals[TEST_STEP - 1 :: TEST_STEP]
     kept = {sample.name for sample in tested}
     learned = [sample for sample in normals if sample.name not in kept]
-    return parted(tree, learned, [*tested, *defects])
+    return replace(parted(tree, learned, [*tested, *defects]), test_chosen=True)

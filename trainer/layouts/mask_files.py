@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from engines.pictures.files import is_mask_folder, is_picture, mask_owner, why_not_picture
+from engines.pictures.files import is_mask_folder, mask_owner
 from trainer.layouts.tree import FolderTree, join
 
 _NO_MASKS = frozenset({".txt", ".json", ".xml", ".csv", ".md", ".html", ".db", ".pdf", ".yaml"})
@@ -35,7 +35,7 @@ class MaskFiles:
             several = [
                 join(f"{folder}/{path.stem}", name)
                 for name in self._tree.files(join(folder, path.stem))
-                if is_picture(name)
+                if _may_be_mask(name)
             ]
             names = masks.suffixed.get(path.stem) or masks.exact.get(path.stem) or several
             if names:
@@ -82,14 +82,20 @@ class MaskFiles:
         if folder not in self._found:
             masks = _Masks()
             for name in self._tree.files(folder):
-                stem, _, suffix = name.rpartition(".")
-                if f".{suffix.lower()}" in _NO_MASKS or "no suffix" in why_not_picture(name):
+                stem, _, _ = name.rpartition(".")
+                if not _may_be_mask(name):
                     continue
                 masks.exact.setdefault(stem, []).append(join(folder, name))
                 if owner := mask_owner(stem):
                     masks.suffixed.setdefault(owner, []).append(join(folder, name))
             self._found[folder] = masks
         return self._found[folder]
+
+
+def _may_be_mask(name: str) -> bool:
+    """Return whether a file is meant as pixels, if only in a format that is not read."""
+    _, dot, suffix = name.rpartition(".")
+    return bool(dot) and f".{suffix.lower()}" not in _NO_MASKS
 
 
 def _same(name: str, others: Sequence[str]) -> str | None:

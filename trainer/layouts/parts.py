@@ -4,7 +4,6 @@ MVTec      train/KIND/, test/KIND/, ground_truth/KIND/NAME_mask, and relatives: 
            masks for each picture, AD 2 test_public/ with its own ground_truth/, 3D-AD KIND/rgb/
            and KIND/gt/; BTAD and VisA's 1cls name other kinds. Pictures of validation/ are normals
            to learn from or to calibrate with.
-DAGM       Train/NAME and Train/Label/NAME_label, Test/ likewise: those with a label are defective
 KSDD2      train/NAME and train/NAME_GT, test/ likewise: good where NAME_GT is empty
 """
 
@@ -15,7 +14,6 @@ from trainer.dataset import GOOD, Dataset, Sample
 from trainer.layouts.annotations import Annotation
 from trainer.layouts.mask_files import MaskFiles
 from trainer.layouts.names import (
-    DEFECT,
     is_good,
     is_test,
     is_training,
@@ -90,35 +88,6 @@ def read_mvtec(tree: FolderTree, annotations: Mapping[str, Annotation]) -> Datas
         ]
         (test if is_test(part) else train).extend(samples)
     return parted(tree, train, test)
-
-
-def read_dagm(tree: FolderTree) -> Dataset | None:
-    """Read Train/ and Test/ with a folder of labels in each; None where there is none."""
-    top = tree.folders("")
-    if not any(mask_roots(tree, part) for part in top if is_training(part)):
-        return None
-    train = [s for part in top if is_training(part) for s in _dagm_part(tree, part)]
-    test = [s for part in top if is_test(part) for s in _dagm_part(tree, part)]
-    return parted(tree, train, test) if train else None
-
-
-def _dagm_part(tree: FolderTree, part: str) -> list[Sample]:
-    files = MaskFiles(tree)
-    samples = []
-    for name in tree.pictures(part):
-        masks = files.of(name, part, "")
-        tree.take_masks(masks)
-        first, more = masks[:1], masks[1:]
-        samples.append(
-            Sample(
-                name,
-                tree.path(name),
-                DEFECT if masks else GOOD,
-                tree.path(first[0]) if first else None,
-                more_masks=tuple(map(tree.path, more)),
-            )
-        )
-    return samples
 
 
 def read_beside(tree: FolderTree) -> Dataset | None:

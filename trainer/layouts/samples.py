@@ -1,7 +1,6 @@
 """Pictures with their folder's label and their masks -> samples."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
 
 from engines.errors import PictureError
 from engines.pictures.masks import read_mask
@@ -134,11 +133,3 @@ def check_shared(tree: FolderTree, samples: Iterable[Sample]) -> None:
                     f"{tree.path(other)} and {sample.name} of {tree.folder} share the mask "
                     f"{mask.name}: rename one of them, and its mask"
                 )
-
-
-def by_stem(names: Iterable[str]) -> dict[str, list[str]]:
-    """Group names by their stem."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(PurePosixPath(name).stem, []).append(name)
-    return groups

@@ -1,7 +1,12 @@
-"""The files of one folder of pictures, and what became of each: nothing vanishes."""
+"""The files of one folder of pictures, and what became of each: nothing vanishes.
 
+Names are compared in one normal form of Unicode (NFC): a file system or an archive may write the
+letter "ä" in two ways, and a mask must be found whichever its picture has.
+"""
+
+import unicodedata
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from engines.errors import PictureError
 from engines.pictures.files import (
@@ -34,20 +39,37 @@ class FolderTree:
         try:
             walked = walk_files(folder)
         except (OSError, PictureError) as error:
-            raise DatasetError(f"{folder}: {getattr(error, 'strerror', None) or error}") from error
+            where = getattr(error, "filename", None) or folder
+            raise DatasetError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
         self.folder = folder
         self.name = folder.resolve().name
-        self._names = walked.names
+        self._real: dict[str, str] = {}  # names as the disk has them, where those differ
+        raw = frozenset(walked.names)
+        self._names = tuple(sorted(self._composed(name, raw) for name in walked.names))
+        self._known = frozenset(self._names)
         self._ignored = walked.left_out
         self._files: dict[str, list[str]] = {}
         self._folders: dict[str, dict[str, None]] = {}
-        for name in walked.names:
+        for name in self._names:
             self._add(name)
+        self._pictures: dict[str, list[str]] = {}  # by folder
+        self._stems: dict[str, dict[str, list[str]]] = {}  # by folder: pictures by stem
         self._masks: set[str] = set()
         self._twins: dict[str, dict[str, str]] = {}  # by folder
         self._left: dict[str, str] = {}  # by name, the reason
         self.unreadable: list[str] = []  # a sentence for each picture of unknown label
         self.notes: list[str] = []  # what is wrong with pictures that are taken all the same
+
+    def _composed(self, name: str, raw: frozenset[str]) -> str:
+        """Return a name in NFC, and keep how the disk writes it and the folders that it is in."""
+        composed = compose(name)
+        if composed in raw:
+            return name
+        if self._real.setdefault(composed, name) != name:
+            return name  # the same name in two forms: both are there
+        for ours, theirs in zip(_folders_of(composed), _folders_of(name), strict=True):
+            self._real.setdefault(ours, theirs)
+        return composed
 
     def _add(self, name: str) -> None:
         inner, _, last = name.rpartition("/")
@@ -59,7 +81,11 @@ class FolderTree:
 
     def path(self, name: str) -> Path:
         """Return the path of a file or folder."""
-        return self.folder / name
+        return self.folder / self._real.get(name, name)
+
+    def holds(self, name: str) -> bool:
+        """Return whether there is such a file."""
+        return name in self._known
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all files."""
@@ -75,6 +101,17 @@ class FolderTree:
 
     def pictures(self, inner: str) -> list[str]:
         """Return the pictures directly within a folder, masks beside their picture left out."""
+        if inner not in self._pictures:
+            self._pictures[inner] = self._list_pictures(inner)
+        return list(self._pictures[inner])
+
+    def pictures_of(self, inner: str, stem: str) -> list[str]:
+        """Return the pictures of a stem directly within a folder."""
+        if inner not in self._stems:
+            self._stems[inner] = by_stem(self.pictures(inner))
+        return self._stems[inner].get(stem, [])
+
+    def _list_pictures(self, inner: str) -> list[str]:
         names = [name for name in self.files(inner) if is_picture(name)]
         stems = {name.rpartition(".")[0] for name in names}
         masks = set(self.twin_masks(inner).values())
@@ -135,6 +172,25 @@ class FolderTree:
 def join(inner: str, name: str) -> str:
     """Join two relative names."""
     return f"{inner}/{name}" if inner else name
+
+
+def compose(name: str) -> str:
+    """Return a name in the normal form in which names are compared (NFC)."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def by_stem(names: Iterable[str]) -> dict[str, list[str]]:
+    """Group names by their stem."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(PurePosixPath(name).stem, []).append(name)
+    return groups
+
+
+def _folders_of(name: str) -> list[str]:
+    """Return the folders that a name is in, from the outermost."""
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
 
 
 def _is_depth(folder: str) -> bool:

@@ -1,5 +1,6 @@
 """One training of a table and its figures, kept in a file: a table that was stopped goes on."""
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,7 @@ from trainer.reproduce.rows import FourMetrics
 from trainer.results.evaluation import Evaluation, evaluate, score_pictures
 from trainer.results.metrics import PixelFigures
 from trainer.results.patchcore import ResidualMap
-from trainer.seen import draw_seen, load_seen
+from trainer.seen import apart_from, draw_seen, load_seen
 from trainer.training.prn.data import SupervisedRecipe
 from trainer.training.prn.training import engine_path, learn_prn, write_prn
 from trainer.training.protoad import (
@@ -90,9 +91,8 @@ def run_trial(
     with open_engine(engine_path(folder, recipe.plan), "auto", "cpu") as opened:
         limits = opened.manifest.thresholds
         seen = learned.training_data.samples
-        evaluation = _judged(
-            opened.engine, learned.rest, seen, recipe, (limits.image, limits.pixel), steps
-        )
+        rest = apart_from(learned.rest, seen)
+        evaluation = _judged(opened.engine, rest, seen, recipe, (limits.image, limits.pixel), steps)
     return _keep(folder, configuration, evaluation, learned.fitted.steps)
 
 
@@ -125,6 +125,7 @@ def run_baseline(
         return found
     set_determinism(recipe.seed)
     seen, rest = draw_seen(dataset, recipe.seen, recipe.seed, recipe.leave_out)
+    rest = apart_from(rest, seen)
     if name == "ProtoAD":
         evaluation = _proto_ad(rest, seen, backbone, recipe, folder, steps)
         return _keep(folder, configuration, evaluation, None)
@@ -170,7 +171,15 @@ def _about(dataset: Dataset) -> dict[str, str | int | float | bool | None]:
         "dataset": dataset.name,
         "normal_pictures": len(dataset.normals),
         "test_pictures": len(dataset.test),
+        "groups": _groups(dataset),
     }
+
+
+def _groups(dataset: Dataset) -> str | None:
+    """Hash the named groups of a dataset; None without any."""
+    every = (*dataset.normals, *dataset.defects, *dataset.test)
+    named = sorted(f"{sample.name}\0{sample.group}\n" for sample in every if sample.group)
+    return hashlib.sha256("".join(named).encode()).hexdigest() if named else None
 
 
 def _keep(

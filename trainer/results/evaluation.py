@@ -14,8 +14,7 @@ from engines.pictures.files import NO_FILES, FileAccount
 from trainer.dataset import GOOD, Pictures, resize_mask
 from trainer.errors import DatasetError, MaskError
 from trainer.export.calibrate import Costs, cost_threshold, expected_cost
-from trainer.fingerprints import near_copies
-from trainer.groups import fingerprints, group_key, join
+from trainer.groups import fingerprints, picture_keys
 from trainer.near_duplicates import near_duplicates
 from trainer.results.metrics import KindCount, PixelFigures, auroc, counts_by_kind, pixel_figures
 from trainer.results.plant_figures import (
@@ -225,8 +224,9 @@ def check_promise(scored: ScoredPictures, thresholds: Thresholds) -> PromiseFigu
     good = [place for place, sample in enumerate(pictures.samples) if sample.kind == GOOD]
     if thresholds.false_reject_rate is None or not good:
         return None
-    names = [group_key(pictures.samples[place]) for place in good]
-    keys = join(names, near_copies(fingerprints(pictures.pixels[good])))
+    samples = [pictures.samples[place] for place in good]
+    shas = [pictures.shas[place] for place in good] if pictures.shas else ()
+    keys = picture_keys(samples, fingerprints(pictures.pixels[good]), shas)
     limit = thresholds.image if scored.zones is None else thresholds.peak
     if limit is None:
         return None

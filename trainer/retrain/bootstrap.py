@@ -1,10 +1,11 @@
 """Paired bootstrap: how far a difference of two engines may be chance, on the same golden pictures.
 
-Pictures are drawn again with replacement, normal ones and defective ones apart, thousands of times;
-both engines are judged on every draw. A draw is a row of counts, one for each picture, so that all
-draws together are a few matrix products:
+Groups of pictures are drawn again with replacement, thousands of times: those of normal pictures,
+those of defective ones, and those of both, each apart. Pictures of one part say nearly the same, so
+drawing them one by one would make an interval too narrow. Both engines are judged on every draw. A
+draw is a row of counts, one for each picture, so that all draws together are a few matrix products:
 
-- a share is counts @ flags;
+- a share is counts @ flags by the number drawn;
 - an AUROC is counts_defects @ wins @ counts_normals, where wins[d, n] is 1 if the defect's score is
   the higher one, 1/2 at a tie: exact;
 - an AP needs how many pixels lie above each level, and those of a draw are counts @ histograms, one
@@ -12,6 +13,7 @@ draws together are a few matrix products:
   defects' pixels have, where an AP has its steps.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,15 +43,29 @@ class Histograms:
     unmarked: Reals  # [N, K]
 
 
-def draw(defects: int, normals: int, seed: int, draws: int = DRAWS) -> Draws:
-    """Draw so many defects of so many, and normals likewise, `draws` times."""
+def draw(defects: Sequence[str], normals: Sequence[str], seed: int, draws: int = DRAWS) -> Draws:
+    """Draw as many groups as there are, with replacement, `draws` times.
+
+    Args:
+        defects: [D], the group of each defective picture.
+        normals: [n], the group of each normal one; a group may be of both.
+        seed: of the draws.
+        draws: how many.
+    """
     rng = np.random.default_rng(seed)
-    return Draws(_counts(rng, defects, draws), _counts(rng, normals, draws))
+    in_order, both = tuple(dict.fromkeys((*defects, *normals))), {*defects} & {*normals}
+    kinds = ({*defects} - both, {*normals} - both, both)
+    strata = [[key for key in in_order if key in kind] for kind in kinds]
+    places = {key: place for place, key in enumerate(key for keys in strata for key in keys)}
+    counts = np.concatenate([_counts(rng, len(keys), draws) for keys in strata], axis=1)
+    return Draws(
+        counts[:, [places[key] for key in defects]], counts[:, [places[key] for key in normals]]
+    )
 
 
 def shares(counts: Reals, flags: Flags) -> Reals:
     """Share of flagged pictures in each draw; counts [B, N], flags [N] -> [B]."""
-    return np.asarray(counts @ flags / flags.size)
+    return np.asarray(counts @ flags / counts.sum(axis=1))
 
 
 def aurocs(draws: Draws, defects: NDArray[np.floating], normals: NDArray[np.floating]) -> Reals:
@@ -57,7 +73,8 @@ def aurocs(draws: Draws, defects: NDArray[np.floating], normals: NDArray[np.floa
     gap = defects[:, None] - normals[None, :]
     wins = (gap > 0) + 0.5 * (gap == 0)  # [D, n]
     won = np.einsum("bn,bn->b", draws.defects @ wins, draws.normals)
-    return np.asarray(won / (defects.size * normals.size))
+    pairs = draws.defects.sum(axis=1) * draws.normals.sum(axis=1)
+    return np.asarray(won / pairs)
 
 
 def map_histograms(
@@ -96,8 +113,8 @@ def interval(values: Reals, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _counts(rng: np.random.Generator, pictures: int, draws: int) -> Reals:
-    if not pictures:
+def _counts(rng: np.random.Generator, groups: int, draws: int) -> Reals:
+    if not groups:
         return np.zeros((draws, 0))
-    even = np.full(pictures, 1 / pictures)
-    return rng.multinomial(pictures, even, size=draws).astype(np.float64)
+    even = np.full(groups, 1 / groups)
+    return rng.multinomial(groups, even, size=draws).astype(np.float64)

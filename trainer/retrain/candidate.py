@@ -12,6 +12,7 @@ from engines.files import write_atomic
 from engines.manifest import Thresholds
 from engines.pictures.read import PICTURE_SUFFIXES
 from engines.registry.registry import Registry
+from engines.trial_frames import TrialPictures
 from trainer.dataset import Dataset
 from trainer.errors import BudgetError
 from trainer.results.drawing import save_picture
@@ -175,7 +176,7 @@ class Candidate:
         pictures = golden.rglob("*") if golden.is_dir() else ()
         there = any(path.suffix.lower() in PICTURE_SUFFIXES for path in pictures)
         with self._dependencies.steps.step("admitting on this machine", None):
-            report = admit(self.engine, golden if there else None, max_images=_ADMITTED_ON)
+            report = admit(self.engine, TrialPictures(golden, _ADMITTED_ON) if there else None)
         said = f"{'admitted' if report.admitted else 'REFUSED'} on {report.machine}"
         return {"admitted": report.admitted, "reasons": report.reasons, "said": said}
 

@@ -41,6 +41,17 @@ class EngineAnswers:
     scored: ScoredPictures
     threshold: float
     pixel_threshold: float
+    keys: tuple[str, ...] = ()  # [N], equal for pictures of one group; (): each is its own
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The group of each defective picture, and of each normal one."""
+        keys = self.keys or tuple(map(str, range(len(self.scored.scores))))
+        flags = self.defective
+        return (
+            tuple(key for key, flag in zip(keys, flags, strict=True) if flag),
+            tuple(key for key, flag in zip(keys, flags, strict=True) if not flag),
+        )
 
     @property
     def defective(self) -> NDArray[np.bool_]:
@@ -92,8 +103,7 @@ def compare(
         turns: of both, timed in turns.
         rules: how strict.
     """
-    flags = candidate.defective
-    draws = draw(int(flags.sum()), int((~flags).sum()), rules.seed, rules.draws)
+    draws = draw(*candidate.groups, rules.seed, rules.draws)
     made = _figures(candidate, draws)
     baseline = _figures(incumbent, draws) if incumbent else {}
     compared = [

@@ -11,6 +11,7 @@ from engines.manifest import read_manifest
 from engines.open import Backend, OpenedEngine, open_engine
 from trainer.dataset import Sample, load_pictures
 from trainer.errors import DatasetError
+from trainer.groups import fingerprints, picture_keys
 from trainer.progress import Steps
 from trainer.results.evaluation import score_pictures
 from trainer.retrain.comparison import (
@@ -139,7 +140,8 @@ def _answers(
             "with trainer-evaluate --zones"
         )
     limits = opened.manifest.thresholds
-    return EngineAnswers(scored, limits.image, limits.pixel)
+    keys = picture_keys(pictures.samples, fingerprints(pictures.pixels), pictures.shas)
+    return EngineAnswers(scored, limits.image, limits.pixel, keys)
 
 
 def _short(name: str) -> str:
@@ -168,14 +170,18 @@ def _ruling(both: _Pair, conditions: Conditions, *, same_file: bool) -> _Ruling:
 
 
 def _too_few(answers: EngineAnswers) -> str:
-    defects = int(answers.defective.sum())
-    normals = len(answers.defective) - defects
-    if normals >= LEAST_NORMALS and defects >= LEAST_DEFECTS:
+    defects, normals = answers.groups
+    if len(set(normals)) >= LEAST_NORMALS and len(set(defects)) >= LEAST_DEFECTS:
         return ""
     return (
-        f"too few golden pictures to tell: {normals} of good parts and {defects} of defects, at "
-        f"least {LEAST_NORMALS} and {LEAST_DEFECTS} are needed"
+        f"too few golden pictures to tell: {_in_groups(normals)} of good parts and "
+        f"{_in_groups(defects)} of defects, at least {LEAST_NORMALS} and {LEAST_DEFECTS} are needed"
     )
+
+
+def _in_groups(keys: Sequence[str]) -> str:
+    groups = len(set(keys))
+    return f"{len(keys)}" if groups == len(keys) else f"{len(keys)} in {groups} groups"
 
 
 def _unproven(few: str, figures: tuple[MetricComparison, ...]) -> _Ruling:
@@ -197,6 +203,7 @@ def _report(
     pictures, flags = both.candidate.scored.pictures, both.candidate.defective
     masks, rules = both.candidate.scored.masks, conditions.rules
     candidate, incumbent = files
+    of_defects, of_normals = both.candidate.groups
     return GateReport(
         decision=ruling.decision,
         reasons=ruling.reasons,
@@ -207,6 +214,8 @@ def _report(
         figures=ruling.figures,
         normals=int((~flags).sum()),
         defects=int(flags.sum()),
+        normal_groups=len(set(of_normals)),
+        defect_groups=len(set(of_defects)),
         without_mask=sum(mask is None for mask in masks),
         unreadable=pictures.unreadable,
         confidence=rules.confidence,

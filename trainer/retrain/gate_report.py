@@ -54,6 +54,10 @@ class GateReport(_Part):
     figures: tuple[MetricComparison, ...]
     normals: int = Field(description="golden pictures of good parts")
     defects: int = Field(description="golden pictures of defects")
+    normal_groups: int | None = Field(
+        default=None, description="groups that those of good parts are of; null: not counted"
+    )
+    defect_groups: int | None = Field(default=None, description="likewise of defects")
     without_mask: int = Field(description="defects that the pixel AP leaves out")
     unreadable: tuple[str, ...] = ()
     confidence: float

@@ -130,8 +130,11 @@ def _golden(settings: RetrainSettings) -> Dataset:
 
 
 def _named(golden: Sequence[Sample]) -> str:
-    """Hash golden pictures with their labels: names of pictures and masks are hashes of pixels."""
-    said = [f"{each.name}\0{each.mask.name if each.mask else ''}\n" for each in golden]
+    """Hash golden pictures with labels and groups: names of pictures and masks are hashes."""
+    said = [
+        f"{each.name}\0{each.mask.name if each.mask else ''}{each.group and chr(0) + each.group}\n"
+        for each in golden
+    ]
     return hashlib.sha256("".join(sorted(said)).encode()).hexdigest()
 
 

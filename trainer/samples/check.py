@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures.read import describe_picture, read_content, resize_picture
+from engines.pictures.read import resize_picture
 from engines.zones.draw import draw_zones
 from trainer.dataset import GOOD, Dataset, FileNotes, Sample, content_sha
 from trainer.errors import MaskError
 from trainer.fingerprints import Fingerprint, NearDuplicateIndex, fingerprint
+from trainer.groups import series_note
 from trainer.progress import Steps
 from trainer.results.drawing import CAPTION, TRUTH, outline, write_caption
 from trainer.truth import cover, read_truth
@@ -26,7 +27,6 @@ _COLUMNS = 6
 _OF_A_KIND = 6  # tiles
 _FEW_NORMALS, _FEW_TESTED = 50, 20
 _LEAST_NEIGHBOURS = 8
-_ALIKE_SHARE = 0.5  # neighbours by name are this much nearer than any two
 _APART = 4.0  # two groups are this much further from each other than their pictures from them
 _LEAST_GROUP = 0.1  # share of the pictures
 _MOST_VALUES = 2  # grey levels of a picture that may be a mask
@@ -117,7 +117,7 @@ def check_dataset(
 
 def _look(sample: Sample, part: str, notes: FileNotes, doubts: list[str]) -> tuple[_Look, bool]:
     """Read a picture and its mask; what is wrong with the mask goes to `doubts`."""
-    decoded = describe_picture(read_content(sample.path), str(sample.path))
+    decoded = sample.decode()
     notes.add(sample.name, decoded)
     pixels = decoded.pixels
     shape = (pixels.shape[0], pixels.shape[1])
@@ -217,18 +217,13 @@ def _copies(looks: Sequence[_Look]) -> Iterator[str]:
 
 
 def _groups(looks: Sequence[_Look]) -> Iterator[str]:
-    """Doubt pictures of which neighbours by name look alike: they were taken in a row."""
-    good = sorted((x for x in looks if x.sample.kind == GOOD), key=lambda look: look.sample.name)
-    if len(good) < _LEAST_NEIGHBOURS:
+    """Doubt pictures of which neighbours by name look alike, where nobody named groups."""
+    good = [look for look in looks if look.sample.kind == GOOD]
+    if not good or any(look.sample.group for look in looks):
         return
-    prints = np.stack([look.print_ for look in good]).astype(np.float32)
-    next_to = np.abs(prints[1:] - prints[:-1]).mean(axis=1)
-    any_two = np.abs(prints - np.roll(prints, len(prints) // 2, axis=0)).mean(axis=1)
-    if np.median(next_to) < _ALIKE_SHARE * np.median(any_two):
-        yield (
-            "good pictures that follow each other by name look alike: if they show one part, or a "
-            "series, name them as a group, or a test says more than is true"
-        )
+    prints = np.stack([look.print_ for look in good])
+    if note := series_note([look.sample.name for look in good], prints):
+        yield note
 
 
 def _products(looks: Sequence[_Look]) -> Iterator[str]:

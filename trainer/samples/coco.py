@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.pictures.read import read_picture
 from trainer.dataset import GOOD, Sample
 from trainer.outlines import counts_of_mask
 from trainer.samples.files import write_file
@@ -38,7 +37,7 @@ class CocoFile:
         if sample.kind != GOOD and sample.mask is None:
             self.left_out += 1
             return
-        height, width = read_picture(sample.path).shape[:2]
+        height, width = sample.read().shape[:2]
         image = len(self.images) + 1
         self.images.append({"id": image, "file_name": name, "height": height, "width": width})
         if sample.kind == GOOD:

@@ -4,6 +4,7 @@
     incoming/, quarantine/, aside/, rejected/SHA.png   what is not
     masks/KIND/SHA.MASK.png                        never moved, never written again
     snapshots/HASH.json                            likewise
+    groups.jsonl                                   which pictures belong together
 
 SHA is the hash of a picture's pixels, MASK the beginning of its mask's.
 """
@@ -24,7 +25,7 @@ from trainer.samples.records import Picture, SampleStatus
 
 _KIND = re.compile(r"\w[\w .+-]{0,63}")
 _STEM = re.compile(r"[0-9a-f]{64}")
-_HALF = re.compile(r"\.[0-9a-f]{64}[0-9a-f.]*\.(png|json)\.[0-9a-f]{16}")
+_HALF = re.compile(r"\.([0-9a-f]{64}[0-9a-f.]*\.(png|json)|groups\.jsonl)\.[0-9a-f]{16}")
 _SUFFIX = ".png"
 _MASK_CHARS = 16  # of a mask's hash in its name
 TRAIN, GOLDEN, MASKS = "train", "golden", "masks"
@@ -139,7 +140,7 @@ def find_masks(folder: Path, sha: str) -> Iterator[tuple[str, Path]]:
 
 def find_halves(folder: Path) -> Iterator[Path]:
     """Find what a killed `write_atomic` left half written; other hidden files are not ours."""
-    for path in (*folder.glob("*/.*"), *folder.glob("*/*/.*")):
+    for path in (*folder.glob(".*"), *folder.glob("*/.*"), *folder.glob("*/*/.*")):
         if _HALF.fullmatch(path.name) and path.is_file():
             yield path
 

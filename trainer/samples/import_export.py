@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures.read import describe_picture, read_content
 from trainer.dataset import GOOD, Dataset, FileNotes, Sample
 from trainer.errors import MaskError, SampleError, StoreError
 from trainer.progress import Steps
@@ -41,7 +40,7 @@ def import_samples(dataset: Dataset, add: Add, steps: Steps) -> ImportReport:
     with steps.step("taking pictures", len(samples)) as advance:
         for sample in samples:
             try:
-                decoded = describe_picture(read_content(sample.path), str(sample.path))
+                decoded = sample.decode()
                 pixels = decoded.pixels
                 tally.add(sample.name, decoded)
                 mask = _mask(sample, pixels, unreadable, doubts)

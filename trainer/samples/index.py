@@ -105,8 +105,15 @@ class Index:
             return {}  # an older program made the index, and none wrote to it since
         return dict(self._rows("SELECT sha, name FROM groups"))
 
+    def group(self, sha: str) -> str:
+        """Return the named group of a picture, in an index opened to write; "" for none."""
+        rows = self._rows("SELECT name FROM groups WHERE sha = ?", sha)
+        return str(rows[0][0]) if rows else ""
+
     def group_members(self, name: str) -> set[str]:
-        """Return the pictures of a named group, in an index opened to write."""
+        """Return the pictures of a named group, in an index opened to write; none for ""."""
+        if not name:
+            return set()
         return {str(row[0]) for row in self._rows("SELECT sha FROM groups WHERE name = ?", name)}
 
     def label_records(self, sha: str | None = None) -> list[LabelRecord]:

@@ -19,6 +19,7 @@ from trainer.errors import SampleError
 from trainer.fingerprints import NearDuplicateIndex, fingerprint
 from trainer.layouts import DEFECT
 from trainer.samples.files import check_kind, mask_path, move, picture_path, write_png
+from trainer.samples.group_journal import GroupJournal
 from trainer.samples.index import Index, IndexChange
 from trainer.samples.records import AddResult, LabelRecord, LabelSource, Picture, SampleStatus
 from trainer.samples.split import Split, choose_split
@@ -39,6 +40,7 @@ class SampleWriter:
         self._folder = folder
         self._index = index
         self._duplicates = duplicates
+        self._journal = GroupJournal(folder)
 
     def add(
         self,
@@ -57,6 +59,8 @@ class SampleWriter:
         mask_sha = "" if marked is None else content_sha(marked)
         label_record = LabelRecord(sha, kind, mask_sha, source, note)
         named = (sha, group) if group else None
+        if group and self._index.group(sha) != group:
+            self._journal.add(sha, group)
         change = IndexChange(label_record=label_record, read_to=read_to, group=named)
         row = self._index.picture(sha)
         if row is None:
@@ -96,7 +100,7 @@ class SampleWriter:
     ) -> Picture:
         print_ = fingerprint(pixels)
         group = change.group[1] if change.group else ""
-        likes = {*self._duplicates.of(print_), *group_mates(self._index, group)}
+        likes = {*self._duplicates.of(print_), *self._index.group_members(group)}
         sides = [row.golden for like in sorted(likes) if (row := self._index.picture(like))]
         decided = choose_split(sha, sides)
         place = SampleStatus.INCOMING if kind == GOOD else SampleStatus.KEPT
@@ -118,18 +122,13 @@ class SampleWriter:
         """Whether a known picture, now said to be of a group, must not be learned any more."""
         if not group or row.golden or row.place in _SETTLED:
             return False
-        mates = (self._index.picture(sha) for sha in group_mates(self._index, group))
+        mates = (self._index.picture(sha) for sha in self._index.group_members(group))
         return any(mate.golden for mate in mates if mate)
 
     def _write_mask(self, picture: Picture, mask: Mask | None) -> None:
         inner = mask_path(picture)
         if mask is not None and inner is not None:
             write_png(self._folder / inner, mask.astype(np.uint8) * 255)
-
-
-def group_mates(index: Index, group: str) -> set[str]:
-    """Return the pictures of a named group; none for ""."""
-    return index.group_members(group) if group else set()
 
 
 def _relabelled(row: Picture, kind: str, mask_sha: str) -> Picture:

@@ -2,7 +2,8 @@
 
 The index is the truth for pictures that it knows: a file that lies elsewhere is moved to where the
 index says. A picture that it does not know is taken up as its folder describes it, so that a lost
-index costs the sources and reasons only. Nothing is removed but files that were half written.
+index costs the sources and reasons only; groups are in a file of their own. Nothing is removed but
+files that were half written.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from trainer.samples.files import (
     move,
     picture_path,
 )
+from trainer.samples.group_journal import GroupJournal
 from trainer.samples.index import Index, IndexChange
 from trainer.samples.records import Picture, SampleStatus
 from trainer.samples.split import Split, choose_split
@@ -43,13 +45,16 @@ def repair(folder: Path, index: Index, duplicates: NearDuplicateIndex) -> Repair
     """
     for half in find_halves(folder):
         half.unlink(missing_ok=True)
+    journal = GroupJournal(folder)
+    groups = journal.read()
     taken_up = moved = 0
     strange: list[str] = []
     rows = {each.sha: each for each in index.pictures()}
     for found in sorted(find_pictures(folder), key=_rank):
         row = rows.get(found.sha)
         if row is None:
-            taken = _take_up(found, _mask_of(folder, found.sha), index, duplicates)
+            group = groups.get(found.sha, "")
+            taken = _take_up(found, _mask_of(folder, found.sha), group, index, duplicates)
             if isinstance(taken, str):
                 strange.append(taken)
                 continue
@@ -57,6 +62,7 @@ def repair(folder: Path, index: Index, duplicates: NearDuplicateIndex) -> Repair
             taken_up += 1
         if (right := folder / picture_path(row)) != found.path:
             moved += _moved(found.path, right, strange)
+    journal.match(index.groups(), {each.sha for each in index.pictures()})
     return Repair(taken_up, moved, tuple(strange))
 
 
@@ -77,7 +83,11 @@ def _mask_of(folder: Path, sha: str) -> tuple[str, str]:
 
 
 def _take_up(
-    found: PictureFile, mask: tuple[str, str], index: Index, duplicates: NearDuplicateIndex
+    found: PictureFile,
+    mask: tuple[str, str],
+    group: str,
+    index: Index,
+    duplicates: NearDuplicateIndex,
 ) -> Picture | str:
     """Add a row for a picture; returns it, or why there is none."""
     try:
@@ -89,14 +99,16 @@ def _take_up(
     print_ = fingerprint(pixels)
     kind, golden, place = found.kind or mask[1] or GOOD, found.golden, found.place
     if place is not SampleStatus.KEPT:
-        sides = [row.golden for sha in duplicates.of(print_) if (row := index.picture(sha))]
+        likes = {*duplicates.of(print_), *index.group_members(group)}
+        sides = [row.golden for sha in sorted(likes) if (row := index.picture(sha))]
         decided = choose_split(found.sha, sides)
         golden = decided is Split.GOLDEN
         if decided is Split.NEITHER and place is not SampleStatus.REJECTED:
             place = SampleStatus.ASIDE
     with_mask = mask if kind != GOOD else ("", "")
     picture = Picture(found.sha, kind, golden, place, *with_mask)
-    index.write(IndexChange(picture, print_))
+    named = (found.sha, group) if group else None
+    index.write(IndexChange(picture, print_, group=named))
     duplicates.add(found.sha, print_)
     return picture
 

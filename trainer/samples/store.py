@@ -32,7 +32,7 @@ from trainer.samples.datasets import counts_of, golden_of, sample_of, training_o
 from trainer.samples.files import cannot_write, check_kind, picture_path
 from trainer.samples.import_export import ExportReport, export_samples, import_samples
 from trainer.samples.index import Index, IndexChange, index_opened
-from trainer.samples.intake import Mask, Pixels, SampleWriter, group_mates, parse_label, source_of
+from trainer.samples.intake import Mask, Pixels, SampleWriter, parse_label, source_of
 from trainer.samples.records import (
     AddResult,
     Counts,
@@ -307,7 +307,7 @@ class SampleStore:
     def _would_leak(self, picture: Picture) -> bool:
         """Whether training would learn a near-duplicate of a golden picture."""
         group = self._index.groups().get(picture.sha, "")
-        likes = {*self.near_duplicates(picture.sha), *group_mates(self._index, group)}
+        likes = {*self.near_duplicates(picture.sha), *self._index.group_members(group)}
         rows = [self.named(like) for like in sorted(likes - {picture.sha})]
         decided = choose_split(picture.sha, [each.golden for each in rows])
         return not picture.golden and decided is not Split.TRAINING

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from engines.pictures.rules import AS_STORED, PictureRules
+
 Layout = Literal["nchw", "nhwc"]
 MAX_BATCH = 32
 PEAK_OF_MAP = "peak"  # as the score: the highest value of the map
@@ -26,6 +28,7 @@ class ImportOptions:
     image_threshold: float | None = None  # on the model's own scores
     pixel_threshold: float | None = None  # on the map in 0..1
     good_images: Path | None = None  # pictures of good parts to calibrate on
+    rules: PictureRules = AS_STORED  # of their files
     false_reject_rate: float = 0.01  # wanted of the image threshold, where there are good images
     name: str = "imported"
     max_batch: int = MAX_BATCH

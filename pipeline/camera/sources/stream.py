@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.pictures.read import MAX_PIXELS, decode_picture
+from engines.pictures.rules import AS_STORED, PictureRules
 from pipeline.errors import CameraLost, UnreadableFrame
 
 _CONCEALED = "concealing"
@@ -51,8 +52,8 @@ class StreamPicture:
     damage: str = ""  # why it must not be judged
 
 
-def rgb_from_stream(picture: StreamPicture) -> NDArray[np.uint8]:
-    """Convert a picture into uint8 [H, W, 3] RGB, upright.
+def rgb_from_stream(picture: StreamPicture, rules: PictureRules = AS_STORED) -> NDArray[np.uint8]:
+    """Convert a picture into uint8 [H, W, 3] RGB, upright; `rules` are for streams of JPEG.
 
     Raises:
         UnreadableFrame: it is damaged.
@@ -61,7 +62,7 @@ def rgb_from_stream(picture: StreamPicture) -> NDArray[np.uint8]:
         raise UnreadableFrame(picture.damage)
     if isinstance(picture.content, bytes):
         try:
-            return decode_picture(picture.content, "picture of the stream")
+            return decode_picture(picture.content, "picture of the stream", rules)
         except PictureError as error:
             raise UnreadableFrame(str(error)) from error
     pixels = picture.content.to_ndarray(format="rgb24")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.pictures.read import MAX_PIXELS
+from engines.pictures.rules import AS_STORED, PictureRules
 from pipeline.camera.pace import FramePacer
 from pipeline.camera.source import FixedSize, Shot, unreadable_shot
 from pipeline.camera.sources.pixel_formats import rgb_from_opencv
@@ -89,6 +90,7 @@ class VideoSource:
         pacer: FramePacer,
         clock_ns: Callable[[], int],
         library: ModuleType | None = None,
+        rules: PictureRules = AS_STORED,
     ) -> None:
         """Open a video file.
 
@@ -97,6 +99,7 @@ class VideoSource:
             pacer: when the next shot is due; the file's own rate plays no part.
             clock_ns: UTC; a shot is captured when it is due.
             library: PyAV; None reads with OpenCV.
+            rules: of JPEG pictures in a video of such.
 
         Raises:
             SettingsError: no such file, no video, or its frames are too large.
@@ -107,6 +110,7 @@ class VideoSource:
         self._pacer = pacer
         self._clock_ns = clock_ns
         self._library = library
+        self._rules = rules
         self._open().close()
 
     def _open(self) -> VideoReader:
@@ -151,7 +155,8 @@ class VideoSource:
                 break
             index += 1
             try:
-                shot = Shot(_rgb(picture), captured_ns, "", str(index - 1), captured_s=captured_s)
+                shown = _rgb(picture, self._rules)
+                shot = Shot(shown, captured_ns, "", str(index - 1), captured_s=captured_s)
             except UnreadableFrame as error:
                 torn = str(error)
                 continue
@@ -169,10 +174,10 @@ def _until_broken(reader: VideoReader) -> Iterator[StreamPicture]:
         yield from reader.pictures()
 
 
-def _rgb(picture: StreamPicture) -> NDArray[np.uint8]:
+def _rgb(picture: StreamPicture, rules: PictureRules) -> NDArray[np.uint8]:
     if isinstance(picture.content, np.ndarray):
         return rgb_from_opencv(picture.content)
-    return rgb_from_stream(picture)
+    return rgb_from_stream(picture, rules)
 
 
 def _parse_cursor(cursor: str) -> int:

@@ -193,7 +193,7 @@ class WatchedFolderSource:
                 return None
             self._check_end(scan, name, file, patient=patient)
             self.guard.approach(path, name)
-            shot = Shot(decode_picture(content, str(path)), 0, part_id, "")
+            shot = Shot(decode_picture(content, str(path), self.guard.rules), 0, part_id, "")
         except PictureError as error:
             check_present(self._folder, error)
             if patient and stamp.regular and path.exists():

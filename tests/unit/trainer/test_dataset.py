@@ -3,6 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from trainer.dataset import GOOD, load_pictures, snapshot
 from trainer.errors import DatasetError, MaskError
@@ -68,6 +69,16 @@ def test_one_unreadable_picture_is_named_and_the_rest_is_kept(mvtec: Path) -> No
     assert [sample.path.name for sample in pictures.samples] == ["a.jpg", "c.bmp"]
     assert len(pictures.unreadable) == 1
     assert "b.png" in pictures.unreadable[0]
+
+
+def test_pictures_that_carry_an_orientation_are_counted_and_named(mvtec: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(mvtec / "train" / "good" / "b.png", exif=exif)
+    (note,) = load_pictures(find_samples(mvtec).normals, (16, 16)).notes
+    assert note.startswith("1 pictures carry an orientation, which is never applied")
+    assert note.endswith("(the first: train/good/b.png)")
 
 
 def test_no_readable_picture_is_an_error(mvtec: Path) -> None:

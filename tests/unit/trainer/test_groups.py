@@ -10,14 +10,13 @@ from engines.conversion.conformal import conformal_threshold
 from trainer.dataset import GOOD, Dataset, Pictures, Sample, content_sha, load_pictures
 from trainer.errors import DatasetError
 from trainer.export.calibrate import calibrate
+from trainer.group_rules import GroupRule, name_groups
 from trainer.groups import (
-    GroupRule,
     PictureGroups,
     draw_groups,
     find_groups,
     fingerprints,
     join,
-    name_groups,
     natural_order,
 )
 from trainer.layouts import find_samples

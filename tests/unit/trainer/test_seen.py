@@ -192,6 +192,14 @@ def test_dataset_without_defects_has_none_to_draw(parts: Path) -> None:
         draw_seen(good, 1, 1)
 
 
+def test_reason_is_said_where_no_defect_can_be_learned_from(parts: Path) -> None:
+    for path in (parts / "test" / "dent").iterdir():
+        assert cv2.imwrite(str(path), np.full((20, 30), 300, np.uint16))
+    words = r"none of 6 defects of .* \(kinds left out: crack, stain\), the first: .*16-bit picture"
+    with pytest.raises(DatasetError, match=words):
+        draw_seen(find_samples(parts), 2, 1, ("crack", "stain"))
+
+
 def test_what_was_learned_is_recognised_under_another_name_and_coding(
     parts: Path, tmp_path: Path
 ) -> None:

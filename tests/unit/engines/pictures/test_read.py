@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.errors import PictureError
-from engines.pictures.read import MAX_PIXELS, decode_picture, read_picture, resize_picture
+from engines.pictures.pixel_values import _log_scale
+from engines.pictures.read import (
+    MAX_PIXELS,
+    decode_picture,
+    describe_picture,
+    read_picture,
+    resize_picture,
+)
+from engines.pictures.rules import PictureRules
 
 
 def encoded(pixels: np.ndarray, suffix: str) -> bytes:
@@ -62,8 +70,49 @@ def test_12_bits_kept_in_16_are_refused_with_what_to_do(
     rng: np.random.Generator, suffix: str
 ) -> None:
     shallow = smooth_bgr(rng)[..., 0].astype(np.uint16) * 16
-    with pytest.raises(PictureError, match=r"fill 1[12] bits only; shift them left to fill 16"):
+    with pytest.raises(
+        PictureError,
+        match=r"fill 1[12] bits only; state how many its camera uses with --picture-bits 12",
+    ):
         decode_picture(encoded(shallow, suffix), "p")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
+def test_stated_bits_are_scaled_alike_in_every_picture(
+    rng: np.random.Generator, bits: int, suffix: str
+) -> None:
+    rules = PictureRules(bits=bits)
+    for highest in ((1 << bits) - 1, (1 << bits) // 3, 255):  # a dark picture stays dark
+        values = rng.integers(0, highest + 1, (37, 53), np.uint16)
+        values[0, 0] = highest
+        decoded = describe_picture(encoded(values, suffix), "p", rules)
+        assert np.array_equal(decoded.pixels[..., 1], values >> (bits - 8))
+        assert decoded.bits == bits
+
+
+def test_value_above_the_stated_bits_is_refused() -> None:
+    deep = np.full((4, 4), 4096, np.uint16)
+    with pytest.raises(PictureError, match="value 4096, above the 4095 of --picture-bits 12"):
+        decode_picture(encoded(deep, ".png"), "p", PictureRules(bits=12))
+
+
+def test_stated_bits_leave_8_bit_pictures_as_they_are(rng: np.random.Generator) -> None:
+    content = encoded(smooth_bgr(rng), ".png")
+    decoded = describe_picture(content, "p", PictureRules(bits=12))
+    assert np.array_equal(decoded.pixels, decode_picture(content, "p"))
+    assert decoded.bits == 8
+
+
+def test_scale_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    _log_scale.cache_clear()
+    deep = np.full((4, 4), 4000, np.uint16)
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            decode_picture(encoded(deep, ".png"), "p", PictureRules(bits=12))
+    (record,) = caplog.records
+    assert (record.message, record.bits) == ("picture.scaled", 12)
+    assert record.taken == "the upper 8 of 12 bits: value // 16"
 
 
 def test_floating_point_picture_is_refused_as_what_it_is(rng: np.random.Generator) -> None:

@@ -1,7 +1,6 @@
 """Camera JPEGs with bytes between their segments; Pillow decodes the clean file beside us."""
 
 import io
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,7 +10,8 @@ from PIL import Image
 
 from engines.errors import PictureError
 from engines.pictures.read import describe_picture
-from engines.pictures.stray_bytes import allow_stray_bytes, without_stray_bytes
+from engines.pictures.rules import PictureRules
+from engines.pictures.stray_bytes import without_stray_bytes
 
 
 def jpeg(*, progressive: bool = False) -> bytes:
@@ -28,11 +28,13 @@ STRAY = CLEAN[:SCAN] + b"\x00\x17" + CLEAN[SCAN:]
 TWO_STARTS = b"\xff\xd8" + CLEAN
 
 
-@pytest.fixture
-def allowed() -> Iterator[None]:
-    allow_stray_bytes()
-    yield
-    allow_stray_bytes(allowed=False)
+ALLOWED = PictureRules(allow_stray_bytes=True)
+
+
+def test_what_one_reader_allows_another_still_refuses() -> None:
+    assert describe_picture(STRAY, "p", ALLOWED).stray_bytes == 2
+    with pytest.raises(PictureError):
+        describe_picture(STRAY, "p")
 
 
 @pytest.mark.parametrize("content", [STRAY, TWO_STARTS])
@@ -41,20 +43,18 @@ def test_stray_bytes_are_refused_unless_they_are_allowed(content: bytes) -> None
         describe_picture(content, "p")
 
 
-@pytest.mark.usefixtures("allowed")
 @pytest.mark.parametrize("content", [STRAY, TWO_STARTS])
 def test_allowed_stray_bytes_are_skipped_and_counted(content: bytes) -> None:
-    decoded = describe_picture(content, "p")
+    decoded = describe_picture(content, "p", ALLOWED)
     assert decoded.stray_bytes == 2
     expected = np.asarray(Image.open(io.BytesIO(CLEAN)).convert("RGB"))
     assert np.abs(decoded.pixels.astype(int) - expected).max() <= 3
 
 
-@pytest.mark.usefixtures("allowed")
 def test_truncated_file_stays_refused() -> None:
     for kept in (len(STRAY) // 2, len(STRAY) - 2):
         with pytest.raises(PictureError):
-            describe_picture(STRAY[:kept], "p")
+            describe_picture(STRAY[:kept], "p", ALLOWED)
 
 
 @pytest.mark.parametrize("progressive", [False, True])

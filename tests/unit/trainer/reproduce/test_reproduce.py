@@ -1,20 +1,28 @@
 """The paper's tables: what each row changes, and how results are kept and shown."""
 
+import shutil
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from fakes.prn import TinyBackbone, normal_pictures
+from inputs.data_folders import save
 from rich.console import Console
 
 from trainer.anomalies.synthesis import AnomalyKinds
 from trainer.choices import SIMULATED_CERTAINTY
-from trainer.errors import CheckpointError, DeviceError
+from trainer.commands.reproduce import _apart
+from trainer.errors import CheckpointError, DatasetError, DeviceError
+from trainer.group_rules import GroupRule, name_groups, name_groups_of_all
+from trainer.layouts import find_datasets, find_samples
 from trainer.networks.prn import NetworkParts
+from trainer.progress import TerminalSteps
 from trainer.reproduce.rows import TABLES, FourMetrics
 from trainer.reproduce.tables import comparison
-from trainer.reproduce.trial import RESULT_NAME, TrialResult, read_result
+from trainer.reproduce.trial import RESULT_NAME, TrialResult, _about, read_result, run_baseline
 from trainer.training.device import find_device
 from trainer.training.prn.data import SupervisedRecipe
 from trainer.training.schedule import Budget
@@ -102,3 +110,81 @@ def test_gpu_that_is_not_there_is_named() -> None:
     assert find_device("cpu") == torch.device("cpu")
     with pytest.raises(DeviceError, match=r"--device cuda:99: torch .* finds .* GPUs"):
         find_device("cuda:99")
+
+
+SIDE = 32
+
+
+def series(folder: Path) -> Path:
+    """Thirteen normals, the same three again among the test's, and four dents of two parts."""
+    shown = normal_pictures(40)
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[4:12, 4:12] = 255
+    for number in range(13):
+        save(folder / "train" / "good" / f"part{number}_a.png", shown[number])
+    for number in range(3):
+        save(folder / "test" / "good" / f"part{number}_b.png", shown[20 + number])
+        save(folder / "test" / "good" / f"part{number + 20}_b.png", shown[30 + number])
+    save(folder / "test" / "good" / "copy_of.png", shown[5])
+    for number in range(4):
+        save(folder / "test" / "dent" / f"part{30 + number // 2}_{number}.png", 255 - shown[number])
+        save(folder / "ground_truth" / "dent" / f"part{30 + number // 2}_{number}.png", mask)
+    return folder
+
+
+def judged_by(folder: Path, out: Path, rule: GroupRule) -> tuple[int, int]:
+    """Good and defective pictures that a row is judged by."""
+    dataset = name_groups(find_samples(folder), rule)
+    (dataset,) = _apart((dataset,), Console(quiet=True))
+    recipe = replace(BASE, size=(SIDE, SIDE), seen=1)
+    out.mkdir()
+    with TerminalSteps(Console(quiet=True)) as steps:
+        found = run_baseline("untrained residual map", dataset, TinyBackbone(), recipe, out, steps)
+        again = run_baseline("untrained residual map", dataset, TinyBackbone(), recipe, out, steps)
+    assert found == again
+    return found.normals, found.defects
+
+
+def test_no_row_is_tested_with_what_copies_or_shares_a_group_with_learned_pictures(
+    tmp_path: Path,
+) -> None:
+    folder = series(tmp_path / "parts")
+    assert judged_by(folder, tmp_path / "alone", GroupRule()) == (6, 3)
+    assert judged_by(folder, tmp_path / "grouped", GroupRule(pattern=r"(part\d+)_")) == (3, 2)
+    dataset = name_groups(find_samples(folder), GroupRule(pattern=r"(part\d+)_"))
+    configuration = _configured(tmp_path / "alone") | _about(dataset)
+    with pytest.raises(CheckpointError, match="another groups, test_pictures"):
+        read_result(tmp_path / "alone", configuration)
+
+
+def test_copy_of_a_seen_defect_is_not_tested_with(tmp_path: Path) -> None:
+    folder = series(tmp_path / "parts")
+    for path in list((folder / "test" / "dent").iterdir()):
+        mask = folder / "ground_truth" / "dent" / path.name
+        for each in (path, mask):
+            shutil.copy(each, each.with_stem(f"again_{each.stem}"))
+    assert judged_by(folder, tmp_path / "alone", GroupRule()) == (6, 6)
+
+
+def _configured(folder: Path) -> dict[str, str | int | float | bool | None]:
+    return TrialResult.model_validate_json((folder / RESULT_NAME).read_bytes()).configuration
+
+
+def test_test_that_holds_nothing_but_learned_groups_is_refused(tmp_path: Path) -> None:
+    folder = series(tmp_path / "parts")
+    dataset = name_groups(find_samples(folder), GroupRule(pattern="(p|c)"))
+    with pytest.raises(DatasetError, match="no test picture is left"):
+        _apart((dataset,), Console(quiet=True))
+
+
+def test_file_of_groups_may_be_of_several_datasets(tmp_path: Path) -> None:
+    series(tmp_path / "all" / "one")
+    series(tmp_path / "all" / "two")
+    file = tmp_path / "groups.csv"
+    file.write_text("one/train/good/part0_a.png,x\none/train/good/part1_a.png,x\n")
+    one, two = name_groups_of_all(find_datasets(tmp_path / "all"), GroupRule(file))
+    assert [sample.group for sample in one.normals].count("x") == 2
+    assert not any(sample.group for sample in two.normals)
+    file.write_text("three/train/good/part0_a.png,x\n")
+    with pytest.raises(DatasetError, match="names none of the 48 pictures of one and two"):
+        name_groups_of_all(find_datasets(tmp_path / "all"), GroupRule(file))

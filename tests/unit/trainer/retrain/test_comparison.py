@@ -1,9 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fakes.gate import answers, judged
 
 from trainer.results.metrics import auroc, pixel_figures
-from trainer.retrain.bootstrap import aurocs, average_precisions, draw, interval, map_histograms
+from trainer.retrain.bootstrap import (
+    Draws,
+    aurocs,
+    average_precisions,
+    draw,
+    interval,
+    map_histograms,
+    shares,
+)
 from trainer.retrain.comparison import (
     MARGIN,
     EngineAnswers,
@@ -19,13 +29,22 @@ from trainer.retrain.latency import Turns, compare_latency, time_turns
 RULES = Rules(draws=500)
 
 
+def alone(count: int, name: str) -> list[str]:
+    """Keys of pictures that are groups of their own."""
+    return [f"{name} {number}" for number in range(count)]
+
+
+def single(defects: int, normals: int, seed: int, draws: int) -> Draws:
+    return draw(alone(defects, "defect"), alone(normals, "normal"), seed, draws)
+
+
 def taken(counts: np.ndarray) -> np.ndarray:
     return np.repeat(np.arange(len(counts)), counts.astype(int))
 
 
 def test_auroc_of_a_draw_is_that_of_the_pictures_drawn(rng: np.random.Generator) -> None:
     defects, normals = rng.integers(3, 9, 12).astype(float), rng.integers(0, 6, 20).astype(float)
-    draws = draw(12, 20, seed=2, draws=25)
+    draws = single(12, 20, seed=2, draws=25)
     found = aurocs(draws, defects, normals)
     for number in range(25):
         some = defects[taken(draws.defects[number])], normals[taken(draws.normals[number])]
@@ -36,7 +55,7 @@ def test_auroc_of_a_draw_is_that_of_the_pictures_drawn(rng: np.random.Generator)
 def test_ap_of_a_draw_is_near_that_of_the_pictures_drawn() -> None:
     made = judged(np.zeros(20), 8)
     masks = np.array(made.masks)
-    draws = draw(8, 12, seed=4, draws=10)
+    draws = single(8, 12, seed=4, draws=10)
     counts = np.concatenate([draws.defects, draws.normals], axis=1)
     found = average_precisions(counts, map_histograms(made.maps, masks))
     for number in range(10):
@@ -46,10 +65,61 @@ def test_ap_of_a_draw_is_near_that_of_the_pictures_drawn() -> None:
 
 
 def test_draws_keep_the_number_of_each_class_and_repeat_by_seed() -> None:
-    draws = draw(7, 11, seed=5, draws=50)
+    draws = single(7, 11, seed=5, draws=50)
     assert (draws.defects.sum(axis=1) == 7).all()
     assert (draws.normals.sum(axis=1) == 11).all()
-    np.testing.assert_array_equal(draws.defects, draw(7, 11, seed=5, draws=50).defects)
+    np.testing.assert_array_equal(draws.defects, single(7, 11, seed=5, draws=50).defects)
+
+
+def test_pictures_of_a_group_are_drawn_together_also_across_the_classes() -> None:
+    defects, normals = ["a", "a", "b", "c"], ["c", "d", "d", "d", "e", "c"]
+    draws = draw(defects, normals, seed=5, draws=200)
+    assert (draws.defects[:, 0] == draws.defects[:, 1]).all()
+    assert (draws.normals[:, 1] == draws.normals[:, 2]).all()
+    assert (draws.defects[:, 3] == draws.normals[:, 0]).all()  # c is of both
+    assert (draws.defects[:, 0] != draws.defects[:, 2]).any()
+    assert (draws.defects[:, [0, 2]].sum(axis=1) == 2).all()  # two groups of defects alone
+    found = shares(draws.defects, np.array([True, True, False, False]))
+    totals = draws.defects.sum(axis=1)
+    assert found == pytest.approx(2 * draws.defects[:, 0] / totals)
+
+
+def grouped_answers(size: int, separation: float, seed: int) -> EngineAnswers:
+    """40 defects and 60 normals, in groups of `size` whose pictures get nearly one score."""
+    rng = np.random.default_rng(seed)
+    parts = rng.normal(0, 1, 100 // size)
+    scores = np.repeat(parts, size) + 0.01 * rng.normal(size=100)
+    scores[:40] += separation
+    keys = tuple(f"part {number // size}" for number in range(100))
+    return EngineAnswers(judged(scores, 40, 1.0, seed), separation / 2, 0.5, keys)
+
+
+@pytest.mark.parametrize("name", ["escapes", "false rejects", "image AUROC"])
+def test_interval_widens_where_pictures_come_in_groups(name: str) -> None:
+    found = []
+    for keys in (True, False):
+        made = grouped_answers(5, 1.0, seed=8)
+        made = made if keys else replace(made, keys=())
+        figure = next(each for each in compare(None, made, None, RULES) if each.name == name)
+        assert figure.low is not None
+        assert figure.high is not None
+        found.append(figure.high - figure.low)
+    assert found[0] > 1.5 * found[1]  # five pictures of a part say as much as one: sqrt(5)
+
+
+def test_interval_of_groups_holds_the_true_figure_and_that_of_pictures_does_not() -> None:
+    """60 times 20 groups of 5: the 95 % interval of the share of false rejects, which is 1/2."""
+    held = {True: 0, False: 0}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        flags = np.repeat(rng.random(20) < 0.5, 5)
+        keys = [str(number // 5) for number in range(100)]
+        for grouped in held:
+            draws = draw([], keys if grouped else alone(100, "normal"), seed, draws=300)
+            low, high = interval(shares(draws.normals, flags), 0.95)
+            held[grouped] += low <= 0.5 <= high
+    assert held[True] >= 53
+    assert held[False] <= 45
 
 
 def test_interval_holds_the_true_difference_about_as_often_as_it_says() -> None:
@@ -57,7 +127,7 @@ def test_interval_holds_the_true_difference_about_as_often_as_it_says() -> None:
     held = 0
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        draws = draw(30, 40, seed, draws=300)
+        draws = single(30, 40, seed, draws=300)
         one, other = (aurocs(draws, rng.normal(1, 1, 30), rng.normal(0, 1, 40)) for _ in range(2))
         low, high = interval(one - other, 0.95)
         held += low <= 0 <= high

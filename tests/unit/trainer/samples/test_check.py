@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from inputs.data_folders import bad, good, mvtec, picture, save, truth
 
+from trainer.group_rules import GroupRule, name_groups
 from trainer.layouts import find_samples
 from trainer.samples.check import DataCheck, check_dataset
 
@@ -72,7 +73,10 @@ def test_series_of_pictures_is_doubted(folder: Path) -> None:
         noise = rng.normal(0, 9, pixels.shape)
         shifted = np.roll(pixels + noise, number % 8, axis=1)
         save(folder / "train" / "good" / f"{number:03}.png", np.clip(shifted, 0, 255).astype("u1"))
-    assert "follow each other by name look alike" in doubts(folder)
+    said = doubts(folder)
+    assert "pictures that follow one another by name are more alike than others" in said
+    dataset = name_groups(find_samples(folder), GroupRule(pattern="good/00"))
+    assert not any("follow one another" in each for each in check_dataset(dataset, Quiet()).doubts)
 
 
 def test_two_products_in_one_folder_are_doubted(folder: Path) -> None:

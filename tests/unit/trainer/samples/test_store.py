@@ -20,7 +20,8 @@ from trainer.errors import SampleError, StoreBusy, StoreError
 from trainer.layouts import find_samples
 from trainer.results.drawing import save_picture
 from trainer.samples.files import find_pictures
-from trainer.samples.index import INDEX_NAME
+from trainer.samples.group_journal import JOURNAL_NAME, GroupJournal
+from trainer.samples.index import INDEX_NAME, index_opened
 from trainer.samples.records import AddResult, LabelSource, Picture, SampleStatus
 from trainer.samples.snapshots import record_of
 from trainer.samples.split import Split, choose_split
@@ -536,3 +537,72 @@ def test_store_of_an_older_program_has_no_groups_until_it_is_written_to(tmp_path
         assert looked.golden().normals == ()
     with SampleStore.open(tmp_path) as opened:
         assert opened.add(picture(2), GOOD, None, LabelSource("o"), "part 1").state == "new"
+
+
+def grouped_store(folder: Path) -> dict[str, str]:
+    """Thirty pictures of five parts, some of them waiting; returns the group of each."""
+    with SampleStore.open(folder) as store:
+        for number in range(30):
+            sha = store.add(
+                picture(number), GOOD, None, LabelSource("o"), f"Teil ä{number % 5}"
+            ).sha
+            if number < 20:
+                store.keep(sha)
+    with index_opened(folder, to_write=False) as index:
+        return index.groups()
+
+
+def test_groups_outlive_a_lost_index(tmp_path: Path) -> None:
+    before = grouped_store(tmp_path)
+    with SampleStore.look(tmp_path) as store:
+        pictures = store.pictures()
+    (tmp_path / INDEX_NAME).unlink()
+    with SampleStore.open(tmp_path) as store:
+        assert store.pictures() == pictures
+        sides: dict[str, set[bool]] = {}
+        for each in store.pictures():
+            sides.setdefault(before[each.sha], set()).add(each.golden)
+        assert all(len(each) == 1 for each in sides.values())
+        late = store.add(picture(99), GOOD, None, LabelSource("o"), "Teil ä0")
+        assert {late.golden} == sides["Teil ä0"]
+    with index_opened(tmp_path, to_write=False) as index:
+        assert index.groups() == before | {late.sha: "Teil ä0"}
+
+
+def test_journal_of_groups_is_made_for_stores_without_one_and_after_an_older_program(
+    tmp_path: Path,
+) -> None:
+    before = grouped_store(tmp_path)
+    journal = GroupJournal(tmp_path)
+    assert journal.read() == before
+    (tmp_path / JOURNAL_NAME).unlink()
+    first = next(iter(before))
+    with closing(sqlite3.connect(tmp_path / INDEX_NAME)) as index, index:
+        index.execute("UPDATE groups SET name = 'other' WHERE sha = ?", (first,))
+    with SampleStore.open(tmp_path):
+        assert journal.read() == before | {first: "other"}
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_line_that_a_kill_cut_off_costs_no_other_group(tmp_path: Path, cut: int) -> None:
+    before = grouped_store(tmp_path)
+    path = tmp_path / JOURNAL_NAME
+    path.write_bytes(path.read_bytes()[:-cut])
+    with SampleStore.open(tmp_path) as store:
+        sha = store.add(picture(70), GOOD, None, LabelSource("o"), "new").sha
+    assert GroupJournal(tmp_path).read() == before | {sha: "new"}
+
+
+def test_groups_of_pictures_that_are_gone_for_now_are_kept(tmp_path: Path) -> None:
+    before = grouped_store(tmp_path)
+    (tmp_path / INDEX_NAME).unlink()
+    hidden = [path for path in tmp_path.rglob("*.png") if path.stem in before][:7]
+    content = {path: path.read_bytes() for path in hidden}
+    for path in hidden:
+        path.unlink()
+    with SampleStore.open(tmp_path) as store:
+        assert len(store.pictures()) == 23
+    for path, body in content.items():
+        path.write_bytes(body)
+    with SampleStore.open(tmp_path), index_opened(tmp_path, to_write=False) as index:
+        assert index.groups() == before
