@@ -9,8 +9,8 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
-from engines.extras import install_command
 from engines.errors import BackendError, NoDriver
+from engines.extras import install_command
 from engines.machine import Gpu, list_gpus
 from pipeline.streams.connect import ReplicationStatus
 
