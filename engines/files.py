@@ -91,7 +91,11 @@ def file_sha256(path: Path) -> str:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: temporary file in the same folder, fsync, rename."""
+    """Write a file whole or not at all, also if the power fails.
+
+    It is written under another name in the same folder, synchronised and renamed, then the folder
+    is synchronised.
+    """
     # not tempfile's, which no other user could read: a worker is seldom the user who trained
     half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -103,6 +107,22 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         half.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in a folder outlive a power cut."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # a folder that may be written to but not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems have no such call
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from pipeline.camera.offer import FrameOffer, RingSender
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
 from pipeline.camera.picture_guard import PictureGuard, guarded
 from pipeline.camera.prepare import Preparation, Roi
-from pipeline.camera.reconnect import BackOff, reconnecting
+from pipeline.camera.reconnect import reconnecting
 from pipeline.camera.source import Source
 from pipeline.camera.sources.watched_folder import WatchedFolderSource
 from pipeline.codecs import DEFAULT_JPEG, Chroma, Codec, JpegSetting, Transport
@@ -28,6 +28,7 @@ from pipeline.logs import library_lines, start_logs
 from pipeline.progress import progress
 from pipeline.settings import WaitingSettings
 from pipeline.signals import stopped_by_signals
+from pipeline.streams.connection import BackOff
 from pipeline.streams.checkpoints import Checkpoints
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.frame_consumer import OverdueFrames

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -127,3 +129,21 @@ def test_no_other_module_locks() -> None:
         if "fcntl" in path.read_text("utf-8")
     ]
     assert modules == [root / "engines/files.py"]
+
+
+def test_written_file_is_synchronised_then_renamed_then_its_folder_is_synchronised(
+    tmp_path: Path,
+) -> None:
+    watched = (
+        "import sys\nfrom pathlib import Path\nfrom engines.files import write_atomic\n"
+        "shown = {'open': lambda path, *_: str(path), 'os.rename': lambda old, new, *_: str(new)}\n"
+        "sys.addaudithook(lambda event, values: event in shown and "
+        "print(event, shown[event](*values)))\n"
+        "write_atomic(Path(sys.argv[1]) / 'file', b'12345')\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", watched, tmp_path], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert said[0].startswith(f"open {tmp_path}/.file.")
+    assert said[1:] == [f"os.rename {tmp_path}/file", f"open {tmp_path}"]
+    assert (tmp_path / "file").read_bytes() == b"12345"
