@@ -1,6 +1,5 @@
 """Where a registry keeps its files: a folder here, or what a URL names (remote_store)."""
 
-import errno
 import os
 import secrets
 import shutil
@@ -10,7 +9,14 @@ from pathlib import Path
 from typing import Protocol
 
 from engines.errors import RegistryAway, RegistryError
-from engines.files import LOCK_WAIT_S, file_locked, file_sha256, open_regular, sync_folder, write_atomic
+from engines.files import (
+    LOCK_WAIT_S,
+    file_locked,
+    file_sha256,
+    open_regular,
+    sync_folder,
+    write_atomic,
+)
 
 COPY_BYTES = 1 << 20
 

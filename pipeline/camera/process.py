@@ -28,9 +28,8 @@ from pipeline.logs import library_lines, start_logs
 from pipeline.progress import progress
 from pipeline.settings import WaitingSettings
 from pipeline.signals import stopped_by_signals
-from pipeline.streams.connection import BackOff
 from pipeline.streams.checkpoints import Checkpoints
-from pipeline.streams.connection import RedisConnection
+from pipeline.streams.connection import BackOff, RedisConnection
 from pipeline.streams.frame_consumer import OverdueFrames
 from pipeline.streams.frame_producer import FrameProducer
 from pipeline.streams.keys import LineLimits

