@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 
 from engines.commandline.flags import File, Metavar, Name
 from engines.pictures.headers import MAX_PIXELS
+from engines.pictures.jpeg import DEFAULT_JPEG, Chroma, JpegSetting
 from pipeline.camera.background import name_lease, run_in_background
 from pipeline.camera.offer import FrameOffer, RingSender
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
@@ -22,7 +23,7 @@ from pipeline.camera.prepare import Preparation, Roi
 from pipeline.camera.reconnect import reconnecting
 from pipeline.camera.source import Source
 from pipeline.camera.sources.watched_folder import WatchedFolderSource
-from pipeline.codecs import DEFAULT_JPEG, Chroma, Codec, JpegSetting, Transport
+from pipeline.codecs import Codec, Transport
 from pipeline.errors import SettingsError, UnreadableFrame
 from pipeline.logs import library_lines, start_logs
 from pipeline.progress import progress

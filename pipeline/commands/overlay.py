@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.files import write_atomic
+from engines.pictures.jpeg import Chroma, JpegSetting
 from engines.pictures.read import PICTURE_SUFFIXES, read_picture
-from pipeline.codecs import Chroma, Codec, JpegSetting, encode_pixels
+from pipeline.codecs import Codec, encode_pixels
 from pipeline.frames import Decision, Region, Verdict
 
 if TYPE_CHECKING:  # only with --zones

@@ -41,9 +41,7 @@ def waits_of(seed: int) -> list[float]:
 def test_processes_that_lost_redis_at_once_come_back_apart() -> None:
     waits = [waits_of(seed) for seed in range(20)]
     returns = sorted(sum(each) for each in waits)
-    gaps = [later - earlier for earlier, later in zip(returns, returns[1:], strict=False)]
     assert len(set(returns)) == len(waits)
-    assert max(gaps) < returns[-1] - returns[0]
     assert returns[-1] - returns[0] > BACK_OFF.cap_s
 
 
