@@ -10,11 +10,13 @@ from engines.commandline.flags import File, Folder, Metavar, Name
 from engines.commandline.run import CommandSettings
 from engines.open import Backend
 from trainer.choices import (
+    CLUSTERING_HELP,
     ODDNESS,
     PROTOTYPE_SHARE,
     SIMULATED_CERTAINTY,
     STRIDES,
     BackboneName,
+    Clustering,
     PrnSize,
     TableName,
 )
@@ -138,6 +140,7 @@ class TrainSettings(LearnSettings):
     zones: File | None = Field(default=None, description=_ZONES)
     zones_camera: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_CAMERA)
     zones_product: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_PRODUCT)
+    clustering: Clustering = Field(default="finch", description=CLUSTERING_HELP)
     groups: File | None = Field(default=None, description=_GROUPS)
     group_pattern: Annotated[str, Metavar("REGEX")] | None = Field(
         default=None, description=_GROUP_PATTERN
