@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.files import parse_json, read_file, write_atomic
+from engines.files import locked, parse_json, read_file, write_atomic
 from engines.pictures.read import MAX_FILE_BYTES, decode_picture
 from pipeline.archive.files import (
     CHANCE,
@@ -23,7 +23,6 @@ from pipeline.archive.files import (
     frames_in,
     hour_of,
     hours_in,
-    locked,
 )
 from pipeline.archive.trim import Trimmed, Trimmer
 from pipeline.codecs import Codec, encode_pixels

@@ -9,17 +9,12 @@ Several processes write and read at once. Writing needs no lock: an entry has on
 writer. Trimming and pinning exclude each other by a lock on ARCHIVE/LINE.
 """
 
-import errno
 import os
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-
-from engines.files import LOCKS_MISSING
 
 PICTURE, VERDICT, CHANCE, PIN = ".png", ".json", ".chance", ".pin"
 _ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,20}")
@@ -98,22 +93,3 @@ def files_in(hour: Path) -> dict[str, Files]:
                 else:
                     one.parts[match["suffix"]] = status.st_size
     return found
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Let nobody else pin or trim in a line's folder while the context lasts.
-
-    Raises:
-        OSError: no such folder; or on Windows, where there is no such lock.
-    """
-    if sys.platform == "win32":
-        raise OSError(errno.ENOSYS, LOCKS_MISSING, str(folder))
-    import fcntl  # noqa: PLC0415  # not on Windows
-
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.files import locked
 from pipeline.archive.files import (
     CHANCE,
     PICTURE,
@@ -20,7 +21,6 @@ from pipeline.archive.files import (
     began_s,
     files_in,
     hours_in,
-    locked,
 )
 
 _ABANDONED_S = 600  # a file without a verdict: no writer takes so long for the rest

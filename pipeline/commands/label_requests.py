@@ -21,7 +21,7 @@ from pipeline.frames import Label, LabelKind
 from pipeline.label_rules import box, check_label, label_mask
 from pipeline.labels.book import all_labels
 from pipeline.streams.labels import LabelStream
-from pipeline.wire import encode_label
+from pipeline.wire.label import encode_label
 
 MAX_LINE_CHARS = 1 << 20
 _SHOWN = 5  # entries of a part, where it has many

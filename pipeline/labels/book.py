@@ -18,7 +18,7 @@ from pipeline.frames import Label, LabelKind
 from pipeline.label_rules import box, check_label, label_mask
 from pipeline.settings import RedisAccess, RedisArguments
 from pipeline.streams.labels import LabelStream
-from pipeline.wire import MaskSizeError, decode_label, encode_label
+from pipeline.wire.label import MaskSizeError, decode_label, encode_label
 
 FROM_THE_FIRST = "0-0"
 PAGE = 256

@@ -10,7 +10,7 @@ descriptor that reserving and locking need.
 """
 
 import contextlib
-import fcntl
+import errno
 import mmap
 import os
 import stat
@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.files import locked, try_lock, unlock, wait_for_lock
 from pipeline.errors import RingStale, SettingsError, UnreadableFrame
 from pipeline.wire import RingPlace
 
@@ -95,7 +96,7 @@ class Segment:
         """Let go of the lock and the memory."""
         self.words = np.empty((0, _SLOT_WORDS), np.uint64)
         self.pixels = np.empty((0, 0), np.uint8)
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        unlock(self._descriptor)
         os.close(self._descriptor)
         with contextlib.suppress(BufferError):  # a view lives on in a traceback: unmapped with it
             self._map.close()
@@ -233,17 +234,17 @@ def directory_locked(directory: Path) -> Iterator[None]:
     Raises:
         SettingsError: no such directory.
     """
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise SettingsError(
-            f"no shared memory at {directory} ({error.strerror}): send frames as raw, JPEG or PNG"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as held:
+        try:
+            if not directory.is_dir():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            held.enter_context(locked(directory))
+        except OSError as error:
+            raise SettingsError(
+                f"no shared memory at {directory} ({error.strerror}): "
+                "send frames as raw, JPEG or PNG"
+            ) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _adopt(path: Path, slots: int, slot_bytes: int) -> Segment | None:
@@ -254,14 +255,12 @@ def _adopt(path: Path, slots: int, slot_bytes: int) -> Segment | None:
         return None
     except OSError as error:
         raise SettingsError(f"cannot open the frame ring {path}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(descriptor):
         os.close(descriptor)
         raise SettingsError(
             f"a camera process already writes the frame ring {path}: "
             "stop it, or give this camera another name"
-        ) from None
+        )
     if read_geometry(descriptor) != (slots, slot_bytes):
         path.unlink()
         os.close(descriptor)
@@ -283,7 +282,7 @@ def _make(path: Path, slots: int, slot_bytes: int) -> Segment:
     """Make a ring without a name and name it when it is whole: nobody attaches to half of one."""
     descriptor = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        wait_for_lock(descriptor)  # nobody else can know this file yet
         _reserve(descriptor, slots, slot_bytes, path.parent)
         header = np.array([_MAGIC, _VERSION, slots, slot_bytes], np.uint64)
         os.pwrite(descriptor, header.tobytes(), 0)

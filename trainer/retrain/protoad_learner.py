@@ -41,6 +41,7 @@ class ProtoAdLearner:
             false_reject_rate=given.false_reject_rate,
             held_out_share=_HELD_OUT_SHARE,
             max_normals=given.max_normals,
+            clustering=given.clustering,
         )
         self._parts: NormalParts | None = None
         self._network: ProtoAD | None = None
