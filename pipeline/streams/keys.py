@@ -135,7 +135,7 @@ class Keys:
     def put_aside(self, cameras: Iterable[str] = ()) -> list[str]:
         """Where the scripts put books of another kind, of the line and of these cameras."""
         books = [*self.written_by_answers, self.cameras, self.programs, self.labels]
-        books += [self.promotions, self.swap]
+        books += [self.promotions, self.swap, self.witnesses, self.rollbacks]
         for name in cameras:
             books += [self.camera(name), self.runs(name), self.rolled(name), self.holder(name)]
         return [f"{key}:damaged" for key in books]
