@@ -10,7 +10,7 @@ from pipeline.errors import ForeignVerdict, LabelError, SettingsError
 from pipeline.frames import Label, LabelKind, Outline, Verdict
 from pipeline.masks import mask_of_runs
 from pipeline.streams.keys import check_name
-from pipeline.wire import MAX_CORNERS, MAX_NAME_CHARS, MAX_OUTLINES
+from pipeline.wire import MAX_CORNERS, MAX_LABEL_CORNERS, MAX_NAME_CHARS, MAX_OUTLINES
 
 _ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,20}")
 _LEAST_CORNERS = 3
@@ -68,13 +68,15 @@ def _check_mask(mask: NDArray[np.bool_]) -> None:
 def _check_outlines(outlines: tuple[Outline, ...]) -> None:
     if len(outlines) > MAX_OUTLINES:
         raise LabelError(f"{len(outlines)} outlines, limit {MAX_OUTLINES}")
+    if (corners := sum(map(len, outlines))) > MAX_LABEL_CORNERS:
+        raise LabelError(f"{corners} corners of all outlines, limit {MAX_LABEL_CORNERS}")
     for outline in outlines:
         if not _LEAST_CORNERS <= len(outline) <= MAX_CORNERS:
             raise LabelError(
                 f"an outline of {len(outline)} corners: {_LEAST_CORNERS} to {MAX_CORNERS} are taken"
             )
-        corners = np.asarray(outline, np.float64)
-        if corners.shape != (len(outline), 2) or not np.all(np.abs(corners) <= _FARTHEST_PX):
+        places = np.asarray(outline, np.float64)
+        if places.shape != (len(outline), 2) or not np.all(np.abs(places) <= _FARTHEST_PX):
             raise LabelError(f"corners (y, x) in pixels are wanted, got {outline!r:.80}")
 
 

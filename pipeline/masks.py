@@ -29,7 +29,7 @@ def mask_of_runs(runs: object) -> NDArray[np.bool_]:
         case _:
             raise ForeignVerdict(f"run lengths of a mask were expected, got {runs!r:.80}")
     pixels = height * width
-    fits = height > 0 and width > 0 and pixels <= MAX_PIXELS
+    fits = height > 0 and width > 0 and pixels <= MAX_PIXELS and len(counts) <= pixels + 1
     if not fits or not all(type(count) is int and 0 <= count <= pixels for count in counts):
         raise ForeignVerdict(f"run lengths of {height}x{width}, limit {MAX_PIXELS} pixels")
     if sum(counts) != pixels:

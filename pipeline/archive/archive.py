@@ -30,6 +30,7 @@ from pipeline.codecs import Codec, encode_pixels
 from pipeline.streams.keys import check_name
 
 MAX_VERDICT_BYTES = 64 << 20
+_PNG_HEAD_BYTES = 24  # signature, then length, name, width and height of IHDR
 _log = logging.getLogger(__name__)
 
 
@@ -84,6 +85,20 @@ class Archive:
         except (PictureError, ValueError, RecursionError) as error:
             _damaged(entry_id, error)
             return None
+
+    def frame_size(self, entry_id: str) -> tuple[int, int] | None:
+        """Return height and width of a frame without reading its pixels; None if unknown."""
+        hour = hour_of(self.folder, entry_id)
+        if hour is None:
+            return None
+        try:
+            with (hour / f"{entry_id}{PICTURE}").open("rb") as file:
+                head = file.read(_PNG_HEAD_BYTES)
+        except OSError:
+            return None  # `find` says why
+        if len(head) < _PNG_HEAD_BYTES or head[12:16] != b"IHDR":
+            return None
+        return int.from_bytes(head[20:24]), int.from_bytes(head[16:20])
 
     def verdict(self, entry_id: str) -> dict[str, Any] | None:
         """Give the verdict of a frame without its picture; None where it cannot be read either."""

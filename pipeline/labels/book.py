@@ -8,24 +8,25 @@ sent again is taken once.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from pipeline.errors import LabelError
 from pipeline.frames import Label, LabelKind
 from pipeline.label_rules import box, check_label, label_mask
 from pipeline.settings import RedisAccess
 from pipeline.streams.labels import LabelStream
-from pipeline.wire import decode_label, encode_label
+from pipeline.wire import MaskSizeError, decode_label, encode_label
 
 FROM_THE_FIRST = "0-0"
 PAGE = 256
 PACKED_PAGE = 16  # labels read from Redis at a time: each may have a megabyte
 MOST_PAGE_BYTES = 16 << 20  # of decoded labels: a page ends with the one that passes it
 _CORNER_BYTES = 128  # that a corner takes once it is two Python numbers
+SizeOf: TypeAlias = Callable[[str], tuple[int, int] | None]
 _log = logging.getLogger(__name__)
 
 
@@ -43,18 +44,35 @@ def send_label(stream: LabelStream, label: Label) -> str:
     return stream.send(encode_label(label))
 
 
-def readable(page: list[tuple[str, bytes]], warned: set[str]) -> Iterator[tuple[str, Label]]:
-    """Give the labels of a page; one that is none is logged, once where `warned` remembers it."""
+def readable(
+    page: list[tuple[str, bytes]], warned: set[str], size_of: SizeOf | None = None
+) -> Iterator[tuple[str, Label]]:
+    """Give the labels of a page; what is no label is logged, once where `warned` remembers it.
+
+    A mask of another size than its frame costs the mask, not the label.
+    """
     for label_id, packed in page:
         try:
-            label = decode_label(packed)
+            label = _decode(label_id, packed, warned, size_of)
             check_label(label)
         except LabelError as error:
-            if label_id not in warned:
-                _log.warning("label.unreadable", extra={"label": label_id, "why": str(error)})
-                warned.add(label_id)
+            _warn("label.unreadable", label_id, error, warned)
         else:
             yield label_id, label
+
+
+def _decode(label_id: str, packed: bytes, warned: set[str], size_of: SizeOf | None) -> Label:
+    try:
+        return decode_label(packed, size_of)
+    except MaskSizeError as error:
+        _warn("label.mask_misfits", label_id, error, warned)
+        return error.label
+
+
+def _warn(event: str, label_id: str, error: LabelError, warned: set[str]) -> None:
+    if label_id not in warned:
+        _log.warning(event, extra={"label": label_id, "why": str(error)})
+        warned.add(label_id)
 
 
 def all_labels(stream: LabelStream) -> Iterator[tuple[str, Label]]:
@@ -62,9 +80,11 @@ def all_labels(stream: LabelStream) -> Iterator[tuple[str, Label]]:
     return _labels_after(stream, FROM_THE_FIRST, set())
 
 
-def _labels_after(stream: LabelStream, after: str, warned: set[str]) -> Iterator[tuple[str, Label]]:
+def _labels_after(
+    stream: LabelStream, after: str, warned: set[str], size_of: SizeOf | None = None
+) -> Iterator[tuple[str, Label]]:
     while page := stream.since(after, PACKED_PAGE):
-        yield from readable(page, warned)
+        yield from readable(page, warned, size_of)
         after = page[-1][0]
 
 
@@ -133,18 +153,26 @@ class LabelBook:
         """
         return send_label(self._open(), label)
 
-    def since(self, after: str = FROM_THE_FIRST, count: int = PAGE) -> list[tuple[str, Label]]:
+    def since(
+        self, after: str = FROM_THE_FIRST, count: int = PAGE, size_of: SizeOf | None = None
+    ) -> list[tuple[str, Label]]:
         """Return up to `count` labels after an id, oldest first; none: there are no more.
 
         Fewer than `count` may come while there are more, so that large masks do not add up in
         memory. What is no label is logged and passed over.
+
+        Args:
+            after: id of the last label that was read.
+            count: at most so many.
+            size_of: returns height and width of a frame by its entry id, as `Archive.frame_size`
+                does: a mask of another size is logged and left out, before it takes any memory.
 
         Raises:
             ConnectionLost: call again.
         """
         page: list[tuple[str, Label]] = []
         page_bytes = 0
-        for label_id, label in _labels_after(self._open(), after, self._warned):
+        for label_id, label in _labels_after(self._open(), after, self._warned, size_of):
             page.append((label_id, label))
             page_bytes += _decoded_bytes(label)
             if len(page) >= count or page_bytes > MOST_PAGE_BYTES:

@@ -27,7 +27,14 @@ from pipeline.wire.frame_header import (
     encode_part_header,
 )
 from pipeline.wire.judgement import MAX_REGIONS, decode_judgement, encode_judgement
-from pipeline.wire.label import MAX_CORNERS, MAX_OUTLINES, decode_label, encode_label
+from pipeline.wire.label import (
+    MAX_CORNERS,
+    MAX_LABEL_CORNERS,
+    MAX_OUTLINES,
+    MaskSizeError,
+    decode_label,
+    encode_label,
+)
 from pipeline.wire.message import (
     RolloutRecord,
     RolloutState,
@@ -41,12 +48,14 @@ from pipeline.wire.message import (
 
 __all__ = [
     "MAX_CORNERS",
+    "MAX_LABEL_CORNERS",
     "MAX_NAME_CHARS",
     "MAX_OUTLINES",
     "MAX_REGIONS",
     "WIRE_VERSION",
     "FrameHeader",
     "Identity",
+    "MaskSizeError",
     "RingPlace",
     "RolloutRecord",
     "RolloutState",

@@ -3,7 +3,7 @@
 import math
 import reprlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgpack
@@ -45,17 +45,47 @@ def shown(value: object) -> str:
     return reprlib.repr(value)[:_SHOWN_CHARS]  # repr fails on a thousand lists in each other
 
 
+def _counting(most: int) -> dict[str, Callable[[Any], Any]]:
+    """Return what msgpack calls with each list and map, and what refuses one more than `most`."""
+    left = most
+
+    def count(nested: Any) -> Any:  # noqa: ANN401  # a list or a map
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"more than {most} lists and maps")
+        return nested
+
+    return {"list_hook": count, "object_hook": count}
+
+
 class Fields:
     """Checked reading of a foreign map."""
 
     def __init__(
-        self, packed: bytes, limit: int, foreign: type[Exception], *, any_version: bool = False
+        self,
+        packed: bytes,
+        limit: int,
+        foreign: type[Exception],
+        *,
+        any_version: bool = False,
+        most_nested: int | None = None,
     ) -> None:
+        """Unpack the map.
+
+        Args:
+            packed: as it came.
+            limit: bytes that it may have.
+            foreign: the error to raise for what cannot be read.
+            any_version: whether a later schema version is read too.
+            most_nested: lists and maps that may be in it: one takes a byte packed, and 60 unpacked.
+        """
         self._foreign = foreign
         if len(packed) > limit:
             raise foreign(f"{len(packed)} bytes of fields, limit {limit}")
+        hooks = {} if most_nested is None else _counting(most_nested)
         try:
-            fields = msgpack.unpackb(packed, strict_map_key=True)
+            fields = msgpack.unpackb(packed, strict_map_key=True, **hooks)
         except (ValueError, msgpack.UnpackException) as error:
             raise foreign(f"not msgpack: {error or type(error).__name__}") from error
         if not isinstance(fields, dict):

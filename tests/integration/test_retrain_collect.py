@@ -77,6 +77,22 @@ def test_labels_become_samples_once_and_their_frames_are_let_go(
     assert collected(given).changed == 1
 
 
+def test_mask_of_another_size_costs_the_mask_and_not_the_label(
+    tmp_path: Path, line: str, url: str, archive: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert [archive.frame_size(entry(number)) for number in (0, 9)] == [(48, 48), None]
+    with LabelBook(line, redis_url=url) as book:
+        for side in (48, 8000):
+            mask = np.zeros((side, side), np.bool_)
+            mask[3, 4] = True
+            book.send(Label(entry(side % 3), LabelKind.DEFECT, "dent", mask))
+    given = options(tmp_path, line, url, tmp_path / "archive")
+    assert collected(given).new == 2
+    misfits = [row.__dict__["why"] for row in caplog.records if row.msg == "label.mask_misfits"]
+    assert len(misfits) == 1
+    assert "mask of 8000x8000" in misfits[0]
+
+
 def test_line_without_an_archive_is_refused_before_its_labels_are_read(
     tmp_path: Path, line: str, url: str
 ) -> None:

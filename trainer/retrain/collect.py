@@ -72,7 +72,7 @@ def _read_line(
     archive = Archive(settings.archive, line)
     states: list[str] = []
     with dependencies.labels(line) as book:
-        while page := book.since(store.labels_read(line)):
+        while page := book.since(store.labels_read(line), size_of=archive.frame_size):
             for label_id, label in page:
                 frame = _find(archive, label.entry_id)
                 added = store.take_label(line, label_id, label, frame)

@@ -1,6 +1,9 @@
 import contextlib
 import dataclasses
 import json
+import tracemalloc
+import zlib
+from dataclasses import replace
 
 import msgpack
 import numpy as np
@@ -14,7 +17,7 @@ from pipeline.errors import ForeignVerdict, LabelError
 from pipeline.label_rules import box, check_label, label_mask
 from pipeline.labels import Label, LabelKind
 from pipeline.masks import mask_of_runs, run_lengths
-from pipeline.wire import decode_label, encode_label
+from pipeline.wire import MaskSizeError, decode_label, encode_label
 
 ENTRY = entry()
 FRAME = archived(ENTRY)
@@ -66,6 +69,59 @@ def test_any_value_in_any_field_is_read_or_refused(label: Label, field: str, val
 def test_foreign_bytes_are_no_label(foreign: bytes) -> None:
     with pytest.raises(LabelError):
         decode_label(foreign)
+
+
+MANY = tuple(tuple((0.0, 0.0) for _ in range(4096)) for _ in range(17))
+
+
+def hostile(**fields: object) -> bytes:
+    """Change fields of a label as no program of ours would."""
+    return bytes(msgpack.packb(msgpack.unpackb(encode_label(Label(ENTRY, DEFECT))) | fields))
+
+
+@pytest.mark.parametrize(
+    ("packed", "why", "most_mb"),
+    [
+        (hostile(x=[[]] * 900_000), "more than 65808 lists and maps", 16),
+        (hostile(x=[{}] * 900_000), "more than 65808 lists and maps", 24),
+        (hostile(outlines=[[[0, 0]] * 4096] * 17), "lists and maps", 16),
+        (hostile(mask=[8000, 8000, zlib.compress(bytes(8_000_000))]), "draw it on that", 2),
+        (hostile(mask=[1 << 40, 1 << 40, b""]), "draw it on that picture", 2),
+    ],
+)
+def test_what_a_hostile_label_may_allocate_is_bounded(
+    packed: bytes, why: str, most_mb: float
+) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(LabelError, match=why):
+            decode_label(packed, lambda _: SIZE)
+        peak_mb = tracemalloc.get_traced_memory()[1] / (1 << 20)
+    finally:
+        tracemalloc.stop()
+    assert peak_mb < most_mb
+
+
+def test_label_is_kept_where_its_mask_does_not_fit_its_frame() -> None:
+    label = Label(ENTRY, DEFECT, "scratch", MASK, by="anna")
+    assert decode_label(encode_label(label), lambda _: SIZE).mask is not None
+    assert decode_label(encode_label(label), lambda _: None).mask is not None
+    with pytest.raises(MaskSizeError) as refused:
+        decode_label(encode_label(label), lambda _: (SIZE[0], SIZE[1] + 1))
+    assert refused.value.label == replace(label, mask=None)
+
+
+def test_corners_of_all_outlines_are_bounded_together() -> None:
+    with pytest.raises(LabelError, match="69632 corners of all outlines, limit 65536"):
+        check_label(Label(ENTRY, DEFECT, outlines=MANY))
+    most = Label(ENTRY, DEFECT, outlines=MANY[:16])
+    check_label(most)
+    assert decode_label(encode_label(replace(most, outlines=MANY[:2]))).outlines == MANY[:2]
+
+
+def test_runs_of_a_mask_are_no_more_than_its_pixels() -> None:
+    with pytest.raises(ForeignVerdict, match="run lengths"):
+        mask_of_runs({"size": [2, 2], "counts": [0, 0, 0, 0, 0, 4]})
 
 
 def test_label_that_no_reader_would_take_is_not_sent() -> None:
