@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ from pipeline.frames import Label, LabelKind, Outline, Verdict
 from pipeline.label_rules import check_against
 from pipeline.labels.queue import LabelQueue
 from pipeline.logs import CountedEvents
-from pipeline.settings import RedisAccess
+from pipeline.settings import RedisAccess, RedisArguments
 from pipeline.streams.clock import ServerClock
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.control import Controls
@@ -332,32 +333,26 @@ class Consumer:
         line: str,
         program: str,
         *,
-        redis_url: str | None = None,
-        username: str | None = None,
-        password: str | None = None,
-        state_dir: Path | None = None,
         from_start: bool = False,
         books: Path | None = None,
+        **redis: Unpack[RedisArguments],
     ) -> None:
-        """Say which line, and who asks.
+        """Name the line, and who asks.
 
         Args:
             line: the line's name.
             program: the reader's name: what it acknowledged is kept under it.
-            redis_url: as `--redis-url`; None takes PRN_REDIS_URL, empty: the embedded server.
-            username: ACL user.
-            password: None takes the environment variable PRN_REDIS_PASSWORD.
-            state_dir: of the embedded server; None takes PRN_STATE_DIR, else its default.
             from_start: a program that the line does not know yet begins with the oldest verdict
                 kept instead of the next new one.
             books: file that remembers how far the line had come, so that this program notices
                 after a restart that Redis went back. None: it remembers while it runs.
+            redis: as `RedisArguments` says.
         """
         self._line = line
         self._program = program
         self._from_start = from_start
         self._books = books
-        self._access = RedisAccess.from_arguments(redis_url, username, password, state_dir)
+        self._access = RedisAccess.from_arguments(redis)
         self._opened = ExitStack()
 
     def __enter__(self) -> Verdicts:

@@ -5,16 +5,16 @@ import os
 import re
 import sys
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypedDict
 
 from pydantic import Field, field_validator
 
 from engines.commandline.flags import File, Folder, Metavar, Name
 from engines.commandline.run import CommandSettings
 from pipeline.errors import SettingsError
-from pipeline.streams.address import check_password_file
+from pipeline.streams.address import check_password_file, user_of
 from pipeline.streams.connect import Access
 from pipeline.streams.connection import RedisConnection, open_connection
 from pipeline.streams.keys import check_name
@@ -35,20 +35,64 @@ class RedisAccess:
 
     access: Access
     state_dir: Path
+    wait_s: float = 0.0
 
     @classmethod
-    def from_arguments(
-        cls, url: str | None, username: str | None, password: str | None, state_dir: Path | None
-    ) -> Self:
-        """Fill in what is None: PRN_REDIS_URL, PRN_REDIS_PASSWORD, PRN_STATE_DIR, the defaults."""
-        url = os.environ.get("PRN_REDIS_URL", "") if url is None else url
-        password = os.environ.get(PASSWORD_VARIABLE) if password is None else password
-        folder = state_dir or Path(os.environ.get("PRN_STATE_DIR") or default_state())
-        return cls(Access(url, username, password), folder)
+    def from_arguments(cls, given: "RedisArguments") -> Self:
+        """Fill in from the environment what was not given.
+
+        Raises:
+            SettingsError: as `LineSettings.access`, for a password file.
+        """
+        environment = os.environ
+        url = given.get("redis_url")
+        url = environment.get("PRN_REDIS_URL", "") if url is None else url
+        username = given.get("username") or environment.get("PRN_REDIS_USERNAME")
+        folder = given.get("state_dir") or environment.get("PRN_STATE_DIR") or default_state()
+        wait_s = given.get("redis_wait_s")
+        if wait_s is None:
+            wait_s = float(environment.get("PRN_REDIS_WAIT_S") or math.inf)
+        return cls(_with_password(Access(url, username), given), Path(folder), wait_s)
 
     def connect(self) -> AbstractContextManager[RedisConnection]:
         """Open the Redis for the time of the context; raises what `open_connection` raises."""
-        return open_connection(self.access, self.state_dir)
+        return open_connection(self.access, self.state_dir, self.wait_s)
+
+
+class RedisArguments(TypedDict, total=False):
+    """Where a program's Redis is, and who asks. What is left out, or None, is as the flags have it.
+
+    redis_url: as `--redis-url`; else PRN_REDIS_URL. Empty: the embedded server.
+    username: ACL user; else PRN_REDIS_USERNAME.
+    password: else that of `password_file`, then PRN_REDIS_PASSWORD.
+    password_file: its first line is the password, read again at every connection; else
+        PRN_REDIS_PASSWORD_FILE.
+    state_dir: of the embedded server; else PRN_STATE_DIR, then its default.
+    redis_wait_s: how long to wait at the start for a Redis that does not answer, seconds; else
+        PRN_REDIS_WAIT_S, then until it does.
+    """
+
+    redis_url: str | None
+    username: str | None
+    password: str | None
+    password_file: Path | None
+    state_dir: Path | None
+    redis_wait_s: float | None
+
+
+def _with_password(access: Access, given: RedisArguments) -> Access:
+    """Add the password: of the call, else of a file, else of the environment."""
+    if (password := given.get("password")) is not None:
+        return replace(access, password=password, source="the argument `password`")
+    path = given.get("password_file")
+    if path is None and user_of(access.url)[1]:
+        return access
+    if path is None and (name := os.environ.get("PRN_REDIS_PASSWORD_FILE")):
+        path = Path(name)
+    if path is not None:
+        check_password_file(path)
+        return replace(access, password_file=path)
+    return replace(access, password=os.environ.get(PASSWORD_VARIABLE))
 
 
 class LineSettings(CommandSettings):

@@ -1,9 +1,8 @@
 """The flags of trainer-retrain and trainer-gate."""
 
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -38,6 +37,12 @@ class LabelledLines(CommandSettings):
     state_dir: Folder | None = Field(
         default=None, description="where the embedded Redis keeps its data; none: the user's own"
     )
+    redis_wait_s: float | None = Field(
+        default=None,
+        ge=0,
+        description="end with an error where Redis does not answer for so many seconds when "
+        "labels are read; default: wait until it does",
+    )
 
     @field_validator("redis_url")
     @classmethod
@@ -56,11 +61,14 @@ class LabelledLines(CommandSettings):
             raise ValueError("--line needs --archive: a label is of no use without its frame")
         return self
 
-    def password(self) -> str | None:
-        """Give the password from its file or its variable."""
-        if self.redis_password_file is None:
-            return os.environ.get(_PASSWORD_VARIABLE)
-        return self.redis_password_file.read_text("utf-8").partition("\n")[0].strip("\r")
+    def redis_arguments(self) -> dict[str, Any]:
+        """Return where Redis is and who asks, as programs of a line are given it."""
+        return {
+            "redis_url": self.redis_url,
+            "username": self.redis_username,
+            "password_file": self.redis_password_file,
+            "state_dir": self.state_dir,
+        }
 
 
 class CandidateRecipe(CommandSettings):

@@ -156,17 +156,34 @@ def check_redis(settings: LineSettings) -> list[HealthCheck]:
 
 def _server_checks(report: ServerReport) -> list[HealthCheck]:
     return [
-        HealthCheck("Redis persistence", CheckStatus.OK, "AOF is on")
-        if report.append_only
-        else HealthCheck(
-            "Redis persistence",
-            CheckStatus.WARNING,
-            "AOF is off: verdicts are lost when the server crashes; set appendonly yes",
-        ),
+        HealthCheck("Redis persistence", *_persistence(report)),
         HealthCheck("Redis memory", *_memory(report)),
         HealthCheck("Redis clock", *_clock(report.ahead_ms)),
         HealthCheck("Redis round trip", *_round_trip(report.round_trip_ms)),
     ]
+
+
+def _persistence(report: ServerReport) -> tuple[CheckStatus, str]:
+    """Say what a power cut would lose."""
+    if not report.append_only:
+        return CheckStatus.WARNING, (
+            "appendonly is no: a crash or a power cut loses everything since the last snapshot "
+            f"({report.unsaved} changes by now); set appendonly yes and appendfsync always"
+        )
+    sentence = f"appendfsync is {report.append_fsync}: a power cut loses"
+    match report.append_fsync:
+        case "always":
+            return CheckStatus.OK, f"{sentence} nothing, on a disk that keeps what it was told"
+        case "everysec":
+            lost = "frames and verdicts of the last second or two"
+        case "no":
+            lost = "what the system had not written yet, of the last 30 seconds or so"
+        case _:
+            return CheckStatus.WARNING, (
+                "appendonly is yes, and this user may not ask for appendfsync: see that it is "
+                "always (CONFIG GET appendfsync), or a power cut loses the last seconds"
+            )
+    return CheckStatus.WARNING, f"{sentence} {lost}; set appendfsync always"
 
 
 def _memory(report: ServerReport) -> tuple[CheckStatus, str]:

@@ -10,14 +10,13 @@ sent again is taken once.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, Unpack
 
 from pipeline.errors import LabelError
 from pipeline.frames import Label, LabelKind
 from pipeline.label_rules import box, check_label, label_mask
-from pipeline.settings import RedisAccess
+from pipeline.settings import RedisAccess, RedisArguments
 from pipeline.streams.labels import LabelStream
 from pipeline.wire import MaskSizeError, decode_label, encode_label
 
@@ -100,23 +99,16 @@ class LabelBook:
     def __init__(
         self,
         line: str,
-        *,
-        redis_url: str | None = None,
-        username: str | None = None,
-        password: str | None = None,
-        state_dir: Path | None = None,
+        **redis: Unpack[RedisArguments],
     ) -> None:
-        """Say which line.
+        """Name the line.
 
         Args:
             line: the line's name.
-            redis_url: as `--redis-url`; None takes PRN_REDIS_URL, empty: the embedded server.
-            username: ACL user.
-            password: None takes the environment variable PRN_REDIS_PASSWORD.
-            state_dir: of the embedded server; None takes PRN_STATE_DIR, else its default.
+            redis: as `RedisArguments` says.
         """
         self._line = line
-        self._access = RedisAccess.from_arguments(redis_url, username, password, state_dir)
+        self._access = RedisAccess.from_arguments(redis)
         self._opened = ExitStack()
         self._stream: LabelStream | None = None
         self._warned: set[str] = set()  # ids of what is no label: the end is read again and again

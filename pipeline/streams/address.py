@@ -80,6 +80,15 @@ def split_url(url: str) -> SplitResult:
     return SplitResult(scheme.lower(), netloc, slash + path, query, "")
 
 
+def user_of(url: str) -> tuple[str, bool]:
+    """Return the user that a URL names, empty if none, and whether it has a password too."""
+    parts = split_url(url)
+    name, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    query = parse_qs(parts.query)
+    user = unquote(name) or query.get("username", [""])[-1]
+    return user, bool(password or query.get("password"))
+
+
 def without_user(url: str) -> tuple[str, str | None]:
     """Return a URL of one host without its user, and that user."""
     parts = split_url(url)

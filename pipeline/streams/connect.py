@@ -31,6 +31,7 @@ from pipeline.streams.address import (
     check_verification,
     host_port,
     split_url,
+    user_of,
     without_user,
 )
 
@@ -48,6 +49,7 @@ _PASSING = (
 )
 _PASSING_CODES = ("UNBLOCKED ", "BUSY ", "NOREPLICAS ")  # failover, a slow script, replicas away
 _SCHEMES = "redis, rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster"
+_NO_PASSWORD = "no password was given: set PRN_REDIS_PASSWORD or --redis-password-file"  # noqa: S105
 _HINTS = {
     "CERTIFICATE_VERIFY_FAILED": "name the authority that signed it: ?ssl_ca_certs=FILE",
     "NO_CERTIFICATE_OR_CRL_FOUND": "the file of ?ssl_ca_certs= holds no certificate",
@@ -64,6 +66,7 @@ class Access:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     password_file: Path | None = None  # in place of `password`; read at every connection
+    source: str = "PRN_REDIS_PASSWORD"  # where `password` comes from, for messages
 
     @property
     def shown(self) -> str:
@@ -71,6 +74,49 @@ class Access:
         parts = split_url(self.url)
         host = parts.netloc.rpartition("@")[2]
         return f"{parts.scheme}://{host}{parts.path}"
+
+    @property
+    def advice(self) -> str:
+        """What to look at where Redis refuses the password: what was really used."""
+        url_user, has_password = user_of(self.url)
+        user = f"user {self.username!r} (--redis-username)" if self.username else "the user"
+        if url_user and (has_password or not self.username):
+            user = f"user {url_user!r} (in the URL)"
+        if self.password_file is not None:
+            return (
+                f"check {user} and the first line of {self.password_file} (--redis-password-file)"
+            )
+        if has_password:
+            return f"check {user} and the password in the URL"
+        if not self.password:
+            return _NO_PASSWORD
+        return f"check {user} and the password in {self.source}"
+
+
+class _Refused(redis.AuthenticationError):
+    """Redis refuses a password; the text says where that came from."""
+
+
+@contextmanager
+def _naming_password(access: Access) -> Iterator[None]:
+    """Add to a refused password where it came from."""
+    try:
+        yield
+    except redis.AuthenticationError as error:
+        raise _Refused(f"{error}: {access.advice}") from error
+
+
+class _Cluster(RedisCluster):
+    """redis-py's, but says where a password came from that a node refuses."""
+
+    def __init__(self, access: Access, **options: Any) -> None:  # noqa: ANN401  # redis-py's
+        self._access = access
+        super().__init__(**options)
+
+    def on_connect(self, connection: Any) -> None:  # noqa: ANN401  # redis-py has several kinds
+        """Authenticate."""
+        with _naming_password(self._access):
+            super().on_connect(connection)  # type: ignore[no-untyped-call]
 
 
 def open_client(access: Access) -> Client:
@@ -106,8 +152,13 @@ def _plain_client(access: Access) -> Client:
 
 
 def _options(access: Access) -> dict[str, Any]:
+    def authenticate(connection: Any) -> None:  # noqa: ANN401  # redis-py has several kinds
+        with _naming_password(access):
+            connection.on_connect()
+
     options: dict[str, Any] = {
         "protocol": 2,
+        "redis_connect_func": authenticate,
         "socket_timeout": REPLY_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),  # this project's own loops decide when to try again
@@ -164,11 +215,11 @@ def _why_no_master(sentinel: Client) -> str:
 def _cluster_client(access: Access) -> RedisCluster:
     parts = split_url(access.url)
     options = _options(access) | _query_options(parts)
-    options.pop("command_packer")
-    options.pop("retry")
+    for name in ("command_packer", "retry", "redis_connect_func"):
+        options.pop(name)
     hosts = [host_port(host, 6379) for host in parts.netloc.rpartition("@")[2].split(",")]
     nodes = [ClusterNode(host, port) for host, port in hosts]  # type: ignore[no-untyped-call]
-    return RedisCluster(startup_nodes=nodes, **options)
+    return _Cluster(access, startup_nodes=nodes, **options)
 
 
 def _query_options(parts: SplitResult) -> dict[str, Any]:
@@ -195,10 +246,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (redis.AuthenticationError, redis.exceptions.AuthorizationError) as error:
-        raise RedisUnfit(
-            f"Redis refuses this user: {error}: check PRN_REDIS_USERNAME and the password, in "
-            "PRN_REDIS_PASSWORD or the file of --redis-password-file"
-        ) from error
+        raise _refused_user(error) from error
     except redis.exceptions.NoPermissionError as error:
         raise RedisUnfit(
             f"the Redis user lacks a right: {error}: grant ~{{line}}:* and +@all"
@@ -210,7 +258,16 @@ def translated() -> Iterator[None]:
     except redis.ResponseError as error:
         raise _response_error(error) from error
     except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
+        for link in _chain(error):  # a cluster's client wraps it
+            if isinstance(link, redis.AuthenticationError):
+                raise _refused_user(link) from error
         raise ConnectionLost(f"Redis does not answer: {error}{hint(error)}") from error
+
+
+def _refused_user(error: Exception) -> RedisUnfit:
+    if isinstance(error, _Refused):
+        return RedisUnfit(f"Redis refuses this user: {error}")
+    return RedisUnfit(f"Redis refuses this user: {error}: {_NO_PASSWORD}")
 
 
 def _response_error(error: redis.ResponseError) -> Exception:

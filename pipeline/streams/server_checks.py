@@ -13,6 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import redis
+from redis.cluster import RedisCluster
+
 from pipeline.errors import RedisUnfit
 from pipeline.streams.connect import Client, ask_nodes, check_server, translated
 
@@ -29,6 +32,7 @@ _WHY_STEPPED = {
     "this machine": "it was set while parts passed: capture times and latencies jump by as much",
 }
 _PINGS = 50
+_FSYNC_ORDER = ("", "no", "everysec", "always")  # the weakest first
 
 
 class Fitness:
@@ -181,6 +185,10 @@ class ServerReport:
     """How a server is set up, and how far away it is."""
 
     append_only: bool  # whether an answer outlives a crash of the server
+    # when it is on the disk: always, everysec or no; the weakest of a cluster's primaries; empty
+    # where this user may not ask
+    append_fsync: str
+    unsaved: int  # changes since the last snapshot: without the append-only file a crash loses them
     max_memory_mb: float  # 0: no limit
     used_memory_mb: float
     ahead_ms: float  # its clock against ours, give or take half a round trip
@@ -194,15 +202,35 @@ def probe(client: Client) -> ServerReport:
         ConnectionLost, RedisUnfit: it does not answer, or refuses to.
     """
     with translated():
-        persistence, memory = ask_nodes(client, "persistence")[0], ask_nodes(client, "memory")[0]
+        persistence, memory = ask_nodes(client, "persistence"), ask_nodes(client, "memory")[0]
+        append_fsync = _append_fsync(client)
         trips_s = [_round_trip_s(client) for _ in range(_PINGS)]
     return ServerReport(
-        append_only=bool(persistence.get("aof_enabled", 0)),
+        append_only=all(node.get("aof_enabled", 0) for node in persistence),
+        append_fsync=append_fsync,
+        unsaved=sum(int(node.get("rdb_changes_since_last_save", 0)) for node in persistence),
         max_memory_mb=int(memory.get("maxmemory", 0)) / (1 << 20),
         used_memory_mb=int(memory.get("used_memory", 0)) / (1 << 20),
         ahead_ms=server_ahead_ms(client),
         round_trip_ms=statistics.median(trips_s) * 1e3,
     )
+
+
+def _append_fsync(client: Client) -> str:
+    """Ask for the setting, which is in no section of INFO."""
+    found: Any
+    try:
+        if isinstance(client, RedisCluster):
+            found = client.config_get("appendfsync", target_nodes=RedisCluster.PRIMARIES)
+            nodes = list(found.values())
+            settings = nodes if all(isinstance(node, dict) for node in nodes) else [found]
+        else:
+            found = client.config_get("appendfsync")
+            settings = [found]
+    except redis.exceptions.NoPermissionError:
+        return ""
+    known = [str(node.get("appendfsync", "")) for node in settings]
+    return min(known, key=_FSYNC_ORDER.index) if set(known) <= set(_FSYNC_ORDER) else ""
 
 
 def _round_trip_s(client: Client) -> float:

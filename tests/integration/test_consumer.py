@@ -191,7 +191,7 @@ def test_program_reads_on_after_the_stream_was_overwritten(plant: Plant, url: st
 def test_missing_server_is_named(tmp_path: Path) -> None:
     with (
         pytest.raises(ConnectionLost, match="does not answer"),
-        Consumer("line", "plc", redis_url=f"unix://{tmp_path}/none.sock"),
+        Consumer("line", "plc", redis_url=f"unix://{tmp_path}/none.sock", redis_wait_s=0),
     ):
         pass
 

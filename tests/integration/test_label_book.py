@@ -129,7 +129,7 @@ def test_closed_book_says_how_it_is_opened(url: str, line: str) -> None:
 def test_missing_server_is_named(tmp_path: Path) -> None:
     with (
         pytest.raises(ConnectionLost, match="does not answer"),
-        LabelBook("line", redis_url=f"unix://{tmp_path}/none.sock"),
+        LabelBook("line", redis_url=f"unix://{tmp_path}/none.sock", redis_wait_s=0),
     ):
         pass
 

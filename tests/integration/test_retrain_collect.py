@@ -51,7 +51,10 @@ def options(folder: Path, line: str, url: str, archive: Path | None) -> RetrainS
 def collected(given: RetrainSettings) -> Collected:
     with TerminalSteps(Console(quiet=True)) as steps, SampleStore.open(given.store) as store:
         dependencies = Dependencies(
-            steps, print, lambda _: 0, lambda line: LabelBook(line, redis_url=given.redis_url)
+            steps,
+            print,
+            lambda _: 0,
+            lambda line: LabelBook(line, redis_url=given.redis_url, redis_wait_s=0),
         )
         return collect(store, given, dependencies)
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from typing import Any
 
 from rich.console import Console
 
@@ -22,19 +21,14 @@ REFUSED_STATUS = 3  # told apart from a failure, which a nightly job must report
 def retrain(settings: RetrainSettings) -> int:
     """Retrain as the settings say; 0: promoted or nothing new, 3: refused by the gate."""
     console = Terminal(stderr=settings.as_json)
-    access: dict[str, Any] = {
-        "redis_url": settings.redis_url,
-        "username": settings.redis_username,
-        "password": settings.password(),
-        "state_dir": settings.state_dir,
-    }
+    access, wait_s = settings.redis_arguments(), settings.redis_wait_s
     registry = Registry(settings.registry)
     with TerminalSteps(console) as steps:
         dependencies = Dependencies(
             steps=steps,
             say=lambda text: console.print(text, soft_wrap=True),
             announce=lambda line: announce(line, **access),
-            labels=lambda line: LabelBook(line, **access),
+            labels=lambda line: LabelBook(line, redis_wait_s=wait_s, **access),
         )
         if settings.watch:
             watch(settings, registry, dependencies)

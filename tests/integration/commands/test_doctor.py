@@ -74,7 +74,7 @@ def admission_of(*reasons: str) -> Admission:
 def test_healthy_machine_lacks_nothing(url: str) -> None:
     status, checks = doctor("--redis-url", url)
     assert status == 0
-    assert checks["Redis"]["state"] == checks["Redis persistence"]["state"] == "ok"
+    assert checks["Redis"]["state"] == "ok"
     assert "numpy" in checks["libraries"]["found"]
 
 
@@ -139,3 +139,32 @@ def test_primary_that_waits_for_its_replica_is_well(server: Server) -> None:
 def test_server_without_replicas_is_well(url: str) -> None:
     _, checks = doctor("--redis-url", url)
     assert checks["Redis replication"]["state"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("flags", "state", "said"),
+    [
+        (("--appendonly", "yes", "--appendfsync", "always"), "ok", "a power cut loses nothing"),
+        (("--appendonly", "yes", "--appendfsync", "everysec"), "warning", "the last second or two"),
+        (("--appendonly", "yes", "--appendfsync", "no"), "warning", "the last 30 seconds or so"),
+        (("--appendonly", "no"), "warning", "everything since the last snapshot (3 changes"),
+    ],
+)
+def test_what_a_power_cut_loses_is_said(
+    server: Server, flags: tuple[str, ...], state: str, said: str
+) -> None:
+    port = server(*flags, "--save", "")
+    with redis.Redis(port=port) as client:
+        for number in range(3):
+            client.set("key", number)
+    status, checks = doctor("--redis-url", f"redis://127.0.0.1:{port}")
+    assert (status, checks["Redis persistence"]["state"]) == (0, state)
+    assert said in checks["Redis persistence"]["found"]
+
+
+def test_user_who_may_not_ask_for_appendfsync_is_told_so(server: Server) -> None:
+    rules = "user line on nopass ~* +@all -@admin -@dangerous +info"
+    port = server("--appendonly", "yes", "--user", *rules.split()[1:])
+    checks = doctor("--redis-url", f"redis://line@127.0.0.1:{port}")[1]
+    assert checks["Redis persistence"]["state"] == "warning"
+    assert "may not ask for appendfsync" in checks["Redis persistence"]["found"]
