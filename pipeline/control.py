@@ -45,6 +45,17 @@ class LineState:
         image = None if self.threshold is None else self.threshold.for_engine(sha256)
         return image, None if self.pixel is None else self.pixel.for_engine(sha256)
 
+    def log_fields(self) -> dict[str, bool | float | int | str | None]:
+        """Return what holds, one plain value a field; engines as SHA-256, joined by blanks."""
+        fields: dict[str, bool | float | int | str | None] = {
+            "paused": self.paused,
+            "looks": self.looks,
+        }
+        for name, manual in (("threshold", self.threshold), ("pixel_threshold", self.pixel)):
+            fields[name] = manual.value if manual else None
+            fields[f"{name}_engines"] = " ".join(manual.engines) if manual else None
+        return fields
+
     def has_lapsed_for(self, sha256: str) -> bool:
         """Whether a threshold was set by hand that does not hold for this engine."""
         return any(one and one.for_engine(sha256) is None for one in (self.threshold, self.pixel))

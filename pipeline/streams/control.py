@@ -2,6 +2,7 @@
 
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.keys import Keys
+from pipeline.streams.scripts import Script
 
 CONTROLS_KEPT = 10_000
 _PAGE = 1000
@@ -14,14 +15,14 @@ class Controls:
         self._client = client
         self._keys = Keys(line)
         self._key = self._keys.control
+        self._send = Script(client.execute_command, "send_control")
 
     def send(self, message: bytes) -> str:
-        """Send one message, packed by `wire.encode_control`; returns its id."""
-        with translated():
-            sent = self._client.xadd(
-                self._key, {"c": message}, maxlen=CONTROLS_KEPT, approximate=True
-            )
-        return str(sent.decode())
+        """Send one message, packed by `wire.encode_control`, also to a server that is full.
+
+        Returns: its id.
+        """
+        return str(self._send([self._key], [message, CONTROLS_KEPT]).decode())
 
     def since(self, after: str) -> list[tuple[str, bytes]]:
         """Give the messages after an id (`0-0` from the first), oldest first: (id, message)."""

@@ -12,7 +12,7 @@ from pipeline.streams.clock import ServerClock
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import is_stream_gone, make_group, read_group
 from pipeline.streams.keys import GROUP, NEVER_DELIVERED, Keys, LineLimits
-from pipeline.streams.scripts import Script
+from pipeline.streams.scripts import Script, with_sound_key
 from pipeline.streams.thread_connection import ThreadConnection
 
 EXPIRE_AT_ONCE = 256
@@ -82,10 +82,11 @@ class FrameConsumer:
         self._overdue = OverdueFrames(client, line, limits)
         self._remove_consumer = Script(client.execute_command, "remove_consumer")
         self._heartbeat = Script(client.execute_command, "heartbeat")
+        self._take_over = Script(client.execute_command, "take_over")
 
     def join(self) -> None:
         """Make the stream and its group, where missing, and be listed in it."""
-        make_group(self._client, self._keys.frames, GROUP, "0", self._worker)
+        make_group(self._client, self._keys, self._worker)
         self._overdue.expire(0)  # for its clock
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
@@ -156,8 +157,14 @@ class FrameConsumer:
         fields: dict[Any, Any] = {"why": why, "e": entry.entry_id, "m": entry.header[:65536]}
         if entry.payload is not None:
             fields["d"] = entry.payload[:DEAD_PAYLOAD_BYTES]
+        dead = self._keys.dead
         with translated():
-            self._client.xadd(self._keys.dead, fields, maxlen=DEAD_LETTERS_KEPT, approximate=True)
+            with_sound_key(
+                self._client.execute_command,
+                dead,
+                "stream",
+                lambda: self._client.xadd(dead, fields, maxlen=DEAD_LETTERS_KEPT, approximate=True),
+            )
 
     def send_heartbeat(self, report: bytes, lasts_ms: int) -> None:
         """Say that this worker lives, for the next `lasts_ms`, also on a server that is full."""
@@ -191,17 +198,13 @@ class FrameConsumer:
 
         A frame's `deliveries` says how often it was handed out, this time included.
         """
-        claimed: list[Entry] = []
-        for name, pending in self._others():
-            if len(claimed) >= count:
-                break
-            alive = self._alive(name)
-            idle_ms = STUCK_IDLE_MS if alive else CLAIM_IDLE_MS
-            if pending:
-                claimed += self._claim(name, idle_ms, count - len(claimed))
-            elif not alive:
-                self._remove_consumer([self._keys.frames], [GROUP, name])
-        return claimed
+        limits = [CLAIM_IDLE_MS, STUCK_IDLE_MS, count]
+        arguments = [GROUP, self._worker, self._keys.worker(""), *limits]
+        claimed = self._take_over([self._keys.frames], arguments)
+        return [
+            self._entry((entry_id, dict(zip(fields[::2], fields[1::2], strict=True))), deliveries)
+            for (entry_id, fields), deliveries in claimed
+        ]
 
     def _others(self) -> list[tuple[bytes, int]]:
         """Return the group's other consumers, by whatever names, and their pending entries."""
@@ -212,26 +215,6 @@ class FrameConsumer:
 
     def _beat_key(self, worker: bytes) -> bytes:
         return self._keys.worker("").encode() + worker
-
-    def _alive(self, worker: bytes) -> bool:
-        with translated():
-            return bool(self._client.exists(self._beat_key(worker)))
-
-    def _claim(self, worker: bytes, idle_ms: int, count: int) -> list[Entry]:
-        keys = self._keys
-        with translated():
-            pending = self._client.xpending_range(
-                keys.frames, GROUP, "-", "+", count, consumername=worker, idle=idle_ms
-            )
-            if not pending:
-                return []
-            deliveries = {_text(row["message_id"]): row["times_delivered"] for row in pending}
-            raws = self._client.xclaim(keys.frames, GROUP, self._worker, idle_ms, list(deliveries))
-        return [
-            self._entry(raw, int(deliveries[_text(raw[0])]) + 1)
-            for raw in raws
-            if raw[1] is not None
-        ]
 
     def _entry(self, raw: tuple[bytes, dict[bytes, bytes]], deliveries: int = 1) -> Entry:
         entry_id, fields = raw

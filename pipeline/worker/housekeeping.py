@@ -143,7 +143,7 @@ class Housekeeping:
             self._controls, self.line_state, self._last_message_id
         )
         if self.line_state != before:
-            _log.info("control.heard", extra={"standing": str(self.line_state)})
+            _log.info("control.heard", extra=self.line_state.log_fields())
         if self.line_state.looks != before.looks:
             self._on_look()
 

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 import pytest
 from rigs.line import Plant
 
+from pipeline.control import FROM_THE_FIRST, LineState, apply_messages
 from pipeline.errors import RedisFull, RefusedFrame, SettingsError
 from pipeline.frames import Decision, Reason
 from pipeline.streams.connect import Client
+from pipeline.streams.control import Controls
 from pipeline.streams.frame_consumer import Answer, Entry
 from pipeline.streams.frame_producer import FrameProducer, OfferResult, Status
 from pipeline.streams.keys import Keys, LineLimits
 from pipeline.streams.result_reader import ResultReader
+from pipeline.wire import encode_control
 
 SOON_NS = 60 * 10**9
 SLOW_S = 60  # so long may this machine stand still
@@ -187,6 +190,70 @@ def test_frames_of_a_dead_worker_are_taken_over_on_a_full_server(full: Plant) ->
     consumers = full.client.xinfo_consumers(Keys(full.name).frames, "workers")
     assert [row["name"] for row in consumers] == [b"other"]
     other.leave()
+
+
+def test_thousand_frames_of_a_dead_worker_are_taken_over_once(here: Plant, line: str) -> None:
+    plant = Plant(here.client, f"{line}-large")
+    camera = plant.camera()
+    for seq in range(1000):
+        offer(camera, seq)
+    left = {entry.entry_id for entry in plant.worker("dead").read(1000, 0)}
+    time.sleep(0.25)
+    workers = [plant.worker(name) for name in "ab"]
+    taken: list[Entry] = []
+    while claimed := [entry for worker in workers for entry in worker.take_over(16)]:
+        taken += claimed
+    assert len(taken) == len({entry.entry_id for entry in taken}) == 1000
+    assert {entry.entry_id for entry in taken} == left
+    assert {entry.deliveries for entry in taken} == {2}
+    assert {entry.payload for entry in taken} == {b"x" * 100}
+    assert workers[0].answer(ok(taken)) == ["OK"] * 1000
+    assert workers[1].answer(ok(taken)) == [""] * 1000
+
+
+def test_frame_that_was_taken_over_is_left_alone_for_a_while(here: Plant) -> None:
+    offer(here.camera(), 1)
+    here.worker("dead").read(1, 0)
+    time.sleep(0.25)
+    assert len(here.worker("a").take_over(8)) == 1
+    assert here.worker("b").take_over(8) == []  # a has no heartbeat either, but has just taken it
+
+
+def test_take_over_asks_the_server_once(here: Plant) -> None:
+    offer(here.camera(), 1)
+    here.worker("dead").read(1, 0)
+    time.sleep(0.25)
+    worker = here.worker("other")
+    worker.take_over(0)  # the server has the script from now on
+    sent = here.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert len(worker.take_over(8)) == 1
+    assert here.client.info("commandstats")["cmdstat_evalsha"]["calls"] == sent + 1
+
+
+def test_control_message_gets_through_to_a_full_server(full: Plant) -> None:
+    controls = Controls(full.client, full.name)
+    with pytest.raises(RedisFull):
+        full.offer(3)
+    controls.send(encode_control("pause"))
+    controls.send(encode_control("threshold", image=0.25, engines=["0" * 64]))
+    state, _ = apply_messages(controls, LineState(), FROM_THE_FIRST)
+    assert state.paused
+    assert state.thresholds_of("0" * 64) == (0.25, None)
+
+
+def test_control_messages_are_bounded_on_a_full_server_too(full: Plant) -> None:
+    controls = Controls(full.client, full.name)
+    fill = "for _ = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'c', '') end"
+    full.client.eval(f"#!lua flags=allow-oom\n{fill}", 1, Keys(full.name).control, 10_500)
+    controls.send(encode_control("resume"))
+    assert full.client.xlen(Keys(full.name).control) < 10_200
+
+
+def test_message_is_sent_though_its_key_was_overwritten(here: Plant) -> None:
+    here.client.set(Keys(here.name).control, "of another kind")
+    controls = Controls(here.client, here.name)
+    controls.send(encode_control("pause"))
+    assert apply_messages(controls, LineState(), FROM_THE_FIRST)[0].paused
 
 
 def test_program_joins_a_full_server(full: Plant) -> None:

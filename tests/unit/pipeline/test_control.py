@@ -91,3 +91,16 @@ def test_no_message_leads_to_a_threshold_that_is_none(
 def test_reset_gives_the_thresholds_back_to_the_engine_and_leaves_a_pause_alone() -> None:
     changed = replace(STANDING, paused=True)
     assert apply_message(changed, {"kind": "reset"}) == LineState(paused=True)
+
+
+def test_what_is_logged_of_a_line_is_plain() -> None:
+    state = apply_message(LineState(), {"kind": "pause"})
+    state = apply_message(state, {"kind": "threshold", "image": 0.5, "engines": ["a", "b"]})
+    assert state.log_fields() == {
+        "paused": True,
+        "looks": 0,
+        "threshold": 0.5,
+        "threshold_engines": "a b",
+        "pixel_threshold": None,
+        "pixel_threshold_engines": None,
+    }
