@@ -1,8 +1,9 @@
 """Pictures between the thread that reads a live camera and the process that offers them."""
 
 import threading
+import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ class CapturedPicture:
     """A trigger of a live camera."""
 
     decoded: NDArray[np.generic] | None  # None: pushed out, nobody took it in time
-    captured_ns: int
+    captured_ns: int  # UTC, nanoseconds since the epoch
+    captured_s: float = field(default_factory=time.monotonic)  # by the monotonic clock
 
 
 class Backlog:
@@ -41,7 +43,7 @@ class Backlog:
                 if len(self._pushed_out) == self._passed_by:
                     raise CameraLost(f"{self._passed_by} pictures passed by, none was taken")
                 oldest = self._waiting.popleft()
-                self._pushed_out.append(CapturedPicture(None, oldest.captured_ns))
+                self._pushed_out.append(replace(oldest, decoded=None))
             self._waiting.append(taken)
             self._changed.notify_all()
 

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -133,6 +134,7 @@ class FrameOffer:
         jpeg: JpegSetting,
         deadline_ns: int,
         stop: threading.Event,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._producer = producer
         self._connection = connection
@@ -142,6 +144,7 @@ class FrameOffer:
         self._jpeg = jpeg
         self._deadline_ns = deadline_ns
         self._stop = stop
+        self._clock_s = clock_s
         self._said_full_s = -SAY_FULL_EVERY_S
         self.ring: RingSender | None = None
         self.counts: Counter[Status] = Counter()
@@ -160,13 +163,13 @@ class FrameOffer:
         header, payload, held = self._pack(shot, seq)
         packed = encode_frame_header(header)
         charged = charge(packed, held)
-        due_s = self._due_s(header.meta)
+        due_s = shot.captured_s + self._deadline_ns / 1e9  # whatever the wall clock does meanwhile
         unanswered = repeated = False  # whether an offer may have been taken without our knowing
 
         def once() -> OfferResult:
             nonlocal unanswered, repeated
             repeated, unanswered = repeated or unanswered, True
-            left_ns = int((due_s - time.monotonic()) * 1e9)
+            left_ns = int((due_s - self._clock_s()) * 1e9)
             result = self._producer.offer(
                 seq, packed, payload, charged, left_ns, shot.cursor, shed=live
             )
@@ -187,15 +190,6 @@ class FrameOffer:
             )
         self._note(result, header)
         return True
-
-    def _due_s(self, meta: FrameMeta) -> float:
-        """Return when the deadline of a frame is, on the monotonic clock.
-
-        Two readings of our own wall clock are compared here, so that it may be wrong. Whatever
-        waits from now on is measured by the monotonic clock: the wall clock may also be stepped.
-        """
-        waited_ns = max(0, time.time_ns() - meta.captured_ns)
-        return time.monotonic() + (meta.deadline_ns - meta.captured_ns - waited_ns) / 1e9
 
     def _wait_for_room(self, charged: int) -> bool:
         """Wait until a few frames have room, so that not every offer is made twice; False: stop."""

@@ -2,8 +2,9 @@
 
 import logging
 import re
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -27,11 +28,26 @@ class Shot:
     missed: int = (
         0  # triggers just before this one that gave no shot, where the device numbers them
     )
+    # when it was captured by the monotonic clock, seconds: its age does not depend on the wall
+    # clock, which may be stepped between the capture and the offer
+    captured_s: float = field(default_factory=time.monotonic)
 
 
-def unreadable_shot(reason: str, captured_ns: int, part_id: str = "", cursor: str = "") -> Shot:
-    """Make the shot of a part whose picture cannot be read: it still gets its verdict."""
-    return Shot(np.zeros((1, 1, 3), np.uint8), captured_ns, part_id, cursor, reason)
+def unreadable_shot(
+    reason: str,
+    captured_ns: int,
+    part_id: str = "",
+    cursor: str = "",
+    *,
+    captured_s: float | None = None,
+) -> Shot:
+    """Make the shot of a part whose picture cannot be read: it still gets its verdict.
+
+    Without `captured_s` it was captured just now.
+    """
+    pixels = np.zeros((1, 1, 3), np.uint8)
+    at_s = time.monotonic() if captured_s is None else captured_s
+    return Shot(pixels, captured_ns, part_id, cursor, reason, captured_s=at_s)
 
 
 class FixedSize:
@@ -56,7 +72,7 @@ class FixedSize:
             )
             if not self._changed:
                 _log.error("camera.size_changed", extra={"why": why})
-            shot = unreadable_shot(why, shot.captured_ns, shot.part_id, shot.cursor)
+            shot = replace(shot, pixels=np.zeros((1, 1, 3), np.uint8), unreadable=why)
         self._changed = changed
         return shot
 

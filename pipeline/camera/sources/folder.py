@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -109,15 +110,15 @@ class FolderSource:
             raise SettingsError(f"no pictures ({kinds}) in {self._folder}")
 
     def _shot(self, name: str, cursor: str) -> Shot:
-        captured_ns = self._clock_ns()
+        captured_ns, captured_s = self._clock_ns(), time.monotonic()
         part_id = self._part_names.find(name)
         try:
             pixels = self._guard.read(self._folder / name, cursor)
         except PictureError as error:
             if not self._folder.is_dir():
                 raise CameraLost(f"folder {self._folder} is gone") from error
-            return unreadable_shot(str(error), captured_ns, part_id, cursor)
-        return Shot(pixels, captured_ns, part_id, cursor)
+            return unreadable_shot(str(error), captured_ns, part_id, cursor, captured_s=captured_s)
+        return Shot(pixels, captured_ns, part_id, cursor, captured_s=captured_s)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -12,6 +12,7 @@ numbered by nobody and cannot be counted.
 import contextlib
 import importlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,7 +139,8 @@ class GenicamSource:
                 except self._library.errors as error:
                     raise CameraLost(f"GenICam camera {self._serial} failed: {error}") from error
                 missed = triggers.missed(self._stamp(buffer))
-                yield replace(self._shot(buffer, self._clock_ns()), missed=missed)
+                at_ns, at_s = self._clock_ns(), time.monotonic()
+                yield replace(self._shot(buffer, at_ns), missed=missed, captured_s=at_s)
                 heard_at = self._clock()
 
     def _acquire(self, stack: contextlib.ExitStack) -> Any:  # noqa: ANN401  # harvesters has no types

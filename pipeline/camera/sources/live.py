@@ -114,12 +114,14 @@ class LiveSource:
                 raise CameraLost(f"no picture from {self._name} for {self._timeout_s:g} s")
 
     def _shot(self, captured: CapturedPicture) -> Shot:
+        at_ns, at_s = captured.captured_ns, captured.captured_s
         if captured.decoded is None:
-            return unreadable_shot("passed by: this machine did not keep up", captured.captured_ns)
+            why = "passed by: this machine did not keep up"
+            return unreadable_shot(why, at_ns, captured_s=at_s)
         try:
-            return Shot(self._to_rgb(captured.decoded), captured.captured_ns, "", "")
+            return Shot(self._to_rgb(captured.decoded), at_ns, "", "", captured_s=at_s)
         except UnreadableFrame as error:
-            return unreadable_shot(str(error), captured.captured_ns)
+            return unreadable_shot(str(error), at_ns, captured_s=at_s)
 
     def _read(self, backlog: Backlog, stop: threading.Event) -> None:
         """Own the device from opening to release, whatever the other thread does meanwhile."""

@@ -1,5 +1,6 @@
 """Drawn parts, the same for the same seed. A cursor is the index of the part."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -57,8 +58,9 @@ class SyntheticSource:
         while self._count is None or index < self._count:
             if self._pacer.stopped():
                 return
-            captured_ns = self._clock_ns()
-            yield Shot(self._pixels(index), captured_ns, f"{self._seed}-{index:06d}", str(index))
+            at_ns, at_s = self._clock_ns(), time.monotonic()
+            part_id = f"{self._seed}-{index:06d}"
+            yield Shot(self._pixels(index), at_ns, part_id, str(index), captured_s=at_s)
             index += 1
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """Frames of a video file. A cursor is the index of the frame."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -138,19 +139,19 @@ class VideoSource:
         while index >= first:
             if self._pacer.stopped():
                 return
-            captured_ns = self._clock_ns()
+            captured_ns, captured_s = self._clock_ns(), time.monotonic()
             picture = next(pictures, None)
             if torn:  # the last one of a file that is cut off is said with the end
                 if picture is None and reader.cut_off(index - 1):
                     index -= 1
                     break
-                yield unreadable_shot(torn, captured_ns, "", str(index - 1))
+                yield unreadable_shot(torn, captured_ns, "", str(index - 1), captured_s=captured_s)
                 torn = ""
             if picture is None:
                 break
             index += 1
             try:
-                shot = Shot(_rgb(picture), captured_ns, "", str(index - 1))
+                shot = Shot(_rgb(picture), captured_ns, "", str(index - 1), captured_s=captured_s)
             except UnreadableFrame as error:
                 torn = str(error)
                 continue
