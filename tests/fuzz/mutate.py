@@ -12,7 +12,7 @@ from typing import Any
 
 import msgpack
 
-from fuzz.mutation import read_flags, report
+from fuzz.mutation import Mutator, read_flags, report
 
 _ODD: tuple[Any, ...] = (
     None,
@@ -40,15 +40,17 @@ _ODD: tuple[Any, ...] = (
     {},
     {"v": 1},
 )
+_IN_FIELDS, _IN_BYTES = 0.6, 0.6  # shares of messages
 Check = Callable[[bytes], None]
 
 
-def mutated(message: bytes, rng: random.Random) -> bytes:
-    """Return a message with one to three faults, in its bytes or in its fields."""
-    for _ in range(rng.randint(1, 3)):
-        change = rng.choice((_with_odd_field, _flipped, _cut, _repeated, _random))
-        message = change(message, rng)
-    return message
+def mutated(messages: Sequence[bytes], mutator: Mutator) -> bytes:
+    """Return one of the messages with faults in its fields, in its bytes, or in both."""
+    rng = mutator.rng
+    message = rng.choice(messages)
+    if rng.random() < _IN_FIELDS:
+        message = _with_odd_field(message, rng)
+    return mutator.damaged(message) if rng.random() < _IN_BYTES else message
 
 
 def _with_odd_field(message: bytes, rng: random.Random) -> bytes:
@@ -68,27 +70,6 @@ def _odd(rng: random.Random, depth: int) -> Any:  # noqa: ANN401  # whatever msg
     return rng.choice(_ODD)
 
 
-def _flipped(message: bytes, rng: random.Random) -> bytes:
-    if not message:
-        return message
-    at = rng.randrange(len(message))
-    return message[:at] + bytes([message[at] ^ (1 << rng.randrange(8))]) + message[at + 1 :]
-
-
-def _cut(message: bytes, rng: random.Random) -> bytes:
-    return message[: rng.randint(0, len(message))]
-
-
-def _repeated(message: bytes, rng: random.Random) -> bytes:
-    at = rng.randint(0, len(message))
-    return message[:at] + message[at : at + 16] * rng.randint(2, 4) + message[at:]
-
-
-def _random(message: bytes, rng: random.Random) -> bytes:
-    at = rng.randint(0, len(message))
-    return message[:at] + rng.randbytes(rng.randint(1, 8)) + message[at:]
-
-
 def hunt(
     checks: Sequence[tuple[Check, Sequence[bytes]]], seconds: float, seed: int
 ) -> tuple[int, list[str]]:
@@ -99,11 +80,12 @@ def hunt(
         seconds: how long, at least one message each.
         seed: of the mutations.
     """
-    rng = random.Random(seed)  # noqa: S311  # repeatable, not secret
+    mutators = [Mutator(seed, messages) for _, messages in checks]
     until_s, tried, findings = time.monotonic() + seconds, 0, []
     while tried < len(checks) or time.monotonic() < until_s:
-        check, messages = checks[tried % len(checks)]
-        message = mutated(rng.choice(messages), rng)
+        at = tried % len(checks)
+        check, messages = checks[at]
+        message = mutated(messages, mutators[at])
         tried += 1
         try:
             check(message)

@@ -47,7 +47,11 @@ class Mutator:
 
     def draw(self) -> bytes:
         """Return a damaged copy of one of the corpus; now and then a sound one."""
-        content = bytearray(self.rng.choice(self._corpus))
+        return self.damaged(self.rng.choice(self._corpus))
+
+    def damaged(self, sound: bytes) -> bytes:
+        """Return a damaged copy of an input; now and then a sound one."""
+        content = bytearray(sound)
         for _ in range(self.rng.choice((0, 1, 1, 1, 2, 3, 5, 8))):
             self._damage(content)
         return bytes(content[:MAX_INPUT_BYTES])

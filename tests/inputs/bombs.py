@@ -63,3 +63,11 @@ def stream_bombs(height: int, width: int) -> dict[str, tuple[str, bytes]]:
         "jpeg of 52,428 scans": ("jpeg", jpeg_of_scans(52_428, height, width)),
         "jpeg of 400,000 scans": ("jpeg", jpeg_of_scans(400_000, height, width)),
     }
+
+
+def large_tiff(side: int, levels: int) -> bytes:
+    """Return a compressed TIFF that takes its decoder long; more levels take longer."""
+    drawn = np.random.default_rng(2).integers(0, levels, (side, side, 3), np.uint8)
+    done, encoded = cv2.imencode(".tiff", drawn)
+    assert done
+    return encoded.tobytes()

@@ -47,6 +47,27 @@ def list_pictures(folder: Path) -> list[str]:
     return sorted(names, key=natural_key)
 
 
+def existing_folder(folder: Path) -> Path:
+    """Return the folder of a source.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if not folder.is_dir():
+        raise SettingsError(f"no folder {folder}")
+    return folder
+
+
+def check_present(folder: Path, cause: Exception | None = None) -> None:
+    """Check that the folder of a source is still there.
+
+    Raises:
+        CameraLost: it is gone, as with its share; from `cause`.
+    """
+    if not folder.is_dir():
+        raise CameraLost(f"folder {folder} is gone") from cause
+
+
 class FolderSource:
     """Gives the pictures of a folder in natural order, `passes` times."""
 
@@ -74,9 +95,7 @@ class FolderSource:
         Raises:
             SettingsError: no such folder.
         """
-        if not folder.is_dir():
-            raise SettingsError(f"no folder {folder}")
-        self._folder = folder
+        self._folder = existing_folder(folder)
         self._pacer = pacer
         self._clock_ns = clock_ns
         self._passes = passes
@@ -103,8 +122,7 @@ class FolderSource:
             number, after = number + 1, ""
 
     def _check(self, names: list[str]) -> None:
-        if not self._folder.is_dir():
-            raise CameraLost(f"folder {self._folder} is gone")
+        check_present(self._folder)
         if not names:
             kinds = ", ".join(sorted(PICTURE_SUFFIXES))
             raise SettingsError(f"no pictures ({kinds}) in {self._folder}")
@@ -115,8 +133,7 @@ class FolderSource:
         try:
             pixels = self._guard.read(self._folder / name, cursor)
         except PictureError as error:
-            if not self._folder.is_dir():
-                raise CameraLost(f"folder {self._folder} is gone") from error
+            check_present(self._folder, error)
             return unreadable_shot(str(error), captured_ns, part_id, cursor, captured_s=captured_s)
         return Shot(pixels, captured_ns, part_id, cursor, captured_s=captured_s)
 

@@ -17,6 +17,7 @@ from pipeline.camera.pace import FramePacer, Wait
 from pipeline.camera.picture_guard import PictureGuard
 from pipeline.camera.source import PartNames, Shot, unreadable_shot
 from pipeline.camera.sources.file_ends import FileContent, ends_in_zeros, missing_part, read_content
+from pipeline.camera.sources.folder import check_present, existing_folder
 from pipeline.camera.sources.folder_scan import FolderScan
 from pipeline.camera.sources.taken_files import (
     CheckpointStore,
@@ -26,7 +27,7 @@ from pipeline.camera.sources.taken_files import (
     file_stamp,
     is_taken_cursor,
 )
-from pipeline.errors import CameraLost, SettingsError
+from pipeline.errors import SettingsError
 
 _UNREAD = 0  # hash of the content of a file that could not be read
 _log = logging.getLogger(__name__)
@@ -86,9 +87,7 @@ class WatchedFolderSource:
         Raises:
             SettingsError: no such folder.
         """
-        if not folder.is_dir():
-            raise SettingsError(f"no folder {folder}")
-        self._folder = folder
+        self._folder = existing_folder(folder)
         self._pacer = pacer
         self._clock = clock
         self._clock_ns = clock_ns
@@ -114,8 +113,7 @@ class WatchedFolderSource:
         if older is None:
             self._taken.restore(cursor)
         self._waiting = {}
-        if not self._folder.is_dir():
-            raise CameraLost(f"folder {self._folder} is gone")
+        check_present(self._folder)
         scan = FolderScan(self._folder, self._clock)
         try:
             yield from self._follow(scan, older)
@@ -152,8 +150,8 @@ class WatchedFolderSource:
                 self._waiting.pop(name, None)
         for name in self._waiting.keys() - scan.files.keys():
             del self._waiting[name]
-        if not scan.files and not self._folder.is_dir():
-            raise CameraLost(f"folder {self._folder} is gone")
+        if not scan.files:
+            check_present(self._folder)
 
     def _take_older(self, scan: FolderScan, newest: tuple[int, str]) -> None:
         """Count what an older release had offered: all up to its newest file."""
@@ -197,8 +195,7 @@ class WatchedFolderSource:
             self.guard.approach(path, name)
             shot = Shot(decode_picture(content, str(path)), 0, part_id, "")
         except PictureError as error:
-            if not self._folder.is_dir():
-                raise CameraLost(f"folder {self._folder} is gone") from error
+            check_present(self._folder, error)
             if patient and stamp.regular and path.exists():
                 return None
             shot = unreadable_shot(str(error), 0, part_id)

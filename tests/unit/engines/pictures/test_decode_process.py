@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import pytest
+from inputs.bombs import large_tiff
 
 from engines.errors import PictureError
 from engines.pictures.decode_process import LimitedDecoder
@@ -77,6 +78,29 @@ def test_decoder_that_never_answers_is_ended() -> None:
     os.kill(decoder._process.pid, signal.SIGSTOP)
     with pytest.raises(PictureError, match="its decoder crashed"):
         decoder.decode(check_picture(content))
+    decoder.close()
+
+
+def test_picture_that_takes_more_cpu_than_it_may_ends_its_decoder() -> None:
+    decoder = LimitedDecoder(cpu_s=0)  # up to one second, as the kernel counts whole ones
+    decoder._running()
+    child = decoder._process
+    assert child is not None
+    with pytest.raises(PictureError, match="took more than 0 s of CPU"):
+        decoder.decode(check_picture(large_tiff(8000, 16)))
+    assert child.returncode == -signal.SIGXCPU
+    assert decoder.decode(check_picture(tiff(30, 40))).shape == (30, 40, 3)
+    decoder.close()
+
+
+def test_cpu_of_one_picture_is_not_charged_to_the_next() -> None:
+    decoder = LimitedDecoder(cpu_s=2)
+    content = check_picture(large_tiff(4000, 4))  # about half a second each
+    decoder.decode(content)
+    child = decoder._process
+    for _ in range(8):
+        decoder.decode(content)
+    assert decoder._process is child
     decoder.close()
 
 
