@@ -44,6 +44,7 @@ __all__ = [
     "WIRE_VERSION",
     "FrameHeader",
     "Identity",
+    "MaskSizeError",
     "RingPlace",
     "RolloutRecord",
     "RolloutState",
