@@ -148,13 +148,13 @@ class Verdicts:
         Args:
             before: a result id: those before it; `+` begins with the newest.
 
-        Returns: up to 64 verdicts; nothing is left before the last one if it is empty.
+        Returns: up to 64 verdicts; none if nothing is kept before that one.
 
         Raises:
             PipelineError: Redis does not answer, or refuses this user.
         """
         results = self._result_reader.kept(before, _PAGE)
-        return [read_verdict(self._line, result) for result in results if not result.gone]
+        return [read_verdict(self._line, result) for result in results]
 
     def __iter__(self) -> Iterator[Verdict]:
         """Give verdicts, waiting for each, until `stop`."""

@@ -25,6 +25,7 @@ from pipeline.streams.keys import Keys
 from pipeline.streams.result_reader import ResultReader
 
 ALL = "plant/#"
+NO_FILES = BrokerFiles()
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def mqtt(
     plant: Plant,
     url: str,
     to: str,
-    files: BrokerFiles = BrokerFiles(),
+    files: BrokerFiles = NO_FILES,
     user: str = "",
 ) -> Iterator[Bridge]:
     def face_of(now_ms: Clock) -> MqttFace:
@@ -202,6 +203,28 @@ def test_wrong_password_ends_the_bridge_with_one_sentence(
             wait_until(lambda: mes.seqs() == [1])
 
 
+def test_verdict_that_the_broker_refuses_is_not_acknowledged_until_it_is_taken(
+    plant: Plant, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = tmp_path / "rules"
+    rules.write_text(f"topic readwrite plant/{plant.name}/status\n")
+    lines = ["allow_anonymous true", f"acl_file {rules}"]
+    with mosquitto(tmp_path, *lines) as broker, mqtt(plant, url, address(broker)):
+        plant.offer(1)
+        plant.judge()
+        wait_until(lambda: any("Not authorized" in why for why in waits(caplog)))
+        assert unacknowledged(plant) == 1
+        broker.kill()
+        rules.write_text("topic readwrite plant/#\n")
+        broker.start()
+        wait_until(lambda: unacknowledged(plant) == 0)
+
+
+def waits(caplog: pytest.LogCaptureFixture) -> list[str]:
+    waiting = [record for record in caplog.records if record.message == "mqtt.waiting"]
+    return [record.__dict__["why"] for record in waiting]
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     found = shutil.which("openssl")
@@ -227,8 +250,7 @@ def test_tls_with_a_client_certificate_and_no_word_to_a_broker_that_is_not_trust
             assert mes.messages == []
             with mqtt(plant, url, to, files):
                 wait_until(lambda: mes.seqs() == [1])
-    why = [record.__dict__["why"] for record in caplog.records if record.message == "mqtt.waiting"]
-    assert "CERTIFICATE_VERIFY_FAILED" in why[0]
+    assert "CERTIFICATE_VERIFY_FAILED" in waits(caplog)[0]
 
 
 def test_broker_away_is_waited_for_with_backoff(

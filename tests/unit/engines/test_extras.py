@@ -25,6 +25,7 @@ NAMED_OTHERWISE = {
     "cuda": "cuda-bindings",
     "cv2": "opencv-python-headless",
     "inotify_simple": "inotify-simple",
+    "paho": "paho-mqtt",
 }
 THREE_COLUMNS = 3  # of the table of commands
 IN_THE_BASE = sorted(SCRIPTS.keys() - COMMANDS.keys())
