@@ -18,7 +18,6 @@ from pipeline.bridge.mqtt.broker import Broker, BrokerFiles
 from pipeline.bridge.mqtt.face import LineReading, MqttFace
 from pipeline.bridge.mqtt.topics import Topics
 from pipeline.consumer import Verdicts
-from pipeline.errors import BridgeFailed
 from pipeline.frames import Decision
 from pipeline.streams.connect import Client
 from pipeline.streams.keys import Keys
@@ -180,7 +179,7 @@ def test_what_is_not_kept_is_refused_with_its_seqs(
     ]
 
 
-def test_wrong_password_ends_the_bridge_with_one_sentence(
+def test_wrong_password_is_a_failure_in_one_sentence_and_the_right_one_is_not(
     plant: Plant, url: str, tmp_path: Path
 ) -> None:
     password = tmp_path / "password"
@@ -188,11 +187,15 @@ def test_wrong_password_ends_the_bridge_with_one_sentence(
     password.chmod(0o600)
     files = BrokerFiles(password=password)
     with mosquitto(tmp_path, *with_password(tmp_path)) as broker:
-        with (
-            pytest.raises(BridgeFailed, match="broker refuses the connection: Not authorized"),
-            mqtt(plant, url, address(broker), files, USER) as running,
-        ):
-            wait_until(lambda: bool(running.face.failure()))
+        to = Broker.from_url(address(broker), files, user=USER)
+        reading = LineReading(lambda: None, lambda _: [])
+        refused = MqttFace(to, Topics("plant", plant.name), "bridge", reading)
+        refused.start()
+        try:
+            wait_until(lambda: bool(refused.failure()))
+            assert refused.failure() == "the broker refuses the connection: Not authorized"
+        finally:
+            refused.stop()
         password.write_text(PASSWORD)
         with (
             subscriber(broker, ALL, "-u", USER, "-P", PASSWORD) as mes,
