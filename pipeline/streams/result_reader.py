@@ -198,6 +198,19 @@ class ResultReader:
         reader = (program, "program")
         return read_group(self._connection, reader, self._keys.results, after, count, block_ms)
 
+    def kept(self, before: str, count: int) -> list[Result]:
+        """Return up to `count` verdicts before a result id, newest first; `+` from the newest.
+
+        It belongs to no program, and may be called from any thread.
+
+        Raises:
+            ConnectionLost: call again.
+        """
+        end = before if before == "+" else f"({before}"
+        with translated():
+            raws = self._client.xrevrange(self._keys.results, end, "-", count=count)
+        return [read_result(raw) for raw in raws]
+
     def acknowledge(
         self, program: str, result_ids: list[str], position: ReadPosition | None = None
     ) -> None:

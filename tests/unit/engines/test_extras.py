@@ -28,6 +28,7 @@ NAMED_OTHERWISE = {
     "inotify_simple": "inotify-simple",
     "sklearn": "scikit-learn",
     "weblate_fonts": "weblate-fonts",
+    "paho": "paho-mqtt",
 }
 THREE_COLUMNS = 3  # of the table of commands
 IN_THE_BASE = sorted(SCRIPTS.keys() - COMMANDS.keys())

@@ -24,6 +24,8 @@ SECRET = Path("secret")
         ({"to": "modbus", "cameras": "a", "from_start": True}, "--from-start"),
         ({"to": "webhook"}, "--url"),
         ({"to": "webhook", "url": "https://mes/"}, "--secret-file"),
+        ({"to": "mqtt"}, "--url"),
+        ({"to": "mqtt", "url": "mqtts://b", "topic_root": "a/+"}, "--topic-root"),
         ({"to": "smoke"}, "smoke"),
     ],
 )
@@ -52,33 +54,43 @@ import sys
 
 class Hidden:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "pymodbus":
-            raise ModuleNotFoundError("No module named 'pymodbus'", name="pymodbus")
+        if name.partition(".")[0] in {"pymodbus", "paho"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Hidden())
-sys.argv[1:] = {arguments!r}
+sys.argv[1:] = ARGUMENTS
 from pipeline.cli import bridge
 bridge()
 """
 
 
-def run_without_pymodbus(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = PROGRAM.format(arguments=list(arguments))
+def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.replace("ARGUMENTS", repr(list(arguments)))
     command = [sys.executable, "-c", program]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_missing_extra_is_one_sentence_with_the_command() -> None:
-    ended = run_without_pymodbus("--to", "modbus", "--cameras", "cam")
+@pytest.mark.parametrize(
+    ("flags", "lacking"),
+    [
+        (
+            ["--to", "modbus", "--cameras", "cam"],
+            "Modbus needs the package pymodbus: pip install 'prn-line[modbus]'",
+        ),
+        (
+            ["--to", "mqtt", "--url", "mqtt://127.0.0.1"],
+            "MQTT needs the package paho-mqtt: pip install 'prn-line[mqtt]'",
+        ),
+    ],
+)
+def test_missing_extra_is_one_sentence_with_the_command(flags: list[str], lacking: str) -> None:
+    ended = run_without_extras(*flags)
     assert ended.returncode == 1
-    sentence = (
-        "pipeline-bridge: Modbus needs the package pymodbus: pip install 'prn-line[modbus]'\n"
-    )
-    assert ended.stderr == sentence
+    assert ended.stderr == f"pipeline-bridge: {lacking}\n"
 
 
 def test_map_is_printed_without_redis_and_without_the_extra() -> None:
-    ended = run_without_pymodbus("--to", "modbus", "--cameras", "cam,side", "--print-map")
+    ended = run_without_extras("--to", "modbus", "--cameras", "cam,side", "--print-map")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("camera,address,registers,type,access,name,meaning\ncam,0,1,u16")
     assert "\nside,1000,1,u16,read,heartbeat," in ended.stdout
