@@ -157,14 +157,14 @@ class Verdicts:
         return [read_verdict(self._line, result) for result in results]
 
     def __iter__(self) -> Iterator[Verdict]:
-        """Give verdicts, waiting for each, until `stop`."""
+        """Yield verdicts, waiting for each, until `stop`."""
         while not self._stopping:
             if (verdict := self.next(_LOOK_S)) is not None:
                 yield verdict
         self.check()
 
     def next(self, timeout_s: float) -> Verdict | None:
-        """Give the next verdict, or None after `timeout_s` seconds or when stopped.
+        """Return the next verdict, or None after `timeout_s` seconds or when stopped.
 
         Raises:
             PipelineError: the server refuses this program; trying again would not help.
@@ -220,7 +220,7 @@ class Verdicts:
 
     @property
     def stopped(self) -> bool:
-        """Whether no more verdicts will come."""
+        """Return whether no more verdicts will come."""
         return self._stopping
 
     def stop(self) -> None:

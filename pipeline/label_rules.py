@@ -95,7 +95,7 @@ def check_against(label: Label, verdict: Verdict) -> None:
 
 
 def label_mask(label: Label, frame: ArchivedFrame) -> NDArray[np.bool_] | None:
-    """Give the pixels of a frame that its label marks, bool [H, W]; None where it marks no place.
+    """Return the pixels of a frame that its label marks, bool [H, W]; None where it marks no place.
 
     Raises:
         LabelError: not this frame's, of another size, or nothing in the picture is marked.

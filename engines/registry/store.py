@@ -34,7 +34,7 @@ class Store(Protocol):
         """List what lies in `folder`; nothing where there is none."""
 
     def size(self, path: str) -> int | None:
-        """Give a file's bytes; None where there is none."""
+        """Return a file's bytes; None where there is none."""
 
     def digest(self, path: str) -> str | None:
         """Hash a file's content, SHA-256 in hex; None where there is none."""
@@ -76,7 +76,7 @@ class FolderStore:
                 return []
 
     def size(self, path: str) -> int | None:
-        """Give a file's bytes."""
+        """Return a file's bytes."""
         with _translated(self._root):
             try:
                 return (self._root / path).stat().st_size
@@ -176,7 +176,7 @@ def _translated(root: Path) -> Iterator[None]:
 
 
 def open_store(url: str) -> Store:
-    """Give the store of a folder, `file://` or any other URL.
+    """Return the store of a folder, `file://` or any other URL.
 
     Raises:
         RegistryError: it is no URL that can hold a registry.

@@ -67,7 +67,7 @@ class Archive:
         return _write(hour, frame.entry_id, picture, verdict, by_chance=by_chance)
 
     def find(self, entry_id: str) -> ArchivedFrame | None:
-        """Give a frame, or None where it never was archived, has expired or is damaged (logged).
+        """Return a frame, or None where it never was archived, has expired or is damaged (logged).
 
         Raises:
             OSError: it is there and cannot be read now.
@@ -119,7 +119,7 @@ class Archive:
         return hour / f"{entry_id}{PICTURE}"
 
     def entries(self) -> Iterator[str]:
-        """Give the ids of all archived frames, oldest first."""
+        """Yield the ids of all archived frames, oldest first."""
         for hour in hours_in(self.folder):
             yield from frames_in(hour)
 
@@ -163,7 +163,7 @@ class Archive:
                 (hour / f"{entry_id}{PIN}").unlink()
 
     def is_pinned(self, entry_id: str) -> bool:
-        """Whether a frame is kept for its label."""
+        """Return whether a frame is kept for its label."""
         hour = hour_of(self.folder, entry_id)
         return hour is not None and (hour / f"{entry_id}{PIN}").is_file()
 

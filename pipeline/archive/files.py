@@ -40,7 +40,7 @@ class Files:
 
 
 def hour_of(folder: Path, entry_id: str) -> Path | None:
-    """Give the folder of an entry, after the hour of its admission; None if it is no entry."""
+    """Return the folder of an entry, after the hour of its admission; None if it is no entry."""
     if not _ENTRY_ID.fullmatch(entry_id) or age_key(entry_id)[0] > _LATEST_MS:
         return None
     admitted = datetime.fromtimestamp(age_key(entry_id)[0] / 1e3, UTC)
@@ -48,7 +48,7 @@ def hour_of(folder: Path, entry_id: str) -> Path | None:
 
 
 def hours_in(folder: Path) -> list[Path]:
-    """Give the folders of all hours, oldest first."""
+    """Return the folders of all hours, oldest first."""
     with suppress(FileNotFoundError):
         return sorted(one for one in folder.iterdir() if _HOUR_NAME.fullmatch(one.name))
     return []
@@ -68,7 +68,7 @@ def age_key(entry_id: str) -> tuple[int, int]:
 
 
 def frames_in(hour: Path) -> list[str]:
-    """Give the ids of the frames of an hour, oldest first."""
+    """Return the ids of the frames of an hour, oldest first."""
     names: list[str] = []
     with suppress(FileNotFoundError), os.scandir(hour) as files:
         names = [file.name for file in files]
@@ -77,7 +77,7 @@ def frames_in(hour: Path) -> list[str]:
 
 
 def files_in(hour: Path) -> dict[str, Files]:
-    """Give the files of an hour by entry id; those that are no frame yet too."""
+    """Return the files of an hour by entry id; those that are no frame yet too."""
     found: dict[str, Files] = {}
     with suppress(FileNotFoundError), os.scandir(hour) as files:
         for file in files:

@@ -121,7 +121,7 @@ def _sum_up(found: dict[str, Files]) -> _Sum:
 
 
 def _is_over(entry_id: str, files: Files, most_age_s: float, now: float) -> bool:
-    """Whether a frame's time is over, or its writer was killed before it was one."""
+    """Return whether a frame's time is over, or its writer was killed before it was one."""
     if VERDICT not in files.parts:
         return now - files.newest_s > _ABANDONED_S
     return now - age_key(entry_id)[0] / 1e3 > most_age_s

@@ -21,7 +21,7 @@ def reconnecting(
     back_off: BackOff,
     rng: random.Random,
 ) -> Iterator[Shot]:
-    """Give the shots of a source that gets lost and comes back, until it ends.
+    """Yield the shots of a source that gets lost and comes back, until it ends.
 
     Args:
         source: asked again, after its last shot's cursor, whenever it is lost.

@@ -81,7 +81,7 @@ def sentence(part: object) -> str:
 
 
 def find_entry(request: LabelRequest, archive: Archive | None) -> str:
-    """Give the entry id of the frame that was named.
+    """Return the entry id of the frame that was named.
 
     Raises:
         LabelError: no such frame in the archive, more than one, or no archive to look in.
@@ -104,7 +104,7 @@ def find_entry(request: LabelRequest, archive: Archive | None) -> str:
 
 
 def find_frame(entry_id: str, archive: Archive) -> ArchivedFrame:
-    """Give an archived frame.
+    """Return an archived frame.
 
     Raises:
         LabelError: unknown, expired, or not to be read now.

@@ -181,7 +181,7 @@ class PictureFinder:
         self._looked_s = -LOOK_EVERY_S
 
     def find(self, part_id: str) -> Path | None:
-        """Give the picture whose path or name, without its suffix, is the part id's.
+        """Return the picture whose path or name, without its suffix, is the part id's.
 
         Of two pictures with the same name neither is given.
         """

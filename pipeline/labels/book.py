@@ -46,7 +46,7 @@ def send_label(stream: LabelStream, label: Label) -> str:
 def readable(
     page: list[tuple[str, bytes]], warned: set[str], size_of: SizeOf | None = None
 ) -> Iterator[tuple[str, Label]]:
-    """Give the labels of a page; what is no label is logged, once where `warned` remembers it.
+    """Yield the labels of a page; what is no label is logged, once where `warned` remembers it.
 
     A mask of another size than its frame costs the mask, not the label.
     """

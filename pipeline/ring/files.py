@@ -104,7 +104,7 @@ def _rings(directory: Path) -> Iterator[RingFile]:
 
 
 def _ring(name: str, descriptor: int) -> Iterator[RingFile]:
-    """Give the ring, or nothing where the file is none."""
+    """Yield the ring, or nothing where the file is none."""
     if (geometry := read_geometry(descriptor)) is None:
         return
     status = os.fstat(descriptor)
@@ -113,7 +113,7 @@ def _ring(name: str, descriptor: int) -> Iterator[RingFile]:
 
 
 def _is_held(descriptor: int) -> bool:
-    """Say whether a camera has the lock that dies with it."""
+    """Return whether a camera has the lock that dies with it."""
     if not try_lock(descriptor, shared=True):
         return True
     unlock(descriptor)

@@ -71,7 +71,7 @@ class Segment:
         return int(self.words[slot, GENERATION])
 
     def holds(self, place: RingPlace) -> bool:
-        """Whether the slot still holds the frame of `place`."""
+        """Return whether the slot still holds the frame of `place`."""
         return place.slot < self.slots and self.generation(place.slot) == place.generation
 
     def release(self, place: RingPlace) -> None:
@@ -80,7 +80,7 @@ class Segment:
             self.words[place.slot, RELEASED] = place.generation
 
     def free_pixels(self) -> None:
-        """Give the memory of all pixels back, whoever has the ring open; its size stays.
+        """Free the memory of all pixels, whoever has the ring open; its size stays.
 
         A file that was cut short instead would end a worker that still maps it with SIGBUS.
         """
@@ -89,7 +89,7 @@ class Segment:
             self._map.madvise(mmap.MADV_REMOVE, start, len(self._map) - start)
 
     def is_at(self, path: Path) -> bool:
-        """Whether `path` still names this very file."""
+        """Return whether `path` still names this very file."""
         return path.stat().st_ino == os.fstat(self._descriptor).st_ino
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class SegmentFile:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was let go."""
+        """Return whether it was let go."""
         return self._descriptor < 0
 
     def word(self, slot: int, word: int) -> int:
@@ -126,7 +126,7 @@ class SegmentFile:
         return int.from_bytes(packed, sys.byteorder) if len(packed) == _WORD_BYTES else 0
 
     def holds(self, place: RingPlace) -> bool:
-        """Whether the slot still holds the frame of `place`."""
+        """Return whether the slot still holds the frame of `place`."""
         if self.is_closed or place.slot >= self._slots:
             return False
         return self.word(place.slot, GENERATION) == place.generation
@@ -143,7 +143,7 @@ class SegmentFile:
             os.pwrite(self._descriptor, packed, _word_offset(place.slot, RELEASED))
 
     def is_at(self, path: Path) -> bool:
-        """Whether `path` still names this very file."""
+        """Return whether `path` still names this very file."""
         return path.lstat().st_ino == os.fstat(self._descriptor).st_ino
 
     def close(self) -> None:
@@ -194,7 +194,7 @@ def _open(path: Path) -> int:
 
 
 def read_geometry(descriptor: int) -> tuple[int, int] | None:
-    """Give (slots, slot bytes), or None where the file is no whole ring of this version."""
+    """Return (slots, slot bytes), or None where the file is no whole ring of this version."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return None
     packed = os.pread(descriptor, _HEADER_WORDS * 8, 0)

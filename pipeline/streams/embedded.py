@@ -231,7 +231,7 @@ def _answers(path: Path) -> bool:
 
 
 def is_running(state: Path) -> bool:
-    """Say whether the server of `state` answers."""
+    """Return whether the server of `state` answers."""
     return _answers(socket_path(state))
 
 

@@ -94,7 +94,7 @@ class FrameConsumer:
         return self._read(NEVER_DELIVERED, count, block_ms)
 
     def pending(self) -> list[Entry]:
-        """Give every frame that is in this worker's name, in hand or lost with a connection."""
+        """Return every frame that is in this worker's name, in hand or lost with a connection."""
         return self._read("0", None, 0)
 
     def _read(self, after: str, count: int | None, block_ms: int) -> list[Entry]:

@@ -274,7 +274,7 @@ class FrameProducer:
 
 
 def charge(header: bytes, held: int) -> int:
-    """Give the bytes that a frame takes until it is answered.
+    """Return the bytes that a frame takes until it is answered.
 
     A frame without a picture costs Redis as much beside its pixels as any other: uncharged, a
     flood of them would fill the server. The server's allocator may round large entries up by as

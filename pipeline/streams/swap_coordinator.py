@@ -27,7 +27,7 @@ class RedisSwapCoordinator:
         self._release_lease([self._keys.swap], [self.worker])
 
     def is_alive(self, worker: str) -> bool:
-        """Whether a worker of the line beats."""
+        """Return whether a worker of the line beats."""
         with translated():
             return bool(self._client.exists(self._keys.worker(worker)))
 

@@ -90,7 +90,7 @@ class ProtoAdLearner:
         return self._parts
 
     def _made(self) -> ProtoAD:
-        """Give the network, from the run folder where another process made it."""
+        """Return the network, from the run folder where another process made it."""
         if self._network is None:
             task = self._task
             rows = read_tensors(task.folder / NETWORK_NAME)["prototypes"]

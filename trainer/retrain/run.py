@@ -92,7 +92,7 @@ class RunFolder:
         return self.folder.name
 
     def outcome(self, stage: str) -> dict[str, Any] | None:
-        """Give what a stage found; None where it is not done."""
+        """Return what a stage found; None where it is not done."""
         path = self._stage_path(stage)
         if not path.is_file():
             return None

@@ -91,7 +91,7 @@ class CameraBlock:
         self._slots.skip()
 
     def settle(self, now_ms: float | None) -> Iterator[tuple[str, Outcome]]:
-        """Return what is confirmed or past its deadline."""
+        """Yield what is confirmed or past its deadline."""
         yield from self._slots.settle(now_ms)
         new = self._slots.overruns - self._overruns_seen
         self._overruns_seen = self._slots.overruns
@@ -105,7 +105,7 @@ class CameraBlock:
 
     @property
     def plc_lost(self) -> bool:
-        """Whether the PLC's heartbeat stood still for too long."""
+        """Return whether the PLC's heartbeat stood still for too long."""
         return self._plc_lost
 
     def registers(self, now_ms: float | None) -> list[int]:

@@ -69,7 +69,7 @@ class Broker:
 
     @property
     def is_exposed(self) -> bool:
-        """Whether verdicts and password leave this machine without encryption."""
+        """Return whether verdicts and password leave this machine without encryption."""
         return self.tls is None and not _is_loopback(self.host)
 
 

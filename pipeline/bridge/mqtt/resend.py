@@ -140,7 +140,7 @@ class Resender:
 
     @property
     def alive(self) -> bool:
-        """Whether requests are answered."""
+        """Return whether requests are answered."""
         return self._thread.is_alive()
 
     def ask(self, camera: str, payload: bytes) -> None:

@@ -171,7 +171,7 @@ def test_series_by_name_is_noticed_and_independent_parts_are_not() -> None:
 
 
 def together(keys: list[str], held: np.ndarray) -> bool:
-    """Whether no group is on both sides."""
+    """Return whether no group is on both sides."""
     sides: dict[str, set[bool]] = {}
     for key, side in zip(keys, held, strict=True):
         sides.setdefault(key, set()).add(bool(side))
