@@ -15,14 +15,14 @@ class Controls:
         self._client = client
         self._keys = Keys(line)
         self._key = self._keys.control
-        self._send = Script(client.execute_command, "send_control")
 
     def send(self, message: bytes) -> str:
         """Send one message, packed by `wire.encode_control`, also to a server that is full.
 
         Returns: its id.
         """
-        return str(self._send([self._key], [message, CONTROLS_KEPT]).decode())
+        send = Script(self._client.execute_command, "send_control")
+        return str(send([self._key], [message, CONTROLS_KEPT]).decode())
 
     def since(self, after: str) -> list[tuple[str, bytes]]:
         """Return the messages after an id (`0-0` from the first), oldest first: (id, message)."""

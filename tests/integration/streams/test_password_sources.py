@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from rigs.topology import WAIT_S, Server, wait_until
+from rigs.topology import WAIT_S, Server, free_port, wait_until
 
 from pipeline.announce import announce
 from pipeline.consumer import Consumer
@@ -95,7 +95,8 @@ def test_command_is_told_which_password_was_refused(
 
 
 def test_node_of_a_cluster_names_it_too(server: Server, users: Path, secret: Path) -> None:
-    port = server("--cluster-enabled", "yes", "--aclfile", str(users))
+    bus = ("--cluster-port", str(free_port()))
+    port = server("--cluster-enabled", "yes", *bus, "--aclfile", str(users))
     with redis.Redis(port=port, **ADMIN) as admin:
         admin.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
         wait_until(lambda: admin.cluster("INFO")["cluster_state"] == "ok")
