@@ -58,7 +58,10 @@ def test_picture_at_which_two_processes_were_killed_is_unreadable(plant: Plant, 
 
     last = plant.camera(*flags, name="camera-last")
     plant.wait_for(3)
-    assert last.stop() == 0
+    if kind == "folder":
+        last.wait(WAIT_S)  # it ends with the last picture
+    else:
+        assert last.stop() == 0
     assert sorted(plant.answers()) == ["OK", "OK", "UNREADABLE"]
     assert producer.reading() == ("", 0)
     unreadable = [row for row in plant.log("camera-last") if row["event"] == "picture.unreadable"]
