@@ -1,4 +1,4 @@
-"""What the gate saw, for people: the figures, and where the engines disagree most."""
+"""The gate's page for people: the figures, and the pictures where the engines disagree most."""
 
 import base64
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from trainer.retrain.gate_report import GateReport, MetricComparison
 
 PAGE_NAME = "gate.html"
 _SHOWN = 12
-_ROW_WIDTH = 660  # pixels, of one engine's picture, map and outlines
+_ROW_WIDTH = 660  # pixels; one engine's picture, map and outlines
 _QUALITY = 85
 _GAP = 12  # pixels between the two
 
@@ -24,24 +24,18 @@ _GAP = 12  # pixels between the two
 def write_page(
     folder: Path, report: GateReport, candidate: EngineAnswers, incumbent: EngineAnswers | None
 ) -> None:
-    """Write gate.html into `folder`, one file with the pictures in it."""
-    page = render_page(
-        "trainer.retrain",
-        PAGE_NAME,
-        title="Gate: " + ("promoted" if report.promoted else "refused"),
-        standing="unproven" if report.promoted and report.ungated else report.decision,
-        report=report,
-        figures=[(figure, figure_cells(figure)) for figure in report.figures],
-        pictures=list(_figures(candidate, incumbent)),
-    )
-    write_atomic(folder / PAGE_NAME, page)
+    """Write gate.html into `folder`, one file that contains the pictures."""
+    pictures = list(_figures(candidate, incumbent))
+    page = "\n".join(_lines(report, pictures))
+    write_atomic(folder / PAGE_NAME, page.encode())
 
 
 def worst_first(candidate: EngineAnswers, incumbent: EngineAnswers | None) -> NDArray[np.intp]:
-    """Order pictures: decided differently first, then by how far apart the scores are.
+    """Order pictures: different decisions first, then by the distance between the scores.
 
-    Scores of two engines are on two scales: each is taken from its threshold, in spreads of its own
-    scores. Without an incumbent: wrongly decided first, then nearest to the threshold.
+    Two engines score on different scales. A score is therefore measured from its threshold, in
+    standard deviations of the engine's scores. Without an incumbent, wrong decisions come first,
+    then the scores nearest to the threshold.
     """
     place = _from_threshold(candidate)
     if incumbent is None:
@@ -60,7 +54,7 @@ def _from_threshold(answers: EngineAnswers) -> NDArray[np.float64]:
 def _figures(
     candidate: EngineAnswers, incumbent: EngineAnswers | None
 ) -> Iterator[tuple[str, str]]:
-    """Caption and picture of the worst ones, as data URLs."""
+    """Yield caption and picture of the worst ones, the picture as a data URL."""
     for index in worst_first(candidate, incumbent)[:_SHOWN]:
         sides = [each for each in (incumbent, candidate) if each is not None]
         rows = [_row(each, int(index)) for each in sides]
@@ -99,8 +93,42 @@ def _data_url(pixels: NDArray[np.uint8]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
 
 
+def _lines(report: GateReport, pictures: list[tuple[str, str]]) -> Iterator[str]:
+    title = "Gate: " + ("promoted" if report.promoted else "refused")
+    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
+    yield f"<style>{_STYLE}</style><h1>{title}</h1>"
+    first, *more = report.reasons
+    yield f"<p class='decision {report.decision}'>{html.escape(first)}</p>"
+    yield from (f"<p class=warning>{html.escape(each)}</p>" for each in (*more, *report.warnings))
+    yield f"<p>Candidate {_named(report.candidate.model, report.candidate.version)} against "
+    rival = report.incumbent
+    yield f"{_named(rival.model, rival.version) if rival else 'no incumbent'}, on "
+    yield f"{report.normals} golden pictures of good parts and {report.defects} of defects.</p>"
+    yield from _table(report)
+    order = "Different decisions first, then farthest apart." if rival else "Wrong decisions first."
+    sides = "incumbent on the left, candidate on the right: " if rival else ""
+    yield f"<h2>Pictures to look at</h2><p>{order} For each: {sides}the picture, its map, "
+    yield "and outlines (green: labelled, red: found by the engine).</p>"
+    for caption, source in pictures:
+        yield f"<figure><img src='{source}' alt=''><figcaption>{html.escape(caption)}</figcaption>"
+        yield "</figure>"
+    yield "</html>"
+
+
+def _table(report: GateReport) -> Iterator[str]:
+    yield "<table><tr><th>figure<th>incumbent<th>candidate<th>difference"
+    yield f"<th>{report.confidence:.0%} interval<th>candidate is"
+    for each in report.figures:
+        cells = (each.name, *figure_cells(each))
+        yield "<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in cells)
+        yield f"<td class={each.standing}>{each.standing}"
+    yield f"</table><p>Intervals: {report.draws} paired draws of the golden pictures, seed "
+    yield f"{report.seed}; without an incumbent they are the candidate's own. Latency: one frame, "
+    yield f"timed in turns; a change of less than {report.slack:.0%} does not count.</p>"
+
+
 def figure_cells(figure: MetricComparison) -> tuple[str, str, str, str]:
-    """Word a figure: incumbent, candidate, difference, interval."""
+    """Format a figure as text: incumbent, candidate, difference, interval."""
     scale, form = (100, "{:.2f} %") if figure.unit == "%" else (1, "{:.2f} ms")
     signed = form.replace(":", ":+")
 

@@ -96,7 +96,7 @@ def test_same_answers_are_refused(tmp_path: Path) -> None:
     with TerminalSteps(Console(quiet=True)) as steps:
         candidate, conditions = tmp_path / "candidate.fixed", Conditions(rules=RULES)
         report = pass_gate(candidate, rival, samples, conditions, tmp_path / "gate", steps)
-    assert report.reasons == ("it answers every golden picture as the incumbent does",)
+    assert report.reasons == ("the candidate answers every golden picture as the incumbent does",)
 
 
 @pytest.mark.parametrize("pictures", [(4, 30), (20, 19), (0, 40)])
