@@ -68,7 +68,7 @@ def _lines(
     seconds: Mapping[str, float],
     zones: PictureZones | None,
 ) -> Iterator[str]:
-    """Say what was learned, what it rests on and where it lies."""
+    """Print what was learned, from what, and where it was written."""
     unreadable = (*dataset.unreadable, *learned.pictures.unreadable)
     held = len(learned.held_out_scores)
     notes = (*dataset.notes, *learned.pictures.notes, *learned.notes)

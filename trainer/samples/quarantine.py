@@ -45,7 +45,7 @@ class Nearest:
 
 
 def oddness(nearest: Nearest, left_out: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Say how odd pictures are, [N]: the mean of their oddest places' distances.
+    """Compute how odd pictures are, [N]: the mean of their oddest places' distances.
 
     Args:
         nearest: of N pictures.

@@ -213,19 +213,19 @@ class SampleStore:
         return found[0]
 
     def keep(self, sha: str) -> None:
-        """Let training, or the golden set, see an incoming picture: screening found no fault."""
+        """Move an incoming picture that passed screening to training or the golden set."""
         picture = self.named(sha)
         self._move(picture, replace(picture, place=SampleStatus.KEPT, reasons=()))
 
     def hold(self, sha: str, reasons: Iterable[str]) -> None:
-        """Let a picture wait for a person."""
+        """Put a picture into quarantine, where it waits for a person."""
         picture = self.named(sha)
         self._move(picture, replace(picture, place=SampleStatus.QUARANTINE, reasons=tuple(reasons)))
 
     def release(self, sha: str, kind: str, by: str) -> Picture:
-        """Say what a waiting or rejected picture shows; `kind` is "good" or a defect's name.
+        """Label a waiting or rejected picture and release it; `kind` is "good" or a defect's name.
 
-        One that is like a golden picture, and none itself, goes aside: training must not see it.
+        A picture that resembles a golden one, but is not golden, goes aside: never learn it.
 
         Raises:
             SampleError: it does not wait, or no such kind.
