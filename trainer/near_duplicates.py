@@ -1,4 +1,4 @@
-"""Defects that were nearly seen in training: the same physical part, photographed again.
+"""Test defects that training has nearly seen: the same physical part, photographed again.
 
 Published sets hold many: in MVTec's bottle, 21 of 53 tested defects overlap a seen one by more than
 half. They make an engine that learned from the other picture look better than it is.

@@ -139,7 +139,7 @@ def test_changed_snapshot_begins_a_new_run_and_equal_answers_are_refused(home: P
     fill_store(home / "store", normals=8, defects=0, seed=3)
     outcome = run(home)
     assert outcome.result == "refused"
-    assert "the incumbent's own file" in outcome.why
+    assert "the same file as the incumbent" in outcome.why
     assert outcome.run is not None
     assert (outcome.run / "gate" / "gate.json").is_file()
     assert len(past_runs(home / "runs")) == 3

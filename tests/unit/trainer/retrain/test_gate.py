@@ -82,7 +82,7 @@ def test_candidate_that_finds_escaped_defects_is_promoted(tmp_path: Path) -> Non
 def test_same_engine_file_is_refused(tmp_path: Path) -> None:
     report = gate(tmp_path, GOOD_THRESHOLD, GOOD_THRESHOLD)
     assert not report.promoted
-    assert "own file" in report.reasons[0]
+    assert "same file as the incumbent" in report.reasons[0]
 
 
 def test_same_answers_are_refused(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_promotion_in_between_is_respected_and_the_next_call_weighs_against_it(h
         if (name, at) == ("register", "kept"):
             other = promote_another(home, "hand")
 
-    with pytest.raises(StageError, match="nothing is changed, the next trainer-retrain"):
+    with pytest.raises(StageError, match="nothing was changed, the next trainer-retrain"):
         run(home, reached)
     pointer = Registry(str(home / "registry")).pointer()
     assert pointer is not None
