@@ -52,55 +52,7 @@ def _compact(labels: NDArray[np.integer]) -> Labels:
     return compact
 
 
-def _nearest(distances: NDArray[np.float64]) -> Labels:
-    labels: Labels = distances.argmin(axis=1)
-    return labels
-
-
-def _lloyd(gram: Grams, start: Labels) -> _Run:
-    count = int(start.max()) + 1
-    labels = start
-    for _ in range(ROUNDS):
-        distances = mean_distances(gram, labels, count)
-        moved = _filled(_nearest(distances), distances, count)
-        if np.array_equal(moved, labels):
-            break
-        labels = moved
-    own = mean_distances(gram, labels, count)[np.arange(len(gram)), labels]
-    return _Run(labels, float(own.sum()))
-
-
-def mean_distances(gram: Grams, labels: Labels, count: int) -> NDArray[np.float64]:
-    """Squared distance of every vector to every cluster's mean, [N, count]; inf to an empty one."""
-    member = np.zeros((len(gram), count))
-    member[np.arange(len(gram)), labels] = 1
-    sizes = member.sum(axis=0)
-    share = member / np.maximum(sizes, 1)
-    products = gram @ share  # [N, count]: <x_i, mean_a>
-    squares = np.einsum("ia,ia->a", share, products)
-    distances: NDArray[np.float64] = np.maximum(np.diag(gram)[:, None] - 2 * products + squares, 0)
-    distances[:, sizes == 0] = np.inf
-    return distances
-
-
-def _filled(labels: Labels, distances: NDArray[np.float64], count: int) -> Labels:
-    """Move the vector farthest from its mean into each empty cluster, unless all lie on it."""
-    filled = labels.copy()
-    far = distances[np.arange(len(labels)), labels]
-    for empty in np.setdiff1d(np.arange(count), labels):
-        # a singleton given away would leave another cluster empty
-        able = np.bincount(filled, minlength=count)[filled] > 1
-        candidate = int(np.where(able, far, -1).argmax())
-        if able[candidate] and far[candidate] > 0:
-            filled[candidate], far[candidate] = empty, 0
-    return filled
-
-
-def _compact(labels: Labels) -> Labels:
-    return np.unique(labels, return_inverse=True)[1]
-
-
-def _without_copies(gram: Grams, labels: Labels) -> Labels:
+def _without_copies(points: NDArray[np.float64], labels: Labels) -> Labels:
     """Join clusters whose means are the same."""
     means = np.stack([points[labels == each].mean(axis=0) for each in range(labels.max() + 1)])
     distances = np.square(means[:, None] - means).sum(axis=2)

@@ -16,7 +16,7 @@ from trainer.retrain.gate_report import GateReport, MetricComparison
 
 PAGE_NAME = "gate.html"
 _SHOWN = 12
-_ROW_WIDTH = 660  # pixels; one engine's picture, map and outlines
+_ROW_WIDTH = 660  # pixels, of one engine's picture, map and outlines
 _QUALITY = 85
 _GAP = 12  # pixels between the two
 
@@ -24,10 +24,17 @@ _GAP = 12  # pixels between the two
 def write_page(
     folder: Path, report: GateReport, candidate: EngineAnswers, incumbent: EngineAnswers | None
 ) -> None:
-    """Write gate.html into `folder`, one file that contains the pictures."""
-    pictures = list(_figures(candidate, incumbent))
-    page = "\n".join(_lines(report, pictures))
-    write_atomic(folder / PAGE_NAME, page.encode())
+    """Write gate.html into `folder`, one file with the pictures in it."""
+    page = render_page(
+        "trainer.retrain",
+        PAGE_NAME,
+        title="Gate: " + ("promoted" if report.promoted else "refused"),
+        standing="unproven" if report.promoted and report.ungated else report.decision,
+        report=report,
+        figures=[(figure, figure_cells(figure)) for figure in report.figures],
+        pictures=list(_figures(candidate, incumbent)),
+    )
+    write_atomic(folder / PAGE_NAME, page)
 
 
 def worst_first(candidate: EngineAnswers, incumbent: EngineAnswers | None) -> NDArray[np.intp]:
@@ -54,7 +61,7 @@ def _from_threshold(answers: EngineAnswers) -> NDArray[np.float64]:
 def _figures(
     candidate: EngineAnswers, incumbent: EngineAnswers | None
 ) -> Iterator[tuple[str, str]]:
-    """Yield caption and picture of the worst ones, the picture as a data URL."""
+    """Caption and picture of the worst ones, as data URLs."""
     for index in worst_first(candidate, incumbent)[:_SHOWN]:
         sides = [each for each in (incumbent, candidate) if each is not None]
         rows = [_row(each, int(index)) for each in sides]
@@ -91,40 +98,6 @@ def _data_url(pixels: NDArray[np.uint8]) -> str:
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
-
-
-def _lines(report: GateReport, pictures: list[tuple[str, str]]) -> Iterator[str]:
-    title = "Gate: " + ("promoted" if report.promoted else "refused")
-    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
-    yield f"<style>{_STYLE}</style><h1>{title}</h1>"
-    first, *more = report.reasons
-    yield f"<p class='decision {report.decision}'>{html.escape(first)}</p>"
-    yield from (f"<p class=warning>{html.escape(each)}</p>" for each in (*more, *report.warnings))
-    yield f"<p>Candidate {_named(report.candidate.model, report.candidate.version)} against "
-    rival = report.incumbent
-    yield f"{_named(rival.model, rival.version) if rival else 'no incumbent'}, on "
-    yield f"{report.normals} golden pictures of good parts and {report.defects} of defects.</p>"
-    yield from _table(report)
-    order = "Different decisions first, then farthest apart." if rival else "Wrong decisions first."
-    sides = "incumbent on the left, candidate on the right: " if rival else ""
-    yield f"<h2>Pictures to look at</h2><p>{order} For each: {sides}the picture, its map, "
-    yield "and outlines (green: labelled, red: found by the engine).</p>"
-    for caption, source in pictures:
-        yield f"<figure><img src='{source}' alt=''><figcaption>{html.escape(caption)}</figcaption>"
-        yield "</figure>"
-    yield "</html>"
-
-
-def _table(report: GateReport) -> Iterator[str]:
-    yield "<table><tr><th>figure<th>incumbent<th>candidate<th>difference"
-    yield f"<th>{report.confidence:.0%} interval<th>candidate is"
-    for each in report.figures:
-        cells = (each.name, *figure_cells(each))
-        yield "<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in cells)
-        yield f"<td class={each.standing}>{each.standing}"
-    yield f"</table><p>Intervals: {report.draws} paired draws of the golden pictures, seed "
-    yield f"{report.seed}; without an incumbent they are the candidate's own. Latency: one frame, "
-    yield f"timed in turns; a change of less than {report.slack:.0%} does not count.</p>"
 
 
 def figure_cells(figure: MetricComparison) -> tuple[str, str, str, str]:

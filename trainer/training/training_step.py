@@ -96,8 +96,11 @@ class TrainingState:
         )
 
     def write_average(self, head: nn.Module) -> None:
-        """Write the averaged weights and batch statistics into `head`."""
-        self._average.write_to(head)
+        """Copy the averaged weights and batch statistics into `head`."""
+        averages = _floats(self._average.module)
+        with torch.no_grad():
+            for name, tensor in _floats(head).items():
+                tensor.copy_(averages[name])
 
     def averaged(self) -> PRN:
         """Copy the network with its averaged weights, in evaluation mode."""
@@ -227,11 +230,9 @@ def average_weights(module: nn.Module, decay: float) -> AveragedModel:
         else:
             torch._foreach_copy_(averages, now)
 
-    @torch.no_grad()
-    def write_to(self, module: nn.Module) -> None:
-        """Write the averaged state into `module`."""
-        for name, tensor in _floats(module).items():
-            tensor.copy_(self.state[name])
+    average = AveragedModel(module, multi_avg_fn=torch.no_grad()(move), use_buffers=True)
+    average.n_averaged.fill_(1)  # the state at the beginning is the first that is averaged
+    return average
 
 
 def _floats(module: nn.Module) -> Mapping[str, Tensor]:
