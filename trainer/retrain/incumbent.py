@@ -57,15 +57,15 @@ def find_start(
     if recipe.model == "protoad":
         return None, "protoad has no head"
     if recipe.start is not None:
-        return recipe.start, f"begins from {recipe.start}"
+        return recipe.start, f"starts from {recipe.start}"
     if incumbent is None:
         return None, "starts from scratch: no engine is in force"
     if other := _differs(incumbent, recipe):
-        return None, f"begins afresh: {other}"
+        return None, f"starts from scratch: {other}"
     head = _from_registry(incumbent, registry) or _from_run(incumbent, runs)
     if head is None:
         return None, (
-            f"starts from scratch: neither the registry nor the runs hold the head of "
+            "starts from scratch: neither the registry nor the runs hold the head of "
             f"{incumbent.name}"
         )
     return head, f"starts from the head of {incumbent.name}"
