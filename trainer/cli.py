@@ -1,4 +1,4 @@
-"""The commands of this package, one function each; what they do stands in the module they name."""
+"""The entry points of this package's commands, one function each."""
 
 from engines.commandline.run import run_command
 from engines.commandline.signals import FORCED_STATUS, ended_by_sigterm
@@ -18,12 +18,12 @@ _EXPECTED = (EngineError, TrainerError)
 
 
 def train() -> None:
-    """`trainer-train`: learn a network and write its engine file."""
+    """`trainer-train`: train a network and write its engine file."""
     run_command("trainer-train", TrainSettings, _train, _EXPECTED)
 
 
 def evaluate() -> None:
-    """`trainer-evaluate`: say how good an engine file is."""
+    """`trainer-evaluate`: measure how good an engine file is."""
     run_command("trainer-evaluate", EvaluateSettings, _evaluate, _EXPECTED)
 
 
@@ -49,7 +49,7 @@ def gate() -> None:
 
 def retrain() -> None:
     """`trainer-retrain`: learn from the day's labels, promote what proved better."""
-    with ended_by_sigterm(FORCED_STATUS):  # a night that was cut short is no success
+    with ended_by_sigterm(FORCED_STATUS):  # an interrupted run is not a success
         run_command("trainer-retrain", RetrainSettings, _retrain, (*_EXPECTED, PipelineError))
 
 

@@ -60,7 +60,7 @@ class StoreError(TrainerError):
     """The sample store cannot be read or written; what was stored before is whole: exit, repeat."""
 
 
-class StoreBusy(StoreError):  # noqa: N818  # the name that its users say
+class StoreBusy(StoreError):  # noqa: N818  # the established name
     """Another process writes to the sample store: wait, then repeat."""
 
 

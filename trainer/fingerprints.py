@@ -1,10 +1,10 @@
 """Pictures that are nearly the same: one part photographed again, or one picture saved twice.
 
-A fingerprint is a grey picture of 32 x 32 means, less their mean. Two pictures are alike where
-their fingerprints differ by at most one grey level on average, and by little beside their own
-contrast. That holds for noise, JPEG and a lamp that ages; on four data sets no two parts that
-differ came nearer than 1.2 levels. A part that lies a pixel further is not recognised: that moves
-a fingerprint as far as another part in the same jig does.
+A fingerprint is a grey picture of 32 x 32 means, less their overall mean. Two pictures are alike if
+their fingerprints differ by at most one grey level on average, and by little compared with their
+contrast. This tolerates noise, JPEG and an ageing lamp. On four data sets no two different parts
+came nearer than 1.2 levels. A part shifted by one pixel is not recognised: the shift changes a
+fingerprint as much as another part in the same jig does.
 """
 
 import cv2
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 SIDE = 32
 LENGTH = SIDE * SIDE
 _MOST_LEVELS = 1.0  # mean absolute difference, grey levels
-_MOST_SHARE = 0.1  # of it by the standard deviation: surfaces without contrast are not all alike
+_MOST_SHARE = 0.1  # of the standard deviation: surfaces without contrast are not all alike
 _ROWS = 4096  # compared at once
-_BLOCKS = 8  # on a side, to tell most pictures apart quickly
-_ROUNDING = 1e-3  # of sums of float32
+_BLOCKS = 8  # on a side, to distinguish most pictures quickly
+_ROUNDING = 1e-3  # rounding error of float32 sums
 
 Fingerprint = NDArray[np.float16]  # [LENGTH]
 
 
 def fingerprint(pixels: NDArray[np.uint8]) -> Fingerprint:
-    """Reduce uint8 [H, W, 3] to grey levels less their mean."""
+    """Reduce uint8 [H, W, 3] to grey levels, less their mean."""
     small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     grey = np.asarray(small, np.float32).mean(axis=2)
     return np.asarray(grey - grey.mean(), np.float16).ravel()
 
 
 def alike(one: Fingerprint, others: NDArray[np.float16]) -> NDArray[np.bool_]:
-    """Tell which of `others` [N, LENGTH] `one` is a near-duplicate of, bool [N]."""
+    """Return which of `others` [N, LENGTH] are near-duplicates of `one`, bool [N]."""
     wanted = one.astype(np.float32)
     limit = min(_MOST_LEVELS, _MOST_SHARE * float(wanted.std()))
     found = np.zeros(len(others), np.bool_)
@@ -43,8 +43,8 @@ def alike(one: Fingerprint, others: NDArray[np.float16]) -> NDArray[np.bool_]:
 def near_copies(prints: NDArray[np.float16]) -> NDArray[np.intp]:
     """Find all pairs of near-duplicates among `prints` [N, LENGTH]: places [P, 2], lower first.
 
-    Pictures of one even colour have nothing to be known by, and are none. Means of blocks differ by
-    no more than the pixels do, so most pairs are told apart by those.
+    Pictures of one uniform colour have no features to compare, and never count as duplicates. Means
+    of blocks differ by no more than the pixels do, so they rule out most pairs.
     """
     rows = prints.astype(np.float32)
     side = SIDE // _BLOCKS
@@ -63,7 +63,7 @@ def near_copies(prints: NDArray[np.float16]) -> NDArray[np.intp]:
 
 
 class NearDuplicateIndex:
-    """Fingerprints of the store's pictures by hash; grows as pictures come."""
+    """Fingerprints of the store's pictures by hash; grows as pictures are added."""
 
     def __init__(self) -> None:
         self.hashes: list[str] = []
@@ -71,7 +71,7 @@ class NearDuplicateIndex:
         self._table = np.empty((0, LENGTH), np.float16)
 
     def add(self, sha: str, print_: Fingerprint) -> None:
-        """Remember one; a hash that is known stays as it is."""
+        """Add a fingerprint; a known hash keeps its own."""
         if sha in self._known:
             return
         if len(self.hashes) == len(self._table):
@@ -83,6 +83,6 @@ class NearDuplicateIndex:
         self.hashes.append(sha)
 
     def of(self, print_: Fingerprint) -> list[str]:
-        """Name the pictures that a fingerprint is a near-duplicate of."""
+        """Return the pictures that a fingerprint is a near-duplicate of."""
         found = alike(print_, self._table[: len(self.hashes)])
         return [self.hashes[index] for index in np.flatnonzero(found)]

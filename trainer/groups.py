@@ -1,9 +1,9 @@
 """Pictures that belong together: of one part, one series, or one picture saved several times.
 
-Such pictures say nearly the same thing. One that teaches and one that tests would make an engine
-look better than it is, and several that calibrate would count as more parts than they show. A
-person names groups (`trainer.group_rules`). Copies and near-copies are found without being told,
-by the fingerprint that the sample store uses too.
+Such pictures hold nearly the same information. If one is learned and another tested, an engine
+looks better than it is. Several in a calibration would count as more parts than they show. A person
+names groups (`trainer.group_rules`). Copies and near-copies are found automatically, by the
+fingerprint that the sample store uses too.
 """
 
 import re
@@ -44,7 +44,7 @@ class PictureGroups:
 
     @property
     def count(self) -> int:
-        """How many groups there are."""
+        """Return the number of groups."""
         return len(set(self.keys))
 
 
@@ -53,8 +53,8 @@ def find_groups(
 ) -> PictureGroups:
     """Join pictures that share a named group, and those that are near-copies of each other.
 
-    Where most pictures are nearly the same, as parts in one jig may be, near-copies say nothing of
-    series: then only exact copies are joined, and the note says so.
+    If most pictures are nearly the same, as parts in one jig may be, near-copies do not indicate a
+    series. Then only exact copies are joined, and the note says so.
 
     Args:
         samples: N of them.

@@ -1,19 +1,19 @@
-"""Defects that were nearly seen in training: the same physical part, photographed again.
+"""Test defects that training has nearly seen: the same physical part, photographed again.
 
-Published sets hold many (in MVTec's bottle, 21 of 53 tested defects overlap a seen one by more than
-half), and they flatter whoever learned from the other picture.
+Published sets hold many: in MVTec's bottle, 21 of 53 tested defects overlap a seen one by more than
+half. They make an engine that learned from the other picture look better than it is.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-NEAR_OVERLAP = 0.3  # intersection over union from which two defects are taken for one
+NEAR_OVERLAP = 0.3  # intersection over union from which two defects count as the same
 
 
 def near_duplicates(
     masks: NDArray[np.bool_], seen: NDArray[np.bool_], overlap: float = NEAR_OVERLAP
 ) -> NDArray[np.bool_]:
-    """Tell which masks overlap a seen one, in place, by an IoU of at least `overlap`.
+    """Return which masks overlap a seen mask by an IoU of at least `overlap`.
 
     Args:
         masks: [N, H, W].

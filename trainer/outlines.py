@@ -1,4 +1,4 @@
-"""Where a defect is, as outlines: polygons and COCO's runs, drawn as masks and made of masks.
+"""Outlines of defects: polygons and COCO's runs, converted to and from masks.
 
 Coordinates are (x, y) in pixels, (0, 0) is the upper left corner of the first pixel. Runs are
 COCO's: lengths of background and defect in turns, column by column, beginning with background.
@@ -20,7 +20,7 @@ _MOST_COORDINATE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """What an annotation file marks in one picture."""
+    """The marks of an annotation file in one picture."""
 
     height: int  # of the picture, as the file says; 0 where it does not
     width: int

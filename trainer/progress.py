@@ -17,10 +17,10 @@ from rich.progress import (
 
 
 class Steps(Protocol):
-    """Told what is being done; gives a function to call with the number done since."""
+    """Receives progress; `step` yields a function to call with the number of pictures done."""
 
     def step(self, name: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-        """Open a step of `total` pictures, None where there is nothing to count."""
+        """Open a step of `total` pictures, None if there is nothing to count."""
         ...
 
 
@@ -45,7 +45,7 @@ class TerminalSteps:
         self._progress.stop()
 
     def training(self) -> Callable[[int, int, str, float], None]:
-        """Return what shows a training: steps done and in all, the loss, seconds left."""
+        """Return a function that shows a training: steps done, total steps, loss, seconds left."""
         task: TaskID | None = None
         started = time.monotonic()
 
@@ -61,7 +61,7 @@ class TerminalSteps:
 
     @contextmanager
     def step(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """Show a step of `total` pictures, None where there is nothing to count."""
+        """Show a step of `total` pictures, None if there is nothing to count."""
         task = self._progress.add_task(name, total=total)
         started = time.monotonic()
         yield lambda done: self._progress.advance(task, done)

@@ -19,10 +19,11 @@ _PASSWORD_VARIABLE = "PRN_REDIS_PASSWORD"  # noqa: S105  # the name of a variabl
 
 
 class LabelledLines(CommandSettings):
-    """Whose labels are read, and who is told of a promotion."""
+    """The lines whose labels are read, and that are notified of a promotion."""
 
     line: list[Name] = Field(
-        default=[], description="lines whose labels are read; none: only what the store holds"
+        default=[],
+        description="lines whose labels are read; default: only what the store holds",
     )
     archive: Folder | None = Field(
         default=None, description="the workers' --archive, with the labelled frames"
@@ -30,20 +31,20 @@ class LabelledLines(CommandSettings):
     redis_url: Annotated[str, Metavar("URL")] = Field(
         default="",
         description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; "
-        f"default: the embedded server. A password belongs into {_PASSWORD_VARIABLE}",
+        f"default: the embedded server. Pass a password in {_PASSWORD_VARIABLE}",
     )
     redis_username: Name | None = Field(default=None, description="ACL user")
     redis_password_file: File | None = Field(
         default=None, description="file whose first line is the password"
     )
     state_dir: Folder | None = Field(
-        default=None, description="where the embedded Redis keeps its data; none: the user's own"
+        default=None, description="folder of the embedded Redis's data; default: the user's own"
     )
     redis_wait_s: float | None = Field(
         default=None,
         ge=0,
-        description="end with an error where Redis does not answer for so many seconds when "
-        "labels are read; default: wait until it does",
+        description="seconds without an answer from Redis after which reading labels ends with an "
+        "error; default: wait until it answers",
     )
 
     @field_validator("redis_url")
@@ -60,11 +61,11 @@ class LabelledLines(CommandSettings):
     @model_validator(mode="after")
     def _has_an_archive(self) -> Self:
         if self.line and self.archive is None:
-            raise ValueError("--line needs --archive: a label is of no use without its frame")
+            raise ValueError("--line needs --archive: a label is useless without its frame")
         return self
 
     def redis_arguments(self) -> dict[str, Any]:
-        """Return where Redis is and who asks, as programs of a line are given it."""
+        """Return the address and credentials of Redis, as arguments of a line's programs."""
         return {
             "redis_url": self.redis_url,
             "username": self.redis_username,
@@ -74,12 +75,12 @@ class LabelledLines(CommandSettings):
 
 
 class CandidateRecipe(CommandSettings):
-    """What is learned, and how."""
+    """What a candidate learns, and how."""
 
     model: Literal["protoad", "prn", "prn-s"] = Field(
         default="prn-s",
-        description="protoad: from normal parts alone; prn: the paper's network, wants a GPU; "
-        "prn-s: the same parts, slimmer",
+        description="protoad: learns from normal parts alone; prn: the paper's network, needs a "
+        "GPU; prn-s: the same network, smaller",
     )
     backbone: BackboneName = Field(
         default="efficientnet_lite0", description="ImageNet encoder; resnet18 needs --weights"
@@ -90,24 +91,24 @@ class CandidateRecipe(CommandSettings):
     clustering: Clustering = Field(default="finch", description=CLUSTERING_HELP)
     prototypes_only: bool = Field(
         default=False,
-        description="rebuild prototypes and thresholds, train nothing: minutes; prn and prn-s "
-        "keep the head of the engine in force",
+        description="rebuild prototypes and thresholds without training, which takes minutes; prn "
+        "and prn-s keep the head of the engine in force",
     )
     minutes: float = Field(
         default=30.0,
         gt=0,
-        description="of the whole run: training gets what the other stages leave",
+        description="minutes for the whole run: training gets what the other stages leave",
     )
     steps: int | None = Field(
         default=None,
         ge=1,
-        description="prn: train so many, in place of --minutes: the same on any machine, in a "
-        "time that nobody knows",
+        description="prn: number of training steps, instead of --minutes: the same on any machine, "
+        "but the duration is unknown",
     )
     start: File | None = Field(
         default=None,
-        description="prn: head.safetensors or checkpoint.safetensors to begin from; without it "
-        "the head of the engine in force",
+        description="prn: head.safetensors or checkpoint.safetensors to start from; default: the "
+        "head of the engine in force",
     )
     size: int = Field(
         default=256, ge=64, le=1024, description="side of the square input, pixels, multiple of 32"
@@ -117,80 +118,84 @@ class CandidateRecipe(CommandSettings):
         default=0.01, gt=0, lt=1, description="share of normal parts that may be rejected, 0..1"
     )
     max_normals: int = Field(
-        default=2000, ge=10, description="pictures of normal parts to use at most, drawn by seed"
+        default=2000, ge=10, description="most pictures of normal parts to use, drawn by seed"
     )
     textures: Folder | None = Field(
-        default=None, description="prn: folder with pictures of textures; drawn without it"
+        default=None, description="prn: folder with pictures of textures; default: generated"
     )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$",
-        description="prn: what trains: auto (a GPU if there is one), cpu, cuda or cuda:N",
+        description="prn: where to train: auto (a GPU if there is one), cpu, cuda or cuda:N",
     )
     plan: PlanBackend | None = Field(
-        default=None, description="build a TensorRT plan, where a GPU serves; without it ONNX"
+        default=None, description="build a TensorRT plan, for lines with a GPU; default: ONNX"
     )
 
     @field_validator("size")
     @classmethod
     def _fits_strides(cls, size: int) -> int:
         if size % (2 * STRIDES[-1]):
-            raise ValueError(f"{size} is no multiple of {2 * STRIDES[-1]}")
+            raise ValueError(f"{size} is not a multiple of {2 * STRIDES[-1]}")
         return size
 
 
 class RetrainSettings(LabelledLines, CandidateRecipe):
-    """Learn from new labels, and promote the engine that comes of it if it proves better.
+    """Learn from new labels, and promote the resulting engine if it proves better.
 
-    A run that was killed goes on where it was when the same command is given again.
+    A run that was killed resumes when the same command is started again.
     """
 
     store: Folder = Field(description="the sample store (trainer-samples)")
     registry: Annotated[str, Metavar("URL")] = Field(
         description="engines by version: a folder, or a URL such as s3://bucket/registry"
     )
-    runs: Folder = Field(description="gets a folder for each run: stages, log, pictures, report")
+    runs: Folder = Field(description="folder of the runs: stages, logs, pictures, reports")
     collect_only: bool = Field(
         default=False,
-        description="take the labels into the store and stop, so that a person can decide about "
-        "what waits (trainer-samples quarantine, release) before it is learned",
+        description="read the labels into the store and stop, so that a person can decide on "
+        "waiting pictures (trainer-samples quarantine, release) before they are learned",
     )
     no_promote: bool = Field(
-        default=False, description="stop after the gate; the same command without it goes on"
+        default=False, description="stop after the gate; the same command without it resumes"
     )
     allow_ungated: bool = Field(
         default=False,
-        description="promote UNPROVEN engines where there are too few golden pictures to compare; "
-        "a run refused for that is weighed again, not learned again",
+        description="promote UNPROVEN engines if there are too few golden pictures to compare; a "
+        "run refused for that passes the gate again without learning again",
     )
     again: bool = Field(
-        default=False, description="retrain although nothing is new since the last run"
+        default=False, description="retrain even if nothing is new since the last run"
     )
     watch: bool = Field(
-        default=False, description="stay, and retrain whenever enough is new, until interrupted"
+        default=False, description="keep running, and retrain whenever enough labels are new"
     )
-    new_normals: int = Field(default=50, ge=1, description="with --watch: so many are enough")
-    new_defects: int = Field(default=5, ge=1, description="with --watch: or so many")
-    every_s: float = Field(default=60.0, gt=0, description="with --watch: look so often, seconds")
-    as_json: bool = Field(default=False, description="print how it ended as one JSON object")
+    new_normals: int = Field(
+        default=50, ge=1, description="with --watch: new normal pictures that start a run"
+    )
+    new_defects: int = Field(
+        default=5, ge=1, description="with --watch: new defects that start a run"
+    )
+    every_s: float = Field(default=60.0, gt=0, description="with --watch: seconds between checks")
+    as_json: bool = Field(default=False, description="print the result as one JSON object")
 
 
 class GateSettings(CommandSettings):
     """Compare a candidate engine with the one in force on golden pictures; exit 1 if refused."""
 
-    candidate: File = Field(description="engine file that wants to be promoted")
+    candidate: File = Field(description="engine file to be promoted")
     incumbent: File | None = Field(
         default=None, description="engine file in force; without it the candidate must beat chance"
     )
     store: Folder | None = Field(
         default=None,
-        description="sample store whose golden pictures are judged, less those that either engine "
-        "learned from (seen.json beside it)",
+        description="sample store whose golden pictures are judged, except those that either "
+        "engine learned from (seen.json beside it)",
     )
     data: Folder | None = Field(
         default=None,
-        description="folder of pictures whose test part is judged, instead of --store, less the "
-        "same",
+        description="folder of pictures whose test part is judged, instead of --store, with the "
+        "same exception",
     )
     out: Path = Field(description="folder for gate.json and gate.html")
     backend: Backend = Field(default="auto", description="what runs both engines")
@@ -200,11 +205,11 @@ class GateSettings(CommandSettings):
     groups: GroupsFile = None
     group_pattern: GroupPattern = None
     allow_ungated: bool = Field(
-        default=False, description="let pass what too few golden pictures cannot prove"
+        default=False, description="accept a candidate that too few golden pictures cannot prove"
     )
-    seed: int = Field(default=1, ge=0, description="of the draws of golden pictures")
+    seed: int = Field(default=1, ge=0, description="seed of the draws of golden pictures")
     slack: float = Field(
-        default=0.1, ge=0, le=10, description="share by which latency may differ and be the same"
+        default=0.1, ge=0, le=10, description="relative change of latency that does not count"
     )
     as_json: bool = Field(
         default=False,
@@ -214,7 +219,7 @@ class GateSettings(CommandSettings):
     @model_validator(mode="after")
     def _has_pictures(self) -> Self:
         if (self.store is None) == (self.data is None):
-            raise ValueError("give --store or --data: the pictures to judge by")
+            raise ValueError("pass --store or --data: the pictures to judge by")
         if self.store is not None and (self.groups or self.group_pattern):
             raise ValueError(
                 "a sample store knows its groups: --groups and --group-pattern go "

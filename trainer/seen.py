@@ -1,8 +1,8 @@
-"""The few defects that training may see: drawn by seed, fairly over the kinds, not tested with.
+"""The few defects that training may see: drawn by seed, evenly over the kinds, never tested with.
 
-PRN's setting is ten of them. What was drawn, and the hash of every picture that training saw, is
-written beside the engine file, so that `trainer-evaluate` and `trainer-gate` never judge an engine
-by a picture that it learned from, whatever file of whatever folder holds it.
+PRN's setting is ten of them. The drawn defects, and the hash of every picture that training saw,
+are written beside the engine file. So `trainer-evaluate` and `trainer-gate` never judge an engine
+by a picture that it learned from, even if another file holds the same picture.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -248,7 +248,7 @@ def _looked_at(sample: Sample) -> LookedAt | None:
     try:
         pixels = sample.read()
     except PictureError:
-        return None  # whoever judges by it names it
+        return None  # reported by the code that judges by it
     return LookedAt(sample, fingerprint(pixels), content_sha(pixels))
 
 
@@ -256,7 +256,7 @@ def _sha_of(sample: Sample) -> str | None:
     try:
         return content_sha(sample.read())
     except PictureError:
-        return None  # whoever judges by it names it
+        return None  # reported by the code that judges by it
 
 
 def _in_turns(pool: Sequence[Sample], rng: np.random.Generator) -> Iterator[Sample]:

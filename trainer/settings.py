@@ -27,17 +27,17 @@ Ablation = Literal["mp", "mf", "msa", "ea", "hea", "hoa", "ta", "loo", "rm"]
 
 
 _ZONES = "zones.json: which pixels to inspect and which to ignore"
-_ZONES_CAMERA = "with --zones that name cameras: whose pictures these are"
-_ZONES_PRODUCT = "with --zones: the product whose zones count"
+_ZONES_CAMERA = "with --zones that name cameras: the camera of these pictures"
+_ZONES_PRODUCT = "with --zones: the product whose zones apply"
 
 
 class LearnSettings(CommandSettings):
-    """From which pictures, into which folder, and how."""
+    """The pictures to learn from, the output folder, and how to learn."""
 
     data: Folder = Field(
         description="folder of pictures: MVTec, BTAD, DAGM, KolektorSDD2, or normal, abnormal, mask"
     )
-    out: Folder = Field(description="run folder: gets the engine file, its manifest and pictures")
+    out: Folder = Field(description="output folder for the engine file, its manifest and pictures")
     backbone: BackboneName = Field(
         default="efficientnet_lite0", description="ImageNet encoder; resnet18 needs --weights"
     )
@@ -54,10 +54,10 @@ class LearnSettings(CommandSettings):
         default=0.01, gt=0, lt=1, description="share of normal parts that may be rejected, 0..1"
     )
     max_normals: int = Field(
-        default=2000, ge=2, description="pictures of normal parts to use at most, drawn by seed"
+        default=2000, ge=2, description="most pictures of normal parts to use, drawn by seed"
     )
     seen: int = Field(
-        default=10, ge=0, description="prn: defects to learn from, drawn by seed; 0: none is known"
+        default=10, ge=0, description="prn: number of defects to learn from, drawn by seed"
     )
     leave_out: list[Annotated[str, Metavar("KIND")]] = Field(
         default=[], description="prn: kinds of defects never to learn from"
@@ -65,66 +65,66 @@ class LearnSettings(CommandSettings):
     groups: GroupsFile = None
     group_pattern: GroupPattern = None
     textures: Folder | None = Field(
-        default=None, description="prn: folder with pictures of textures; drawn without it"
+        default=None, description="prn: folder with pictures of textures; default: generated"
     )
     simulated_certainty: float = Field(
         default=SIMULATED_CERTAINTY,
         gt=0,
         le=1,
-        description="prn: what the masks of simulated anomalies say where defects were seen, which "
-        "say 1, so that strange ranks below known to be a defect; the paper's: 1",
+        description="prn: mask value of simulated anomalies if there are seen defects, whose value "
+        "is 1, so that known defects rank above simulated ones; the paper's: 1",
     )
-    minutes: float = Field(default=15.0, gt=0, description="prn: how long to train")
+    minutes: float = Field(default=15.0, gt=0, description="prn: minutes to train")
     steps: int | None = Field(
-        default=None, ge=1, description="prn: how long to train, instead of minutes"
+        default=None, ge=1, description="prn: steps to train, instead of --minutes"
     )
     batch_size: int | None = Field(
         default=None,
         ge=4,
-        description="prn: pictures in a step, a multiple of 4; default: 64, prn-s: 8",
+        description="prn: pictures in a batch, a multiple of 4; default: 64, prn-s: 8",
     )
     prototype_share: float = Field(
-        default=PROTOTYPE_SHARE, gt=0, le=1, description="prn: prototypes by normal pictures, 0..1"
+        default=PROTOTYPE_SHARE, gt=0, le=1, description="prn: prototypes per normal picture, 0..1"
     )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$",
-        description="prn: what trains: auto (a GPU if there is one), cpu, cuda or cuda:N",
+        description="prn: where to train: auto (a GPU if there is one), cpu, cuda or cuda:N",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
-        description="prn: of the convolutions; auto: bf16 on a GPU, on a CPU the faster one, "
-        "kept in --out for a run that goes on",
+        description="prn: of the convolutions; auto: bf16 on a GPU, the faster one on a CPU, saved "
+        "in --out for a run that resumes",
     )
     optimiser: Literal["adamw", "adam"] = Field(
         default="adamw", description="prn: adam is the paper's"
     )
     without: list[Ablation] = Field(
         default=[],
-        description="prn: parts to leave out, to see what they are worth: prototypes (mp), fusion "
+        description="prn: parts to leave out, to measure their worth: prototypes (mp), fusion "
         "(mf), attention (msa), extended (ea), heterologous (hea) and homologous (hoa) "
-        "anomalies, transparency (ta), leave-one-out residuals (loo), and of the map, beside what "
-        "was trained, the faint untrained residual (rm)",
+        "anomalies, transparency (ta), leave-one-out residuals (loo), and the faint untrained "
+        "residual that is added to the map (rm)",
     )
 
     @field_validator("size")
     @classmethod
     def _fits_strides(cls, size: int) -> int:
         if size % STRIDES[-1]:
-            raise ValueError(f"{size} is no multiple of {STRIDES[-1]}")
+            raise ValueError(f"{size} is not a multiple of {STRIDES[-1]}")
         return size
 
 
 class TrainSettings(LearnSettings):
-    """Learn a network from pictures of normal parts and write its engine file."""
+    """Train a network on pictures of normal parts and write its engine file."""
 
     as_json: bool = Field(
         default=False, description="print what became of every file as JSON, all else on stderr"
     )
     model: Literal["protoad", "prn", "prn-s"] = Field(
         default="protoad",
-        description="protoad: minutes, from normal parts alone; prn: the paper's network, wants a "
-        "GPU; prn-s: the same parts, slimmer, a quarter of an hour on two cores",
+        description="protoad: minutes, learns from normal parts alone; prn: the paper's network, "
+        "needs a GPU; prn-s: the same network, smaller, a quarter of an hour on two cores",
     )
     held_out_share: float = Field(
         default=0.2,
@@ -139,24 +139,26 @@ class TrainSettings(LearnSettings):
 
 
 class ReproduceSettings(LearnSettings):
-    """Train what a table of PRN's paper compares, and print it beside the paper's figures.
+    """Train the variants of a table of PRN's paper, and print them beside the paper's figures.
 
-    --data may be one dataset, or a folder of several, as MVTec AD comes.
+    --data may be one dataset, or a folder of several, such as MVTec AD.
     """
 
     table: CliPositionalArg[TableName] = Field(
         description="table4: the network's parts; table5: anomalies; table6: prototypes; table7: "
-        "seen defects; datasets: PRN beside what needs no training"
+        "seen defects; datasets: PRN beside methods without training"
     )
-    model: PrnSize = Field(default="prn-s", description="prn: the paper's size, wants a GPU")
+    model: PrnSize = Field(default="prn-s", description="prn: the paper's size, needs a GPU")
     simulated_certainty: float = Field(
         default=1.0,
         gt=0,
         le=1,
-        description="what the masks of simulated anomalies say where defects were seen; the "
-        f"paper's: 1, trainer-train's: {SIMULATED_CERTAINTY}",
+        description="mask value of simulated anomalies if there are seen defects; the paper's: 1, "
+        f"trainer-train's: {SIMULATED_CERTAINTY}",
     )
-    seeds: int = Field(default=3, ge=1, description="trainings of each row, from --seed on")
+    seeds: int = Field(
+        default=3, ge=1, description="number of trainings of each row, from --seed on"
+    )
     as_json: bool = Field(
         default=False,
         description="print results and what became of every file as JSON, all else on stderr",
@@ -173,7 +175,7 @@ class AnomaliesSettings(CommandSettings):
     seen: int = Field(default=10, ge=0, description="defects with a mask to extend, drawn by seed")
     seed: int = Field(default=1, ge=0, description="of every random choice")
     textures: Path | None = Field(
-        default=None, description="folder with pictures of textures; drawn by formula without it"
+        default=None, description="folder with pictures of textures; default: generated"
     )
     size: int = Field(default=256, ge=64, le=1024, description="side of the pictures, pixels")
     allow_stray_bytes: AllowStrayBytes = False
@@ -185,34 +187,34 @@ class AnomaliesSettings(CommandSettings):
     )
     rows: int = Field(default=8, ge=1, le=50, description="examples of each kind")
     max_normals: int = Field(
-        default=200, ge=1, description="pictures of normal parts to use at most, drawn by seed"
+        default=200, ge=1, description="most pictures of normal parts to use, drawn by seed"
     )
 
 
 class SamplesSettings(CommandSettings):
-    """Keep the labelled pictures that a line learns from, and decide what waits.
+    """Keep the labelled pictures that a line learns from, and decide on those that wait.
 
-    import DIR: take every picture of a folder, in any of the layouts that trainer-train reads.
-    list: how many are where, and why pictures wait. quarantine: draw those that wait.
-    release HASH...: say what they show, with --as. reject HASH...: never learn from them.
+    import DIR: add every picture of a folder, in any of the layouts that trainer-train reads.
+    list: count pictures by place, with the reasons why some wait. quarantine: draw those that wait.
+    release HASH...: label them, with --as. reject HASH...: never learn from them.
     export DIR: copy all to a folder in MVTec layout, with --coco one annotation file for each part.
-    A beginning of a HASH is enough.
-    check DIR: say what would be learned from a folder, and what looks wrong; needs no --store.
+    The first characters of a HASH are enough.
+    check DIR: show what would be learned from a folder, and what looks wrong; needs no --store.
     """
 
     action: CliPositionalArg[
         Literal["import", "list", "quarantine", "release", "reject", "export", "check"]
     ] = Field(description="what to do")
     what: Annotated[CliPositionalArg[list[str]], Metavar("DIR|HASH...")] = Field(
-        default=[], description="DIR or HASH..., as the action wants it"
+        default=[], description="DIR or HASH..., depending on the action"
     )
     store: Folder | None = Field(
         default=None, description="folder of the sample store; import makes it, check needs none"
     )
     as_kind: Annotated[str, Metavar("KIND")] = Field(
-        default="", description="release: good, or the name of the defect that they show"
+        default="", description="release: good, or the name of the defect in the pictures"
     )
-    by: Name = Field(default="", max_length=64, description="release, reject: who says so")
+    by: Name = Field(default="", max_length=64, description="release, reject: who decides")
     out: File | None = Field(
         default=None,
         description="quarantine, check: picture to write, .png or .jpg; default: quarantine.jpg, "
@@ -226,7 +228,7 @@ class SamplesSettings(CommandSettings):
     coco: bool = Field(default=False, description="export: write COCO annotation files too")
     backbone: BackboneName = Field(
         default="efficientnet_lite0",
-        description="import: ImageNet encoder that new pictures are compared by",
+        description="import: ImageNet encoder to compare new pictures with",
     )
     weights: File | None = Field(
         default=None, description="the backbone's weights, .pth or .safetensors"
@@ -236,7 +238,7 @@ class SamplesSettings(CommandSettings):
     oddness: float = Field(
         default=ODDNESS,
         gt=0,
-        description="import: standard deviations from which on a new normal part waits",
+        description="import: standard deviations from which a new normal part waits",
     )
     allow_stray_bytes: AllowStrayBytes = False
     picture_bits: PictureBits = None
@@ -244,7 +246,7 @@ class SamplesSettings(CommandSettings):
 
 
 class EvaluateSettings(CommandSettings):
-    """Judge labelled pictures with an engine file and say how good it is."""
+    """Judge labelled pictures with an engine file and show how good it is."""
 
     engine: Path = Field(description="engine file, with its manifest beside it")
     data: Path = Field(
@@ -253,7 +255,7 @@ class EvaluateSettings(CommandSettings):
     backend: Backend = Field(default="auto", description="what runs the engine")
     device: str = Field(default="auto", description="auto (the CPU), cpu, cuda or cuda:1")
     out: Path | None = Field(
-        default=None, description="folder for pictures of the worst cases; none without it"
+        default=None, description="folder for pictures of the worst cases; default: none are drawn"
     )
     as_json: bool = Field(default=False, description="print JSON instead of tables")
     allow_stray_bytes: AllowStrayBytes = False
@@ -265,17 +267,17 @@ class EvaluateSettings(CommandSettings):
     zones_product: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_PRODUCT)
     with_seen: bool = Field(
         default=False,
-        description="test with the pictures that the engine learned from too (seen.json beside it)",
+        description="also test with pictures that the engine learned from (seen.json beside it)",
     )
     groups: GroupsFile = None
     group_pattern: GroupPattern = None
     escape_cost: float | None = Field(
         default=None,
         gt=0,
-        description="what a defect let pass costs, in any unit: find the cheapest threshold",
+        description="cost of a missed defect, in any unit: find the cheapest threshold",
     )
     false_reject_cost: float = Field(
-        default=1.0, gt=0, description="what a good part rejected costs, in the same unit"
+        default=1.0, gt=0, description="cost of a rejected good part, in the same unit"
     )
     defect_share: float = Field(
         default=0.01, gt=0, lt=1, description="share of all parts that are defective, 0..1"

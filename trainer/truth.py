@@ -1,4 +1,4 @@
-"""What a sample's masks say of its picture: the one place where picture and mask meet."""
+"""Reads a sample's masks and checks them against its picture."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ def read_truth(sample: Sample, shape: tuple[int, int]) -> _Mask:
     """
     if sample.mask is None:
         raise MaskError(
-            f"{sample.name} has no mask, and a seen defect needs one: let an engine judge it, let "
-            "a person accept or correct the mask that it predicts, and save that as "
+            f"{sample.name} has no mask, and a seen defect needs one: judge it with an engine, "
+            "accept or correct the predicted mask, and save it as "
             f"ground_truth/{sample.kind}/{sample.path.stem}_mask.png (layouts differ in the folder)"
         )
     truth = np.zeros(shape, np.bool_)
@@ -33,8 +33,8 @@ def read_truth(sample: Sample, shape: tuple[int, int]) -> _Mask:
         truth |= part
     if not truth.any():
         raise MaskError(
-            f"mask {sample.mask} marks no pixel, yet {sample.name} is kept as defective: mark the "
-            "defect, or let a person decide whether the part is good"
+            f"mask {sample.mask} marks no pixel, but {sample.name} is labelled defective: mark the "
+            "defect, or check whether the part is good"
         )
     return truth
 
@@ -51,7 +51,7 @@ def truth_at(sample: Sample, shape: tuple[int, int], size: tuple[int, int]) -> _
 
 
 def cover(sample: Sample, truth: _Mask) -> str:
-    """Return a sentence where a mask marks most of its picture, else nothing."""
+    """Return a warning if a mask marks most of its picture, else ""."""
     share = float(truth.mean())
     if share <= MOSTLY:
         return ""

@@ -19,7 +19,7 @@ _HALF = 0.5  # share of a patch that must be inspected
 
 @dataclass(frozen=True, slots=True)
 class PictureZones:
-    """Zones as they lie on pictures of one camera at the size of a network."""
+    """The zones of one camera at the input size of a network."""
 
     zones: ZoneSet
     pixels: ZonePixels
@@ -56,8 +56,8 @@ class PictureZones:
         if drawn_on is not None and drawn_on != shape:
             raise DatasetError(
                 f"zones are drawn on pictures of {drawn_on[0]}x{drawn_on[1]} (height x width), "
-                f"{name} has {shape[0]}x{shape[1]}: draw them on the pixels stored, or give points "
-                "as 0..1"
+                f"{name} has {shape[0]}x{shape[1]}: draw them on the stored pixels, or write "
+                "points as 0..1"
             )
 
 
@@ -71,7 +71,7 @@ def open_zones(
     """
     if path is None:
         if camera or product:
-            raise ZoneError("--zones-camera and --zones-product choose among --zones: give it too")
+            raise ZoneError("--zones-camera and --zones-product need --zones: pass it too")
         return None
     return place_zones(read_zones(path, product), camera, size)
 
@@ -84,12 +84,10 @@ def place_zones(zones: ZoneSet, camera: str, size: tuple[int, int]) -> PictureZo
     """
     named = ", ".join(sorted(zones.cameras))
     if named and not camera:
-        raise ZoneError(
-            f"zones name the cameras {named}: say with --zones-camera whose pictures these are"
-        )
+        raise ZoneError(f"zones name the cameras {named}: choose the camera with --zones-camera")
     if camera and camera not in zones.cameras:
         known = f"zones name {named}" if named else "they name none"
         raise ZoneError(f"no zone names camera {camera!r}: {known}")
     for other in sorted(zones.cameras):
-        zone_pixels(zones, other, size)  # the line will need them: say now what is wrong with them
+        zone_pixels(zones, other, size)  # the line will need them: report their faults now
     return PictureZones(zones, zone_pixels(zones, camera, size), camera)

@@ -1,4 +1,4 @@
-"""Zones of one camera as pixels of its frames, and what a map says within them."""
+"""Zones of one camera as pixels of its frames, and the score of a map within them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ _LABEL_NONE = -1
 
 @dataclass(frozen=True, slots=True)
 class ZoneScore:
-    """What a map says within the zones."""
+    """The score of a map within the zones."""
 
     score: float  # highest map value / factor over the inspected pixels
-    zone: str  # where that is; "" where no zone is named
+    zone: str  # the zone of that pixel; "" if no named zone covers it
     has_mask: bool  # whether an inspected pixel is above its pixel threshold
 
 
@@ -106,7 +106,7 @@ def _factors(
     field: str,
     size: tuple[int, int],
 ) -> tuple[Floats, NDArray[np.int16]]:
-    """Return the factor of each pixel and the zone that it is of: the lowest, 1 where none is."""
+    """Return each pixel's factor, the lowest of its zones or 1, and the zone that sets it."""
     factor, owner = np.ones(size, np.float32), np.full(size, _LABEL_NONE, np.int16)
     own = {at: getattr(chosen[at], field) for at in inspecting}
     for at in reversed([at for at in inspecting if own[at] is None]):
@@ -138,7 +138,7 @@ def covered_pixels(
 
 
 def _filled(zone: Zone, drawn_on: tuple[int, int], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Fill a polygon at several times the frame's size, so that shares of pixels can be seen."""
+    """Fill a polygon at several times the frame's size, to measure shares of pixels."""
     finer = max(1, min(_FINER, _MOST_FINE_SIDE // max(size)))
     height, width = size[0] * finer, size[1] * finer
     scale = np.array([width / drawn_on[1], height / drawn_on[0]])

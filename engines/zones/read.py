@@ -1,4 +1,4 @@
-"""`zones.json` and the mask pictures beside it -> zones, checked."""
+"""Reads and checks zones from `zones.json` and the mask pictures beside it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +27,13 @@ def read_zones(path: Path, product: str = "") -> ZoneSet:
     """Read the zones of a file; `product` chooses among those that name one.
 
     Raises:
-        ZoneError: unreadable, too large, or it makes no sense; one sentence says what.
+        ZoneError: unreadable, too large or inconsistent; one sentence explains the fault.
     """
     return read_zones_file(path, product).zones
 
 
 def read_zones_file(path: Path, product: str = "") -> ZonesFile:
-    """Read zones and tell which files they are made of.
+    """Read zones, and return them with the files that they came from.
 
     Raises:
         ZoneError: as `read_zones`.
@@ -60,7 +60,7 @@ def _with_masks(path: Path, document: Any) -> list[Path]:  # noqa: ANN401  # for
     if not isinstance(zones, list):
         return []
     if len(zones) > MAX_ZONES:
-        raise ZoneError(f"zones file {path} has {len(zones)} zones, {MAX_ZONES} are the most")
+        raise ZoneError(f"zones file {path} has {len(zones)} zones, the limit is {MAX_ZONES}")
     files = []
     for zone in zones:
         if isinstance(zone, dict) and isinstance(zone.get("mask"), str):
@@ -96,8 +96,8 @@ def _of_product(path: Path, zones: ZoneSet, product: str) -> ZoneSet:
         return zones
     if not product:
         raise ZoneError(
-            f"zones file {path} has zones for {', '.join(products)}: say which product is made "
-            "with --zones-product"
+            f"zones file {path} has zones for {', '.join(products)}: choose the product with "
+            "--zones-product"
         )
     if product not in products:
         raise ZoneError(
@@ -109,7 +109,7 @@ def _of_product(path: Path, zones: ZoneSet, product: str) -> ZoneSet:
 
 
 def _fault(error: ValidationError) -> str:
-    """Return the first fault in one sentence, with the place that it is at."""
+    """Return the first fault as one sentence, with its place."""
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")[:_SHOWN]

@@ -59,14 +59,14 @@ class MaskRuns(_Part):
 
 
 class Zone(_Part):
-    """One zone. Without points and mask it is the whole picture."""
+    """One zone. Without points and mask it covers the whole picture."""
 
     name: Name
     kind: Literal["inspect", "ignore"]
     cameras: tuple[Name, ...] = Field(
-        default=(), max_length=MAX_ZONES, description="cameras that it is for; none: all"
+        default=(), max_length=MAX_ZONES, description="cameras that it applies to; empty: all"
     )
-    product: Name | None = Field(default=None, description="product that it is for; null: all")
+    product: Name | None = Field(default=None, description="product that it applies to; null: all")
     points: tuple[Point, ...] = Field(
         default=(), max_length=MAX_POINTS, description="corners [x, y] of a polygon"
     )
@@ -83,9 +83,9 @@ class Zone(_Part):
     @model_validator(mode="after")
     def _check_shape(self) -> Self:
         if self.points and self.mask:
-            raise ValueError(f"zone {self.name!r} has points and a mask: give one of them")
+            raise ValueError(f"zone {self.name!r} has points and a mask: use one of them")
         if self.points and len(self.points) < 3:  # noqa: PLR2004
-            raise ValueError(f"zone {self.name!r} has {len(self.points)} points, 3 are the least")
+            raise ValueError(f"zone {self.name!r} has {len(self.points)} points, 3 are needed")
         if self.kind == "ignore" and (self.image_factor or self.pixel_factor):
             raise ValueError(f"zone {self.name!r} is ignored: leave its factors out")
         if self.points and crosses_itself(self.points):
@@ -96,7 +96,7 @@ class Zone(_Part):
 
     @property
     def shape(self) -> str:
-        """Return what bounds it, for people."""
+        """Return what bounds the zone, as text for people."""
         if self.mask is not None:
             return "mask {}x{}".format(*self.mask.size)
         return f"{len(self.points)} points" if self.points else WHOLE_PICTURE
@@ -118,7 +118,7 @@ class ZoneSet(_Part):
         if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
             raise ValueError(f"size {height}x{width}: height and width in pixels, from 1")
         if not self.zones:
-            raise ValueError("no zone is in it: without zones leave the file out")
+            raise ValueError("it holds no zone: to work without zones, leave the file out")
         self._check_names()
         for zone in self.zones:
             for x, y in zone.points:
@@ -141,7 +141,7 @@ class ZoneSet(_Part):
     def _check_names(self) -> None:
         names = [zone.name for zone in self.zones]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two zones are called {twice[0]!r}: verdicts name zones")
+            raise ValueError(f"two zones are called {twice[0]!r}: verdicts need distinct names")
 
     @property
     def drawn_on(self) -> tuple[int, int] | None:
@@ -155,17 +155,17 @@ class ZoneSet(_Part):
 
     @property
     def sha256(self) -> str:
-        """Hash all of it; equal zones have equal hashes, however their file is written."""
+        """Return a hash of the zones, which does not depend on how their file is written."""
         plain = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(plain.encode()).hexdigest()
 
     def of_camera(self, camera: str) -> tuple[Zone, ...]:
-        """Return the zones that frames of a camera are judged by."""
+        """Return the zones that apply to a camera."""
         return tuple(zone for zone in self.zones if not zone.cameras or camera in zone.cameras)
 
 
 def crosses_itself(points: tuple[Point, ...]) -> bool:
-    """Return whether the outline of a polygon meets itself other than at its corners."""
+    """Return whether the outline of a polygon crosses or touches itself."""
     corners = np.asarray(points, np.float64)
     ends = np.roll(corners, -1, axis=0)
     if (corners == ends).all(axis=1).any():

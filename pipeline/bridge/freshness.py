@@ -1,4 +1,4 @@
-"""Whether a verdict may still move a part: its deadline less a margin, on Redis's clock."""
+"""Decides whether a verdict may still move a part: its deadline less a margin, on Redis's clock."""
 
 from dataclasses import dataclass, replace
 

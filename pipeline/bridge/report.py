@@ -74,7 +74,7 @@ class VerdictReport:
 
     @property
     def identified(self) -> bool:
-        """Return whether it belongs to a part that can be told."""
+        """Return whether it belongs to a part that can be identified."""
         return bool(self.camera)
 
 

@@ -103,7 +103,7 @@ class RejectGate:
 
     @property
     def alive(self) -> bool:
-        """Return whether the bridge's heartbeat goes on."""
+        """Return whether the bridge's heartbeat still changes."""
         return self._alive
 
     @property

@@ -78,7 +78,7 @@ def test_run_that_is_killed_ends_with_the_registry_of_one_that_was_not(
     assert same_registry(home, unkilled)
     assert len(past_runs(home / "runs")) == 1
     said = (home / "said.txt").read_text("utf-8").splitlines()
-    done_twice = [name for name in STAGES[2:] if f"{name}: done before" in said]
+    done_twice = [name for name in STAGES[2:] if f"{name}: already done" in said]
     expected = STAGES[2 : STAGES.index(stage) + (point == "kept")]
     assert done_twice == list(expected)
 
@@ -139,7 +139,7 @@ def test_changed_snapshot_begins_a_new_run_and_equal_answers_are_refused(home: P
     fill_store(home / "store", normals=8, defects=0, seed=3)
     outcome = run(home)
     assert outcome.result == "refused"
-    assert "the incumbent's own file" in outcome.why
+    assert "the same file as the incumbent" in outcome.why
     assert outcome.run is not None
     assert (outcome.run / "gate" / "gate.json").is_file()
     assert len(past_runs(home / "runs")) == 3

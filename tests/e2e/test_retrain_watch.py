@@ -55,7 +55,7 @@ def test_watch_says_what_goes_wrong_and_tries_again(tmp_path: Path) -> None:
     fill_store(tmp_path / "store")
     (tmp_path / "registry").write_text("no folder")
     said = watched(tmp_path, [(0, 0)], new_normals=1)
-    assert said[-1].startswith("will try again in 1 s")
+    assert said[-1].startswith("trying again in 1 s")
 
 
 def command(home: Path, *flags: str) -> subprocess.CompletedProcess[str]:

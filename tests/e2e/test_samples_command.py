@@ -78,10 +78,10 @@ def test_mislabelled_parts_wait_are_drawn_and_are_released_as_what_they_are(
     ("arguments", "sentence"),
     [
         (["list", "--store", "nowhere"], "no sample store"),
-        (["import", "--store", "s"], "import wants one DIR, got 0"),
+        (["import", "--store", "s"], "import needs one DIR, got 0"),
         (["import", "nowhere", "--store", "s"], "nowhere: No such file or directory"),
-        (["release", "ab", "--store", "s"], "release wants --as good"),
-        (["reject", "--store", "s"], "reject wants at least one HASH"),
+        (["release", "ab", "--store", "s"], "release needs --as good"),
+        (["reject", "--store", "s"], "reject needs at least one HASH"),
         (["melt", "--store", "s"], "'import', 'list'"),
     ],
 )

@@ -24,7 +24,7 @@ THRESHOLDS = Thresholds(image=0.5, pixel=0.5, method="chosen", normals=0)
 
 
 class FlatEngine:
-    """Says the same of every frame, or fails."""
+    """Answers every frame alike, or fails."""
 
     max_batch = 4
 
@@ -183,6 +183,6 @@ class Surroundings:
 
 
 def answering(in_turn: list[bool]) -> Callable[[], bool]:
-    """Return what says these in turn, then False for ever."""
+    """Return a function that returns these values in turn, then False forever."""
     left = iter(in_turn)
     return lambda: next(left, False)

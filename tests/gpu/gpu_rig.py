@@ -25,7 +25,7 @@ BITS = {4: torch.int32, 2: torch.int16, 1: torch.uint8}
 
 
 class Allow(Protocol):
-    """Tells the run on a CPU what the kernel may touch."""
+    """Permits the kernel's run on a CPU to touch given memory."""
 
     def __call__(self, arrays: Sequence["Guarded"]) -> None: ...
 

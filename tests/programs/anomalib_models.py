@@ -71,7 +71,7 @@ class _Batch:
 
 
 def _fitted(model: Dfm) -> Dfm:
-    """Let a model that learns without gradients see noise."""
+    """Show noise to a model that learns without gradients."""
     model.model.train()
     for _ in range(2):
         model.training_step(_Batch(torch.rand(4, 3, SIDE, SIDE)), 0)

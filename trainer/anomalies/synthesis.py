@@ -168,7 +168,7 @@ class Synthesis:
 
 
 def draw_shares(rarity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Say how often each normal picture is drawn, [N], sum 1.
+    """Return how often each normal picture is drawn, [N], sum 1.
 
     `_RARE_DRAWS` of all draws go to the rarest `_RARE_SHARE` of the pictures, the others to all:
     a normal part that is unlike the rest would else be learned too seldom to be known as normal.

@@ -1,1 +1,1 @@
-"""What each command of this package does, one file each."""
+"""The commands of this package, one file each."""

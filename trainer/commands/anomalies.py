@@ -14,7 +14,7 @@ from trainer.training.protoad import drawn
 
 
 def draw_sheet(settings: AnomaliesSettings) -> None:
-    """Draw it and write it."""
+    """Draw the sheet and write it."""
     console = Terminal(stderr=settings.as_json)
     size = (settings.size, settings.size)
     dataset = read_folder(settings.data, settings, console)
@@ -36,5 +36,7 @@ def draw_sheet(settings: AnomaliesSettings) -> None:
     if settings.as_json:
         files, names_seen = dataset.files.as_json(), [sample.name for sample in seen]
         print_json({"files": files, "seen": names_seen, "picture": str(settings.out)})
-    names = ", ".join(sample.name for sample in seen) or "no defects with a mask: none are extended"
+    names = (
+        ", ".join(sample.name for sample in seen) or "no defects with a mask, so none is extended"
+    )
     console.print(f"wrote {settings.out}; seen: {names}", soft_wrap=True)

@@ -36,14 +36,14 @@ def read_folders(folder: Path, flags: DataFlags, console: Console) -> tuple[Data
 def print_losses(dataset: Dataset, console: Console) -> None:
     """Print which pictures are of unknown label, and which labels are doubtful.
 
-    A command that tells of pictures that it could not read says this with them.
+    For commands that do not report unreadable pictures themselves.
     """
     for line in loss_lines(dataset.unreadable, dataset.notes):
         console.print(line, soft_wrap=True, markup=False)
 
 
 def print_json(value: Mapping[str, object]) -> None:
-    """Print an object on stdout, where nothing else of a command with --json is."""
+    """Print an object on stdout, which holds nothing else in a command with --json."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 

@@ -39,7 +39,7 @@ from trainer.zones import PictureZones, open_zones, place_zones
 
 
 def evaluate(settings: EvaluateSettings) -> None:
-    """Judge and print."""
+    """Judge the pictures and print the figures."""
     console = Terminal(stderr=settings.as_json)
     found = read_folder(settings.data, settings, console)
     dataset, seen = _unseen(settings, found, console)
@@ -87,7 +87,7 @@ def _peak(settings: EvaluateSettings, opened: OpenedEngine) -> float:
     peak = opened.manifest.peak_threshold
     if peak is None:
         raise DatasetError(
-            f"{settings.engine} has no peak threshold, by which zones are judged: train it again"
+            f"{settings.engine} has no peak threshold, which zones need: train it again"
         )
     return peak
 
@@ -104,7 +104,7 @@ def _costs(
 def _unseen(
     settings: EvaluateSettings, dataset: Dataset, console: Console
 ) -> tuple[Dataset, tuple[Sample, ...]]:
-    """Take what the engine learned from out of the dataset, say so, and give its defects."""
+    """Remove and report pictures that the engine learned from; also returns its seen defects."""
     record = None if settings.with_seen else read_seen(settings.engine.parent)
     if record is None:
         return dataset, ()
@@ -129,7 +129,7 @@ def _write_worst(
     settings: EvaluateSettings, scored: ScoredPictures, threshold: float, pixel_threshold: float
 ) -> None:
     """Draw the normal parts with the highest scores and the defects with the lowest."""
-    assert settings.out is not None  # noqa: S101  # the caller looked
+    assert settings.out is not None  # noqa: S101  # checked by the caller
     order = np.argsort(scored.scores, kind="stable")
     kinds = [scored.pictures.samples[index].kind for index in order]
     normal = [int(index) for index, kind in zip(order, kinds, strict=True) if kind == GOOD]

@@ -1,4 +1,4 @@
-"""`trainer-gate`: weigh a candidate against the engine in force."""
+"""`trainer-gate`: compare a candidate with the engine in force."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _COLOURS = {"better": "green", "worse": "red", "same": "", "unknown": "dim"}
 
 
 def gate(settings: GateSettings) -> int:
-    """Weigh, print, give the exit status."""
+    """Compare the engines, print the report and return the exit status."""
     console = Terminal(stderr=settings.as_json)
     conditions = Conditions(
         backend=settings.backend,
@@ -45,7 +45,7 @@ def gate(settings: GateSettings) -> int:
 
 
 def print_report(console: Console, report: GateReport, page: Path) -> None:
-    """Lay out the figures and the decision."""
+    """Print the figures and the decision."""
     of_normals = _count(report.normals, report.normal_groups)
     of_defects = _count(report.defects, report.defect_groups)
     title = f"{of_normals} golden pictures of good parts, {of_defects} of defects"
@@ -78,7 +78,7 @@ def _found(settings: GateSettings, console: Console) -> Dataset:
         with SampleStore.look(settings.store) as store:
             dataset = store.golden()
     else:
-        assert settings.data is not None  # noqa: S101  # the settings looked
+        assert settings.data is not None  # noqa: S101  # checked by the settings
         dataset = read_folder(settings.data, settings, console)
     print_losses(dataset, console)
     return dataset

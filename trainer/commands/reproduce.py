@@ -30,9 +30,9 @@ _UNSAFE = re.compile(r"[^a-z0-9]+")
 
 
 def reproduce(settings: ReproduceSettings) -> None:
-    """Train and judge all rows; what was finished before is read, not trained again."""
+    """Train and judge all rows; finished trainings are read, not repeated."""
     console = Terminal(stderr=settings.as_json)
-    cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
+    cv2.setNumThreads(1)  # batches are made while training runs, which needs the cores
     table = TABLES[settings.table]
     datasets = _apart(read_folders(settings.data, settings, console), console)
     backbone = load_backbone(settings.backbone, settings.weights)
@@ -59,7 +59,7 @@ def reproduce(settings: ReproduceSettings) -> None:
 
 
 def _apart(datasets: tuple[Dataset, ...], console: Console) -> tuple[Dataset, ...]:
-    """Take out of each test what copies, or shares a group with, pictures to learn from."""
+    """Remove test pictures that copy, or share a group with, pictures to learn from."""
     kept = tuple(apart_from(dataset, dataset.normals) for dataset in datasets)
     for before, after in zip(datasets, kept, strict=True):
         print_losses(before, console)
@@ -99,7 +99,7 @@ def _runs(
     datasets: tuple[Dataset, ...],
     settings: ReproduceSettings,
 ) -> Iterator[tuple[Dataset, SupervisedRecipe, Path]]:
-    """Every dataset with every seed, and the folder of its run."""
+    """Yield every dataset with every seed, and the folder of its run."""
     for dataset in datasets:
         for seed in range(settings.seed, settings.seed + settings.seeds):
             folder = settings.out / _slug(name) / dataset.name / f"seed-{seed}"

@@ -1,4 +1,4 @@
-"""`trainer-retrain`: once, as a nightly job does, or whenever enough is new."""
+"""`trainer-retrain`: once, as in a nightly job, or whenever enough labels are new."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from trainer.retrain.retrain import retrain as run_once
 from trainer.retrain.watch import watch
 from trainer.retrain_settings import RetrainSettings
 
-REFUSED_STATUS = 3  # told apart from a failure, which a nightly job must report
+REFUSED_STATUS = 3  # differs from a failure, which a nightly job must report
 
 
 def retrain(settings: RetrainSettings) -> int:
@@ -51,4 +51,4 @@ def _tell(console: Console, outcome: RetrainResult, settings: RetrainSettings) -
     style = {"promoted": "bold green", "refused": "bold red"}.get(outcome.result, "")
     console.print(f"{outcome.result}: {outcome.why}", style=style, soft_wrap=True)
     if outcome.run is not None:
-        console.print(f"all of it lies in {outcome.run}", soft_wrap=True)
+        console.print(f"results are in {outcome.run}", soft_wrap=True)

@@ -29,7 +29,7 @@ _INCOMPLETE_STATUS = 1
 
 
 def run(settings: SamplesSettings) -> int:
-    """Do what was asked; the exit status says whether all of it could be done."""
+    """Run the action; returns the exit status, 0 if all of it could be done."""
     return _ACTIONS[settings.action](settings)
 
 
@@ -52,8 +52,8 @@ def _import(settings: SamplesSettings) -> int:
     console.print(f"new normal parts: {screened.kept} kept, {screened.held} wait for you")
     if screened.left:
         console.print(
-            f"{screened.left} normal parts cannot be told from defects yet: {LEAST_REFERENCES} are "
-            "needed to compare with"
+            f"{screened.left} normal parts cannot be screened yet: {LEAST_REFERENCES} are needed "
+            "to compare with"
         )
     if screened.held:
         console.print(
@@ -92,7 +92,7 @@ def _list(settings: SamplesSettings) -> int:
             soft_wrap=True,
         )
     if counts.missing:
-        console.print(f"{counts.missing} pictures have lost their file: copy a backup back")
+        console.print(f"{counts.missing} pictures have lost their file: restore a backup")
     return 0
 
 
@@ -119,7 +119,7 @@ def _quarantine(settings: SamplesSettings) -> int:
 
 def _release(settings: SamplesSettings) -> int:
     if not settings.as_kind:
-        raise SampleError("release wants --as good, or --as and the name of the defect")
+        raise SampleError("release needs --as good, or --as and the name of the defect")
     return _decide(settings, lambda store, sha: store.release(sha, settings.as_kind, settings.by))
 
 
@@ -129,7 +129,7 @@ def _reject(settings: SamplesSettings) -> int:
 
 def _decide(settings: SamplesSettings, decide: Callable[[SampleStore, str], Picture]) -> int:
     if not settings.what:
-        raise SampleError(f"{settings.action} wants at least one HASH: trainer-samples list")
+        raise SampleError(f"{settings.action} needs at least one HASH: see trainer-samples list")
     refused = 0
     with SampleStore.open(_store(settings)) as store:
         for sha in settings.what:
@@ -141,7 +141,7 @@ def _decide(settings: SamplesSettings, decide: Callable[[SampleStore, str], Pict
                 continue
             where = f"{'golden ' if picture.golden else ''}{picture.kind}"
             if picture.place is SampleStatus.ASIDE:
-                where += ", aside: it resembles golden pictures, and training sees none of those"
+                where += ", aside: it resembles golden pictures, which training must not see"
             sys.stdout.write(f"{picture.sha[:_SHOWN_CHARS]} {settings.action}: {where}\n")
     return _INCOMPLETE_STATUS if refused else 0
 
@@ -157,7 +157,7 @@ def _export(settings: SamplesSettings) -> int:
     if exported.not_in_coco:
         sys.stdout.write(
             f"{exported.not_in_coco} defects have no mask: the COCO files leave them out, because "
-            "they would seem to be good\n"
+            "they would appear to be good\n"
         )
     return 0
 
@@ -206,7 +206,7 @@ def _store(settings: SamplesSettings) -> Path:
 
 def _folder(settings: SamplesSettings) -> Path:
     if len(settings.what) != 1:
-        raise SampleError(f"{settings.action} wants one DIR, got {len(settings.what)}")
+        raise SampleError(f"{settings.action} needs one DIR, got {len(settings.what)}")
     return Path(settings.what[0])
 
 
@@ -231,7 +231,7 @@ def _fields(picture: Picture) -> dict[str, object]:
 
 
 def _all_fields(store: SampleStore) -> list[dict[str, object]]:
-    """Every picture, with what it came from: paths in data folders, entry ids of frames."""
+    """Return every picture with its sources: paths in data folders, entry ids of frames."""
     return [
         {
             **_fields(picture),

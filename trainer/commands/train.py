@@ -1,4 +1,4 @@
-"""`trainer-train`: which model."""
+"""`trainer-train`: choose the model."""
 
 from trainer.commands.train_prn import train_prn
 from trainer.commands.train_protoad import train_protoad
@@ -6,7 +6,7 @@ from trainer.settings import TrainSettings
 
 
 def train(settings: TrainSettings) -> None:
-    """Train what --model names."""
+    """Train the model that --model names."""
     if settings.model == "protoad":
         train_protoad(settings)
     else:

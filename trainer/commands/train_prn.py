@@ -38,10 +38,10 @@ from trainer.zones import open_zones
 
 
 def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
-    """Train, write the engine file and what a person wants to see of the training."""
+    """Train, and write the engine file and the pictures for a person."""
     console = Terminal(stderr=settings.as_json)
     set_determinism(settings.seed)
-    cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
+    cv2.setNumThreads(1)  # batches are made while training runs, which needs the cores
     dataset = read_folder(settings.data, settings, console)
     if settings.as_json:
         print_json({"files": dataset.files.as_json()})
@@ -79,13 +79,13 @@ def train_prn(settings: TrainSettings, plan: Literal["prn", "prn-s"]) -> None:
 def prn_recipe(
     settings: LearnSettings, plan: PrnSize, device: torch.device = CPU
 ) -> SupervisedRecipe:
-    """Make the recipe that flags ask for.
+    """Make the recipe from the flags.
 
     Raises:
         DatasetError: a size that does not fit.
     """
     if settings.size % 32:
-        raise DatasetError(f"--size {settings.size}: {plan} takes a multiple of 32")
+        raise DatasetError(f"--size {settings.size}: {plan} needs a multiple of 32")
     off = set(settings.without)
     budget = Budget(settings.minutes, "minutes")
     if settings.steps is not None:
@@ -147,8 +147,8 @@ def _lines(settings: TrainSettings, plan: PrnSize, learned: TrainedPrn, how: str
     why = ", stopped by the held-out pictures" if fitted.stopped_early else ""
     yield f"{fitted.steps} of {fitted.planned} steps{why}, {how}"
     if plan == "prn":
-        start = "ImageNet weights" if learned.pretrained_bottom else "fresh ones: no layer4 given"
-        yield f"bottleneck began from {start}"
+        start = "ImageNet weights" if learned.pretrained_bottom else "random weights: no layer4"
+        yield f"bottleneck started from {start}"
     yield f"image threshold {learned.thresholds.image:.4f}, pixel {learned.thresholds.pixel:.4f}"
     yield learned.thresholds.method
     yield (

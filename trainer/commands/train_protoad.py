@@ -24,7 +24,7 @@ from trainer.zones import PictureZones, open_zones
 
 
 def train_protoad(settings: TrainSettings) -> None:
-    """Learn, write the engine file and what a person wants to see of it."""
+    """Train, and write the engine file and the pictures for a person."""
     console = Terminal(stderr=settings.as_json)
     set_determinism(settings.seed)
     dataset = read_folder(settings.data, settings, console)
@@ -68,7 +68,7 @@ def _lines(
     seconds: Mapping[str, float],
     zones: PictureZones | None,
 ) -> Iterator[str]:
-    """Say what was learned, what it rests on and where it lies."""
+    """Yield lines on what was learned, from what, and where it was written."""
     unreadable = (*dataset.unreadable, *learned.pictures.unreadable)
     held = len(learned.held_out_scores)
     notes = (*dataset.notes, *learned.pictures.notes, *learned.notes)

@@ -118,7 +118,7 @@ def _categories(tree: FolderTree) -> list[str]:
 
 
 def _kinds_of_one(tree: FolderTree) -> str:
-    """Say so where the folders are no data sets, but kinds of one under names that say nothing."""
+    """Return a sentence if the folders are not data sets, but kinds of one with unclear names."""
     found = {path.name: _read_or_none(path) for path in _with_pictures(tree)}
     parts = {name: dataset for name, dataset in found.items() if dataset is not None}
     bad = [name for name, dataset in parts.items() if not dataset.normals and dataset.defects]
@@ -159,7 +159,7 @@ def _read(tree: FolderTree) -> Dataset | None:
 
 
 def _unknown(tree: FolderTree) -> str:
-    """Say what was looked for, and where categories lie that could have been meant."""
+    """Return a sentence on what was looked for, and on categories that may have been meant."""
     if sentence := _kinds_of_one(tree):
         return sentence
     categories = _categories(tree)

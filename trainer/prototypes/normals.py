@@ -55,7 +55,7 @@ class Normals:
         return replace(self, maps=(fine, middle, coarse))
 
     def left_out(self, pictures: NDArray[np.intp], scale: int) -> LeftOut:
-        """Say which normal picture is under each of a batch, [B]; -1: none."""
+        """Set which normal picture each one of a batch was made from, [B]; -1: none."""
         device = self.device
         there = torch.from_numpy(pictures >= 0).to(device)
         under = np.maximum(pictures, 0)

@@ -1,6 +1,6 @@
-"""What a plant asks of an engine: how many good parts it loses, how many defects it lets pass.
+"""Figures for a plant: how many good parts an engine rejects, and how many defects escape.
 
-Shares come with the most that they may truly be, because 0 of 20 is not 0 %.
+Each share has an upper confidence bound, because 0 of 20 is not 0 %.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-REJECT_RATE = 0.001  # share of good parts that a plant gives up gladly
+REJECT_RATE = 0.001  # share of good parts that a plant accepts to lose
 _CONFIDENCE = 0.95
 _CLASSES = 3
 
@@ -21,7 +21,7 @@ _Scores = NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many of so many."""
+    """A count out of a total."""
 
     count: int
     of: int
@@ -30,7 +30,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class PromiseFigures:
-    """What was promised of false rejects, beside what is measured."""
+    """The promised rate of false rejects, and the measured one."""
 
     promised: float  # share of good parts
     method: str  # how the threshold was found
@@ -43,19 +43,19 @@ class PromiseFigures:
 
 @dataclass(frozen=True, slots=True)
 class RateFigures:
-    """What is caught when a rate of the tested normals may be rejected."""
+    """Recall if a given rate of the tested normal pictures may be rejected."""
 
     rate: float
     normals: int
     rejected: int  # of them, by `threshold`: the most that the rate allows
     threshold: float
     recall: Share  # defects above the threshold
-    resolved: bool  # False: fewer than 1 / rate normals, which can't show so small a rate
+    resolved: bool  # False: fewer than 1 / rate normal pictures, too few to show such a rate
 
 
 @dataclass(frozen=True, slots=True)
 class SizeFigures:
-    """What happens to defects of one class of area: a third of all, small to large."""
+    """How defects of one class of area fare: a third of all, small to large."""
 
     smallest: int  # area of their masks in pixels, from
     largest: int  # to
@@ -65,7 +65,7 @@ class SizeFigures:
 
 @dataclass(frozen=True, slots=True)
 class PlantFigures:
-    """What a threshold does to the parts of a line."""
+    """The effect of a threshold on the parts of a line."""
 
     threshold: float
     false_rejects: Share  # normal, score above
@@ -81,7 +81,7 @@ def plant_figures(
     threshold: float,
     rate: float = REJECT_RATE,
 ) -> PlantFigures:
-    """Count what is wrongly rejected and what escapes.
+    """Count false rejects and escapes.
 
     Args:
         scores: [N].
@@ -101,7 +101,7 @@ def plant_figures(
 
 
 def rate_figures(scores: _Scores, defective: _Flags, rate: float) -> RateFigures:
-    """Recall at the lowest threshold that at most a share `rate` of the normals [N] exceeds."""
+    """Compute recall at the lowest threshold that at most a share `rate` of normals exceeds."""
     falling = np.sort(scores[~defective])[::-1]
     allowed = math.floor(rate * falling.size + 1e-9)
     if not falling.size:  # nothing to find a threshold with
@@ -119,7 +119,7 @@ def rate_figures(scores: _Scores, defective: _Flags, rate: float) -> RateFigures
 
 
 def share(flags: _Flags) -> Share:
-    """Count the true ones, with the upper bound of their share; 1 where there are none at all."""
+    """Count the true flags, with the upper bound of their share; 1 if there are no flags."""
     count, of = int(flags.sum()), int(flags.size)
     at_most = 1.0 if count == of else float(beta.ppf(_CONFIDENCE, count + 1, of - count))
     return Share(count, of, at_most)
@@ -138,7 +138,7 @@ def promise_figures(
 ) -> PromiseFigures | None:
     """Compare a promised rate of false rejects with good test pictures; None without any.
 
-    The pictures of a group are no independent trials, so one of each group is drawn.
+    The pictures of a group are not independent samples, so one of each group is drawn.
 
     Args:
         promised: share of good parts that may be rejected.
@@ -179,5 +179,5 @@ def _by_size(
 
 
 def _missed(scores: _Scores, threshold: float) -> _Flags:
-    """Return which scores lie at or below a threshold; nothing where there is none (NaN)."""
+    """Return which scores lie at or below a threshold; none of them if it is NaN."""
     return np.zeros(0, np.bool_) if math.isnan(threshold) else np.asarray(scores <= threshold)

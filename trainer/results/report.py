@@ -1,4 +1,4 @@
-"""What the commands say at the end, in words and tables."""
+"""The closing report of the commands, in sentences and tables."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,17 +20,17 @@ _FIGURES = ("image AUROC", "pixel AUROC", "PRO 30 %", "pixel AP", "mask IoU")
 
 
 def files_line(dataset: Dataset) -> str:
-    """Say what became of the files of a data folder."""
+    """Return a sentence on what became of the files of a data folder."""
     return f"{dataset.name}: {dataset.files.line()}"
 
 
 def note_lines(notes: Iterable[str]) -> Iterator[str]:
-    """Say what was not taken as the files hold it."""
+    """Yield a line for each thing that was not used as the files hold it."""
     yield from (f"warning: {note}" for note in notes)
 
 
 def loss_lines(unreadable: tuple[str, ...], notes: Iterable[str]) -> Iterator[str]:
-    """Say which pictures were left out, and what was not taken as the files hold it."""
+    """Yield lines on pictures that were left out or not used as their files hold them."""
     yield from _unreadable_lines(unreadable)
     yield from note_lines(notes)
 
@@ -38,7 +38,7 @@ def loss_lines(unreadable: tuple[str, ...], notes: Iterable[str]) -> Iterator[st
 def common_lines(
     name: str, learned: int, held: int, unreadable: tuple[str, ...], notes: Iterable[str] = ()
 ) -> Iterator[str]:
-    """Say which pictures of normal parts a network rests on."""
+    """Yield lines on the pictures of normal parts that a network was trained on."""
     yield from loss_lines(unreadable, notes)
     yield f"learned from {learned} normal pictures of {name}, {held} held out"
     if learned < _FEW_NORMALS:
@@ -49,13 +49,13 @@ def common_lines(
 
 
 def seconds_line(seconds: Mapping[str, float]) -> str:
-    """Say how long each step took."""
+    """Return a line with the duration of each step."""
     steps = ", ".join(f"{name} {each:.1f} s" for name, each in seconds.items())
     return f"took {sum(seconds.values()):.1f} s: {steps}"
 
 
 def seen_lines(record: SeenRecord, defects: int, normals: int, related: int = 0) -> Iterator[str]:
-    """Say which pictures are left out of the test because the engine learned from them."""
+    """Yield lines on test pictures that are left out because the engine learned from them."""
     if related:
         yield (
             f"{related} test pictures nearly copy, or share a group with, pictures that the "
@@ -73,7 +73,7 @@ def seen_lines(record: SeenRecord, defects: int, normals: int, related: int = 0)
 
 
 def evaluation_tables(evaluation: Evaluation) -> Iterator[Table | str]:
-    """Show the figures of all defects and of each kind, and what the threshold does to parts."""
+    """Yield tables of figures for all defects and each kind, and the threshold's effect."""
     yield from _unreadable_lines(evaluation.unreadable)
     yield from note_lines(evaluation.notes)
     yield from _mask_lines(evaluation)
@@ -92,7 +92,7 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table | str]:
 
 
 def zone_lines(zones: PictureZones | None, thresholds: Thresholds) -> Iterator[str]:
-    """Say what zones inspect, and by which threshold they are judged."""
+    """Yield a line on what zones inspect, and by which threshold they are judged."""
     if zones is None:
         return
     names = ", ".join(f"{zone.name} ({zone.kind}, {zone.shape})" for zone in zones.zones.zones)
@@ -103,7 +103,7 @@ def zone_lines(zones: PictureZones | None, thresholds: Thresholds) -> Iterator[s
 
 
 def plant_lines(plant: PlantFigures) -> Iterator[str]:
-    """Say what the threshold does to good and to defective parts, and what could be caught."""
+    """Yield lines on the threshold's effect on good and defective parts, and possible recall."""
     yield f"good parts rejected: {_share(plant.false_rejects)}"
     yield f"defects that escape: {_share(plant.escapes)}"
     at = plant.at_rate
@@ -124,7 +124,7 @@ def plant_lines(plant: PlantFigures) -> Iterator[str]:
 
 
 def promise_lines(promise: PromiseFigures | None) -> Iterator[str]:
-    """Say what was promised of false rejects beside what is measured."""
+    """Yield lines that compare the promised and the measured rate of false rejects."""
     if promise is None:
         return
     found = "holds the promise" if promise.holds else "lies ABOVE the promise"
@@ -142,7 +142,7 @@ def promise_lines(promise: PromiseFigures | None) -> Iterator[str]:
 
 
 def cost_lines(costs: ThresholdCosts | None) -> Iterator[str]:
-    """Say which threshold is the cheapest, and how to set it while parts pass."""
+    """Yield a line on the cheapest threshold, and how to set it while the line runs."""
     if costs is None:
         return
     yield (

@@ -1,1 +1,1 @@
-"""From what a line learned during the day to an engine that proved better: see docs/learning.md."""
+"""From a day's labels to an engine that proved better: see docs/learning.md."""

@@ -1,16 +1,16 @@
-"""Paired bootstrap: how far a difference of two engines may be chance, on the same golden pictures.
+"""Paired bootstrap: the confidence interval of a difference between two engines.
 
-Groups of pictures are drawn again with replacement, thousands of times: those of normal pictures,
-those of defective ones, and those of both, each apart. Pictures of one part say nearly the same, so
-drawing them one by one would make an interval too narrow. Both engines are judged on every draw. A
-draw is a row of counts, one for each picture, so that all draws together are a few matrix products:
+Groups of golden pictures are resampled with replacement, thousands of times. Groups of normal
+pictures, of defective ones and of both are drawn separately. Pictures of one part are nearly the
+same, so drawing them one by one would make an interval too narrow. Both engines are judged on every
+draw. A draw is a row of counts, one for each picture, so all draws are a few matrix products:
 
 - a share is counts @ flags by the number drawn;
 - an AUROC is counts_defects @ wins @ counts_normals, where wins[d, n] is 1 if the defect's score is
-  the higher one, 1/2 at a tie: exact;
-- an AP needs how many pixels lie above each level, and those of a draw are counts @ histograms, one
-  histogram for each picture over levels that all share. The levels are quantiles of the values that
-  defects' pixels have, where an AP has its steps.
+  higher and 1/2 at a tie; this is exact;
+- an AP needs the number of pixels above each level, which for a draw is counts @ histograms, with
+  one histogram for each picture and the same levels for all. The levels are quantiles of the values
+  of defect pixels, because these are where an AP has its steps.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """How often each picture is taken in each draw."""
+    """How often each picture occurs in each draw."""
 
     defects: Reals  # [B, D]
     normals: Reals  # [B, n]
@@ -37,20 +37,20 @@ class Draws:
 
 @dataclass(frozen=True, slots=True)
 class Histograms:
-    """How many pixels of each picture lie in each of K bins of map values, from high to low."""
+    """Number of pixels of each picture in each of K bins of map values, from high to low."""
 
     marked: Reals  # [N, K], pixels of a defect
     unmarked: Reals  # [N, K]
 
 
 def draw(defects: Sequence[str], normals: Sequence[str], seed: int, draws: int = DRAWS) -> Draws:
-    """Draw as many groups as there are, with replacement, `draws` times.
+    """Resample the groups with replacement, `draws` times.
 
     Args:
         defects: [D], the group of each defective picture.
-        normals: [n], the group of each normal one; a group may be of both.
-        seed: of the draws.
-        draws: how many.
+        normals: [n], the group of each normal picture; a group may hold both kinds.
+        seed: of the random generator.
+        draws: number of draws.
     """
     rng = np.random.default_rng(seed)
     in_order, both = tuple(dict.fromkeys((*defects, *normals))), {*defects} & {*normals}
@@ -64,12 +64,18 @@ def draw(defects: Sequence[str], normals: Sequence[str], seed: int, draws: int =
 
 
 def shares(counts: Reals, flags: Flags) -> Reals:
-    """Share of flagged pictures in each draw; counts [B, N], flags [N] -> [B]."""
+    """Return the share of flagged pictures in each draw; counts [B, N], flags [N] -> [B]."""
     return np.asarray(counts @ flags / counts.sum(axis=1))
 
 
 def aurocs(draws: Draws, defects: NDArray[np.floating], normals: NDArray[np.floating]) -> Reals:
-    """Image AUROC of each draw, [B]; scores of defects [D] and of normals [n], both in order."""
+    """Return the image AUROC of each draw, [B].
+
+    Args:
+        draws: which pictures each draw holds.
+        defects: [D], their scores, in the order of the draws.
+        normals: [n], likewise.
+    """
     gap = defects[:, None] - normals[None, :]
     wins = (gap > 0) + 0.5 * (gap == 0)  # [D, n]
     won = np.einsum("bn,bn->b", draws.defects @ wins, draws.normals)
@@ -80,7 +86,7 @@ def aurocs(draws: Draws, defects: NDArray[np.floating], normals: NDArray[np.floa
 def map_histograms(
     maps: NDArray[np.float32], masks: NDArray[np.bool_], levels: int = LEVELS
 ) -> Histograms:
-    """Count the pixels of maps [N, H, W] inside and outside of masks [N, H, W]."""
+    """Count the pixels of maps [N, H, W] inside and outside masks [N, H, W]."""
     edges = np.unique(np.quantile(maps[masks], np.linspace(0, 1, levels), method="nearest"))
     marked = np.zeros((len(maps), len(edges) + 1))
     unmarked = np.zeros_like(marked)
@@ -92,7 +98,7 @@ def map_histograms(
 
 
 def average_precisions(counts: Reals, histograms: Histograms) -> Reals:
-    """Pixel AP of each draw; counts [B, N] -> [B]. NaN where a draw holds no pixel of a defect."""
+    """Return the pixel AP of each draw; counts [B, N] -> [B]. NaN for a draw without defects."""
     found = []
     for start in range(0, len(counts), _TOGETHER):
         some = counts[start : start + _TOGETHER]
@@ -107,7 +113,7 @@ def average_precisions(counts: Reals, histograms: Histograms) -> Reals:
 
 
 def interval(values: Reals, confidence: float) -> tuple[float, float]:
-    """Middle `confidence` of the values that are numbers."""
+    """Return the central interval that holds a `confidence` share of the values, without NaN."""
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
     return float(low), float(high)

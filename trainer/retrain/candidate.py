@@ -35,18 +35,18 @@ DIFF_NAME = "prototypes.json"
 _START_NAME = "start.safetensors"
 _ADMITTED_ON = 32  # golden pictures
 LEAST_FIT_S = 20.0
-# what stages after the training take, seconds, until a run has measured it
+# seconds that the stages after training take, until a run has measured them
 _GUESSED_S = {"calibrate": 10.0, "export": 45.0, "build": 1.0, "admit": 45.0, "gate": 20.0}
 AFTER_FIT = ("calibrate", "export", "build", "admit", "gate", "register", "promote", "announce")
 
 
 def is_training_begun(run: RunFolder) -> bool:
-    """Return whether a run has a training that a kill would cost."""
+    """Return whether a run has a training that would be lost."""
     return (run.folder / CHECKPOINT_NAME).is_file() or run.outcome("fit") is not None
 
 
 class Candidate:
-    """What a run makes, up to an engine that was admitted on this machine."""
+    """Makes a run's candidate, up to an engine that was admitted on this machine."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Candidate:
         self._folder = stages.run.folder
 
     def make(self) -> str:
-        """Do all stages; gives why the engine may not judge, or nothing."""
+        """Do all stages; returns why the engine was not admitted, or "" if it was."""
         do = self._stages.do
         do("prototypes", self._make_prototypes)
         do("fit", self._fit)
@@ -76,13 +76,13 @@ class Candidate:
 
     @property
     def engine(self) -> Path:
-        """The engine file that would serve."""
+        """The engine file to be promoted."""
         name: str = self._found("build")["engine"]
         return self._folder / name
 
     @cached_property
     def learner(self) -> Learner:
-        """Whatever makes this kind of network; made once in a process, where a stage needs it."""
+        """The learner for this kind of network, made when a stage first needs it."""
         settings = self._settings
         task = Task(
             self._dataset(), self._folder, self._dependencies.steps, settings, self._start()
@@ -94,7 +94,7 @@ class Candidate:
         return PrnLearner(task, settings.model, find_device(settings.device))
 
     def _start(self) -> StartWeights | None:
-        """Return the head to begin from, kept in the run: a later promotion must not change it."""
+        """Return the head to start from, kept in the run: a later promotion must not change it."""
         kept = self._folder / _START_NAME
         if not kept.is_file() and self._stages.run.outcome("prototypes") is None:
             settings = self._settings
@@ -105,7 +105,7 @@ class Candidate:
         return read_start(kept) if kept.is_file() else None
 
     def extra_files(self) -> list[Path]:
-        """What goes into the registry beside the engine, where it is there."""
+        """Return the existing files that go into the registry with the engine."""
         made = [self._folder / DIFF_NAME, self._folder / "run.json", *self.learner.extra_files()]
         return [path for path in made if path.is_file()]
 
@@ -181,7 +181,7 @@ class Candidate:
         return {"admitted": report.admitted, "reasons": report.reasons, "said": said}
 
     def _measured(self) -> dict[str, float]:
-        """Seconds of each stage in the last run that finished with these settings but minutes."""
+        """Return the seconds of each stage in the last run with the same settings but minutes."""
         wanted = self._comparable(recipe_values(self._settings))
         for run in past_runs(self._settings.runs):
             if run.finished and self._comparable(run.description.settings) == wanted:
@@ -209,23 +209,23 @@ class Candidate:
 def fit_seconds(
     minutes: float, worked_s: float, measured: Mapping[str, float], *, begun: bool = False
 ) -> float:
-    """Seconds to train: what is left of `minutes` but for the stages that come after.
+    """Return the seconds for training: `minutes` less time spent and time for later stages.
 
     Args:
-        minutes: of the whole run.
+        minutes: for the whole run.
         worked_s: seconds spent so far.
-        measured: seconds of stages in an earlier run, by name.
-        begun: whether a training is there to go on with: in no time it cools down and ends.
+        measured: seconds of the stages in an earlier run, by name.
+        begun: whether a training can be resumed, which needs hardly any time to cool down and end.
 
     Raises:
-        BudgetError: too little is left to begin.
+        BudgetError: too little time is left to begin.
     """
     after = sum(measured.get(name, _GUESSED_S.get(name, 5.0)) for name in AFTER_FIT)
     left = max(0.0, 60 * minutes - worked_s - after)
     if left < LEAST_FIT_S and not begun:
         raise BudgetError(
             f"--minutes {minutes:g} leaves {left:.0f} s to train: {worked_s:.0f} s are "
-            f"spent and {after:.0f} s are needed afterwards; give more minutes, or "
-            "--prototypes-only, which trains nothing"
+            f"spent and {after:.0f} s are needed afterwards; pass more minutes, or "
+            "--prototypes-only, which skips training"
         )
     return left

@@ -1,4 +1,4 @@
-"""The day's labels into the sample store: each once, its frame let go when the store has it."""
+"""Collect the day's labels into the sample store, each once, and unpin the frames it has."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,17 @@ from trainer.samples.store import SampleStore
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What came in."""
+    """Numbers of labels collected, by what became of them."""
 
     labels: int = 0
     new: int = 0  # pictures that the store did not have
-    changed: int = 0  # pictures that are something else now
-    recorded: int = 0  # unsure ones, and those whose frame has expired
+    changed: int = 0  # pictures whose label changed
+    recorded: int = 0  # unsure labels, and those whose frame has expired
     kept: int = 0  # new normal ones that training may see
     held: int = 0  # new normal ones that wait for a person
 
     def said(self) -> str:
-        """Sum it up."""
+        """Return a sentence that sums up the numbers."""
         return (
             f"{self.labels} labels: {self.new} new pictures, {self.changed} changed, "
             f"{self.recorded} only recorded; of the new normal ones {self.kept} kept, {self.held} "
@@ -33,15 +33,15 @@ class Collected:
 
 
 def collect(store: SampleStore, settings: RetrainSettings, dependencies: Dependencies) -> Collected:
-    """Read what is new in the labels of all lines, and screen new normal pictures.
+    """Read the new labels of all lines, and screen new normal pictures.
 
     Raises:
-        PipelineError: a line's Redis does not answer; what was read stays.
-        StoreError: the disk is full; what was taken stays.
-        DatasetError: lines without an archive, or one that cannot be read now; the labels wait.
+        PipelineError: a line's Redis does not answer; what was read is kept.
+        StoreError: the disk is full; what was stored is kept.
+        DatasetError: there is no archive, or it cannot be read now; the labels wait.
     """
     if settings.line and settings.archive is None:
-        raise DatasetError("labels of a line need its archive, or they are of no use: --archive")
+        raise DatasetError("labels of a line are useless without its archive: pass --archive")
     states: list[str] = []
     for line in settings.line:
         states += _read_line(store, line, settings, dependencies)
@@ -67,8 +67,8 @@ def _screened(
 def _read_line(
     store: SampleStore, line: str, settings: RetrainSettings, dependencies: Dependencies
 ) -> list[str]:
-    """Take a line's labels; gives what became of each."""
-    assert settings.archive is not None  # noqa: S101  # `collect` looked
+    """Store a line's labels; returns what became of each."""
+    assert settings.archive is not None  # noqa: S101  # checked by `collect`
     archive = Archive(settings.archive, line)
     states: list[str] = []
     with dependencies.labels(line) as book:
@@ -82,17 +82,17 @@ def _read_line(
 
 
 def _find(archive: Archive, entry_id: str) -> ArchivedFrame | None:
-    """Find a frame; None where it is gone for good."""
+    """Find a frame; None if it is gone for good."""
     try:
         frame = archive.find(entry_id)
     except OSError as error:
         raise DatasetError(
-            f"archived frame {entry_id} cannot be read now: {error}: mend the disk or the share, "
+            f"archived frame {entry_id} cannot be read now: {error}: repair the disk or the share, "
             "or delete the frame's files; its label waits"
         ) from error
     if frame is None and not archive.folder.is_dir():
         raise DatasetError(
-            f"no archive in {archive.folder}, yet its line has labels: mount it, or name the "
+            f"no archive in {archive.folder}, but its line has labels: mount it, or pass the "
             "workers' folder with --archive; the labels wait"
         )
     return frame

@@ -1,7 +1,7 @@
-"""The gate's rule: candidate against incumbent, from what both said of the same golden pictures.
+"""The gate's rule: compare candidate and incumbent by their answers to the same golden pictures.
 
-Promoted if no figure is worse beyond its 95 % interval and at least one is better beyond it. One
-that is only faster must not have lost anything that can be counted either.
+The candidate is promoted if no figure is worse beyond its 95 % interval and at least one is better
+beyond it. If it is only faster, no other figure may be worse at all, beyond a small margin.
 """
 
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ from trainer.retrain.latency import LatencyComparison, Turns, compare_latency
 
 CONFIDENCE = 0.95
 SLACK = 0.1  # share by which latency may grow
-MARGIN = 0.01  # by which AUROC or AP may fall where the candidate is only faster
-LEAST_NORMALS = 20  # golden ones: one false reject of fewer is more than 5 %
+MARGIN = 0.01  # by which AUROC or AP may fall if the candidate is only faster
+LEAST_NORMALS = 20  # golden normal pictures: one false reject among fewer is more than 5 %
 LEAST_DEFECTS = 5
 CHANCE = 0.5  # AUROC of an engine that knows nothing
 
 
 @dataclass(frozen=True, slots=True)
 class EngineAnswers:
-    """What an engine says of the golden pictures, with its own thresholds."""
+    """An engine's answers to the golden pictures, with its own thresholds."""
 
     scored: ScoredPictures
     threshold: float
@@ -45,7 +45,7 @@ class EngineAnswers:
 
     @property
     def groups(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The group of each defective picture, and of each normal one."""
+        """Return the group of each defective picture, and of each normal picture."""
         keys = self.keys or tuple(map(str, range(len(self.scored.scores))))
         flags = self.defective
         return (
@@ -83,7 +83,7 @@ class _Figure:
 
 
 def same_answers(incumbent: EngineAnswers, candidate: EngineAnswers) -> bool:
-    """Return whether both decide and mark every picture alike, to the last bit."""
+    """Return whether both decide and mark every picture identically, to the last bit."""
     return (
         incumbent.threshold == candidate.threshold
         and incumbent.pixel_threshold == candidate.pixel_threshold
@@ -95,13 +95,13 @@ def same_answers(incumbent: EngineAnswers, candidate: EngineAnswers) -> bool:
 def compare(
     incumbent: EngineAnswers | None, candidate: EngineAnswers, turns: Turns | None, rules: Rules
 ) -> tuple[MetricComparison, ...]:
-    """Compare all figures; without an incumbent the intervals are those of the candidate alone.
+    """Compare all figures; without an incumbent the intervals are the candidate's own.
 
     Args:
-        incumbent: on the same pictures as `candidate`, in the same order.
-        candidate: whoever wants to take its place.
-        turns: of both, timed in turns.
-        rules: how strict.
+        incumbent: its answers to the same pictures, in the same order.
+        candidate: its answers.
+        turns: latencies of both, timed in turns.
+        rules: how strict the gate is.
     """
     draws = draw(*candidate.groups, rules.seed, rules.draws)
     made = _figures(candidate, draws)
@@ -116,31 +116,31 @@ def compare(
 
 
 def decide_promotion(figures: tuple[MetricComparison, ...]) -> tuple[bool, str]:
-    """Apply the rule to figures that were compared; say which of them decided."""
+    """Apply the rule to the compared figures; return the decision and a sentence why."""
     worse = [each.name for each in figures if each.standing == "worse"]
     better = [each.name for each in figures if each.standing == "better"]
     if worse:
         return False, f"worse than the incumbent beyond chance: {', '.join(worse)}"
     if not better:
-        return False, "no figure is better than the incumbent's beyond chance: it stays"
+        return False, "no figure is better than the incumbent's beyond chance: the incumbent stays"
     if better == [_LATENCY] and (lost := _lost(figures)):
-        return False, f"it is faster, but not as good: {', '.join(lost)}"
+        return False, f"the candidate is faster, but not as good: {', '.join(lost)}"
     return True, f"better than the incumbent beyond chance: {', '.join(better)}; none is worse"
 
 
 def check_first_engine(figures: tuple[MetricComparison, ...]) -> tuple[bool, str]:
-    """Judge a first engine, which has no baseline: it must tell defects from good parts at all."""
+    """Judge a first engine, which has no baseline: it must beat chance."""
     found = next(each for each in figures if each.name == "image AUROC")
     if found.candidate is None or found.low is None:
-        return False, "image AUROC is unknown: there is no golden defect or no golden good part"
-    said = f"image AUROC {found.candidate:.1%}, at the low end of its interval {found.low:.1%}"
+        return False, "image AUROC is unknown: no golden defect or no golden good part"
+    said = f"image AUROC {found.candidate:.1%}, lower end of its interval {found.low:.1%}"
     if found.low <= CHANCE:
         return False, f"there is no incumbent, and it does not beat chance: {said}"
     return True, f"there is no incumbent, and it beats chance: {said}"
 
 
 def _lost(figures: tuple[MetricComparison, ...]) -> list[str]:
-    """Name what is worse on the golden pictures, be it by chance: one more escape is."""
+    """List what is worse on the golden pictures, even if by chance, such as one more escape."""
     said = []
     for each in figures:
         if each.name == _LATENCY or each.difference is None:
@@ -178,7 +178,7 @@ def _figures(answers: EngineAnswers, draws: Draws) -> dict[str, _Figure | None]:
 
 
 def _pixel_ap(answers: EngineAnswers, draws: Draws, flags: NDArray[np.bool_]) -> _Figure | None:
-    """AP over the pixels of the pictures whose mask is known; None without a known mask."""
+    """Return the AP over pixels of pictures with a known mask; None if no mask is known."""
     scored = answers.scored
     known = np.array([mask is not None for mask in scored.masks], np.bool_)
     if not (known & flags).any():

@@ -1,4 +1,4 @@
-"""What the gate saw, for people: the figures, and where the engines disagree most."""
+"""The gate's page for people: the figures, and the pictures where the engines disagree most."""
 
 import base64
 from collections.abc import Iterator
@@ -38,10 +38,11 @@ def write_page(
 
 
 def worst_first(candidate: EngineAnswers, incumbent: EngineAnswers | None) -> NDArray[np.intp]:
-    """Order pictures: decided differently first, then by how far apart the scores are.
+    """Order pictures: different decisions first, then by the distance between the scores.
 
-    Scores of two engines are on two scales: each is taken from its threshold, in spreads of its own
-    scores. Without an incumbent: wrongly decided first, then nearest to the threshold.
+    Two engines score on different scales. A score is therefore measured from its threshold, in
+    standard deviations of the engine's scores. Without an incumbent, wrong decisions come first,
+    then the scores nearest to the threshold.
     """
     place = _from_threshold(candidate)
     if incumbent is None:
@@ -100,7 +101,7 @@ def _data_url(pixels: NDArray[np.uint8]) -> str:
 
 
 def figure_cells(figure: MetricComparison) -> tuple[str, str, str, str]:
-    """Word a figure: incumbent, candidate, difference, interval."""
+    """Format a figure as text: incumbent, candidate, difference, interval."""
     scale, form = (100, "{:.2f} %") if figure.unit == "%" else (1, "{:.2f} ms")
     signed = form.replace(":", ":+")
 

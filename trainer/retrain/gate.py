@@ -35,16 +35,16 @@ from trainer.retrain.gate_report import (
 from trainer.retrain.latency import Turns, time_turns
 
 _HASH = re.compile(r"[0-9a-f]{64}")
-_SHOWN = 12  # characters of it
+_SHOWN = 12  # characters of a hash
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Where both engines run, and what is let pass."""
+    """Where both engines run, and what the gate accepts."""
 
     backend: Backend = "auto"
     device: str = "auto"
-    allow_ungated: bool = False  # go on with fewer golden pictures than tell anything
+    allow_ungated: bool = False  # accept too few golden pictures to prove anything
     rules: Rules = field(default_factory=Rules)
 
 
@@ -58,7 +58,7 @@ class _Ruling:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """The engines and what they say; without an incumbent, or where the file is the same, one."""
+    """Both engines' answers; only the candidate's if it has no incumbent or is the same file."""
 
     candidate: EngineAnswers
     incumbent: EngineAnswers | None
@@ -73,15 +73,15 @@ def pass_gate(
     folder: Path,
     steps: Steps,
 ) -> GateReport:
-    """Compare two engine files, and write gate.json and a page to look at into `folder`.
+    """Compare two engine files, and write gate.json and a page for people into `folder`.
 
     Args:
-        candidate: the engine file that wants to be promoted.
-        incumbent: the one in force; None: there is none yet.
-        golden: pictures that neither learned from.
-        conditions: of the trial.
-        folder: gets the report, whatever the decision is.
-        steps: told what is done.
+        candidate: the engine file to be promoted.
+        incumbent: the engine file in force; None if there is none yet.
+        golden: pictures that neither engine learned from.
+        conditions: of the comparison.
+        folder: gets the report, whatever the decision.
+        steps: shows the progress.
 
     Raises:
         EngineError: an engine does not open, or fails.
@@ -89,11 +89,11 @@ def pass_gate(
     """
     if not golden:
         raise DatasetError(
-            "there is no golden picture to judge by: import pictures of good parts and of defects "
-            "into the sample store, a fifth of them becomes golden"
+            "no golden picture to judge by: import pictures of good parts and of defects into the "
+            "sample store, a fifth of them becomes golden"
         )
     both = _scored_pair(candidate, incumbent, golden, conditions, steps)
-    with steps.step("drawing golden pictures again", None):
+    with steps.step("resampling golden pictures", None):
         ruling = _ruling(both, conditions, same_file=_is_same_file(candidate, incumbent))
     report = _report(both, ruling, (candidate, incumbent), conditions)
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,8 +136,8 @@ def _answers(
         scored = score_pictures(opened.engine, pictures, advance)
     if opened.manifest.zones is not None:
         raise DatasetError(
-            f"the {name} was trained with zones, and the gate compares whole pictures: compare "
-            "with trainer-evaluate --zones"
+            f"the {name} was trained with zones, but the gate compares whole pictures: use "
+            "trainer-evaluate --zones instead"
         )
     limits = opened.manifest.thresholds
     keys = picture_keys(pictures.samples, fingerprints(pictures.pixels), pictures.shas)
@@ -145,7 +145,7 @@ def _answers(
 
 
 def _short(name: str) -> str:
-    """Shorten a name that is a hash, as in the sample store, to what a person can compare."""
+    """Shorten a hash, as the sample store names pictures, so that a person can compare it."""
     path = PurePosixPath(name)
     return str(path.with_stem(path.stem[:_SHOWN])) if _HASH.fullmatch(path.stem) else name
 
@@ -157,9 +157,9 @@ def _ruling(both: _Pair, conditions: Conditions, *, same_file: bool) -> _Ruling:
         return _Ruling("refuse", (why,), figures)
 
     if same_file:
-        return refuse("it is the incumbent's own file: there is nothing to gain")
+        return refuse("the candidate is the same file as the incumbent: nothing to gain")
     if both.incumbent is not None and same_answers(both.incumbent, both.candidate):
-        return refuse("it answers every golden picture as the incumbent does")
+        return refuse("the candidate answers every golden picture as the incumbent does")
     few = _too_few(both.candidate)
     if few and conditions.allow_ungated:
         return _unproven(few, figures)
@@ -185,10 +185,10 @@ def _in_groups(keys: Sequence[str]) -> str:
 
 
 def _unproven(few: str, figures: tuple[MetricComparison, ...]) -> _Ruling:
-    """Let pass what is not seen to be worse, as --allow-ungated asks."""
+    """Accept a candidate that is not measurably worse, as --allow-ungated requests."""
     worse = [each.name for each in figures if each.standing == "worse"]
     if worse:
-        why = f"worse than the incumbent beyond chance even so: {', '.join(worse)}"
+        why = f"still worse than the incumbent beyond chance: {', '.join(worse)}"
         return _Ruling("refuse", (why, few), figures, ungated=True)
     why = "UNPROVEN, promoted because --allow-ungated says so"
     return _Ruling("promote", (why, few), figures, ungated=True)

@@ -1,4 +1,4 @@
-"""What the gate says, as values and as the file `gate.json`."""
+"""The gate's result, as values and as the file `gate.json`."""
 
 from typing import Literal
 
@@ -16,14 +16,14 @@ class _Part(BaseModel):
 
 
 class MetricComparison(_Part):
-    """One figure of both engines, and how sure their difference is."""
+    """One figure of both engines, and how certain their difference is."""
 
     name: str
     unit: str = Field(description="'%' of the pictures or of the figure, or 'ms'")
     lower_is_better: bool
-    incumbent: float | None = Field(description="null: there is none, or it does not exist")
+    incumbent: float | None = Field(description="null: no incumbent, or no such figure")
     candidate: float | None
-    difference: float | None = Field(description="candidate less incumbent")
+    difference: float | None = Field(description="candidate minus incumbent")
     low: float | None = Field(description="of the difference, 95 % interval")
     high: float | None
     standing: Comparison
@@ -31,7 +31,7 @@ class MetricComparison(_Part):
 
 
 class ComparedEngine(_Part):
-    """One of the two engines."""
+    """One of the two engines compared."""
 
     file: str
     model: str
@@ -46,16 +46,16 @@ class GateReport(_Part):
 
     schema_version: Literal[1] = 1
     decision: GateDecision
-    reasons: tuple[str, ...] = Field(description="why, in sentences; the first one decides")
+    reasons: tuple[str, ...] = Field(description="reasons, as sentences; the first one decides")
     warnings: tuple[str, ...] = ()
-    ungated: bool = Field(description="allowed although there are too few golden pictures")
+    ungated: bool = Field(description="promotion allowed despite too few golden pictures")
     candidate: ComparedEngine
     incumbent: ComparedEngine | None
     figures: tuple[MetricComparison, ...]
     normals: int = Field(description="golden pictures of good parts")
     defects: int = Field(description="golden pictures of defects")
     normal_groups: int | None = Field(
-        default=None, description="groups that those of good parts are of; null: not counted"
+        default=None, description="groups among those of good parts; null: not counted"
     )
     defect_groups: int | None = Field(default=None, description="likewise of defects")
     without_mask: int = Field(description="defects that the pixel AP leaves out")

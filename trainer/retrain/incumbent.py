@@ -1,4 +1,4 @@
-"""The engine in force: fetched from the registry, with what the next training begins from."""
+"""The engine in force, fetched from the registry, and the weights that training starts from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +25,13 @@ class Incumbent:
 
 
 def fetch_incumbent(registry: Registry, runs: Path) -> Incumbent | None:
-    """Fetch what lines serve: what is in force, or the one before where they refused that.
+    """Fetch the version that lines serve: the one in force, or its predecessor if it was refused.
 
-    Returns: None where nothing was ever promoted.
+    Returns: None if nothing was ever promoted.
 
     Raises:
-        RegistryError: it cannot be read, or is broken.
-        DatasetError: it was trained with zones.
+        RegistryError: the registry cannot be read, or its content is broken.
+        DatasetError: the version was trained with zones.
     """
     pointer = registry.standing()
     if pointer is None:
@@ -40,8 +40,8 @@ def fetch_incumbent(registry: Registry, runs: Path) -> Incumbent | None:
     manifest = read_manifest(engine)
     if manifest.zones is not None:
         raise DatasetError(
-            f"{pointer.promoted} was trained with zones, and a retrain knows none: its engine "
-            "would inspect the whole picture; train with trainer-train --zones"
+            f"{pointer.promoted} was trained with zones, which a retrain does not support: the new "
+            "engine would inspect the whole picture; train with trainer-train --zones"
         )
     return Incumbent(pointer.promoted, engine, manifest)
 
@@ -49,33 +49,36 @@ def fetch_incumbent(registry: Registry, runs: Path) -> Incumbent | None:
 def find_start(
     incumbent: Incumbent | None, registry: Registry, recipe: CandidateRecipe, runs: Path
 ) -> tuple[Path | None, str]:
-    """Find the head that training begins from, or say why there is none.
+    """Find the head that training starts from, and a sentence about it.
 
     Raises:
-        RegistryError: it is away, or the head there is broken.
+        RegistryError: the registry is unreachable, or its copy of the head is broken.
     """
     if recipe.model == "protoad":
         return None, "protoad has no head"
     if recipe.start is not None:
-        return recipe.start, f"begins from {recipe.start}"
+        return recipe.start, f"starts from {recipe.start}"
     if incumbent is None:
-        return None, "begins afresh: no engine is in force"
+        return None, "starts from scratch: no engine is in force"
     if other := _differs(incumbent, recipe):
-        return None, f"begins afresh: {other}"
+        return None, f"starts from scratch: {other}"
     head = _from_registry(incumbent, registry) or _from_run(incumbent, runs)
     if head is None:
-        return None, f"begins afresh: neither registry nor runs hold a head of {incumbent.name}"
-    return head, f"begins from the head of {incumbent.name}"
+        return None, (
+            "starts from scratch: neither the registry nor the runs hold the head of "
+            f"{incumbent.name}"
+        )
+    return head, f"starts from the head of {incumbent.name}"
 
 
 def _differs(incumbent: Incumbent, recipe: CandidateRecipe) -> str:
-    """Say in what the incumbent is another kind of network; nothing where it is the same."""
+    """Return how the incumbent is another kind of network; "" if it is the same kind."""
     manifest = incumbent.manifest
     if manifest.model != recipe.model:
-        return f"{incumbent.name} is {manifest.model}, wanted is {recipe.model}"
+        return f"{incumbent.name} is {manifest.model}, but {recipe.model} is wanted"
     backbone = manifest.settings.get("backbone")
     if backbone != recipe.backbone:
-        return f"{incumbent.name} stands on {backbone}, wanted is {recipe.backbone}"
+        return f"{incumbent.name} uses the backbone {backbone}, but {recipe.backbone} is wanted"
     return ""
 
 
@@ -84,7 +87,7 @@ def _from_registry(incumbent: Incumbent, registry: Registry) -> Path | None:
     try:
         write_atomic(kept, registry.read(incumbent.name, HEAD_NAME))
     except UnknownVersion:
-        return None  # it was added by hand, or its head is too large for the registry
+        return None  # added by hand, or the head is too large for the registry
     return kept
 
 

@@ -1,8 +1,7 @@
-"""Which of two engines is the faster one, told apart from what else the machine does.
+"""Which of two engines is faster, independent of the machine's other load.
 
-Both score the same frame in turns, so that whatever slows the machine slows both; each turn gives a
-ratio. A slowdown counts only beyond a stated share: a few per cent are within what a machine does
-to itself.
+Both score the same frame in turns, so whatever slows the machine slows both. Each turn yields a
+ratio. A slowdown counts only beyond a given share, because a machine's own noise is a few per cent.
 """
 
 import time
@@ -16,13 +15,13 @@ from engines.engine import Engine
 from trainer.retrain.bootstrap import interval
 
 TURNS = 40
-_UNTIMED = 3  # first calls, which pay for what is allocated once
+_UNTIMED = 3  # warm-up calls, which allocate memory once
 _DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """Milliseconds of each turn, of one frame."""
+    """Milliseconds for one frame, in each turn."""
 
     incumbent: NDArray[np.float64]  # [T]
     candidate: NDArray[np.float64]  # [T]
@@ -30,11 +29,11 @@ class Turns:
 
 @dataclass(frozen=True, slots=True)
 class LatencyComparison:
-    """What turns say."""
+    """The result of timing two engines in turns."""
 
     incumbent_ms: float  # median
     candidate_ms: float
-    low: float  # of the median ratio, candidate by incumbent
+    low: float  # of the median ratio, candidate / incumbent
     high: float
 
 
@@ -44,7 +43,7 @@ def time_turns(
     turns: int = TURNS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Turns:
-    """Score one frame of noise with each in turns; who begins changes from turn to turn."""
+    """Score one frame of noise with both engines in turns; they alternate in going first."""
     engines = (incumbent, candidate)
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (1, *each.input_size, 3), np.uint8) for each in engines]
@@ -59,7 +58,7 @@ def time_turns(
 
 
 def compare_latency(turns: Turns, confidence: float, seed: int) -> LatencyComparison:
-    """Medians, and the interval of the median ratio."""
+    """Return the medians, and the interval of the median ratio."""
     ratios = turns.candidate / turns.incumbent
     which = np.random.default_rng(seed).integers(0, ratios.size, (_DRAWS, ratios.size))
     low, high = interval(np.median(ratios[which], axis=1), confidence)

@@ -1,7 +1,7 @@
-"""What a retrain asks of a kind of network, each step of it by itself so that a run can resume.
+"""The interface of a kind of network to a retrain: separate steps, so that a run can resume.
 
-A learner keeps what is costly in memory while its process lives, and in `network.safetensors` what
-a later process needs; every step can be asked for in a process that did none before it.
+A learner keeps costly results in memory while its process lives, and writes what a later process
+needs to `network.safetensors`. Every step works in a process that did no earlier step.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from trainer.retrain.prototype_diff import Prototypes
 from trainer.retrain.weights import StartWeights
 from trainer.retrain_settings import CandidateRecipe
 
-Facts = dict[str, str | int | float | bool | None]  # what a stage tells, as JSON
+Facts = dict[str, str | int | float | bool | None]  # a stage's results, as JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be learned, and where the run lies."""
+    """What to learn from, and the folder of the run."""
 
-    dataset: Dataset  # to learn from; its name and pictures are those of the snapshot
+    dataset: Dataset  # to learn from; name and pictures of the snapshot
     folder: Path  # of the run
     steps: TerminalSteps
     recipe: CandidateRecipe
@@ -34,11 +34,11 @@ class Learner(Protocol):
     """Makes an engine file in steps."""
 
     def make_prototypes(self) -> Prototypes:
-        """Make prototypes of the normal pictures, and keep the network that has them."""
+        """Make prototypes of the normal pictures, and save the network with them."""
         ...
 
     def fit(self, seconds: float, worked: Callable[[], None]) -> Facts:
-        """Train for so many seconds at most; `worked` is called now and then while it does."""
+        """Train for at most `seconds`; `worked` is called now and then."""
         ...
 
     def calibrate(self) -> Thresholds:
@@ -46,9 +46,9 @@ class Learner(Protocol):
         ...
 
     def export(self, thresholds: Thresholds) -> Path:
-        """Write the engine file, its manifest and what belongs to it; gives its path."""
+        """Write the engine file, its manifest and related files; returns its path."""
         ...
 
     def extra_files(self) -> tuple[Path, ...]:
-        """Name the files that go into the registry with the engine."""
+        """Return the files that go into the registry with the engine."""
         ...

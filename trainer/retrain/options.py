@@ -1,4 +1,4 @@
-"""What a retrain talks to, and how it ends."""
+"""A retrain's dependencies and its result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from trainer.retrain.run import StageEvent
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What a run talks to besides files; a test gives its own."""
+    """What a run uses besides files; a test passes its own."""
 
     steps: TerminalSteps
     say: Callable[[str], None]
-    announce: Callable[[str], int]  # to a line; gives how many workers heard it
+    announce: Callable[[str], int]  # to a line; returns how many workers heard it
     labels: Callable[[str], LabelBook] = LabelBook  # of a line
     learner: Callable[[Task], Learner] | None = None  # None: that of the recipe's model
-    reached: Callable[[str, StageEvent], None] = lambda _, __: None  # told of every stage, twice
+    reached: Callable[[str, StageEvent], None] = lambda _, __: None  # called twice for every stage
 
 
 @dataclass(frozen=True, slots=True)

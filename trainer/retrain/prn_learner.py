@@ -1,4 +1,4 @@
-"""PRN for a retrain: prototypes of new normal parts under the incumbent's head, or a new one."""
+"""PRN for a retrain: new prototypes with the incumbent's head, fine-tuned, or with a new head."""
 
 import time
 from collections.abc import Callable
@@ -49,7 +49,7 @@ from trainer.training.protoad import set_determinism
 from trainer.training.schedule import Budget
 from trainer.training.training_step import OptimizerConfig
 
-FINE_TUNE_RATE = 0.3  # of the learning rate, for a head that knows the part already
+FINE_TUNE_RATE = 0.3  # of the learning rate, for a head that already knows the part
 _NOTE_EVERY_S = 10.0
 _SESSION_NAME = "training.json"
 _MAX_SESSION_BYTES = 1 << 16
@@ -57,7 +57,7 @@ _MAX_SESSION_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """How a training was planned, and how long it became."""
+    """How a training was planned, and how long it ran."""
 
     seconds: float = 0.0
     precision: Precision = "fp32"
@@ -68,7 +68,7 @@ _SESSION = TypeAdapter(_Session)
 
 
 class PrnLearner:
-    """Learns from normal pictures and defects of a snapshot."""
+    """Learns from the normal pictures and defects of a snapshot."""
 
     def __init__(self, task: Task, plan: PrnSize, device: torch.device) -> None:
         self._task = task
@@ -78,7 +78,7 @@ class PrnLearner:
         self._made: InitialPrn | None = None
         self._network: PRN | None = None
         set_determinism(task.recipe.seed)
-        cv2.setNumThreads(1)  # batches are made beside the training, which needs the cores
+        cv2.setNumThreads(1)  # batches are made while training runs, which needs the cores
 
     def make_prototypes(self) -> Prototypes:
         """See `Learner`."""
@@ -92,7 +92,7 @@ class PrnLearner:
         if task.recipe.prototypes_only:
             return {
                 "trained": False,
-                "why": "only prototypes were asked for: the head stays",
+                "why": "only prototypes were requested: the head stays as it is",
                 "left_out": left_out,
             }
         session = self._session(seconds)
@@ -139,7 +139,7 @@ class PrnLearner:
             self._restored(),
             fitted,
             thresholds,
-            np.empty(0, np.float32),  # calibrated before, and not asked for here
+            np.empty(0, np.float32),  # calibrated earlier, not needed here
             prepared.training_data,
             prepared.rest,
             pretrained_bottom=False,
@@ -159,7 +159,7 @@ class PrnLearner:
         return self._prepared
 
     def _untrained(self) -> InitialPrn:
-        """Make prototypes and a head that begins where it should; once in a process."""
+        """Make prototypes and a head with its starting weights; once in a process."""
         if self._made is not None:
             return self._made
         task, recipe = self._task, self._recipe()
@@ -170,7 +170,7 @@ class PrnLearner:
         elif task.recipe.prototypes_only:
             raise CheckpointError(
                 "--prototypes-only needs the head of the engine in force, which the registry does "
-                "not hold: name its checkpoint.safetensors or head.safetensors with --start"
+                "not hold: pass its checkpoint.safetensors or head.safetensors with --start"
             )
         else:
             begin_bottom(made.network, recipe, task.recipe.weights)
@@ -184,7 +184,7 @@ class PrnLearner:
         self._network = network
 
     def _restored(self) -> PRN:
-        """Return the network that was kept, from the run folder where another process made it."""
+        """Return the saved network; read it from the run folder if another process made it."""
         if self._network is None:
             task, path = self._task, self._task.folder / NETWORK_NAME
             tensors = read_tensors(path)
@@ -198,7 +198,7 @@ class PrnLearner:
         return self._network
 
     def _session(self, seconds: float) -> _Session:
-        """Plan the training once: a process that goes on with it must not plan it otherwise."""
+        """Plan the training once: a process that resumes it must keep the plan."""
         session = self._noted()
         if session is None:
             planned_s = 0.0 if self._task.recipe.steps is not None else seconds

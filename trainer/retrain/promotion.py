@@ -26,7 +26,7 @@ _GATE = "gate"  # the folder in the run
 
 
 class Promotion:
-    """What decides on a candidate, and what becomes of it."""
+    """Decides on a candidate, and registers and promotes it if it passes the gate."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Promotion:
         self._run = stages.run
 
     def forget_old_gate(self, incumbent: Incumbent | None) -> None:
-        """Weigh again what was weighed otherwise than it would be now, unless it is in force."""
+        """Forget a gate whose conditions have changed since, unless its candidate is in force."""
         gate, registered = self._run.outcome("gate"), self._run.outcome("register")
         now = incumbent.name if incumbent else None
         if gate is None or (registered and now == registered["version"]):
@@ -53,11 +53,11 @@ class Promotion:
             self._run.forget_from("gate")
 
     def gate(self, incumbent: Incumbent | None) -> Outcome:
-        """Weigh the candidate against what is in force."""
+        """Compare the candidate with the incumbent."""
         return self._stages.do("gate", lambda: self._weigh(incumbent))
 
     def promote(self) -> str:
-        """Register, promote and announce; gives the version's name."""
+        """Register, promote and announce the candidate; returns the version's name."""
         version: str = self._stages.do("register", self._register)["version"]
         self._stages.do("promote", lambda: self._promote(version))
         self._stages.do("announce", self._announce)
@@ -69,7 +69,7 @@ class Promotion:
         baseline = incumbent.engine if incumbent else None
         folder = self._run.folder / _GATE
         engine = self._candidate.engine
-        # a first engine may have learned what is golden here
+        # a first engine may have been trained on pictures that are golden here
         judged = unseen(golden, [each for each in (engine, baseline) if each is not None]).test
         report = pass_gate(engine, baseline, judged, conditions, folder, self._dependencies.steps)
         _write_golden(engine, report)
@@ -95,31 +95,31 @@ class Promotion:
 
     def _promote(self, version: str) -> Outcome:
         gate = self._run.outcome("gate")
-        assert gate is not None  # noqa: S101  # the stage before
+        assert gate is not None  # noqa: S101  # the previous stage
         rival, by = gate["incumbent"], f"trainer-retrain {self._run.name}"
         try:
             pointer = self._registry.promote(version, by, expected=(rival,))
         except Overtaken as error:
             raise StageError(
-                f"another version was promoted while this run weighed {version}: {error}; nothing "
-                "is changed, the next trainer-retrain does so"
+                f"another version was promoted while this run compared {version}: {error}; nothing "
+                "was changed, the next trainer-retrain compares again"
             ) from error
         return {"before": pointer.previous, "said": f"{version} is in force"}
 
     def _announce(self) -> Outcome:
-        """Tell the lines; one that does not answer finds the promotion by itself."""
+        """Notify the lines; a line that does not answer finds the promotion by itself."""
         heard: dict[str, str] = {}
         for line in self._settings.line:
             try:
                 heard[line] = f"{self._dependencies.announce(line)} workers"
             except PipelineError as error:
-                heard[line] = f"not told ({error}): its workers look by themselves"
-        said = ", ".join(f"{line}: {what}" for line, what in heard.items()) or "no line to tell"
+                heard[line] = f"not notified ({error}): its workers check the registry themselves"
+        said = ", ".join(f"{line}: {what}" for line, what in heard.items()) or "no line to notify"
         return {"lines": heard, "said": said}
 
 
 def is_outdated(gate: Outcome, settings: RetrainSettings) -> bool:
-    """Whether the golden pictures, or what is let pass of them, are others since that gate."""
+    """Return whether the golden pictures or the gate's rules have changed since that gate."""
     then = gate.get("golden"), gate.get("allow_ungated")
     return then != (_named(_golden(settings).test), settings.allow_ungated)
 
@@ -130,7 +130,7 @@ def _golden(settings: RetrainSettings) -> Dataset:
 
 
 def _named(golden: Sequence[Sample]) -> str:
-    """Hash golden pictures with labels and groups: names of pictures and masks are hashes."""
+    """Hash the golden pictures, their labels and groups; picture and mask names are hashes."""
     said = [
         f"{each.name}\0{each.mask.name if each.mask else ''}{each.group and chr(0) + each.group}\n"
         for each in golden
@@ -139,7 +139,7 @@ def _named(golden: Sequence[Sample]) -> str:
 
 
 def _write_golden(engine: Path, report: GateReport) -> None:
-    """Put the candidate's figures into its manifest."""
+    """Write the candidate's figures into its manifest."""
     figures = {
         each.name: each.candidate
         for each in report.figures

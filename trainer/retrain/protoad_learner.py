@@ -1,4 +1,4 @@
-"""ProtoAD for a retrain: prototypes are all that it learns."""
+"""ProtoAD for a retrain: it learns prototypes and nothing else."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +59,7 @@ class ProtoAdLearner:
     def fit(self, seconds: float, worked: Callable[[], None]) -> Facts:
         """See `Learner`."""
         del seconds, worked
-        return {"trained": False, "why": "protoad has nothing but prototypes to learn"}
+        return {"trained": False, "why": "protoad learns prototypes only"}
 
     def calibrate(self) -> Thresholds:
         """See `Learner`."""
@@ -71,7 +71,7 @@ class ProtoAdLearner:
     def export(self, thresholds: Thresholds) -> Path:
         """See `Learner`."""
         task, parts = self._task, self._read()
-        scores = np.empty(0, np.float32)  # calibrated before, and not asked for here
+        scores = np.empty(0, np.float32)  # calibrated earlier, not needed here
         learned = TrainedProtoAd(
             self._made(), thresholds, scores, len(parts.learned), parts.pictures
         )
@@ -90,7 +90,7 @@ class ProtoAdLearner:
         return self._parts
 
     def _made(self) -> ProtoAD:
-        """Return the network, from the run folder where another process made it."""
+        """Return the network; read it from the run folder if another process made it."""
         if self._network is None:
             task = self._task
             rows = read_tensors(task.folder / NETWORK_NAME)["prototypes"]

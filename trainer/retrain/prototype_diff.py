@@ -1,9 +1,9 @@
-"""What a rebuild did to the prototypes: which stayed, which moved and how far, which are new.
+"""How a rebuild changed the prototypes: which stayed, which moved and how far, which are new.
 
-Old and new ones are read from the engines' graphs and paired so that the sum of their distances is
-least. Distances are counted in steps: one step is how far the old prototypes typically are from
-the nearest other one. What lies farther than a step from its partner is no move: one is gone,
-another is new.
+Old and new prototypes are read from the engines' graphs, and paired so that the sum of their
+distances is smallest. The unit of distance is a step: the median distance of an old prototype to
+its nearest neighbour. A pair that lies more than a step apart is not a move: the old prototype is
+gone, and the new one is new.
 """
 
 import re
@@ -24,18 +24,18 @@ from engines.residual.function import residual_nodes
 from trainer.results.drawing import write_text
 
 SAME = 0.01  # steps, below which a prototype stayed
-_STEP = 1.0  # beyond which there is no move
+_STEP = 1.0  # beyond it, a pair is not a move
 _BARS_HEIGHT, _WIDTH, _MARGIN = 120, 960, 30  # pixels
 _WIDEST = 24  # a bar, pixels
 _COLOURS = {"same": (150, 160, 170), "moved": (70, 120, 200), "new": (220, 120, 30)}
 Rows = NDArray[np.float32]  # [K, D]
-Prototypes = tuple[NDArray[np.float32], ...]  # of each scale [K, D]; of places: one
+Prototypes = tuple[NDArray[np.float32], ...]  # [K, D] for each scale; for ProtoAD a single one
 _CHUNK = re.compile(r"chunks\.(\d+)\.(fine|middle|coarse)")
 _SCALES = ("fine", "middle", "coarse")
 
 
 class PrototypeChange(BaseModel):
-    """What became of one prototype of the new network."""
+    """How one prototype of the new network relates to the old ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,7 +57,7 @@ class ScaleDiff(BaseModel):
     gone: tuple[int, ...]  # indices among the old ones
 
     def count(self, state: str) -> int:
-        """How many are in this state."""
+        """Count the prototypes in this state."""
         return sum(change.state == state for change in self.changes)
 
 
@@ -72,7 +72,7 @@ def compare(before: Sequence[Rows], after: Sequence[Rows]) -> tuple[ScaleDiff, .
 
 
 def say(diffs: Sequence[ScaleDiff]) -> str:
-    """Sum it up in a sentence."""
+    """Return a sentence that sums up the changes."""
     counts = {state: sum(diff.count(state) for diff in diffs) for state in _COLOURS}
     gone = sum(len(diff.gone) for diff in diffs)
     moves = [
@@ -89,7 +89,7 @@ def say(diffs: Sequence[ScaleDiff]) -> str:
 
 
 def draw_moves(diffs: Sequence[ScaleDiff]) -> NDArray[np.uint8]:
-    """Draw a bar for each prototype, how far it moved, sorted; new ones full; uint8 [H, W, 3]."""
+    """Draw how far each prototype moved as bars, sorted, new ones full; uint8 [H, W, 3]."""
     bars = max(diff.after for diff in diffs)
     return np.concatenate([_draw_scale(number, diff, bars) for number, diff in enumerate(diffs)])
 
@@ -125,7 +125,7 @@ def _all_new(new: Rows) -> ScaleDiff:
 
 
 def _typical_gap(rows: Rows) -> float:
-    """Median distance to the nearest other one; of a single one, its length."""
+    """Return the median distance of a row to its nearest neighbour; of a single row, its norm."""
     if len(rows) == 1:
         return max(float(np.linalg.norm(rows)), 1e-12)
     gaps = _gaps(rows, rows)
@@ -134,7 +134,7 @@ def _typical_gap(rows: Rows) -> float:
 
 
 def _gaps(old: Rows, new: Rows) -> NDArray[np.float64]:
-    """Distance of each to each, less the mean of all first: else most of it would cancel."""
+    """Return all pairwise distances; centred first, as cancellation would cost precision."""
     centre = old.mean(axis=0)
     left, right = old - centre, new - centre
     squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2.0 * (left @ right.T)
@@ -161,7 +161,7 @@ def _draw_scale(number: int, diff: ScaleDiff, bars: int) -> NDArray[np.uint8]:
 
 
 def read_prototypes(engine: Path) -> Prototypes:
-    """Read those of an ONNX engine file; none where it is a plan, or a network without them."""
+    """Read the prototypes of an ONNX engine file; () for a plan or a network without any."""
     if engine.suffix != ".onnx":
         return ()
     model = onnx.load_model_from_string(read_graph(engine))
@@ -173,12 +173,12 @@ def read_prototypes(engine: Path) -> Prototypes:
 
 
 def _names(model: ModelProto) -> list[str]:
-    """Name the whole-map prototypes: every second input of the node of the prototype residual."""
+    """List the names of the whole-map prototypes: every second input of the residual's node."""
     return [name for node in residual_nodes(model) for name in node.input[1::2]]
 
 
 def _of_places(chunks: dict[str, onnx.TensorProto]) -> Prototypes:
-    """Join the kernels of ProtoAD's 1x1 convolutions: its prototypes, some at a time."""
+    """Join the kernels of ProtoAD's 1x1 convolutions, which hold its prototypes in chunks."""
     if not chunks:
         return ()
     count = 1 + max(int(name.split(".")[1]) for name in chunks)

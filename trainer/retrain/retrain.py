@@ -1,4 +1,4 @@
-"""A retrain from the day's labels to a promoted engine, or to a report that says why not."""
+"""A retrain from the day's labels to a promoted engine, or to a report that explains why not."""
 
 import time
 from contextlib import ExitStack
@@ -27,13 +27,13 @@ from trainer.samples.store import SampleStore
 def retrain(
     settings: RetrainSettings, registry: Registry, dependencies: Dependencies
 ) -> RetrainResult:
-    """Do one retrain, or go on with one that was killed.
+    """Run one retrain, or resume one that was killed.
 
     Raises:
-        RetrainBusyError: another one is at work with the same runs.
-        StageError: a disk is full or a file unreadable; the next call goes on from there.
-        RegistryError: the registry is away or refuses; the next call goes on.
-        TrainerError, EngineError, PipelineError: this stage cannot be done as asked.
+        RetrainBusyError: another process retrains with the same runs.
+        StageError: a disk is full or a file unreadable; the next call resumes there.
+        RegistryError: the registry is unreachable or refuses; the next call resumes.
+        TrainerError, EngineError, PipelineError: a stage cannot be done with these settings.
     """
     started = time.monotonic()
     with exclusive_run(settings.runs):
@@ -44,7 +44,7 @@ def retrain(
             dependencies.reached("collect", "worked")
             if settings.collect_only:
                 return RetrainResult(
-                    "stopped", f"{collected.said()}; --collect-only asks for no more"
+                    "stopped", f"{collected.said()}; stopped here because of --collect-only"
                 )
             snapshot = store.snapshot()
             dependencies.reached("snapshot", "worked")
@@ -59,7 +59,7 @@ def retrain(
 
 
 def find_unfinished(settings: RetrainSettings) -> RunFolder | None:
-    """Find the last run if it was cut short after its training began; it goes before a new one."""
+    """Find the last run if it was killed after its training began; it precedes a new run."""
     last = past_runs(settings.runs)[:1]
     if not last or is_done(last[0], settings) or not is_training_begun(last[0]):
         return None
@@ -67,7 +67,7 @@ def find_unfinished(settings: RetrainSettings) -> RunFolder | None:
 
 
 def is_done(run: RunFolder, settings: RetrainSettings) -> bool:
-    """Whether a run went as far as it is asked to: with `--no-promote` not beyond the gate."""
+    """Return whether a run went as far as requested; `--no-promote` ends it after the gate."""
     gate = run.outcome("gate")
     passed = gate is not None and gate["promoted"]
     return run.finished is not None or (passed and settings.no_promote)
@@ -79,15 +79,15 @@ def _run_of(
     incumbent: Incumbent | None,
     dependencies: Dependencies,
 ) -> RunFolder | RetrainResult:
-    """Find the run to go on with, begin a new one, or say that there is nothing new."""
+    """Find the run to resume, begin a new one, or return that there is nothing new."""
     recipe = recipe_values(settings)
     if (last := find_unfinished(settings)) is not None:
         came = (
             ""
             if last.description.snapshot == snapshot.sha256
-            else "; what came since is for the next"
+            else "; newer labels are left for the next run"
         )
-        dependencies.say(f"going on with {last.name}{came}")
+        dependencies.say(f"resuming {last.name}{came}")
         return last
     for run in past_runs(settings.runs):
         if (run.description.snapshot, run.description.settings) != (snapshot.sha256, recipe):
@@ -95,12 +95,12 @@ def _run_of(
         if _is_worth_another_gate(run, settings):
             run.reopen()
         if run.finished is None:
-            dependencies.say(f"going on with {run.name}")
+            dependencies.say(f"resuming {run.name}")
             return run
         if settings.again:
             break
         why = (
-            f"training may see the same pictures as in {run.name}, which was {run.finished.result} "
+            f"the training pictures are the same as in {run.name}, which was {run.finished.result} "
             f"({run.finished.why}); --again tries once more"
         )
         return RetrainResult("nothing new", why, run.folder, run.finished.version)
@@ -120,13 +120,13 @@ def _run_of(
 
 
 def _is_worth_another_gate(run: RunFolder, settings: RetrainSettings) -> bool:
-    """Return whether a gate refused it that would judge otherwise now."""
+    """Return whether the run was refused by a gate whose conditions have changed since."""
     gate = run.outcome("gate")
     return gate is not None and not gate["promoted"] and is_outdated(gate, settings)
 
 
 def _keep_first(run: RunFolder, collected: Collected, snapshot: SnapshotRecord) -> None:
-    """Note what was done before there was a folder to note it in."""
+    """Write down the stages that were done before the run had a folder."""
     if run.outcome("collect") is None:
         names = ("labels", "new", "changed", "recorded", "kept", "held")
         run.keep("collect", {name: getattr(collected, name) for name in names})
@@ -149,7 +149,7 @@ def _finished(
     incumbent: Incumbent | None,
     dependencies: Dependencies,
 ) -> RetrainResult:
-    """Do all stages that are left."""
+    """Do all remaining stages."""
     run = stages.run
     candidate = Candidate(settings, registry, stages, incumbent, dependencies)
     promotion = Promotion(settings, registry, stages, candidate, dependencies)
@@ -160,7 +160,7 @@ def _finished(
     if not gate["promoted"]:
         return _end(run, stages, RetrainResult("refused", gate["why"], run.folder))
     if settings.no_promote:
-        why = f"{gate['why']}; not promoted, as --no-promote asks: run again without it"
+        why = f"{gate['why']}; not promoted because of --no-promote: run again without it"
         return RetrainResult("stopped", why, run.folder)
     version = promotion.promote()
     return _end(run, stages, RetrainResult("promoted", gate["why"], run.folder, version))

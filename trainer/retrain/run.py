@@ -1,4 +1,4 @@
-"""The folder of one retrain: what it is about, what each stage found, its log and its pictures.
+"""The folder of one retrain: its description, the results of its stages, its log and pictures.
 
 RUNS/.lock                      held by the process that retrains; holds its number
 RUNS/20261126-031500-1a2b3c4d/run.json         what it is about
@@ -23,7 +23,7 @@ from trainer.errors import RetrainBusyError, StageError
 from trainer.lock import folder_locked
 from trainer.retrain_settings import CandidateRecipe
 
-# of a stage: its work is done, or what it found is kept as well
+# of a stage: its work is done, or its outcome is saved as well
 StageEvent = Literal["worked", "kept"]
 STAGES = (
     "collect",
@@ -47,7 +47,7 @@ Outcome = dict[str, Any]
 
 
 class RunDescription(BaseModel):
-    """What a run is about: another snapshot or other settings are another run."""
+    """What a run starts from; another snapshot or other settings make another run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,11 +88,11 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """What the run is called."""
+        """The run's name."""
         return self.folder.name
 
     def outcome(self, stage: str) -> dict[str, Any] | None:
-        """Return what a stage found; None where it is not done."""
+        """Read a stage's outcome; None if the stage is not done."""
         path = self._stage_path(stage)
         if not path.is_file():
             return None
@@ -100,44 +100,44 @@ class RunFolder:
         return found
 
     def keep(self, stage: str, outcome: dict[str, Any]) -> None:
-        """Write what a stage found; with that it is done."""
+        """Write a stage's outcome, which marks it as done."""
         content = json.dumps(outcome, indent=2, allow_nan=False) + "\n"
         write_atomic(self._stage_path(stage), content.encode())
 
     def forget_from(self, stage: str) -> None:
-        """Let a stage and all after it be done again.
+        """Delete the outcomes of a stage and of all after it, so that they are done again.
 
-        The last one goes first: a kill in between must not leave a stage without those before it.
+        The last one goes first: a kill in between must not leave a stage without its predecessors.
         """
         for each in reversed(STAGES[STAGES.index(stage) :]):
             self._stage_path(each).unlink(missing_ok=True)
 
     @property
     def finished(self) -> Finished | None:
-        """How it ended; None where it did not."""
+        """How the run ended; None if it did not end."""
         path = self.folder / _FINISHED
         return Finished.model_validate_json(_read(path)) if path.is_file() else None
 
     def finish(self, finished: Finished) -> None:
-        """Say how it ended."""
+        """Write how the run ended."""
         write_atomic(self.folder / _FINISHED, (finished.model_dump_json(indent=2) + "\n").encode())
 
     def reopen(self) -> None:
-        """Let a run that ended go on."""
+        """Reopen a run that ended, so that it can resume."""
         (self.folder / _FINISHED).unlink(missing_ok=True)
 
     @property
     def worked_s(self) -> float:
-        """Seconds that its processes have spent on it."""
+        """Seconds that its processes have spent on the run."""
         path = self.folder / _WORKED
         return float(json.loads(_read(path))["seconds"]) if path.is_file() else 0.0
 
     def note_worked(self, seconds: float) -> None:
-        """Remember how many seconds were spent."""
+        """Write the seconds spent on the run."""
         write_atomic(self.folder / _WORKED, json.dumps({"seconds": round(seconds, 3)}).encode())
 
     def log(self, text: str) -> None:
-        """Add a line to the log; one that a full disk does not take is no reason to stop."""
+        """Append a line to the log; a full disk is no reason to stop."""
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         with suppress(OSError), (self.folder / _LOG).open("a", encoding="utf-8") as file:
             file.write(f"{stamp} {text}\n")
@@ -147,7 +147,7 @@ class RunFolder:
 
 
 def recipe_values(recipe: CandidateRecipe) -> dict[str, Value]:
-    """Return a recipe as plain values, by which a run that was killed is recognised."""
+    """Return a recipe as plain values, by which a killed run is recognised."""
     values = recipe.model_dump(mode="json", include=set(CandidateRecipe.model_fields))
     start, plan = values.pop("start"), values.pop("plan")
     if values["clustering"] == "finch":  # the only one for runs that earlier releases began
@@ -157,7 +157,7 @@ def recipe_values(recipe: CandidateRecipe) -> dict[str, Value]:
 
 
 def past_runs(runs: Path) -> list[RunFolder]:
-    """Find all runs, the newest first; a folder without a readable run.json is none."""
+    """Find all runs, newest first; a folder without a readable run.json is skipped."""
     found = []
     for path in sorted(runs.glob(f"*/{_RUN}"), reverse=True):
         with suppress(ValidationError, OSError, ValueError):
@@ -167,16 +167,16 @@ def past_runs(runs: Path) -> list[RunFolder]:
 
 @contextmanager
 def exclusive_run(runs: Path) -> Iterator[None]:
-    """Keep every other retrain with the same runs out; a killed one keeps nobody out.
+    """Lock the runs against other retrains; the lock of a killed process is released.
 
     Raises:
-        RetrainBusyError: another is at work.
+        RetrainBusyError: another process holds the lock.
     """
     runs.mkdir(parents=True, exist_ok=True)
 
     def busy(holder: str) -> RetrainBusyError:
         return RetrainBusyError(
-            f"process {holder} retrains with {runs} already: wait for it, or give other --runs"
+            f"process {holder} already retrains with {runs}: wait for it, or pass other --runs"
         )
 
     with folder_locked(runs, busy):
@@ -193,7 +193,7 @@ def _read(path: Path) -> bytes:
 
 
 class Stages:
-    """Does the stages of one run, which this process began at `started` on the clock, seconds."""
+    """Runs the stages of one run, which this process began at `started` on the clock, seconds."""
 
     def __init__(
         self,
@@ -212,22 +212,22 @@ class Stages:
 
     @property
     def worked_s(self) -> float:
-        """Seconds spent on this run, by earlier processes too."""
+        """Seconds spent on this run, including earlier processes."""
         return self._before_s + self._clock() - self._started
 
     def note_worked(self) -> None:
-        """Remember the time spent, so that a process that goes on keeps the budget."""
+        """Write the time spent, so that a process that resumes keeps the budget."""
         self.run.note_worked(self.worked_s)
 
     def do(self, name: str, work: Callable[[], Outcome]) -> Outcome:
-        """Do a stage, or give what it found before.
+        """Do a stage, or return the outcome that it had before.
 
         Raises:
-            StageError: it could not write or read.
+            StageError: the stage could not write or read.
         """
         found = self.run.outcome(name)
         if found is not None:
-            self.say(f"{name}: done before")
+            self.say(f"{name}: already done")
             return found
         started = self._clock()
         try:
@@ -238,8 +238,8 @@ class Stages:
             self.note_worked()
         except OSError as error:
             raise StageError(
-                f"stage {name}: {error}; the stages before it are kept in {self.run.folder}: make "
-                "room or mend it, then start trainer-retrain again, it goes on from there"
+                f"stage {name}: {error}; the stages before it are kept in {self.run.folder}: free "
+                "space or repair it, then start trainer-retrain again, which resumes there"
             ) from error
         self.say(f"{name}: {outcome.get('said', 'done')}")
         self._reached(name, "kept")

@@ -1,4 +1,4 @@
-"""Retrain whenever enough is new: looked at every so often, until it is interrupted."""
+"""Retrain whenever enough labels are new: checked at an interval, until interrupted."""
 
 import time
 from collections.abc import Callable
@@ -20,13 +20,13 @@ from trainer.samples.store import SampleStore
 
 @dataclass(frozen=True, slots=True)
 class NewLabels:
-    """What training has not seen yet."""
+    """Numbers of pictures that training has not seen yet."""
 
     normals: int
     defects: int
 
     def are_enough(self, settings: RetrainSettings) -> bool:
-        """Return whether it is worth a retrain."""
+        """Return whether there are enough for a retrain."""
         return self.normals >= settings.new_normals or self.defects >= settings.new_defects
 
 
@@ -37,9 +37,9 @@ def watch(
     wait: Callable[[float], None] = time.sleep,
     rounds: int | None = None,
 ) -> None:
-    """Look as often as asked; what goes wrong is said, and tried again at the next look.
+    """Check for new labels at the configured interval, and retrain if there are enough.
 
-    `rounds` ends it after so many looks.
+    An error is reported, and the next check tries again. `rounds` limits the number of checks.
     """
     done = 0
     while rounds is None or done < rounds:
@@ -47,9 +47,9 @@ def watch(
         try:
             _look(settings, registry, dependencies)
         except RetrainBusyError:
-            raise  # two that watch the same runs are a mistake
+            raise  # two processes that watch the same runs are a mistake
         except (TrainerError, EngineError, PipelineError, OSError) as error:
-            dependencies.say(f"will try again in {settings.every_s:g} s: {error}")
+            dependencies.say(f"trying again in {settings.every_s:g} s: {error}")
         wait(settings.every_s)
 
 
@@ -69,7 +69,7 @@ def _look(
 
 
 def count_new_labels(settings: RetrainSettings, dependencies: Dependencies) -> NewLabels:
-    """Collect, and count what the last run that is done has not seen."""
+    """Collect labels, and count those that the last finished run has not seen."""
     with exclusive_run(settings.runs), SampleStore.open(settings.store) as store:
         collect(store, settings, dependencies)
         known = _seen_by(store, [run for run in past_runs(settings.runs) if is_done(run, settings)])
@@ -83,7 +83,7 @@ def count_new_labels(settings: RetrainSettings, dependencies: Dependencies) -> N
 
 
 def _seen_by(store: SampleStore, runs: list[RunFolder]) -> set[tuple[str, str]]:
-    """Hash and kind of what the last of the runs learned from."""
+    """Return hash and kind of the pictures that the last run learned from."""
     if not runs:
         return set()
     record = read_snapshot(store.folder, runs[0].description.snapshot)

@@ -1,8 +1,8 @@
-"""What a network learned, as a file: all but the frozen encoder; safetensors, whole or not at all.
+"""A network's learned weights, without the frozen encoder, as a safetensors file.
 
-`network.safetensors` stays in the run folder: a run that was killed builds its network from it
-again, without looking at pictures. `head.safetensors` goes into the registry with the engine: the
-next training begins from it. A training's own checkpoint serves for that too.
+`network.safetensors` stays in the run folder: a run that was killed rebuilds its network from it
+without reading pictures. `head.safetensors` goes into the registry with the engine: the next
+training starts from it. A training's checkpoint can be used for that too.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ from trainer.networks.backbones import read_tensors
 from trainer.networks.prn import PRN, Head
 
 NETWORK_NAME, HEAD_NAME = "network.safetensors", "head.safetensors"
-_USUAL = ".usual"  # ends the names of what is measured on prototypes, not learned
-_AVERAGE = "average/"  # begins the names of a checkpoint's averaged weights
+_USUAL = ".usual"  # suffix of values that are measured on prototypes, not learned
+_AVERAGE = "average/"  # prefix of a checkpoint's averaged weights
 
 
 @dataclass(frozen=True, slots=True)
 class StartWeights:
-    """Weights of a head to begin from."""
+    """Weights of a head to start from."""
 
     tensors: Mapping[str, Tensor]
     sha256: str  # of their file
@@ -32,22 +32,22 @@ class StartWeights:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors by name, replacing what was there."""
+    """Write tensors by name, replacing the file."""
     content = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
     write_atomic(path, safetensors.torch.save(content))
 
 
 def learned_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Take all but the encoder from a network."""
+    """Return all tensors of a network except the encoder's."""
     state = network.state_dict()
     return {name: each for name, each in state.items() if not name.startswith("encoder.")}
 
 
 def restore(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load what `learned_tensors` took into a network of the same sizes.
+    """Load the tensors of `learned_tensors` into a network of the same sizes.
 
     Raises:
-        CheckpointError: they are of another network.
+        CheckpointError: the tensors are of another network.
     """
     try:
         missing, unexpected = network.load_state_dict(dict(tensors), strict=False)
@@ -56,7 +56,7 @@ def restore(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> No
     lacking = [name for name in missing if not name.startswith("encoder.")]
     if lacking or unexpected:
         raise CheckpointError(
-            f"{path} is of another network: it lacks {lacking[:3]}, it has {unexpected[:3]} besides"
+            f"{path} is of another network: missing {lacking[:3]}, unexpected {unexpected[:3]}"
         )
 
 
@@ -67,7 +67,7 @@ def write_head(path: Path, network: PRN) -> None:
 
 
 def read_start(path: Path) -> StartWeights:
-    """Read weights to begin from: `head.safetensors`, or a training's checkpoint.
+    """Read weights to start from: `head.safetensors`, or a training's checkpoint.
 
     Raises:
         WeightsError: unreadable.
@@ -82,10 +82,10 @@ def read_start(path: Path) -> StartWeights:
 
 
 def begin_from(head: Head, start: StartWeights) -> None:
-    """Load the weights to begin from into a head; what is measured on prototypes stays as it is.
+    """Load starting weights into a head; values measured on prototypes stay as they are.
 
     Raises:
-        CheckpointError: they are of another kind of head.
+        CheckpointError: the weights are of another kind of head.
     """
     wanted = {name: each for name, each in head.state_dict().items() if not _counts(name)}
     for name, tensor in wanted.items():
@@ -99,5 +99,5 @@ def begin_from(head: Head, start: StartWeights) -> None:
 
 
 def _counts(name: str) -> bool:
-    """Tell what is no weight: usual sizes, and the counters of batch norms."""
+    """Return whether a tensor is not a weight: a usual size, or a counter of a batch norm."""
     return name.endswith((_USUAL, "num_batches_tracked"))

@@ -67,7 +67,7 @@ def golden_of(folder: Path, index: Index) -> Dataset:
 
 
 def _drawn_by_engines(index: Index) -> set[tuple[str, str]]:
-    """Return picture and mask where no label came with a mask of its own."""
+    """Return the pairs of picture and mask for which no label had its own mask."""
     statements = index.label_records()
     predicted = {(each.sha, each.mask) for each in statements if each.note == PREDICTED}
     return predicted - {(each.sha, each.mask) for each in statements if each.note != PREDICTED}

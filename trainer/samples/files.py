@@ -113,7 +113,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def cannot_write(what: Path, error: Exception) -> StoreError:
-    """Say why the store took nothing, and that it is whole."""
+    """Return an error that explains why nothing was stored, and that the store is intact."""
     why = getattr(error, "strerror", None) or error
     return StoreError(
         f"{what}: {why}; what was stored before is whole: make room or rights, then repeat"

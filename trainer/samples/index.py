@@ -89,7 +89,7 @@ class Index:
         return list(self._select("WHERE substr(sha, 1, ?) = ?", len(start), start))
 
     def fingerprints(self) -> Iterator[tuple[str, Fingerprint]]:
-        """Yield every picture's fingerprint, in the order in which they came."""
+        """Return every picture's fingerprint, in the order in which they came."""
         rows = self._rows("SELECT sha, fingerprint FROM pictures ORDER BY rowid")
         for sha, packed in rows:
             yield sha, np.frombuffer(packed, np.float16)
@@ -129,7 +129,7 @@ class Index:
         ]
 
     def has_label(self, label_record: LabelRecord) -> bool:
-        """Return whether this very label is known already."""
+        """Return whether this exact label is already known."""
         source = label_record.source
         where = "sha = ? AND kind = ? AND mask = ? AND note = ? AND origin = ? AND line = ? "
         rows = self._rows(
@@ -146,12 +146,12 @@ class Index:
         return bool(rows)
 
     def has_taken(self, line: str, label_id: str) -> bool:
-        """Return whether a line's label was taken already."""
+        """Return whether a line's label is already stored."""
         query = "SELECT 1 FROM statements WHERE line = ? AND label_id = ?"
         return bool(self._rows(query, line, label_id))
 
     def picture_of_frame(self, line: str, entry_id: str) -> str:
-        """Return the hash of the picture that a line's frame is; "" where it was never taken."""
+        """Return the hash of the picture of a line's frame; "" if it was never stored."""
         query = "SELECT sha FROM statements WHERE line = ? AND origin = ? AND sha != '' LIMIT 1"
         rows = self._rows(query, line, entry_id)
         return str(rows[0][0]) if rows else ""

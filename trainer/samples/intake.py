@@ -119,7 +119,7 @@ class SampleWriter:
         return picture
 
     def _joins_golden(self, row: Picture, group: str) -> bool:
-        """Whether a known picture, now said to be of a group, must not be learned any more."""
+        """Return whether a known picture that joins a group must no longer be learned."""
         if not group or row.golden or row.place in _SETTLED:
             return False
         mates = (self._index.picture(sha) for sha in self._index.group_members(group))
@@ -192,7 +192,7 @@ def parse_label(label: Label, frame: ArchivedFrame | None) -> ParsedLabel:
 
 
 def source_of(line: str, label_id: str, label: Label, frame: ArchivedFrame | None) -> LabelSource:
-    """Say where a label came from."""
+    """Return where a label came from."""
     captured = frame.verdict.get("captured_ns") if frame else None
     return LabelSource(
         origin=label.entry_id,

@@ -1,14 +1,13 @@
 """Which new normal pictures wait for a person: pure rules, distances and sources in, reasons out.
 
-Odd: its oddest places are unlike every place of the normal pictures before it. What "unlike" is,
-those pictures say themselves: each is compared with the others, and the limit lies so many
-standard deviations above their median, both taken so that a tenth of defects among them hardly
-moves them. Where nothing is trusted yet, the new are judged by each other, twice: the second time
-the odd ones of the first are no longer among those compared with, so that defects of one kind
-cannot vouch for each other.
+Odd: the picture's oddest places are unlike every place of the earlier normal pictures. The limit
+comes from those pictures: each is compared with the others, and the limit lies some standard
+deviations above the median. Both are robust against a tenth of defects among the pictures. If
+nothing is trusted yet, the new pictures are compared with each other, twice. The second time leaves
+out the odd ones of the first, so that defects of one kind cannot confirm each other.
 
-Flood: so many near-duplicates of each other that one part would pass for many. One hour that gives
-most of a day's pictures: whatever was wrong then would become normal.
+Flood: so many near-duplicates that one part would count as many. Crowded hour: one hour supplies
+most of a day's pictures, so a fault in that hour would become normal.
 """
 
 from collections import Counter
@@ -45,7 +44,7 @@ class Nearest:
 
 
 def oddness(nearest: Nearest, left_out: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Say how odd pictures are, [N]: the mean of their oddest places' distances.
+    """Compute how odd pictures are, [N]: the mean of their oddest places' distances.
 
     Args:
         nearest: of N pictures.

@@ -1,4 +1,4 @@
-"""What the sample store says of its pictures."""
+"""The records that the sample store keeps of its pictures."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,7 +31,7 @@ class LabelSource:
 
 @dataclass(frozen=True, slots=True)
 class AddResult:
-    """What became of a picture that was added."""
+    """The result of adding a picture."""
 
     sha: str  # SHA-256 over shape and pixels, hex
     state: Literal["new", "known", "changed"]
@@ -40,7 +40,7 @@ class AddResult:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What the index says of one picture."""
+    """The index's row of one picture."""
 
     sha: str
     kind: str  # GOOD, or which defect
@@ -52,13 +52,13 @@ class Picture:
 
     @property
     def normal(self) -> bool:
-        """Return whether it is to show a good part."""
+        """Return whether its label is a good part."""
         return self.kind == GOOD
 
 
 @dataclass(frozen=True, slots=True)
 class LabelRecord:
-    """One label, whether it counts or not: none is ever forgotten."""
+    """One label, whether it counts or not; no label is ever deleted."""
 
     sha: str  # "": there was no picture
     kind: str
@@ -69,7 +69,7 @@ class LabelRecord:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import brought."""
+    """The result of an import."""
 
     added: int
     known: int
@@ -81,7 +81,7 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many pictures are where."""
+    """Numbers of pictures by place."""
 
     training: dict[str, int]  # by kind
     golden: dict[str, int]  # by kind

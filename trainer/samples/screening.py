@@ -104,7 +104,7 @@ def _reasons(
     odd: NDArray[np.float64],
     limits: QuarantineLimits,
 ) -> list[list[str]]:
-    """Say why each new picture waits; nothing where it does not."""
+    """Return the reasons why each new picture waits; empty if it does not."""
     kept = {each.sha for each in _trusted(there)}
     likes = {each.sha: store.near_duplicates(each.sha) for each in new}
     flood = flooding([each.sha for each in new], likes, kept, limits.alike)

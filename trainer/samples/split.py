@@ -11,7 +11,7 @@ _ONE_IN = 5
 
 
 class Split(Enum):
-    """Who may see a picture."""
+    """Which side may see a picture."""
 
     TRAINING = "training"
     GOLDEN = "golden"

@@ -1,4 +1,4 @@
-"""The sample store of a product: every labelled picture once, never lost, no test ever learned.
+"""The sample store of a product: keeps every labelled picture once, and golden ones from training.
 
     with SampleStore.open(Path("samples")) as store:
         store.import_dataset(find_samples(folder), steps)
@@ -6,9 +6,9 @@
         snapshot = store.snapshot()
         store.training(snapshot), store.golden()
 
-A file is written first, whole, then its row, in one transaction; what a kill leaves between the
-two is mended when the store is opened next (trainer.samples.repair). New normal pictures are
-incoming until they were screened: neither training nor the golden set sees them before.
+A file is written atomically first, then its row in one transaction. A kill between the two is
+repaired when the store is opened next (trainer.samples.repair). New normal pictures are incoming
+until they are screened: neither training nor the golden set uses them before.
 """
 
 import logging
@@ -70,7 +70,7 @@ class SampleStore:
     @classmethod
     @contextmanager
     def open(cls, folder: Path) -> Iterator[Self]:
-        """Open a store to write to it, or begin one, and mend what a kill has left.
+        """Open or create a store for writing, and repair what a kill has left.
 
         Raises:
             StoreBusy: another process writes to it.
@@ -97,7 +97,7 @@ class SampleStore:
     @classmethod
     @contextmanager
     def look(cls, folder: Path) -> Iterator[Self]:
-        """Open a store to read it while others may write.
+        """Open a store for reading while others may write.
 
         Raises:
             StoreError: there is none, or it cannot be read.
@@ -194,7 +194,7 @@ class SampleStore:
         return set() if print_ is None else set(self._duplicates.of(print_)) - {sha}
 
     def path(self, picture: Picture) -> Path:
-        """Where its file lies."""
+        """Return the path of a picture's file."""
         return self.folder / picture_path(picture)
 
     def named(self, start: str) -> Picture:
@@ -206,26 +206,26 @@ class SampleStore:
         found = self._index.named(start)
         if len(found) != 1:
             raise SampleError(
-                f"{len(found)} pictures have a hash that begins with {start!r:.80}: give more of it"
+                f"{len(found)} pictures have a hash that begins with {start!r:.80}: pass more of it"
                 if found
                 else f"no picture has a hash that begins with {start!r:.80}"
             )
         return found[0]
 
     def keep(self, sha: str) -> None:
-        """Let training, or the golden set, see an incoming picture: screening found no fault."""
+        """Move an incoming picture that passed screening to training or the golden set."""
         picture = self.named(sha)
         self._move(picture, replace(picture, place=SampleStatus.KEPT, reasons=()))
 
     def hold(self, sha: str, reasons: Iterable[str]) -> None:
-        """Let a picture wait for a person."""
+        """Put a picture into quarantine, where it waits for a person."""
         picture = self.named(sha)
         self._move(picture, replace(picture, place=SampleStatus.QUARANTINE, reasons=tuple(reasons)))
 
     def release(self, sha: str, kind: str, by: str) -> Picture:
-        """Say what a waiting or rejected picture shows; `kind` is "good" or a defect's name.
+        """Label a waiting or rejected picture and release it; `kind` is "good" or a defect's name.
 
-        One that is like a golden picture, and none itself, goes aside: training must not see it.
+        A picture that resembles a golden one, but is not golden, goes aside: never learn it.
 
         Raises:
             SampleError: it does not wait, or no such kind.
@@ -244,7 +244,7 @@ class SampleStore:
         return released
 
     def reject(self, sha: str, by: str) -> Picture:
-        """Take a picture out for good; its file stays, and `release` brings it back.
+        """Reject a picture; its file stays, and `release` brings it back.
 
         Raises:
             SampleError: no such picture.
@@ -268,7 +268,7 @@ class SampleStore:
         return record
 
     def training(self, snapshot: SnapshotRecord | str) -> Dataset:
-        """Return what a snapshot, or the one of a hash, lets training see.
+        """Return the pictures of a snapshot, given as record or hash, for training.
 
         Defects without a mask are named in `Dataset.unreadable`: training needs one.
 
@@ -279,7 +279,7 @@ class SampleStore:
         return training_of(self.folder, self._index, read_snapshot(self.folder, sha256))
 
     def golden(self) -> Dataset:
-        """Return what no training ever sees, normal and defective, to test with."""
+        """Return the golden pictures, normal and defective, which training never sees."""
         return golden_of(self.folder, self._index)
 
     def counts(self) -> Counts:
@@ -317,7 +317,7 @@ class SampleStore:
         return LabelRecord(picture.sha, picture.kind, picture.mask, source)
 
     def _taken_frame(self, line: str, entry_id: str) -> ArchivedFrame | None:
-        """Return a frame that the archive has no more, but the store took for an earlier label."""
+        """Return a frame that the archive no longer has, but an earlier label brought here."""
         picture = self._index.picture(self._index.picture_of_frame(line, entry_id))
         if picture is None:
             return None

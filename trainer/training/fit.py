@@ -1,8 +1,8 @@
-"""The training loop of PRN, which can be killed at any time and goes on where it was.
+"""The training loop of PRN, which can be killed at any time and resumes from its checkpoint.
 
-Everything that a step depends on is either made anew from (seed, step), as batches and learning
-rates are, or lies in the checkpoint: so a training that was killed ends with the same weights as
-one that was not.
+Everything that a step depends on is either computed from (seed, step), as batches and learning
+rates are, or lies in the checkpoint. A training that was killed therefore ends with the same
+weights as an uninterrupted one.
 """
 
 import copy
@@ -28,12 +28,12 @@ from trainer.training.validation import ValidationSet, should_stop, validation_l
 
 @dataclass(frozen=True, slots=True)
 class FitIntervals:
-    """What happens every so many steps."""
+    """Intervals of recurring actions, in steps."""
 
     save_every: int = 100
     check_every: int = 100
     patience: int = 5  # checks clearly worse than the best, after which the training ends
-    cool_down_share: float = 0.1  # of all steps, to end with once it was decided to stop
+    cool_down_share: float = 0.1  # of all steps, to cool down after an early stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +44,28 @@ class FitOptions:
     budget: Budget
     intervals: FitIntervals = FitIntervals()
     ahead: int = 1  # batches that are made while one is learned, each by a thread
-    until: float | None = None  # on the clock: by then it has cooled down, whatever was planned
+    until: float | None = None  # on the clock: by then training has cooled down, whatever the plan
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointTarget:
-    """Where a training leaves its checkpoint, and what must be the same to go on from it."""
+    """Where a training writes its checkpoint, and what must be equal to resume from it."""
 
     path: Path
-    configuration: Configuration  # all that decides the result besides the course, which is added
+    configuration: Configuration  # all that decides the result; the budget is added later
     contents: Mapping[str, str] = field(default_factory=dict)  # hashes of what is learned, by name
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What a training tells about a step that it did."""
+    """A training's report on one step."""
 
     done: int  # steps
     end: int  # steps
     loss: float
     focal: float
     smooth_l1: float
-    seconds_left: float  # by the steps since this process began
+    seconds_left: float  # estimated from the steps since this process began
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,11 @@ def fit(
         network: with prototypes of `normals`.
         normals: what each of a batch's pictures was made from.
         generator: makes batches.
-        validation: says when to stop; None: the budget alone does.
+        validation: decides when to stop early; None: the budget alone decides.
         options: how.
-        checkpoint: checkpoint to go on from, if it is there, and to leave behind.
+        checkpoint: to resume from if it exists, and to write.
         clock: monotonic seconds.
-        on_step: told of each step.
+        on_step: called after each step.
 
     Raises:
         CheckpointError: the checkpoint is of another configuration, or unreadable.
@@ -137,7 +137,7 @@ def _begun(
     checkpoint: CheckpointTarget,
     clock: Callable[[], float],
 ) -> tuple[TrainingState, Progress]:
-    """Go on from the checkpoint, or plan a new training."""
+    """Resume from the checkpoint, or plan a new training."""
     configuration = {
         **checkpoint.configuration,
         **asdict(options.method),
@@ -153,7 +153,7 @@ def _begun(
 
     def seconds_per_step() -> float:
         thrown_away = TrainingState(copy.deepcopy(network), normals, options.method)
-        # the number itself, or a GPU would still be at it
+        # reads the number, or a GPU would still be computing
         step_s = time_steps(
             lambda step: float(thrown_away.step(generator.batch(step), 1.0, step).total), clock
         )
@@ -173,7 +173,7 @@ def _begun(
 def _checked(
     progress: Progress, state: TrainingState, validation: ValidationSet, intervals: FitIntervals
 ) -> Progress:
-    """Ask the held-out pictures; decide to stop where they say so."""
+    """Evaluate the held-out pictures, and decide to stop if they show overfitting."""
     check = ValidationLoss(progress.step, validation_loss(state.averaged(), validation))
     checks = (*progress.checks, check)
     stops = progress.cut is None and should_stop(checks, intervals.patience)
@@ -181,7 +181,7 @@ def _checked(
 
 
 def _is_late(until: float | None, now: float, cool_down_s: float) -> bool:
-    """Return whether there is only time left to cool down."""
+    """Return whether the time left suffices only to cool down."""
     return until is not None and now + cool_down_s >= until
 
 

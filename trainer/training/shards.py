@@ -1,9 +1,9 @@
-"""A batch in parts, one thread and one core for each, whose gradients are averaged.
+"""A batch in shards, one thread and one core for each, whose gradients are averaged.
 
-The other way, two threads for every operation, costs the same on two free cores, but there the
-threads wait for each other thousands of times a step: where other work takes a core away, a step
-takes six to twelve times as long instead of twice (docs/experiments.md). The parts are fixed by
-the settings, not by the machine: with fewer cores they take turns, and the weights are the same.
+The alternative is two threads for every operation. It costs the same on two free cores, but its
+threads wait for each other thousands of times a step. If other work takes a core away, such a step
+takes six to twelve times as long instead of twice (docs/experiments.md). The settings fix the
+shards, not the machine: with fewer cores they take turns, and the weights are the same.
 """
 
 import copy
@@ -32,7 +32,7 @@ class Shard:
 
 
 def split_batch(batch: Batch, count: int) -> list[Shard]:
-    """Deal the pictures out in turn, so that each part has its share of every kind."""
+    """Distribute the pictures in turn, so that each shard has its share of every kind."""
     return [
         Shard(
             np.ascontiguousarray(batch.frames[start::count]),
@@ -45,14 +45,14 @@ def split_batch(batch: Batch, count: int) -> list[Shard]:
 
 @contextmanager
 def single_cores(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Open threads on which every operation keeps to one core: `count`, or one a core."""
+    """Open `count` threads, at most one for each core, that each use one core."""
     threads = min(count, usable_cores())
     with ThreadPoolExecutor(threads, "shards", initializer=_keep_to_one_core) as pool:
         yield pool
 
 
 def replicas(head: Head, count: int) -> list[Head]:
-    """Give `head` and copies of it that share its weights, but have batch statistics of their own.
+    """Return `head` and copies that share its weights, but have their own batch statistics.
 
     Batch norm writes its running statistics while it runs: threads must not share them.
     """
@@ -65,7 +65,7 @@ def replicas(head: Head, count: int) -> list[Head]:
 
 @torch.no_grad()
 def average_statistics(heads: Sequence[nn.Module]) -> None:
-    """Set the running statistics of every twin to the mean of all."""
+    """Set every replica's running statistics to the mean over all replicas."""
     for buffers in zip(*(head.buffers() for head in heads), strict=True):
         if buffers[0].is_floating_point():
             mean = mean_of(buffers)
@@ -75,7 +75,7 @@ def average_statistics(heads: Sequence[nn.Module]) -> None:
 
 @torch.no_grad()
 def copy_statistics(heads: Sequence[nn.Module]) -> None:
-    """Copy all buffers of the first twin to the others."""
+    """Copy all buffers of the first replica to the others."""
     for first, *others in zip(*(head.buffers() for head in heads), strict=True):
         for buffer in others:
             buffer.copy_(first)

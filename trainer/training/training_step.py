@@ -1,7 +1,7 @@
-"""One training step of PRN: a batch in, losses out, weights moved and averaged.
+"""One training step of PRN: a batch in, losses out, weights updated and averaged.
 
-The loss is focal and smooth L1 against the mask, on logits in float32. What a training hands over
-is the exponential moving average of its weights.
+The loss is focal plus smooth L1 against the mask, on float32 logits. The result of a training is
+the exponential moving average of its weights.
 """
 
 import copy
@@ -38,7 +38,7 @@ _GAMMA = 4
 
 @dataclass(frozen=True, slots=True)
 class OptimizerConfig:
-    """How weights are moved; `optimiser="adam"` is the paper's, whose decay joins the gradient."""
+    """How weights are updated; `optimiser="adam"` is the paper's, with decay in the gradient."""
 
     optimiser: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = 1e-3
@@ -52,14 +52,14 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What one batch lost; `total` has the gradient."""
+    """The losses of one batch; `total` carries the gradient."""
 
     total: Tensor
     focal: Tensor
     smooth_l1: Tensor
 
     def detached(self) -> "Losses":
-        """Leave the gradient away."""
+        """Return the losses without gradients."""
         return Losses(self.total.detach(), self.focal.detach(), self.smooth_l1.detach())
 
 
@@ -109,7 +109,7 @@ class TrainingState:
         return self.network.with_head(head).eval()
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint must hold."""
+        """Return everything that a checkpoint must hold."""
         optimiser = {
             f"{index}.{name}": tensor
             for index, state in self._optimiser.state_dict()["state"].items()
@@ -124,7 +124,7 @@ class TrainingState:
         )
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `tensors` gave."""
+        """Restore the state that `tensors` returned."""
         self.network.head.load_state_dict(_under("head", tensors))
         # In place: they are the prototypes that `normals` holds, too.
         self.network.residuals.load_state_dict(_under("residuals", tensors))
@@ -139,7 +139,7 @@ class TrainingState:
         copy_statistics(self._heads)
 
     def _part(self, head: Head, shard: Shard) -> _Part:
-        """Losses and gradients of a part of the batch."""
+        """Compute losses and gradients of a shard."""
         with torch.no_grad():
             stem, features = encode_batch(self.network, self._normals, shard)
             under = shard.normals if self._method.leave_one_out else np.full_like(shard.normals, -1)
@@ -152,7 +152,7 @@ class TrainingState:
         return _Part(losses.detached(), gradients)
 
     def _move(self, parts: Sequence[_Part], rate_share: float, step: int) -> None:
-        """Move weights, batch statistics and averages."""
+        """Update weights, batch statistics and averages."""
         average_statistics(self._heads)
         for place, parameter in enumerate(self._parameters):
             parameter.grad = mean_of([part.gradients[place] for part in parts])
@@ -189,7 +189,7 @@ def encode_batch(network: PRN, normals: Normals, batch: Batch) -> tuple[Tensor, 
 
 
 def _optimiser(head: nn.Module, method: OptimizerConfig) -> torch.optim.Optimizer:
-    """Decay convolutions only: batch norms and biases, one number a channel, are left alone."""
+    """Make the optimiser; weight decay applies to convolutions, not to batch norms and biases."""
     decayed = [each for each in head.parameters() if each.ndim > 1]
     plain = [each for each in head.parameters() if each.ndim <= 1]
     groups = [

@@ -147,9 +147,9 @@ def validation_loss(network: PRN, validation: ValidationSet) -> float:
 
 
 def should_stop(checks: Sequence[ValidationLoss], patience: int) -> bool:
-    """Whether all of the last `patience` checks were clearly worse than the best before them.
+    """Return whether the last `patience` checks were all clearly worse than the best before them.
 
-    A loss that merely stands still is no overfitting: it falls again when the learning rate does.
+    A loss that merely stagnates is not overfitting: it falls again with the learning rate.
     """
     if len(checks) <= patience:
         return False

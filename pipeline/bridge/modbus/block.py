@@ -105,7 +105,7 @@ class CameraBlock:
 
     @property
     def plc_lost(self) -> bool:
-        """Return whether the PLC's heartbeat stood still for too long."""
+        """Return whether the PLC's heartbeat has stopped for too long."""
         return self._plc_lost
 
     def registers(self, now_ms: float | None) -> list[int]:

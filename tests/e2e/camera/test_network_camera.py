@@ -41,7 +41,7 @@ class Stream(BaseHTTPRequestHandler):
             return
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Suppress the log of requests."""
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ class Job:
         print_line(f"{name}: " + " ".join(f"{key}={value}" for key, value in row.items()))
 
     def attempt(self, what: Callable[[], Any]) -> Any:  # noqa: ANN401
-        """Return a figure, or why there is none: one that fails must not take the others along."""
+        """Measure a figure, or return why that failed; a failure must not stop the others."""
         try:
             return what()
         except Exception as error:  # noqa: BLE001  # whatever a library makes of this machine

@@ -25,7 +25,7 @@ MINUTE_NS = 60 * 10**9
 
 @dataclass
 class DeviceThatRestarts:
-    """Gives one list of shots, named by the triggers missed before each, then is lost once."""
+    """Returns one list of shots, named by the triggers missed before each, then is lost once."""
 
     missed: list[list[int]]
     live: bool = True

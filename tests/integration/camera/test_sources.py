@@ -79,7 +79,7 @@ class Stream(BaseHTTPRequestHandler):
             time.sleep(0.01)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Suppress the log of requests."""
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
 class Worker:
-    """Says how it is."""
+    """Reports its health."""
 
     def __init__(self) -> None:
         self.why = ""

@@ -57,12 +57,14 @@ def spots(*columns: int, value: float = 0.9) -> np.ndarray:
 
 def test_cameras_are_asked_for_where_zones_name_them(tmp_path: Path) -> None:
     path = write(tmp_path, cameras=["top", "side"])
-    with pytest.raises(ZoneError, match="name the cameras side, top: say with --zones-camera"):
+    with pytest.raises(
+        ZoneError, match="name the cameras side, top: choose the camera with --zones-camera"
+    ):
         open_zones(path, "", "", SIZE)
     with pytest.raises(ZoneError, match="no zone names camera 'tpo': zones name side, top"):
         open_zones(path, "tpo", "", SIZE)
     assert open_zones(path, "top", "", SIZE) is not None
-    with pytest.raises(ZoneError, match="choose among --zones: give it too"):
+    with pytest.raises(ZoneError, match="need --zones: pass it too"):
         open_zones(None, "top", "", SIZE)
     assert open_zones(None, "", "", SIZE) is None
 

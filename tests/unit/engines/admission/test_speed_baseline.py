@@ -157,7 +157,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class PlanEngine:
-    """Says what another engine says, as a plan does, and takes a known time of the clock."""
+    """Returns another engine's answers, as a plan does, and takes a known time of the clock."""
 
     def __init__(self, inner: Engine, clock: Clock, took_s: float) -> None:
         self.inner, self.clock, self.took_s = inner, clock, took_s

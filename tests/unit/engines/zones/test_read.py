@@ -76,7 +76,7 @@ def test_runs_of_a_mask_give_it_back(marked: int) -> None:
 def test_product_chooses_its_zones_and_those_of_all(tmp_path: Path) -> None:
     path = write(tmp_path, zone("a", product="nut"), zone("b", product="gear"), zone("c"))
     assert [each.name for each in read_zones(path, "nut").zones] == ["a", "c"]
-    with pytest.raises(ZoneError, match="say which product is made with --zones-product"):
+    with pytest.raises(ZoneError, match="choose the product with --zones-product"):
         read_zones(path)
     with pytest.raises(ZoneError, match="no zone for product 'bolt': it names gear, nut"):
         read_zones(path, "bolt")
@@ -93,7 +93,7 @@ TWICE = [[0.1, 0.1], [0.1, 0.1], [0.9, 0.1], [0.4, 0.5]]
         ([zone(points=CROSSED)], {}, "the outline of zone 'screw' crosses or touches itself"),
         ([zone(points=SPIKE)], {}, "crosses or touches itself"),
         ([zone(points=TWICE)], {}, "crosses or touches itself"),
-        ([zone(points=SQUARE[:2])], {}, "zone 'screw' has 2 points, 3 are the least"),
+        ([zone(points=SQUARE[:2])], {}, "zone 'screw' has 2 points, 3 are needed"),
         ([zone(points=[*SQUARE[:3], [0.1, 1.5]])], {}, "corner at x 0.1, y 1.5, outside 0..1"),
         (
             [zone(points=[[1, 1], [9, 1], [9, 31]])],
@@ -101,8 +101,8 @@ TWICE = [[0.1, 0.1], [0.1, 0.1], [0.9, 0.1], [0.4, 0.5]]
             "corner at x 9, y 31, outside 30x20",
         ),
         ([zone(), zone()], {}, "two zones are called 'screw'"),
-        ([zone(f"z{n}") for n in range(10_000)], {}, f"10000 zones, {MAX_ZONES} are the most"),
-        ([], {}, "no zone is in it: without zones leave the file out"),
+        ([zone(f"z{n}") for n in range(10_000)], {}, f"10000 zones, the limit is {MAX_ZONES}"),
+        ([], {}, "it holds no zone: to work without zones, leave the file out"),
         ([zone(kind="skip")], {}, "zones.0.kind: Input should be 'inspect' or 'ignore'"),
         ([zone(image_factor=0.5)], {}, "zone 'screw' is ignored: leave its factors out"),
         ([zone(kind="inspect", image_factor=0)], {}, "zones.0.image_factor: "),

@@ -17,7 +17,7 @@ class Clocks:
         self._caplog = caplog
 
     def look(self, error_ms: float = 0.1) -> Said:
-        """Let two seconds pass and return what is logged."""
+        """Advance by two seconds and return what is logged."""
         self._caplog.clear()
         for clock in ("redis_s", "ours_s", "monotonic_s"):
             setattr(self, clock, getattr(self, clock) + 2.0)

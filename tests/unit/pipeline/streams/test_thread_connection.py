@@ -27,7 +27,7 @@ class FakeConnection:
 
 
 class FakePool:
-    """Gives a new connection each time, as one that asks Sentinel anew would."""
+    """Returns a new connection each time, as a client that asks Sentinel again would."""
 
     def __init__(self) -> None:
         self.given: list[FakeConnection] = []

@@ -234,7 +234,7 @@ def test_speed_does_not_pay_for_a_loss_that_may_be_chance(
     assert not any(each.standing == "worse" for each in figures)
     passes, why = decide_promotion(figures)
     assert not passes
-    assert why.startswith("it is faster, but not as good")
+    assert why.startswith("the candidate is faster, but not as good")
     assert named in why
 
 

@@ -82,7 +82,7 @@ def test_candidate_that_finds_escaped_defects_is_promoted(tmp_path: Path) -> Non
 def test_same_engine_file_is_refused(tmp_path: Path) -> None:
     report = gate(tmp_path, GOOD_THRESHOLD, GOOD_THRESHOLD)
     assert not report.promoted
-    assert "own file" in report.reasons[0]
+    assert "same file as the incumbent" in report.reasons[0]
 
 
 def test_same_answers_are_refused(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_same_answers_are_refused(tmp_path: Path) -> None:
     with TerminalSteps(Console(quiet=True)) as steps:
         candidate, conditions = tmp_path / "candidate.fixed", Conditions(rules=RULES)
         report = pass_gate(candidate, rival, samples, conditions, tmp_path / "gate", steps)
-    assert report.reasons == ("it answers every golden picture as the incumbent does",)
+    assert report.reasons == ("the candidate answers every golden picture as the incumbent does",)
 
 
 @pytest.mark.parametrize("pictures", [(4, 30), (20, 19), (0, 40)])

@@ -80,7 +80,7 @@ def test_promotion_in_between_is_respected_and_the_next_call_weighs_against_it(h
         if (name, at) == ("register", "kept"):
             other = promote_another(home, "hand")
 
-    with pytest.raises(StageError, match="nothing is changed, the next trainer-retrain"):
+    with pytest.raises(StageError, match="nothing was changed, the next trainer-retrain"):
         run(home, reached)
     pointer = Registry(str(home / "registry")).pointer()
     assert pointer is not None
@@ -144,7 +144,7 @@ def test_refused_run_passes_the_gate_again_as_the_refusal_advised(home: Path) ->
     assert (refused.result, "--allow-ungated" in refused.why) == ("refused", True)
     assert run(home, allow_ungated=False).result == "nothing new"
     assert run(home).result == "promoted"
-    assert "fit: done before" in (home / "said.txt").read_text("utf-8")
+    assert "fit: already done" in (home / "said.txt").read_text("utf-8")
     assert only_run(home).finished is not None
 
 
@@ -168,7 +168,7 @@ def test_run_that_was_cut_is_finished_before_new_pictures_begin_another(home: Pa
     fill_store(home / "store", normals=3, defects=0, seed=9)
     assert run(home).result == "promoted"
     assert only_run(home).finished is not None
-    assert "what came since is for the next" in (home / "said.txt").read_text("utf-8")
+    assert "newer labels are left for the next run" in (home / "said.txt").read_text("utf-8")
     run(home)
     assert len(past_runs(home / "runs")) == 2
 

@@ -12,7 +12,7 @@ from pipeline.worker.swap.thread_priority import LOWEST, EngineThreads, may_rais
 
 @pytest.fixture
 def threads_of_opencv() -> Iterator[None]:
-    """Let OpenCV start its threads anew."""
+    """Make OpenCV start its threads again."""
     usual = cv2.getNumThreads()
     cv2.setNumThreads(0)
     yield
