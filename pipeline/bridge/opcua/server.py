@@ -97,6 +97,8 @@ class _Gatekeeper:
 class _Connection(OPCUAProtocol):
     """A client, which cannot make this machine keep more than one message of the largest size."""
 
+    _buffer: bytes
+
     def data_received(self, data: bytes) -> None:
         """Take what came; close a connection whose message is too long."""
         super().data_received(data)
