@@ -135,14 +135,15 @@ def test_foreign_certificate_is_refused_and_kept_for_a_person_to_trust(
 
 
 @pytest.mark.parametrize(
-    ("mode", "policy"), [("None", "None"), ("Sign", "Basic256Sha256"), ("SignAndEncrypt", "Basic256")]
+    ("mode", "policy"),
+    [("None", "None"), ("Sign", "Basic256Sha256"), ("SignAndEncrypt", "Basic256")],
 )
 def test_no_or_weak_encryption_is_refused(
     plant: Plant, url: str, folder: Path, plc: Identity, node: NodeClient, tmp_path: Path,
     mode: str, policy: str,
 ) -> None:  # fmt: skip
     with opcua_bridge(plant, url, folder) as (_, at):
-        with pytest.raises(Refused, match="(?i)security"):
+        with pytest.raises(Refused, match=r"(?i)security"):
             node.connect(at, plc, tmp_path, mode=mode, policy=policy)
         node.connect(at, plc, tmp_path)
         node.do("close")

@@ -22,6 +22,8 @@ SECRET = Path("secret")
         ({"to": "modbus", "cameras": "a", "listen": "host:70000"}, "HOST:PORT"),
         ({"to": "modbus", "cameras": "a", "allow": "10.0.0.1/8"}, "10.0.0.1/8"),
         ({"to": "modbus", "cameras": "a", "from_start": True}, "--from-start"),
+        ({"to": "opcua", "users_file": SECRET}, "--cameras"),
+        ({"to": "opcua", "cameras": "a"}, "--users-file"),
         ({"to": "webhook"}, "--url"),
         ({"to": "webhook", "url": "https://mes/"}, "--secret-file"),
         ({"to": "smoke"}, "smoke"),
@@ -42,6 +44,14 @@ def test_each_target_reads_under_a_name_of_its_own_and_listens_on_this_machine()
     assert webhook.freshness().margin_ms == 0
 
 
+def test_opcua_listens_on_this_machine_and_keeps_certificates_in_its_state() -> None:
+    opcua = BridgeSettings(to="opcua", cameras="a", users_file=SECRET)
+    assert opcua.address() == ("127.0.0.1", 4840)
+    assert opcua.security_path().name == "bridge-opcua.opcua"
+    assert opcua.freshness().margin_ms == 20
+    assert not opcua.insecure
+
+
 def test_every_target_has_a_face() -> None:
     choices = BridgeSettings.model_fields["to"].annotation
     assert set(FACES) == set(choices.__args__)  # type: ignore[union-attr]
@@ -52,8 +62,8 @@ import sys
 
 class Hidden:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "pymodbus":
-            raise ModuleNotFoundError("No module named 'pymodbus'", name="pymodbus")
+        if (top := name.partition(".")[0]) in ("pymodbus", "asyncua"):
+            raise ModuleNotFoundError(f"No module named '{{top}}'", name=top)
 
 sys.meta_path.insert(0, Hidden())
 sys.argv[1:] = {arguments!r}
@@ -62,14 +72,14 @@ bridge()
 """
 
 
-def run_without_pymodbus(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = PROGRAM.format(arguments=list(arguments))
     command = [sys.executable, "-c", program]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_missing_extra_is_one_sentence_with_the_command() -> None:
-    ended = run_without_pymodbus("--to", "modbus", "--cameras", "cam")
+    ended = run_without_extras("--to", "modbus", "--cameras", "cam")
     assert ended.returncode == 1
     sentence = (
         "pipeline-bridge: Modbus needs the package pymodbus: pip install 'prn-line[modbus]'\n"
@@ -77,8 +87,17 @@ def test_missing_extra_is_one_sentence_with_the_command() -> None:
     assert ended.stderr == sentence
 
 
+def test_missing_extra_of_opcua_is_one_sentence_with_the_command(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text("plc:secret\n")
+    ended = run_without_extras("--to", "opcua", "--cameras", "cam", "--users-file", str(users))
+    assert ended.returncode == 1
+    sentence = "pipeline-bridge: OPC UA needs the package asyncua: pip install 'prn-line[opcua]'\n"
+    assert ended.stderr == sentence
+
+
 def test_map_is_printed_without_redis_and_without_the_extra() -> None:
-    ended = run_without_pymodbus("--to", "modbus", "--cameras", "cam,side", "--print-map")
+    ended = run_without_extras("--to", "modbus", "--cameras", "cam,side", "--print-map")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("camera,address,registers,type,access,name,meaning\ncam,0,1,u16")
     assert "\nside,1000,1,u16,read,heartbeat," in ended.stdout
