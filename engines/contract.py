@@ -155,7 +155,7 @@ def first_rows(scores: Scores, count: int) -> Scores:
 
 
 def outputs_by_name(scores: Scores) -> dict[str, Floats | Indices]:
-    """Give each output that there is by its name in the graph."""
+    """Return each output that there is by its name in the graph."""
     outputs: dict[str, Floats | Indices] = {SCORE: scores.score, MAP: scores.maps}
     if scores.nearest is not None and scores.distance is not None:
         outputs |= {NEAREST: scores.nearest, DISTANCE: scores.distance}

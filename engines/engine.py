@@ -92,7 +92,7 @@ def check_frames(frames: Pixels, input_size: tuple[int, int], max_batch: int) ->
 
 
 def summary_of(scores: Scores) -> MapSummary:
-    """Give the engine's own summary where it made one, else sum its maps up."""
+    """Return the engine's own summary where it made one, else sum its maps up."""
     return scores.summary or summarise_maps(scores.maps)
 
 

@@ -3,6 +3,7 @@
 EngineError
 ├── ManifestError      the file and its manifest do not fit: refuse to serve it
 ├── BackendError       this machine cannot run it: refuse, say what to install
+│   └── NoDriver           it has no NVIDIA driver: fine for a machine without a GPU
 ├── ShapeError         these pixels do not fit this engine: bury the entry
 ├── ScoringError       the engine failed on these frames: answer UNKNOWN/ENGINE
 ├── AdmissionError     the engine did not prove itself: do not let it judge
@@ -28,6 +29,10 @@ class ManifestError(EngineError):
 
 class BackendError(EngineError):
     """This machine cannot run this engine: refuse it and say what to install."""
+
+
+class NoDriver(BackendError):  # noqa: N818  # a state of the machine, not a mistake
+    """This machine has no NVIDIA driver: fine if no GPU is wanted."""
 
 
 class ShapeError(EngineError):

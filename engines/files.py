@@ -3,18 +3,23 @@
 A foreign file may be a FIFO, a device, a link to either, or grow without end. It is opened without
 waiting, must be a regular file, and is read up to a limit. Links are followed: pictures and engines
 often lie behind one, and what counts is the file at its end. A loop of links is an `OSError`.
+
+Every lock of this project is taken here, by `flock`: the kernel frees those of a process that was
+killed. A lock belongs to an open file: it lasts until the last descriptor of that file is closed,
+also where a child process inherited one.
 """
 
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +28,7 @@ from engines.errors import RegistryAway
 _CHUNK_BYTES = 1 << 20
 LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = 0.02
-LOCKS_MISSING = "Windows has no lock that this needs: run it on Linux or macOS"
+_LOCKS_MISSING = "Windows has no lock that this needs: run it on Linux or macOS"
 # Windows has none of the first three, and translates line ends without the last
 _READ_FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
@@ -86,7 +91,11 @@ def file_sha256(path: Path) -> str:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: temporary file in the same folder, fsync, rename."""
+    """Write a file whole or not at all, also if the power fails.
+
+    It is written under another name in the same folder, synchronised and renamed, then the folder
+    is synchronised.
+    """
     # not tempfile's, which no other user could read: a worker is seldom the user who trained
     half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -98,6 +107,24 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         half.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in a folder outlive a power cut; Windows opens no folders, and needs it not."""
+    if sys.platform == "win32":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # a folder that may be written to but not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems have no such call
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -108,31 +135,92 @@ def file_locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
         RegistryAway: another process holds it all the time.
         OSError: on Windows, where there is no such lock.
     """
-    if sys.platform == "win32":
-        raise OSError(errno.ENOSYS, LOCKS_MISSING, str(path))
-    import fcntl  # noqa: PLC0415  # not on Windows
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(path, wait_s))
+        except BlockingIOError as error:
+            raise RegistryAway(
+                f"{error}: try again, or see with `fuser {path}` what it is"
+            ) from error
+        yield
 
-    deadline_s = time.monotonic() + wait_s
+
+@contextmanager
+def locked(path: Path, wait_s: float = math.inf) -> Iterator[None]:
+    """Hold the lock on a folder, or on a file that is made and stays.
+
+    Args:
+        path: an existing folder, or a file in one.
+        wait_s: how long to wait for another process that holds it.
+
+    Raises:
+        BlockingIOError: another process held it all the time.
+        OSError: it cannot be opened; or on Windows, where there is no such lock.
+    """
     descriptor = _open_lock(path)
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline_s:
-                    raise RegistryAway(
-                        f"another process has held {path} for {wait_s:.0f} s: try again, or see "
-                        f"with `fuser {path}` what it is"
-                    ) from error
-            time.sleep(_LOCK_POLL_S)
+        _wait_for(descriptor, path, wait_s)
         yield
     finally:
         os.close(descriptor)
 
 
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock an open file unless another open file of it is locked; return whether it is ours.
+
+    Args:
+        descriptor: of the open file; a lock that it has already is changed.
+        shared: whether others may hold a shared lock beside this one.
+
+    Raises:
+        OSError: on Windows, where there is no such lock.
+    """
+    try:
+        _flock(descriptor, "LOCK_SH" if shared else "LOCK_EX", "LOCK_NB")
+    except BlockingIOError:
+        return False
+    return True
+
+
+def wait_for_lock(descriptor: int, *, shared: bool = False) -> None:
+    """Lock an open file as soon as no other open file of it is locked.
+
+    Raises:
+        OSError: on Windows, where there is no such lock.
+    """
+    _flock(descriptor, "LOCK_SH" if shared else "LOCK_EX")
+
+
+def unlock(descriptor: int) -> None:
+    """Free the lock of an open file, for every process that shares it."""
+    _flock(descriptor, "LOCK_UN")
+
+
+def _flock(descriptor: int, *operations: str) -> None:
+    if sys.platform == "win32":
+        raise OSError(errno.ENOSYS, _LOCKS_MISSING)
+    import fcntl  # noqa: PLC0415  # not on Windows
+
+    fcntl.flock(descriptor, sum(getattr(fcntl, each) for each in operations))
+
+
+def _wait_for(descriptor: int, path: Path, wait_s: float) -> None:
+    if math.isinf(wait_s):
+        wait_for_lock(descriptor)
+        return
+    deadline_s = time.monotonic() + wait_s
+    while not try_lock(descriptor):
+        if time.monotonic() > deadline_s:
+            raise BlockingIOError(f"another process has held {path} for {wait_s:.0f} s")
+        time.sleep(_LOCK_POLL_S)
+
+
 def _open_lock(path: Path) -> int:
-    flags = getattr(os, "O_CLOEXEC", 0)  # Windows needs none
+    if sys.platform == "win32":  # which opens no folder either
+        raise OSError(errno.ENOSYS, _LOCKS_MISSING, str(path))
+    flags = os.O_CLOEXEC
+    if path.is_dir():
+        return os.open(path, os.O_RDONLY | flags)
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
     except PermissionError:

@@ -3,10 +3,12 @@
 import ctypes
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from engines.errors import BackendError
+from engines.errors import BackendError, NoDriver
 
 _CPU_TABLE = Path("/proc/cpuinfo")
 _LIBRARY = "libcuda.so.1"
@@ -65,40 +67,66 @@ class Gpu:
         return "sm_{}{}".format(*self.capability)
 
 
-def find_gpu(index: int = 0) -> Gpu:
+def find_gpu(index: int = 0, load: Callable[[str], Any] = ctypes.CDLL) -> Gpu:
     """Ask the driver for GPU `index`.
 
     Raises:
-        BackendError: no driver, a driver that does not start, or no such GPU.
+        NoDriver: this machine has no NVIDIA driver.
+        BackendError: a driver that does not start, or no such GPU.
     """
+    driver, version, count = _start_driver(load)
+    if index >= count:
+        raise BackendError(f"GPU {index} is asked for, this machine shows {count}")
+    return _gpu(driver, index, version)
+
+
+def list_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> list[Gpu]:
+    """Ask the driver for all GPUs of this machine.
+
+    Args:
+        load: opens the driver's library by name.
+
+    Raises:
+        NoDriver: this machine has no NVIDIA driver.
+        BackendError: the driver does not start, or does not answer.
+    """
+    driver, version, count = _start_driver(load)
+    return [_gpu(driver, index, version) for index in range(count)]
+
+
+def _start_driver(load: Callable[[str], Any]) -> tuple[Any, int, int]:
+    """Return the driver's library, the CUDA version that it supports, and how many GPUs it has."""
     try:
-        driver = ctypes.CDLL(_LIBRARY)
+        driver = load(_LIBRARY)
     except OSError as error:
-        raise BackendError(
+        raise NoDriver(
             f"no NVIDIA driver on this machine ({_LIBRARY} is not found): install the driver, or "
             "in a container start it with access to the GPU"
         ) from error
     _check(driver, driver.cuInit(0), "the NVIDIA driver does not start")
-    version, count, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    version, count = ctypes.c_int(), ctypes.c_int()
     _check(driver, driver.cuDriverGetVersion(ctypes.byref(version)), "no driver version")
     _check(driver, driver.cuDeviceGetCount(ctypes.byref(count)), "the GPUs cannot be counted")
-    if index >= count.value:
-        raise BackendError(f"GPU {index} is asked for, this machine shows {count.value}")
+    return driver, version.value, count.value
+
+
+def _gpu(driver: Any, index: int, version: int) -> Gpu:  # noqa: ANN401  # a library of ctypes
+    device = ctypes.c_int()
     _check(driver, driver.cuDeviceGet(ctypes.byref(device), index), f"no GPU {index}")
     name = ctypes.create_string_buffer(_NAME_BYTES)
     _check(driver, driver.cuDeviceGetName(name, _NAME_BYTES, device), f"GPU {index} has no name")
     major, minor = (_attribute(driver, each, device) for each in (_MAJOR, _MINOR))
-    return Gpu(name.value.decode("utf-8", "replace"), (major, minor), version.value)
+    return Gpu(name.value.decode("utf-8", "replace"), (major, minor), version)
 
 
-def _attribute(driver: ctypes.CDLL, attribute: int, device: ctypes.c_int) -> int:
+def _attribute(driver: Any, attribute: int, device: ctypes.c_int) -> int:  # noqa: ANN401
     value = ctypes.c_int()
     status = driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
     _check(driver, status, f"the driver does not tell attribute {attribute}")
     return value.value
 
 
-def _check(driver: ctypes.CDLL, status: int, what: str) -> None:
+def _check(driver: Any, status: int, what: str) -> None:  # noqa: ANN401
     if status:
         text = ctypes.c_char_p()
         driver.cuGetErrorString(status, ctypes.byref(text))

@@ -146,7 +146,7 @@ class Manifest(_Part):
 
     @property
     def is_admitted(self) -> bool:
-        """Whether any machine admitted the engine; a fixed engine never is."""
+        """Return whether any machine admitted the engine; a fixed engine never is."""
         return self.format != "fixed" and self.admission is not None and self.admission.admitted
 
     @property
@@ -161,7 +161,7 @@ class Manifest(_Part):
 
     @property
     def is_plan(self) -> bool:
-        """Whether it is TensorRT's, of either kind."""
+        """Return whether it is TensorRT's, of either kind."""
         return self.format in ("tensorrt", "tensorrt_rtx")
 
 

@@ -23,7 +23,7 @@ class BeltSource:
         self._seed, self._options, self._pacer, self._clock_ns = seed, options, pacer, clock_ns
 
     def shots(self, cursor: str) -> Iterator[Shot]:
-        """Give every shot after `cursor`, which is the number of the last one."""
+        """Yield every shot after `cursor`, which is the number of the last one."""
         number = int(cursor or 0)
         while self._options.count is None or number < self._options.count:
             if self._pacer.stopped():

@@ -1,7 +1,6 @@
 """Pixels <-> bytes: raw, JPEG, PNG. Every size is checked before a decoder sees the bytes."""
 
 import struct
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.pictures.headers import JPEG_START, MAX_PIXELS, PNG_SIGNATURE, check_jpeg, check_png
+from engines.pictures.jpeg import DEFAULT_JPEG, JpegSetting, decode_jpeg, encode_jpeg
 from pipeline.errors import UnreadableFrame
 
 MAX_PAYLOAD_BYTES = 256 << 20
@@ -29,41 +29,16 @@ class Codec(StrEnum):
 Transport = Literal[Codec.RAW, Codec.JPEG, Codec.PNG, Codec.RING]  # what a camera can be told
 
 
-class Chroma(StrEnum):
-    """How much of the colour a JPEG keeps."""
-
-    FULL = "444"
-    HALF = "420"  # half the resolution both ways; brightness keeps all of it
-
-
-@dataclass(frozen=True, slots=True)
-class JpegSetting:
-    """What a JPEG may lose; the defaults cost no figure (docs/experiments.md) and half the time."""
-
-    quality: int = 90  # 1..100, the scale of libjpeg
-    chroma: Chroma = Chroma.HALF
-
-
-DEFAULT_JPEG = JpegSetting()
-
-
 def encode_pixels(
     pixels: NDArray[np.uint8], codec: Codec, jpeg: JpegSetting = DEFAULT_JPEG
 ) -> bytes:
     """Encode uint8 [H, W, 3] RGB."""
     if codec is Codec.RAW:
         return pixels.tobytes()
-    from engines.pictures.libraries import cv2, simplejpeg  # noqa: PLC0415
-
     if codec is Codec.JPEG:
-        return bytes(
-            simplejpeg.encode_jpeg(
-                np.ascontiguousarray(pixels),
-                jpeg.quality,
-                "RGB",
-                colorsubsampling=jpeg.chroma.value,
-            )
-        )
+        return encode_jpeg(pixels, jpeg)
+    from engines.pictures.libraries import cv2  # noqa: PLC0415
+
     if codec is Codec.PNG:
         done, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
         if not done:
@@ -111,11 +86,10 @@ def _decode_raw(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
 def _decode_jpeg(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     if payload[:2] != JPEG_START:
         raise UnreadableFrame("payload announced as JPEG is none")
-    from engines.pictures.libraries import simplejpeg  # noqa: PLC0415
 
     try:
         check_jpeg(payload, shape)
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(payload, "RGB")
+        pixels = decode_jpeg(payload)
     except (PictureError, ValueError, IndexError, struct.error) as error:
         raise UnreadableFrame(f"JPEG does not decode: {error}") from error
     if pixels.shape != (*shape, 3):

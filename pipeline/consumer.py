@@ -139,15 +139,32 @@ class Verdicts:
         """
         return self._clock.now_ms()
 
+    def kept(self, before: str = "+") -> list[Verdict]:
+        """Return a page of the verdicts that the line still keeps, newest first.
+
+        They are read again, whatever this or another program has acknowledged. Waits for Redis;
+        may be called from any thread.
+
+        Args:
+            before: a result id: those before it; `+` begins with the newest.
+
+        Returns: up to 64 verdicts; none if nothing is kept before that one.
+
+        Raises:
+            PipelineError: Redis does not answer, or refuses this user.
+        """
+        results = self._result_reader.kept(before, _PAGE)
+        return [read_verdict(self._line, result) for result in results]
+
     def __iter__(self) -> Iterator[Verdict]:
-        """Give verdicts, waiting for each, until `stop`."""
+        """Yield verdicts, waiting for each, until `stop`."""
         while not self._stopping:
             if (verdict := self.next(_LOOK_S)) is not None:
                 yield verdict
         self.check()
 
     def next(self, timeout_s: float) -> Verdict | None:
-        """Give the next verdict, or None after `timeout_s` seconds or when stopped.
+        """Return the next verdict, or None after `timeout_s` seconds or when stopped.
 
         Raises:
             PipelineError: the server refuses this program; trying again would not help.
@@ -203,7 +220,7 @@ class Verdicts:
 
     @property
     def stopped(self) -> bool:
-        """Whether no more verdicts will come."""
+        """Return whether no more verdicts will come."""
         return self._stopping
 
     def stop(self) -> None:

@@ -27,7 +27,7 @@ class ManualThreshold:
     engines: tuple[str, ...]  # SHA-256 of their files
 
     def for_engine(self, sha256: str) -> float | None:
-        """Give the threshold for an engine; None where it was set for others."""
+        """Return the threshold for an engine; None where it was set for others."""
         return self.value if sha256 in self.engines else None
 
 
@@ -41,7 +41,7 @@ class LineState:
     looks: int = 0  # how often workers were told to look at their registry
 
     def thresholds_of(self, sha256: str) -> tuple[float | None, float | None]:
-        """Give what holds for an engine, image and pixel; None: its own."""
+        """Return what holds for an engine, image and pixel; None: its own."""
         image = None if self.threshold is None else self.threshold.for_engine(sha256)
         return image, None if self.pixel is None else self.pixel.for_engine(sha256)
 
@@ -57,12 +57,12 @@ class LineState:
         return fields
 
     def has_lapsed_for(self, sha256: str) -> bool:
-        """Whether a threshold was set by hand that does not hold for this engine."""
+        """Return whether a threshold was set by hand that does not hold for this engine."""
         return any(one and one.for_engine(sha256) is None for one in (self.threshold, self.pixel))
 
 
 def apply_message(state: LineState, message: Mapping[str, Any]) -> LineState:
-    """Give the standing after one message, as `wire.decode_control` reads it.
+    """Return the standing after one message, as `wire.decode_control` reads it.
 
     A message that is none is ignored with a warning: a line does not stop for a typing error.
     """

@@ -10,7 +10,8 @@ from pipeline.errors import ForeignVerdict, LabelError, SettingsError
 from pipeline.frames import Label, LabelKind, Outline, Verdict
 from pipeline.masks import mask_of_runs
 from pipeline.streams.keys import check_name
-from pipeline.wire import MAX_CORNERS, MAX_LABEL_CORNERS, MAX_NAME_CHARS, MAX_OUTLINES
+from pipeline.wire import MAX_NAME_CHARS
+from pipeline.wire.label import MAX_CORNERS, MAX_LABEL_CORNERS, MAX_OUTLINES
 
 _ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,20}")
 _LEAST_CORNERS = 3
@@ -94,7 +95,7 @@ def check_against(label: Label, verdict: Verdict) -> None:
 
 
 def label_mask(label: Label, frame: ArchivedFrame) -> NDArray[np.bool_] | None:
-    """Give the pixels of a frame that its label marks, bool [H, W]; None where it marks no place.
+    """Return the pixels of a frame that its label marks, bool [H, W]; None where it marks no place.
 
     Raises:
         LabelError: not this frame's, of another size, or nothing in the picture is marked.

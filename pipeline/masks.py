@@ -8,7 +8,7 @@ from pipeline.errors import ForeignVerdict
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> dict[str, list[int]]:
-    """Give a mask [H, W] as lengths of runs, row by row, the first run being of zeros."""
+    """Return a mask [H, W] as lengths of runs, row by row, the first run being of zeros."""
     flat = np.concatenate(([False], mask.ravel(), [False]))
     edges = np.flatnonzero(flat[1:] != flat[:-1])
     if mask.ravel()[-1]:

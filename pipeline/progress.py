@@ -18,7 +18,7 @@ from engines.commandline.terminal import Terminal
 
 @contextmanager
 def progress(title: str, total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Give a function that says how many more are done.
+    """Return a function that says how many more are done.
 
     Args:
         title: what is being done.

@@ -115,7 +115,7 @@ def _decide(
 def decide(
     answer: str, judgement: Judgement | None, detail: str = ""
 ) -> tuple[Decision, Reason | None]:
-    """Give decision and reason of a published answer.
+    """Return decision and reason of a published answer.
 
     Args:
         answer: the word published.
@@ -135,7 +135,7 @@ def decide(
 
 
 def verdict_fields(verdict: Verdict, *, with_mask: bool) -> dict[str, Any]:
-    """Give a verdict as a flat object of JSON values; what no engine said is null."""
+    """Return a verdict as a flat object of JSON values; what no engine said is null."""
     meta, judgement = verdict.meta, verdict.judgement
     fields: dict[str, Any] = {
         "line": verdict.line,

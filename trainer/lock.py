@@ -1,10 +1,11 @@
 """One process at a time in a folder."""
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from engines.files import try_lock
 
 _NAME = ".lock"
 
@@ -19,11 +20,9 @@ def folder_locked(folder: Path, busy: Callable[[str], Exception]) -> Iterator[No
     """
     handle = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(handle):
             holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise busy(holder) from error
+            raise busy(holder)
         os.truncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield

@@ -45,7 +45,7 @@ class TerminalSteps:
         self._progress.stop()
 
     def training(self) -> Callable[[int, int, str, float], None]:
-        """Give what shows a training: steps done and in all, the loss, seconds left."""
+        """Return what shows a training: steps done and in all, the loss, seconds left."""
         task: TaskID | None = None
         started = time.monotonic()
 

@@ -12,7 +12,7 @@ from engines.commandline.flags import File, Folder, Metavar, Name
 from engines.commandline.picture_flags import AllowStrayBytes, PictureBits
 from engines.commandline.run import CommandSettings
 from engines.open import Backend
-from trainer.choices import STRIDES, BackboneName
+from trainer.choices import CLUSTERING_HELP, STRIDES, BackboneName, Clustering
 from trainer.data_flags import GroupPattern, GroupsFile
 
 _PASSWORD_VARIABLE = "PRN_REDIS_PASSWORD"  # noqa: S105  # the name of a variable, not a password
@@ -87,6 +87,7 @@ class CandidateRecipe(CommandSettings):
     weights: File | None = Field(
         default=None, description="the backbone's weights, .pth or .safetensors"
     )
+    clustering: Clustering = Field(default="finch", description=CLUSTERING_HELP)
     prototypes_only: bool = Field(
         default=False,
         description="rebuild prototypes and thresholds, train nothing: minutes; prn and prn-s "

@@ -11,11 +11,13 @@ from engines.commandline.picture_flags import AllowStrayBytes, PictureBits
 from engines.commandline.run import CommandSettings
 from engines.open import Backend
 from trainer.choices import (
+    CLUSTERING_HELP,
     ODDNESS,
     PROTOTYPE_SHARE,
     SIMULATED_CERTAINTY,
     STRIDES,
     BackboneName,
+    Clustering,
     PrnSize,
     TableName,
 )
@@ -133,6 +135,7 @@ class TrainSettings(LearnSettings):
     zones: File | None = Field(default=None, description=_ZONES)
     zones_camera: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_CAMERA)
     zones_product: Annotated[str, Metavar("NAME")] = Field(default="", description=_ZONES_PRODUCT)
+    clustering: Clustering = Field(default="finch", description=CLUSTERING_HELP)
 
 
 class ReproduceSettings(LearnSettings):

@@ -261,7 +261,7 @@ def _drift_of_some_maps(engine: Engine, batch: Pixels, expected: _AllScores) -> 
 
 
 def _below_widest_gap(peaks: Floats) -> float:
-    """Give a threshold that some of these are clearly above; all, where they hardly differ."""
+    """Return a threshold that some of these are clearly above; all, where they hardly differ."""
     ordered = np.sort(peaks)
     gaps = np.diff(ordered, prepend=ordered[0] - CLEAR_GAP)
     widest = int(gaps.argmax())
@@ -328,7 +328,7 @@ def flipped(score: Floats, expected: Floats, threshold: float, tolerance: float)
 
 
 def gain_suffices(gain: float | None, least: float | None) -> bool:
-    """Say whether an engine is as many times as fast as is asked; none asked, none measured."""
+    """Return whether an engine is as many times as fast as is asked; none asked, none measured."""
     return least is None or (gain is not None and gain >= least)
 
 

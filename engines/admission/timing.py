@@ -39,7 +39,7 @@ class CallTimes:
 
 
 def batch_sizes(max_batch: int) -> list[int]:
-    """Give the sizes worth measuring: powers of two up to `max_batch`, and itself."""
+    """Return the sizes worth measuring: powers of two up to `max_batch`, and itself."""
     powers = itertools.takewhile(
         lambda size: size < max_batch, (2**power for power in itertools.count())
     )
@@ -145,11 +145,11 @@ class CostCurve:
         )
 
     def ms(self, batch: int) -> float:
-        """Give the median cost of `batch` frames, milliseconds."""
+        """Return the median cost of `batch` frames, milliseconds."""
         return self._read(self.median_ms, batch)
 
     def best_batch(self) -> int:
-        """Give the size to score together when frames queue up.
+        """Return the size to score together when frames queue up.
 
         That is the smallest measured size within 10 % of the lowest cost per frame, but a few
         frames where the engine takes them: they hide the moment between two calls, and keep
@@ -166,7 +166,7 @@ class CostCurve:
         return max(cheap, min(FEW, self.batches[-1]))
 
     def slow_ms(self, batch: int) -> float:
-        """Give the cost of `batch` frames that one call in a hundred exceeds, milliseconds."""
+        """Return the cost of `batch` frames that one call in a hundred exceeds, milliseconds."""
         return self._read(self.p99_ms, batch)
 
     def _read(self, costs: tuple[float, ...], batch: int) -> float:

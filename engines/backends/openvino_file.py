@@ -16,7 +16,7 @@ _MEMBERS = ("network.xml", "network.bin")
 
 
 def pack_network(xml: bytes, weights: bytes) -> bytes:
-    """Give the content of the file; the same network gives the same bytes."""
+    """Return the content of the file; the same network gives the same bytes."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for name, content in zip(_MEMBERS, (xml, weights), strict=True):

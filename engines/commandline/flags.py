@@ -41,7 +41,7 @@ Folder = Annotated[Path, Metavar("DIR")]
 
 
 def flag_name(field: str) -> str:
-    """Give the one spelling of a field's flag."""
+    """Return the one spelling of a field's flag."""
     return "--" + _RENAMED.get(field, field).replace("_", "-")
 
 
@@ -56,7 +56,7 @@ def older_variable_name(field: str) -> str:
 
 
 def add_flags(settings_type: type[BaseModel]) -> AddArgument:
-    """Give what adds a declaration's flags to a parser, worded for people.
+    """Return what adds a declaration's flags to a parser, worded for people.
 
     Fields that it inherits from a class with a docstring stand in a group under that docstring.
     """
@@ -81,7 +81,7 @@ def add_flags(settings_type: type[BaseModel]) -> AddArgument:
 
 
 def usage(prog: str, settings_type: type[BaseModel]) -> str:
-    """Give the line that shows what must be given."""
+    """Return the line that shows what must be given."""
     needed = [
         metavar(name, field)
         if is_positional(field)
@@ -94,7 +94,7 @@ def usage(prog: str, settings_type: type[BaseModel]) -> str:
 
 
 def is_positional(field: FieldInfo) -> bool:
-    """Tell whether a field is given by its place, without a flag."""
+    """Return whether a field is given by its place, without a flag."""
     return _POSITIONAL in field.metadata
 
 
@@ -121,7 +121,7 @@ def _of_type(annotation: Any) -> str:  # noqa: ANN401  # a type, or a form of ty
 
 
 def help_text(field: FieldInfo) -> str:
-    """Give a field's description, and its default where it is one that a reader can use."""
+    """Return a field's description, and its default where it is one that a reader can use."""
     said = field.description or ""
     if field.is_required():
         first, *more = said.split("\n")
@@ -146,7 +146,7 @@ def shown(default: object) -> str:
 
 
 def _title(settings_type: type[BaseModel], name: str) -> str:
-    """Give the docstring of the class that a field is inherited from; "" for a class's own."""
+    """Return the docstring of the class that a field is inherited from; "" for a class's own."""
     owner = next(kind for kind in settings_type.__mro__ if name in get_annotations(kind))
     if owner is settings_type or not owner.__doc__:
         return ""

@@ -27,7 +27,7 @@ class PictureFlags(Protocol):
 
     @property
     def allow_stray_bytes(self) -> bool:
-        """Whether stray bytes are skipped."""
+        """Return whether stray bytes are skipped."""
 
     @property
     def picture_bits(self) -> int | None:

@@ -144,7 +144,7 @@ def _is_float(attribute: onnx.AttributeProto) -> bool:
 
 
 def _with_outputs(nodes: list[NodeProto], renamed: dict[str, str]) -> list[NodeProto]:
-    """Give the graph's outputs their names back where a cast follows them."""
+    """Return the graph's outputs their names back where a cast follows them."""
     swaps = {name: cast for name, cast in renamed.items() if cast != name}
     names = {name: f"{name}/inner" for name in swaps} | {cast: name for name, cast in swaps.items()}
     for node in nodes:

@@ -145,7 +145,7 @@ def _keep_others_exact(model: ModelProto, convolutions: list[str]) -> None:
 
 
 def _rounded_by_name(model: ModelProto) -> dict[str, str]:
-    """Give by the name of each rounded value the one that it was made of."""
+    """Return by the name of each rounded value the one that it was made of."""
     made = {node.output[0]: node for node in model.graph.node if node.op_type == "QuantizeLinear"}
     return {
         node.output[0]: made[node.input[0]].input[0]

@@ -164,7 +164,7 @@ def _lowered(
     options: PlanOptions,
     on_phase: Callable[[str], None],
 ) -> ModelProto:
-    """Give a graph its types: 8 bits where asked for, float16 where safe."""
+    """Return a graph its types: 8 bits where asked for, float16 where safe."""
     if options.precision == "int8":
         from engines.conversion.quantize_graph import quantise_graph  # noqa: PLC0415  # with ONNX Runtime
 

@@ -128,7 +128,7 @@ def _aim(trt: Any, config: Any, request: BuildRequest) -> None:  # noqa: ANN401
 
 
 def _timing_cache(config: Any, request: BuildRequest) -> Any:  # noqa: ANN401
-    """Give the cache of what was timed before; None where nothing is timed."""
+    """Return the cache of what was timed before; None where nothing is timed."""
     if request.timing_cache is None:
         return None
     path = Path(request.timing_cache)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engines.errors import PictureError
 from engines.files import read_file
 from engines.pictures.headers import JPEG_START, MAX_PIXELS, PictureHeader, check_picture
+from engines.pictures.jpeg import decode_jpeg
 from engines.pictures.orientation import has_tiff_tag, read_orientation, without_orientation
 from engines.pictures.pixel_values import as_rgb, used_bits
 from engines.pictures.rules import AS_STORED, PictureRules
@@ -127,11 +128,11 @@ def decode_checked(header: PictureHeader) -> NDArray[np.generic]:
     Raises:
         PictureError: damaged.
     """
-    from engines.pictures.libraries import cv2, simplejpeg  # noqa: PLC0415
+    from engines.pictures.libraries import cv2  # noqa: PLC0415
 
     try:
         if header.kind == "JPEG":
-            values = np.asarray(simplejpeg.decode_jpeg(header.content, "RGB"))
+            values: NDArray[np.generic] = decode_jpeg(header.content)
         else:
             values = _decode(without_orientation(header.content))
     except (ValueError, cv2.error) as error:

@@ -98,7 +98,7 @@ class Refusals:
             self._store.write(_path(name), write_record(record))
 
     def hit(self, pointer: Pointer) -> bool:
-        """Whether this very promotion was refused; what cannot be read says nothing."""
+        """Return whether this very promotion was refused; what cannot be read says nothing."""
         if not is_version_name(pointer.promoted):
             return False
         content = self._store.read(_path(pointer.promoted), MAX_RECORD_BYTES)

@@ -114,7 +114,7 @@ class VersionRecord(_Record):
         return f"{self.files[name].sha256[:_DIGEST_CHARACTERS]}-{name}"
 
     def version(self) -> Version:
-        """Give what callers know of it."""
+        """Return what callers know of it."""
         return Version(
             self.name,
             self.model,
@@ -165,12 +165,12 @@ def parse_record(kind: type[Record], content: bytes) -> Record:
 
 
 def write_record(record: _Record) -> bytes:
-    """Give the bytes of a file of the registry."""
+    """Return the bytes of a file of the registry."""
     return (record.model_dump_json(indent=2) + "\n").encode()
 
 
 def latest_promotions(history: Iterable[Promoted]) -> list[Promoted]:
-    """Give each version's latest promotion, newest first, of promotions that are newest first."""
+    """Return each version's latest promotion, newest first, of promotions that are newest first."""
     latest: dict[str, Promoted] = {}
     for promotion in history:
         latest.setdefault(promotion.promoted, promotion)
@@ -178,7 +178,7 @@ def latest_promotions(history: Iterable[Promoted]) -> list[Promoted]:
 
 
 def is_version_name(name: str) -> bool:
-    """Tell whether a version can have this name; what can be none is never part of a path."""
+    """Return whether a version can have this name; what can be none is never part of a path."""
     try:
         _VERSION_NAME.validate_python(name)
     except ValidationError:

@@ -99,7 +99,7 @@ class Registry:
             return self._versions.read(record, file)
 
     def pointer(self) -> Pointer | None:
-        """Give what is in force; None where nothing was promoted yet.
+        """Return what is in force; None where nothing was promoted yet.
 
         Raises:
             RegistryAway: it cannot be read, is damaged, or is gone since it was read last.
@@ -108,19 +108,19 @@ class Registry:
         return promoted.in_force if promoted else None
 
     def history(self) -> list[Pointer]:
-        """Give the last promotions, newest first; the first is in force."""
+        """Return the last promotions, newest first; the first is in force."""
         promoted = self._promotions.read()
         return [promoted.in_force, *promoted.earlier] if promoted else []
 
     def standing(self) -> Pointer | None:
-        """Give the newest promotion that no line refused: what lines serve.
+        """Return the newest promotion that no line refused: what lines serve.
 
         What is in force where all were refused; None where nothing was promoted yet.
         """
         return self._standing(self.history())
 
     def is_refused(self, promotion: Pointer) -> bool:
-        """Whether a line refused this very promotion on live frames."""
+        """Return whether a line refused this very promotion on live frames."""
         return self._refusals.hit(promotion)
 
     def refuse(self, name: str, promoted_at: str, why: str, by: str) -> None:

@@ -48,7 +48,7 @@ class RemoteStore:
             return sorted({str(path).rstrip("/").rpartition("/")[2] for path in found})
 
     def size(self, path: str) -> int | None:
-        """Give a file's bytes."""
+        """Return a file's bytes."""
         with self._translated():
             try:
                 return int(self._files.size(self._path(path)))

@@ -1,6 +1,5 @@
 """Where a registry keeps its files: a folder here, or what a URL names (remote_store)."""
 
-import errno
 import os
 import secrets
 import shutil
@@ -10,7 +9,14 @@ from pathlib import Path
 from typing import Protocol
 
 from engines.errors import RegistryAway, RegistryError
-from engines.files import LOCK_WAIT_S, file_locked, file_sha256, open_regular, write_atomic
+from engines.files import (
+    LOCK_WAIT_S,
+    file_locked,
+    file_sha256,
+    open_regular,
+    sync_folder,
+    write_atomic,
+)
 
 COPY_BYTES = 1 << 20
 
@@ -28,7 +34,7 @@ class Store(Protocol):
         """List what lies in `folder`; nothing where there is none."""
 
     def size(self, path: str) -> int | None:
-        """Give a file's bytes; None where there is none."""
+        """Return a file's bytes; None where there is none."""
 
     def digest(self, path: str) -> str | None:
         """Hash a file's content, SHA-256 in hex; None where there is none."""
@@ -70,7 +76,7 @@ class FolderStore:
                 return []
 
     def size(self, path: str) -> int | None:
-        """Give a file's bytes."""
+        """Return a file's bytes."""
         with _translated(self._root):
             try:
                 return (self._root / path).stat().st_size
@@ -99,14 +105,13 @@ class FolderStore:
         with _translated(self._root):
             target = self._made(path)
             write_atomic(target, content)
-            _sync_folder(target.parent)
 
     def upload(self, source: Path, path: str) -> None:
         """Copy a file under another name, then rename it."""
         with _translated(self._root):
             target = self._made(path)
             copy_atomic(source, target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
 
     def download(self, path: str, target: Path) -> None:
         """Copy a file."""
@@ -158,18 +163,6 @@ def copy_atomic(source: Path, target: Path) -> None:
         raise
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems have no such call
-            raise
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def _translated(root: Path) -> Iterator[None]:
     try:
@@ -183,7 +176,7 @@ def _translated(root: Path) -> Iterator[None]:
 
 
 def open_store(url: str) -> Store:
-    """Give the store of a folder, `file://` or any other URL.
+    """Return the store of a folder, `file://` or any other URL.
 
     Raises:
         RegistryError: it is no URL that can hold a registry.

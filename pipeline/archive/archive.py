@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.files import parse_json, read_file, write_atomic
+from engines.files import locked, parse_json, read_file, write_atomic
 from engines.pictures.read import MAX_FILE_BYTES, decode_picture
 from pipeline.archive.files import (
     CHANCE,
@@ -23,7 +23,6 @@ from pipeline.archive.files import (
     frames_in,
     hour_of,
     hours_in,
-    locked,
 )
 from pipeline.archive.trim import Trimmed, Trimmer
 from pipeline.codecs import Codec, encode_pixels
@@ -68,7 +67,7 @@ class Archive:
         return _write(hour, frame.entry_id, picture, verdict, by_chance=by_chance)
 
     def find(self, entry_id: str) -> ArchivedFrame | None:
-        """Give a frame, or None where it never was archived, has expired or is damaged (logged).
+        """Return a frame, or None where it never was archived, has expired or is damaged (logged).
 
         Raises:
             OSError: it is there and cannot be read now.
@@ -120,7 +119,7 @@ class Archive:
         return hour / f"{entry_id}{PICTURE}"
 
     def entries(self) -> Iterator[str]:
-        """Give the ids of all archived frames, oldest first."""
+        """Yield the ids of all archived frames, oldest first."""
         for hour in hours_in(self.folder):
             yield from frames_in(hour)
 
@@ -164,7 +163,7 @@ class Archive:
                 (hour / f"{entry_id}{PIN}").unlink()
 
     def is_pinned(self, entry_id: str) -> bool:
-        """Whether a frame is kept for its label."""
+        """Return whether a frame is kept for its label."""
         hour = hour_of(self.folder, entry_id)
         return hour is not None and (hour / f"{entry_id}{PIN}").is_file()
 

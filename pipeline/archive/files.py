@@ -9,17 +9,12 @@ Several processes write and read at once. Writing needs no lock: an entry has on
 writer. Trimming and pinning exclude each other by a lock on ARCHIVE/LINE.
 """
 
-import errno
 import os
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-
-from engines.files import LOCKS_MISSING
 
 PICTURE, VERDICT, CHANCE, PIN = ".png", ".json", ".chance", ".pin"
 _ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,20}")
@@ -45,7 +40,7 @@ class Files:
 
 
 def hour_of(folder: Path, entry_id: str) -> Path | None:
-    """Give the folder of an entry, after the hour of its admission; None if it is no entry."""
+    """Return the folder of an entry, after the hour of its admission; None if it is no entry."""
     if not _ENTRY_ID.fullmatch(entry_id) or age_key(entry_id)[0] > _LATEST_MS:
         return None
     admitted = datetime.fromtimestamp(age_key(entry_id)[0] / 1e3, UTC)
@@ -53,7 +48,7 @@ def hour_of(folder: Path, entry_id: str) -> Path | None:
 
 
 def hours_in(folder: Path) -> list[Path]:
-    """Give the folders of all hours, oldest first."""
+    """Return the folders of all hours, oldest first."""
     with suppress(FileNotFoundError):
         return sorted(one for one in folder.iterdir() if _HOUR_NAME.fullmatch(one.name))
     return []
@@ -73,7 +68,7 @@ def age_key(entry_id: str) -> tuple[int, int]:
 
 
 def frames_in(hour: Path) -> list[str]:
-    """Give the ids of the frames of an hour, oldest first."""
+    """Return the ids of the frames of an hour, oldest first."""
     names: list[str] = []
     with suppress(FileNotFoundError), os.scandir(hour) as files:
         names = [file.name for file in files]
@@ -82,7 +77,7 @@ def frames_in(hour: Path) -> list[str]:
 
 
 def files_in(hour: Path) -> dict[str, Files]:
-    """Give the files of an hour by entry id; those that are no frame yet too."""
+    """Return the files of an hour by entry id; those that are no frame yet too."""
     found: dict[str, Files] = {}
     with suppress(FileNotFoundError), os.scandir(hour) as files:
         for file in files:
@@ -98,22 +93,3 @@ def files_in(hour: Path) -> dict[str, Files]:
                 else:
                     one.parts[match["suffix"]] = status.st_size
     return found
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Let nobody else pin or trim in a line's folder while the context lasts.
-
-    Raises:
-        OSError: no such folder; or on Windows, where there is no such lock.
-    """
-    if sys.platform == "win32":
-        raise OSError(errno.ENOSYS, LOCKS_MISSING, str(folder))
-    import fcntl  # noqa: PLC0415  # not on Windows
-
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.files import locked
 from pipeline.archive.files import (
     CHANCE,
     PICTURE,
@@ -20,7 +21,6 @@ from pipeline.archive.files import (
     began_s,
     files_in,
     hours_in,
-    locked,
 )
 
 _ABANDONED_S = 600  # a file without a verdict: no writer takes so long for the rest
@@ -121,7 +121,7 @@ def _sum_up(found: dict[str, Files]) -> _Sum:
 
 
 def _is_over(entry_id: str, files: Files, most_age_s: float, now: float) -> bool:
-    """Whether a frame's time is over, or its writer was killed before it was one."""
+    """Return whether a frame's time is over, or its writer was killed before it was one."""
     if VERDICT not in files.parts:
         return now - files.newest_s > _ABANDONED_S
     return now - age_key(entry_id)[0] / 1e3 > most_age_s

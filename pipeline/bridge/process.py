@@ -11,6 +11,8 @@ from pipeline.bridge.modbus.layout import csv_map
 from pipeline.bridge.pump import Pump
 from pipeline.bridge.settings import BridgeSettings
 from pipeline.consumer import Verdicts
+from pipeline.errors import ConnectionLost
+from pipeline.frames import Verdict
 from pipeline.logs import library_lines, start_logs
 from pipeline.signals import stopped_by_signals
 from pipeline.telemetry import served
@@ -71,22 +73,51 @@ def _opcua(settings: BridgeSettings, now_ms: Clock) -> Face:
     )
 
 
-FACES: dict[str, Callable[[BridgeSettings, Clock], Face]] = {
+def _mqtt(settings: BridgeSettings, line: "BridgedLine") -> Face:
+    from pipeline.bridge.mqtt.broker import Broker, BrokerFiles  # noqa: PLC0415
+    from pipeline.bridge.mqtt.face import LineReading, MqttFace  # noqa: PLC0415  # needs its extra
+    from pipeline.bridge.mqtt.topics import Topics  # noqa: PLC0415
+
+    files = BrokerFiles(
+        settings.ca_file, settings.client_cert, settings.client_key, settings.broker_password_file
+    )
+    broker = Broker.from_url(
+        settings.url, files, user=settings.broker_user, allow_plain=settings.allow_plain_mqtt
+    )
+    if broker.is_exposed:
+        why = "verdicts and password are sent without encryption (--allow-plain-mqtt)"
+        _log.warning("mqtt.plain_text", extra={"why": why})
+    topics = Topics(settings.topic_root, settings.line)
+    return MqttFace(broker, topics, settings.reader(), LineReading(line, line.kept))
+
+
+FACES: dict[str, Callable[[BridgeSettings, "BridgedLine"], Face]] = {
     "modbus": _modbus,
+    "mqtt": _mqtt,
     "opcua": _opcua,
     "webhook": _webhook,
 }
 
 
-class _RedisClock:
-    """Redis's time, once there are verdicts to ask for it."""
+class BridgedLine:
+    """What a face may ask of its line, once there are verdicts to ask; called for Redis's time."""
 
     def __init__(self) -> None:
         self.verdicts: Verdicts | None = None
 
-    def now_ms(self) -> float | None:
+    def __call__(self) -> float | None:
         """Return Redis's time, ms since the epoch; None before the first answer."""
         return None if self.verdicts is None else self.verdicts.redis_ms()
+
+    def kept(self, before: str) -> list[Verdict]:
+        """Return a page of the verdicts that the line still keeps, as `Verdicts.kept` does.
+
+        Raises:
+            PipelineError: Redis does not answer, or was never reached yet.
+        """
+        if self.verdicts is None:
+            raise ConnectionLost("the line's Redis was not reached yet")
+        return self.verdicts.kept(before)
 
 
 def run(settings: BridgeSettings) -> int:
@@ -95,16 +126,16 @@ def run(settings: BridgeSettings) -> int:
         sys.stdout.write(csv_map(settings.camera_names(), settings.word_order))
         return 0
     start_logs(settings.log_level, settings.log_format)
-    redis = _RedisClock()
-    face = FACES[settings.to](settings, redis.now_ms)  # what it lacks is said at once
+    line = BridgedLine()
+    face = FACES[settings.to](settings, line)  # what it lacks is said at once
     with library_lines(settings.log_format), ExitStack() as opened:
         opened.callback(face.stop)
         face.start()
-        _serve(settings, face, redis, opened)
+        _serve(settings, face, line, opened)
     return 0
 
 
-def _serve(settings: BridgeSettings, face: Face, redis: _RedisClock, opened: ExitStack) -> None:
+def _serve(settings: BridgeSettings, face: Face, line: BridgedLine, opened: ExitStack) -> None:
     metrics = BridgeMetrics(settings.line, settings.to)
     connection = opened.enter_context(settings.connect())
     verdicts = Verdicts(
@@ -115,7 +146,7 @@ def _serve(settings: BridgeSettings, face: Face, redis: _RedisClock, opened: Exi
         books=settings.books,
     )
     opened.callback(verdicts.close)
-    redis.verdicts = verdicts
+    line.verdicts = verdicts
     pump = Pump(verdicts, face, metrics, settings.freshness(), settings.stop_rule())
     page = served(metrics, settings.host, settings.port, face.failure, pump.not_ready)
     port = opened.enter_context(page)

@@ -33,7 +33,7 @@ class VerdictSource(Protocol):
 
     @property
     def stopped(self) -> bool:
-        """Whether no more verdicts will come."""
+        """Return whether no more verdicts will come."""
         ...
 
     def next(self, timeout_s: float) -> Verdict | None:

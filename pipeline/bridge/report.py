@@ -74,7 +74,7 @@ class VerdictReport:
 
     @property
     def identified(self) -> bool:
-        """Whether it belongs to a part that can be told."""
+        """Return whether it belongs to a part that can be told."""
         return bool(self.camera)
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from engines.commandline.flags import File, Folder, Metavar, Name
 from pipeline.bridge.freshness import Freshness
 from pipeline.bridge.modbus.layout import MOST_CAMERAS, WordOrder
+from pipeline.bridge.mqtt.topics import check_root
 from pipeline.bridge.stop_signal import StopRule
 from pipeline.errors import SettingsError
 from pipeline.settings import WatchingSettings
@@ -22,7 +23,9 @@ MOST_PORT = 65_535
 class BridgeSettings(WatchingSettings):
     """Send the verdicts of a line to a PLC or an MES, one process per target."""
 
-    to: Literal["modbus", "opcua", "webhook"] = Field(description="what the verdicts are sent to")
+    to: Literal["modbus", "mqtt", "opcua", "webhook"] = Field(
+        description="what the verdicts are sent to"
+    )
     program: Name = Field(
         default="",
         description="the reader's name on the line, one per process; default: bridge-TARGET",
@@ -81,7 +84,9 @@ class BridgeSettings(WatchingSettings):
         description="opcua: also take connections without encryption; for trying things out",
     )
     url: Annotated[str, Metavar("URL")] = Field(
-        default="", description="webhook: where the verdicts are posted to, https://..."
+        default="",
+        description="webhook: where the verdicts are posted to, https://...; mqtt: the broker, "
+        "mqtts://...",
     )
     secret_file: File | None = Field(
         default=None,
@@ -91,7 +96,25 @@ class BridgeSettings(WatchingSettings):
         default=False, description="webhook: post without TLS; the verdicts can be read on the way"
     )
     ca_file: File | None = Field(
-        default=None, description="webhook: certificates to trust, in place of the machine's"
+        default=None, description="webhook, mqtt: certificates to trust, in place of the machine's"
+    )
+    client_cert: File | None = Field(
+        default=None, description="mqtt: this bridge's certificate, for a broker that asks for one"
+    )
+    client_key: File | None = Field(
+        default=None, description="mqtt: its private key; default: it lies in --client-cert"
+    )
+    broker_user: str = Field(default="", description="mqtt: user name at the broker")
+    broker_password_file: File | None = Field(
+        default=None, description="mqtt: file whose first line is the password at the broker"
+    )
+    allow_plain_mqtt: bool = Field(
+        default=False,
+        description="mqtt: reach another machine without TLS; verdicts and password can be read on "
+        "the way",
+    )
+    topic_root: str = Field(
+        default="prn", description="mqtt: what the topics begin with, one level or more"
     )
     parked_file: File | None = Field(
         default=None,
@@ -105,7 +128,7 @@ class BridgeSettings(WatchingSettings):
     )
     from_start: bool = Field(
         default=False,
-        description="webhook: a program new to the line begins with the oldest verdict kept",
+        description="webhook, mqtt: a program new to the line begins with the oldest verdict kept",
     )
     host: str = Field(default="127.0.0.1", description="where health and metrics are served")
     port: int = Field(
@@ -120,6 +143,8 @@ class BridgeSettings(WatchingSettings):
             raise ValueError("--users-file is needed: one name:password a line")
         if self.to == "webhook" and not (self.url and self.secret_file):
             raise ValueError("--url and --secret-file are needed")
+        if self.to == "mqtt" and not self.url:
+            raise ValueError("--url is needed: mqtts://HOST")
         if self.to in GATES and self.from_start:
             raise ValueError("--from-start is of records only: a gate never gets a backlog")
         try:
@@ -137,6 +162,11 @@ class BridgeSettings(WatchingSettings):
             return check_name(program) if program else ""
         except SettingsError as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("topic_root")
+    @classmethod
+    def _check_topic_root(cls, topic_root: str) -> str:
+        return check_root(topic_root)
 
     @field_validator("listen")
     @classmethod

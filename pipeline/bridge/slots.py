@@ -126,7 +126,7 @@ class Slots:
                 waiting.confirmed = waiting.confirmed or waiting.read
 
     def settle(self, now_ms: float | None) -> Iterator[tuple[str, Outcome]]:
-        """Return what is confirmed or past its deadline, with its result id, each once."""
+        """Yield what is confirmed or past its deadline, with its result id, each once."""
         for result_id, waiting in list(self._waiting.items()):
             outcome = self._outcome(waiting, now_ms)
             if outcome is Outcome.PENDING:
@@ -144,7 +144,7 @@ class Slots:
 
     @property
     def busy(self) -> bool:
-        """Whether a report is neither confirmed nor past its deadline."""
+        """Return whether a report is neither confirmed nor past its deadline."""
         return any(not waiting.confirmed for waiting in self._waiting.values())
 
     def oldest(self, now_ms: float | None) -> int | None:

@@ -54,7 +54,7 @@ class Backlog:
             self._changed.notify_all()
 
     def take(self, timeout_s: float) -> CapturedPicture | None:
-        """Give the oldest trigger; None when none came in time.
+        """Return the oldest trigger; None when none came in time.
 
         Raises:
             CameraLost: all are given and no more will come.

@@ -11,9 +11,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.pictures.jpeg import JpegSetting
 from pipeline.camera.prepare import Preparation
 from pipeline.camera.source import Shot
-from pipeline.codecs import Codec, JpegSetting, encode_pixels
+from pipeline.codecs import Codec, encode_pixels
 from pipeline.errors import ConnectionLost, RedisFull, RefusedFrame, UnreadableFrame
 from pipeline.frames import FrameMeta
 from pipeline.ring.files import remove_left_rings

@@ -147,7 +147,7 @@ def _video_library(name: str) -> ModuleType | None:
 
 
 def _kind(spec: str) -> tuple[str, str]:
-    """Give the kind of source and what it needs."""
+    """Return the kind of source and what it needs."""
     if _URL.fullmatch(spec):
         return "opencv", spec
     if spec and Path(spec).is_dir():

@@ -15,22 +15,23 @@ from pydantic import Field, field_validator
 from engines.commandline.flags import File, Metavar, Name
 from engines.commandline.picture_flags import AllowStrayBytes, PictureBits, picture_rules
 from engines.pictures.headers import MAX_PIXELS
+from engines.pictures.jpeg import DEFAULT_JPEG, Chroma, JpegSetting
 from pipeline.camera.background import name_lease, run_in_background
 from pipeline.camera.offer import FrameOffer, RingSender
 from pipeline.camera.open import SOURCES, SourceOptions, open_source
 from pipeline.camera.picture_guard import PictureGuard, guarded
 from pipeline.camera.prepare import Preparation, Roi
-from pipeline.camera.reconnect import BackOff, reconnecting
+from pipeline.camera.reconnect import reconnecting
 from pipeline.camera.source import Source
 from pipeline.camera.sources.watched_folder import WatchedFolderSource
-from pipeline.codecs import DEFAULT_JPEG, Chroma, Codec, JpegSetting, Transport
+from pipeline.codecs import Codec, Transport
 from pipeline.errors import SettingsError, UnreadableFrame
 from pipeline.logs import library_lines, start_logs
 from pipeline.progress import progress
 from pipeline.settings import WatchingSettings
 from pipeline.signals import stopped_by_signals
 from pipeline.streams.checkpoints import Checkpoints
-from pipeline.streams.connection import RedisConnection
+from pipeline.streams.connection import BackOff, RedisConnection
 from pipeline.streams.frame_consumer import OverdueFrames
 from pipeline.streams.frame_producer import FrameProducer
 from pipeline.streams.keys import LineLimits

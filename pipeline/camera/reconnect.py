@@ -2,28 +2,14 @@
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.camera.pace import Wait
 from pipeline.camera.source import Shot, Source
 from pipeline.errors import CameraLost
+from pipeline.streams.connection import BackOff
 
 OnEvent = Callable[[Literal["camera.lost", "camera.back"], str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class BackOff:
-    """Waiting times that double up to a cap, each shortened by chance so that cameras spread."""
-
-    first_s: float = 0.5
-    cap_s: float = 30.0
-    jitter: float = 0.5  # the largest share of a waiting time that chance takes off
-
-    def wait_s(self, failures: int, rng: random.Random) -> float:
-        """How long to wait after so many failures in a row (1 or more)."""
-        whole_s = min(self.cap_s, self.first_s * 2.0 ** min(failures - 1, 62))
-        return whole_s * (1 - self.jitter * rng.random())
 
 
 def reconnecting(
@@ -35,7 +21,7 @@ def reconnecting(
     back_off: BackOff,
     rng: random.Random,
 ) -> Iterator[Shot]:
-    """Give the shots of a source that gets lost and comes back, until it ends.
+    """Yield the shots of a source that gets lost and comes back, until it ends.
 
     Args:
         source: asked again, after its last shot's cursor, whenever it is lost.

@@ -86,7 +86,7 @@ class Source(Protocol):
         ...
 
     def shots(self, cursor: str) -> Iterator[Shot]:
-        """Give every shot after `cursor` ("" from the start), until the source ends.
+        """Yield every shot after `cursor` ("" from the start), until the source ends.
 
         Raises:
             CameraLost: no picture came; the caller waits and calls again.
@@ -117,7 +117,7 @@ class PartNames:
             raise SettingsError(f"part id pattern {pattern!r}: {error}") from error
 
     def find(self, name: str) -> str:
-        """Give the part id in a relative file name; "" where the name holds none."""
+        """Return the part id in a relative file name; "" where the name holds none."""
         found = self._pattern.search(name) if self._pattern else None
         if found is None:
             return ""

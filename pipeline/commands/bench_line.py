@@ -159,7 +159,7 @@ class BenchLine:
 def bench_lines(
     folder: Path, logs: Path
 ) -> Callable[[BenchCase, Codec], AbstractContextManager[BenchLine]]:
-    """Give what opens rigs, each on a line and a server of its own."""
+    """Return what opens rigs, each on a line and a server of its own."""
     numbers = iter(range(1_000_000))
 
     @contextmanager

@@ -196,7 +196,7 @@ def _label_all(lines: TextIO, sender: LabelSender, settings: LabellingSettings) 
 
 
 def _numbered(lines: TextIO) -> Iterator[tuple[int, str]]:
-    """Give lines with their numbers, without the empty ones; of one without end a part only."""
+    """Yield lines with their numbers, without the empty ones; of one without end a part only."""
     number = 0
     while line := lines.readline(MAX_LINE_CHARS + 1):
         number += 1

@@ -21,7 +21,7 @@ from pipeline.frames import Label, LabelKind
 from pipeline.label_rules import box, check_label, label_mask
 from pipeline.labels.book import all_labels
 from pipeline.streams.labels import LabelStream
-from pipeline.wire import encode_label
+from pipeline.wire.label import encode_label
 
 MAX_LINE_CHARS = 1 << 20
 _SHOWN = 5  # entries of a part, where it has many
@@ -81,7 +81,7 @@ def sentence(part: object) -> str:
 
 
 def find_entry(request: LabelRequest, archive: Archive | None) -> str:
-    """Give the entry id of the frame that was named.
+    """Return the entry id of the frame that was named.
 
     Raises:
         LabelError: no such frame in the archive, more than one, or no archive to look in.
@@ -104,7 +104,7 @@ def find_entry(request: LabelRequest, archive: Archive | None) -> str:
 
 
 def find_frame(entry_id: str, archive: Archive) -> ArchivedFrame:
-    """Give an archived frame.
+    """Return an archived frame.
 
     Raises:
         LabelError: unknown, expired, or not to be read now.

@@ -1,15 +1,17 @@
 """What a machine has: Python, memory, shared memory, disk, GPU."""
 
-import ctypes
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
+from engines.errors import BackendError, NoDriver
 from engines.extras import install_command
+from engines.machine import Gpu, list_gpus
 from pipeline.streams.connect import ReplicationStatus
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where POSIX shared memory lies on Linux
@@ -44,7 +46,7 @@ def check_machine(state_dir: Path) -> list[HealthCheck]:
         HealthCheck("memory", *_memory()),
         HealthCheck("shared memory", *_shared_memory()),
         HealthCheck("disk", *_disk(state_dir)),
-        HealthCheck("GPU", *_gpu()),
+        HealthCheck("GPU", *check_gpu()),
     ]
 
 
@@ -121,25 +123,18 @@ def _disk(state_dir: Path) -> tuple[CheckStatus, str]:
     return CheckStatus.OK, found
 
 
-def _gpu() -> tuple[CheckStatus, str]:
+def check_gpu(find: Callable[[], list[Gpu]] = list_gpus) -> tuple[CheckStatus, str]:
+    """Look for GPUs, and for what is needed to use them."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
+        gpus = find()
+    except NoDriver:
         return CheckStatus.OK, "no NVIDIA driver (optional): the CPU judges"
-    if (status := driver.cuInit(0)) != 0:
-        return CheckStatus.WARNING, f"driver found, but cuInit gives {status}: see nvidia-smi"
-    count = ctypes.c_int()
-    driver.cuDeviceGetCount(ctypes.byref(count))
-    found = f"{count.value}: {_gpu_name(driver)}" if count.value else "driver, but no GPU"
+    except BackendError as error:
+        return CheckStatus.WARNING, f"{error}: see nvidia-smi"
+    found = f"{len(gpus)}: {gpus[0].name}" if gpus else "driver, but no GPU"
     wanted = {"TensorRT": ("tensorrt", "tensorrt_rtx"), "pycuda": ("pycuda",)}
     lacking = [name for name, modules in wanted.items() if not any(map(find_spec, modules))]
     if lacking:
         mend = f"{install_command('gpu')} tensorrt-rtx, or NVIDIA's own tensorrt"
         return CheckStatus.WARNING, f"{found}; without {' and '.join(lacking)} (optional): {mend}"
     return CheckStatus.OK, found
-
-
-def _gpu_name(driver: ctypes.CDLL) -> str:
-    name = ctypes.create_string_buffer(256)
-    driver.cuDeviceGetName(name, len(name), 0)
-    return name.value.decode("utf-8", "replace")

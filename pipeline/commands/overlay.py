@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from engines.errors import PictureError
 from engines.files import write_atomic
+from engines.pictures.jpeg import Chroma, JpegSetting
 from engines.pictures.read import PICTURE_SUFFIXES, read_picture
-from pipeline.codecs import Chroma, Codec, JpegSetting, encode_pixels
+from pipeline.codecs import Codec, encode_pixels
+from pipeline.commands.overlay_text import painter
 from pipeline.frames import Decision, Region, Verdict
 
 if TYPE_CHECKING:  # only with --zones
@@ -31,9 +33,9 @@ MAX_LABELS = 8
 BACKGROUND = 96
 MAX_PART_CHARS = 60
 _FILL_SHARE = 0.3
-_LABEL_SIZE = 0.45
+_LABEL_HEIGHT = 14
 _BOX_MARGIN = 4
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_BAR_MARGIN = 8
 _MARK: Colour = (255, 40, 40)
 _BOX: Colour = (255, 230, 60)
 _WHITE: Colour = (255, 255, 255)
@@ -132,21 +134,24 @@ def _draw_regions(
 
 def _label(canvas: Picture, region: Region, left: int, top: int, bottom: int) -> None:
     area = f"{region.area_px} px" if region.area_mm2 is None else f"{region.area_mm2:.3g} mm2"
-    text = f"{region.peak:.2f}, {area}" + (f", {region.zone}" if region.zone else "")
-    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, _LABEL_SIZE, 1)
-    x = max(min(left, canvas.shape[1] - text_width - 4), 0)
-    room = text_height + 8
-    y = top - room if top >= room else min(bottom + 2, canvas.shape[0] - room)
-    cv2.rectangle(canvas, (x, y), (x + text_width + 4, y + room - 2), _BLACK, cv2.FILLED)
-    at = (x + 2, y + text_height + 2)
-    cv2.putText(canvas, text, at, _FONT, _LABEL_SIZE, _BOX, 1, cv2.LINE_AA)
+    zone = f", {region.zone}" if region.zone else ""
+    text = f" {region.peak:.2f}, {area}{zone} "
+    drawn = painter().draw(text, _LABEL_HEIGHT, _BOX, _BLACK, canvas.shape[1])
+    height, width = drawn.shape[:2]
+    x = max(min(left, canvas.shape[1] - width), 0)
+    y = top - height if top >= height else max(min(bottom + 2, canvas.shape[0] - height), 0)
+    room = canvas[y : y + height, x : x + width]
+    room[:] = drawn[: len(room)]
 
 
 def _bar(verdict: Verdict, width: int) -> Picture:
     bar = np.empty((BAR_HEIGHT, width, 3), np.uint8)
     bar[:] = _BAR[verdict.decision]
-    _write(bar, _headline(verdict), 27, 0.8, 2)
-    _write(bar, _origin(verdict), 53, 0.5, 1)
+    for text, top, height in ((_headline(verdict), 4, 24), (_origin(verdict), 38, 16)):
+        ground = _BAR[verdict.decision]
+        line = painter().draw(text, height, _WHITE, ground, max(1, width - 2 * _BAR_MARGIN))
+        room = bar[top : top + len(line), _BAR_MARGIN : _BAR_MARGIN + line.shape[1]]
+        room[:] = line[: len(room), : room.shape[1]]
     return bar
 
 
@@ -167,14 +172,6 @@ def _origin(verdict: Verdict) -> str:
     return text
 
 
-def _write(bar: Picture, text: str, y: int, size: float, thickness: int) -> None:
-    """Write a line, smaller where it would not fit; the font has ASCII only."""
-    plain = text.encode("ascii", "replace").decode()
-    text_width = cv2.getTextSize(plain, _FONT, size, thickness)[0][0]
-    fitting = size * min(1.0, 0.95 * (bar.shape[1] - 16) / max(text_width, 1))
-    cv2.putText(bar, plain, (8, y), _FONT, fitting, _WHITE, thickness, cv2.LINE_AA)
-
-
 class PictureFinder:
     """Finds the picture of a part in a folder: by its relative path, else by its file name."""
 
@@ -184,7 +181,7 @@ class PictureFinder:
         self._looked_s = -LOOK_EVERY_S
 
     def find(self, part_id: str) -> Path | None:
-        """Give the picture whose path or name, without its suffix, is the part id's.
+        """Return the picture whose path or name, without its suffix, is the part id's.
 
         Of two pictures with the same name neither is given.
         """

@@ -50,7 +50,7 @@ class Span:
     to_seq: int | None = None  # None: to the last
 
     def holds(self, camera: str, seq: int) -> bool:
-        """Say whether the frame is asked for."""
+        """Return whether the frame is asked for."""
         return (
             self.camera in {None, camera}
             and self.from_seq <= seq
@@ -58,7 +58,7 @@ class Span:
         )
 
     def cut(self, run: Run) -> Run:
-        """Give what of a run of seqs is asked for; first > last where nothing is."""
+        """Return what of a run of seqs is asked for; first > last where nothing is."""
         last = run[1] if self.to_seq is None else min(run[1], self.to_seq)
         return max(run[0], self.from_seq), last
 

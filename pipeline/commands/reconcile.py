@@ -106,7 +106,7 @@ def _read_open(ledger: LedgerReader) -> OpenFrames:
 
 
 def report_fields(line: str, report: Report) -> dict[str, Any]:
-    """Give the report as one JSON object; long lists are cut, their counts are whole."""
+    """Return the report as one JSON object; long lists are cut, their counts are whole."""
     fields = asdict(report)
     for name in ("missing", "repeated", "unoffered", "unmarked"):
         frames = getattr(report, name)

@@ -37,7 +37,7 @@ class ChildProcess:
     log: Path
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Return whether it still runs."""
         return self.process.poll() is None
 
     def kill(self) -> None:

@@ -57,7 +57,7 @@ def kind_of_part(verdict: dict[str, Any]) -> str:
 
 
 def is_wrong(verdict: dict[str, Any]) -> bool:
-    """Whether a verdict misses a defect or rejects a good part."""
+    """Return whether a verdict misses a defect or rejects a good part."""
     wrong = Decision.NG if kind_of_part(verdict) == GOOD else Decision.OK
     return bool(verdict["decision"] == wrong)
 

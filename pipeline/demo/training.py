@@ -87,7 +87,7 @@ def train_model(
 
 
 def leave_out(data: Path, seen: Collection[str], folder: Path) -> Path:
-    """Give the data without the test parts that a model has seen: links in `folder`, made anew.
+    """Return the data without the test parts that a model has seen: links in `folder`, made anew.
 
     Raises:
         SettingsError: nothing is left to test with.

@@ -84,7 +84,7 @@ class Alarm:
 
 
 def read_signals(distance: Sequence[float], cells: Sequence[float]) -> Signals:
-    """Give the signals of a frame, scales first.
+    """Return the signals of a frame, scales first.
 
     Args:
         distance: to the nearest prototype, per scale; none where the network has no prototypes.
@@ -97,7 +97,7 @@ def read_signals(distance: Sequence[float], cells: Sequence[float]) -> Signals:
 
 
 def alarm_limit(signals: int, frames_a_false_alarm: float = FRAMES_A_FALSE_ALARM) -> float:
-    """Give the limit of each sum, so that 2 * `signals` of them keep the rate of false alarms."""
+    """Return the limit of each sum, so that 2 * `signals` of them keep the rate of false alarms."""
     wanted = 2 * signals * frames_a_false_alarm * 2 * SLACK**2
     exponent = math.log(wanted)
     for _ in range(20):  # exp(e) - e - 1 = wanted
@@ -257,7 +257,7 @@ class _Baseline:
 
     @property
     def known(self) -> bool:
-        """Whether it is learned."""
+        """Return whether it is learned."""
         return self._count == LEARN_FRAMES
 
     @property
@@ -279,7 +279,7 @@ class _Baseline:
         return np.clip((signals - self._mean) / self._deviation, -CLIP, CLIP)
 
     def scores(self, signals: Signals) -> Signals:
-        """Give each signal's normal score."""
+        """Return each signal's normal score."""
         room = LEAST_DEVIATION / 2  # what is nearer than that is the same
         below = np.count_nonzero(self._seen < signals - room, axis=0)
         scores: Signals = self._scores[
@@ -288,5 +288,5 @@ class _Baseline:
         return scores
 
     def restored(self, deviations: Signals) -> Signals:
-        """Give the values that are so many deviations from the mean."""
+        """Return the values that are so many deviations from the mean."""
         return np.exp(self._mean + deviations * self._deviation)

@@ -142,7 +142,7 @@ class Drill:
         self.kills.step(done, now_s, spare_worker=spared)
 
     def _over(self) -> bool:
-        """Whether the camera is done and the line has had its time to answer the rest."""
+        """Return whether the camera is done and the line has had its time to answer the rest."""
         now_s = time.monotonic()
         if self.line.children["camera"].process.poll() != 0:
             self._end_s = now_s + (ROLLED_WAIT_S if self.rollback else END_WAIT_S)

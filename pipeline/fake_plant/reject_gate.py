@@ -96,14 +96,14 @@ class RejectGate:
         part.passes = slot.code == Code.OK and slot.ms_left > 0
 
     def advance(self, position: float) -> Iterator[TrackedPart]:
-        """Return the parts that are at the gate, each once; what does not pass is rejected."""
+        """Yield the parts that are at the gate, each once; what does not pass is rejected."""
         for part in list(self._belt.values()):
             if position >= part.gate_at:
                 yield self._belt.pop(part.trigger_id)
 
     @property
     def alive(self) -> bool:
-        """Whether the bridge's heartbeat goes on."""
+        """Return whether the bridge's heartbeat goes on."""
         return self._alive
 
     @property

@@ -18,7 +18,7 @@ from pipeline.frames import Label, LabelKind
 from pipeline.label_rules import box, check_label, label_mask
 from pipeline.settings import RedisAccess, RedisArguments
 from pipeline.streams.labels import LabelStream
-from pipeline.wire import MaskSizeError, decode_label, encode_label
+from pipeline.wire.label import MaskSizeError, decode_label, encode_label
 
 FROM_THE_FIRST = "0-0"
 PAGE = 256
@@ -46,7 +46,7 @@ def send_label(stream: LabelStream, label: Label) -> str:
 def readable(
     page: list[tuple[str, bytes]], warned: set[str], size_of: SizeOf | None = None
 ) -> Iterator[tuple[str, Label]]:
-    """Give the labels of a page; what is no label is logged, once where `warned` remembers it.
+    """Yield the labels of a page; what is no label is logged, once where `warned` remembers it.
 
     A mask of another size than its frame costs the mask, not the label.
     """

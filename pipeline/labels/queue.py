@@ -10,7 +10,7 @@ from pipeline.errors import ConnectionLost, LabelError, RedisFull, RedisUnfit
 from pipeline.frames import Label
 from pipeline.label_rules import check_label
 from pipeline.streams.labels import LabelStream
-from pipeline.wire import encode_label
+from pipeline.wire.label import encode_label
 
 MOST_UNSENT = 10_000
 TRY_AGAIN_S = 1.0

@@ -4,13 +4,13 @@ A camera that ends with unanswered frames leaves its ring to its successor, and 
 killed. A camera that never comes back leaves it for ever: someone must remove it.
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.files import try_lock, unlock
 from pipeline.ring.ring import RING_DIRECTORY, is_ring_name
 from pipeline.ring.segment import count_waiting, directory_locked, read_geometry
 
@@ -104,7 +104,7 @@ def _rings(directory: Path) -> Iterator[RingFile]:
 
 
 def _ring(name: str, descriptor: int) -> Iterator[RingFile]:
-    """Give the ring, or nothing where the file is none."""
+    """Yield the ring, or nothing where the file is none."""
     if (geometry := read_geometry(descriptor)) is None:
         return
     status = os.fstat(descriptor)
@@ -113,10 +113,8 @@ def _ring(name: str, descriptor: int) -> Iterator[RingFile]:
 
 
 def _is_held(descriptor: int) -> bool:
-    """Say whether a camera has the lock that dies with it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    """Return whether a camera has the lock that dies with it."""
+    if not try_lock(descriptor, shared=True):
         return True
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    unlock(descriptor)
     return False

@@ -49,7 +49,7 @@ def ring_name(line: str, camera: str) -> str:
 
 
 def is_ring_name(name: str) -> bool:
-    """Say whether a file of that name may be a ring."""
+    """Return whether a file of that name may be a ring."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -123,7 +123,7 @@ class RingWriter:
         self._segment.release(place)
 
     def holds(self) -> dict[RingPlace, int]:
-        """Give every place that is not released, with its frame's seq.
+        """Return every place that is not released, with its frame's seq.
 
         Those of a killed predecessor are among them. A worker killed between publishing and
         releasing leaves its place held: ask Redis which seqs are answered, and release those.
@@ -219,7 +219,7 @@ class RingReader:
             self._segment.release(place)
 
     def is_departed(self) -> bool:
-        """Whether its camera has removed it: no new frame can come in it."""
+        """Return whether its camera has removed it: no new frame can come in it."""
         with self._using:
             try:
                 return self._segment.is_closed or not self._segment.is_at(self._path)

@@ -10,7 +10,7 @@ descriptor that reserving and locking need.
 """
 
 import contextlib
-import fcntl
+import errno
 import mmap
 import os
 import stat
@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.files import locked, try_lock, unlock, wait_for_lock
 from pipeline.errors import RingStale, SettingsError, UnreadableFrame
 from pipeline.wire import RingPlace
 
@@ -70,7 +71,7 @@ class Segment:
         return int(self.words[slot, GENERATION])
 
     def holds(self, place: RingPlace) -> bool:
-        """Whether the slot still holds the frame of `place`."""
+        """Return whether the slot still holds the frame of `place`."""
         return place.slot < self.slots and self.generation(place.slot) == place.generation
 
     def release(self, place: RingPlace) -> None:
@@ -79,7 +80,7 @@ class Segment:
             self.words[place.slot, RELEASED] = place.generation
 
     def free_pixels(self) -> None:
-        """Give the memory of all pixels back, whoever has the ring open; its size stays.
+        """Free the memory of all pixels, whoever has the ring open; its size stays.
 
         A file that was cut short instead would end a worker that still maps it with SIGBUS.
         """
@@ -88,14 +89,14 @@ class Segment:
             self._map.madvise(mmap.MADV_REMOVE, start, len(self._map) - start)
 
     def is_at(self, path: Path) -> bool:
-        """Whether `path` still names this very file."""
+        """Return whether `path` still names this very file."""
         return path.stat().st_ino == os.fstat(self._descriptor).st_ino
 
     def close(self) -> None:
         """Let go of the lock and the memory."""
         self.words = np.empty((0, _SLOT_WORDS), np.uint64)
         self.pixels = np.empty((0, 0), np.uint8)
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        unlock(self._descriptor)
         os.close(self._descriptor)
         with contextlib.suppress(BufferError):  # a view lives on in a traceback: unmapped with it
             self._map.close()
@@ -116,7 +117,7 @@ class SegmentFile:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was let go."""
+        """Return whether it was let go."""
         return self._descriptor < 0
 
     def word(self, slot: int, word: int) -> int:
@@ -125,7 +126,7 @@ class SegmentFile:
         return int.from_bytes(packed, sys.byteorder) if len(packed) == _WORD_BYTES else 0
 
     def holds(self, place: RingPlace) -> bool:
-        """Whether the slot still holds the frame of `place`."""
+        """Return whether the slot still holds the frame of `place`."""
         if self.is_closed or place.slot >= self._slots:
             return False
         return self.word(place.slot, GENERATION) == place.generation
@@ -142,7 +143,7 @@ class SegmentFile:
             os.pwrite(self._descriptor, packed, _word_offset(place.slot, RELEASED))
 
     def is_at(self, path: Path) -> bool:
-        """Whether `path` still names this very file."""
+        """Return whether `path` still names this very file."""
         return path.lstat().st_ino == os.fstat(self._descriptor).st_ino
 
     def close(self) -> None:
@@ -193,7 +194,7 @@ def _open(path: Path) -> int:
 
 
 def read_geometry(descriptor: int) -> tuple[int, int] | None:
-    """Give (slots, slot bytes), or None where the file is no whole ring of this version."""
+    """Return (slots, slot bytes), or None where the file is no whole ring of this version."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return None
     packed = os.pread(descriptor, _HEADER_WORDS * 8, 0)
@@ -233,17 +234,17 @@ def directory_locked(directory: Path) -> Iterator[None]:
     Raises:
         SettingsError: no such directory.
     """
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise SettingsError(
-            f"no shared memory at {directory} ({error.strerror}): send frames as raw, JPEG or PNG"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as held:
+        try:
+            if not directory.is_dir():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            held.enter_context(locked(directory))
+        except OSError as error:
+            raise SettingsError(
+                f"no shared memory at {directory} ({error.strerror}): "
+                "send frames as raw, JPEG or PNG"
+            ) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _adopt(path: Path, slots: int, slot_bytes: int) -> Segment | None:
@@ -254,14 +255,12 @@ def _adopt(path: Path, slots: int, slot_bytes: int) -> Segment | None:
         return None
     except OSError as error:
         raise SettingsError(f"cannot open the frame ring {path}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(descriptor):
         os.close(descriptor)
         raise SettingsError(
             f"a camera process already writes the frame ring {path}: "
             "stop it, or give this camera another name"
-        ) from None
+        )
     if read_geometry(descriptor) != (slots, slot_bytes):
         path.unlink()
         os.close(descriptor)
@@ -283,7 +282,7 @@ def _make(path: Path, slots: int, slot_bytes: int) -> Segment:
     """Make a ring without a name and name it when it is whole: nobody attaches to half of one."""
     descriptor = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        wait_for_lock(descriptor)  # nobody else can know this file yet
         _reserve(descriptor, slots, slot_bytes, path.parent)
         header = np.array([_MAGIC, _VERSION, slots, slot_bytes], np.uint64)
         os.pwrite(descriptor, header.tobytes(), 0)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.keys import Keys
+from pipeline.streams.scripts import Reply, with_sound_key
 
 
 class Checkpoints:
@@ -40,12 +41,12 @@ class Checkpoints:
 
     def _load(self, generation: int) -> bytes | None:
         with translated():
-            kept = self._client.hget(self._key, str(generation))
+            kept = self._sound(lambda: self._client.hget(self._key, str(generation)))
         return None if kept is None else bytes(kept)
 
     def _save(self, generation: int, records: bytes) -> None:
         with translated():
-            self._client.hset(self._key, str(generation), records)
+            self._sound(lambda: self._client.hset(self._key, str(generation), records))
             old = [
                 name
                 for name in self._client.hkeys(self._key)
@@ -53,3 +54,6 @@ class Checkpoints:
             ]
             if old:
                 self._client.hdel(self._key, *old)
+
+    def _sound(self, action: Callable[[], Reply]) -> Reply:
+        return with_sound_key(self._client.execute_command, self._key, "hash", action)

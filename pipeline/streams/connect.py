@@ -195,7 +195,7 @@ class _Sentinels(Sentinel):
     """redis-py's, but says why none of them gave the master."""
 
     def discover_master(self, service_name: str) -> Any:  # noqa: ANN401  # as redis-py has it
-        """Give (host, port) of the master."""
+        """Return (host, port) of the master."""
         try:
             return super().discover_master(service_name)  # type: ignore[no-untyped-call]
         except MasterNotFoundError as error:
@@ -349,7 +349,7 @@ def _check_node(about: dict[str, Any], memory: dict[str, Any]) -> str:
 
 
 def hint(error: BaseException) -> str:
-    """Give what to do about an error that TLS caused, with a colon before it; else nothing."""
+    """Return what to do about an error that TLS caused, with a colon before it; else nothing."""
     said = " ".join(map(str, _chain(error)))
     return next((f": {words}" for code, words in _HINTS.items() if code in said), "")
 

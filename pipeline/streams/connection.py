@@ -1,13 +1,15 @@
 """A link to the line's Redis that outlives its restarts."""
 
+import itertools
 import logging
 import math
+import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,11 +17,31 @@ from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit
 from pipeline.streams.connect import Access, Client, check_server, is_lasting, open_client
 from pipeline.streams.server_checks import ClockComparison, Fitness
 
-FIRST_WAIT_S = 0.05
-LONGEST_WAIT_S = 2.0
 SAY_EVERY_S = 30.0  # that the start still waits
 Reply = TypeVar("Reply")
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """Waiting times that double up to a cap, each shortened by chance so that processes spread."""
+
+    first_s: float = 0.5
+    cap_s: float = 30.0
+    jitter: float = 0.5  # the largest share of a waiting time that chance takes off
+
+    def wait_s(self, failures: int, rng: random.Random) -> float:
+        """Return how long to wait after a number of failures in a row, 1 or more."""
+        whole_s = min(self.cap_s, self.first_s * 2.0 ** min(failures - 1, 62))
+        return whole_s * (1 - self.jitter * rng.random())
+
+    def waits_s(self, rng: random.Random) -> Iterator[float]:
+        """Yield the waiting times of failures in a row, without end."""
+        return (self.wait_s(failures, rng) for failures in itertools.count(1))
+
+
+# a restart of Redis is seen by all processes of all lines at once
+BACK_OFF = BackOff(first_s=0.05, cap_s=2.0)
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,7 @@ class RedisConnection:
     fitness: Fitness
     clocks: ClockComparison
     _revive: Callable[[], None]
+    _rng: random.Random = field(default_factory=random.Random)  # of the waits
 
     def retry(
         self,
@@ -46,7 +69,7 @@ class RedisConnection:
         Raises:
             ConnectionLost, RedisFull: still no answer when `stopping` said true.
         """
-        wait_s, lost = FIRST_WAIT_S, False
+        waits_s, lost = BACK_OFF.waits_s(self._rng), False
         while True:
             try:
                 answer = action()
@@ -55,9 +78,9 @@ class RedisConnection:
                 if stopping():
                     raise
                 lost = lost or isinstance(error, ConnectionLost)
-                _log.warning("redis.waiting", extra={"why": str(error), "wait_s": wait_s})
+                wait_s = next(waits_s)
+                _log.warning("redis.waiting", extra={"why": str(error), "wait_s": round(wait_s, 3)})
             pause(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             try:
                 self._revive()
             except (RedisUnfit, OSError, subprocess.TimeoutExpired) as error:
@@ -109,7 +132,8 @@ def _opened(
 
 def _await_server(access: Access, wait_s: float) -> tuple[Client, str]:
     """Return a client and its server's name and version, once the server answers."""
-    began_s, said_s, pause_s = time.monotonic(), -math.inf, FIRST_WAIT_S
+    began_s, said_s = time.monotonic(), -math.inf
+    waits_s = BACK_OFF.waits_s(random.Random())  # noqa: S311  # no secret
     while True:
         try:
             return _first_contact(access)
@@ -121,8 +145,7 @@ def _await_server(access: Access, wait_s: float) -> tuple[Client, str]:
                 said_s = now_s
                 fields = {"redis": access.shown, "why": str(error)}
                 _log.warning("redis.awaited", extra={**fields, "waited_s": round(now_s - began_s)})
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, LONGEST_WAIT_S)
+        time.sleep(next(waits_s))
 
 
 def _first_contact(access: Access) -> tuple[Client, str]:

@@ -25,7 +25,7 @@ class Controls:
         return str(self._send([self._key], [message, CONTROLS_KEPT]).decode())
 
     def since(self, after: str) -> list[tuple[str, bytes]]:
-        """Give the messages after an id (`0-0` from the first), oldest first: (id, message)."""
+        """Return the messages after an id (`0-0` from the first), oldest first: (id, message)."""
         with translated():
             raws = self._client.xrange(self._key, f"({after}", "+", count=_PAGE)
         return [(raw_id.decode(), fields.get(b"c", b"")) for raw_id, fields in raws]

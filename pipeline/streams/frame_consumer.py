@@ -12,7 +12,7 @@ from pipeline.streams.clock import ServerClock
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import is_stream_gone, make_group, read_group
 from pipeline.streams.keys import GROUP, NEVER_DELIVERED, Keys, LineLimits
-from pipeline.streams.scripts import Script
+from pipeline.streams.scripts import Script, with_sound_key
 from pipeline.streams.thread_connection import ThreadConnection
 
 EXPIRE_AT_ONCE = 256
@@ -86,7 +86,7 @@ class FrameConsumer:
 
     def join(self) -> None:
         """Make the stream and its group, where missing, and be listed in it."""
-        make_group(self._client, self._keys.frames, GROUP, "0", self._worker)
+        make_group(self._client, self._keys, self._worker)
         self._overdue.expire(0)  # for its clock
 
     def read(self, count: int, block_ms: int) -> list[Entry]:
@@ -94,7 +94,7 @@ class FrameConsumer:
         return self._read(NEVER_DELIVERED, count, block_ms)
 
     def pending(self) -> list[Entry]:
-        """Give every frame that is in this worker's name, in hand or lost with a connection."""
+        """Return every frame that is in this worker's name, in hand or lost with a connection."""
         return self._read("0", None, 0)
 
     def _read(self, after: str, count: int | None, block_ms: int) -> list[Entry]:
@@ -157,8 +157,14 @@ class FrameConsumer:
         fields: dict[Any, Any] = {"why": why, "e": entry.entry_id, "m": entry.header[:65536]}
         if entry.payload is not None:
             fields["d"] = entry.payload[:DEAD_PAYLOAD_BYTES]
+        dead = self._keys.dead
         with translated():
-            self._client.xadd(self._keys.dead, fields, maxlen=DEAD_LETTERS_KEPT, approximate=True)
+            with_sound_key(
+                self._client.execute_command,
+                dead,
+                "stream",
+                lambda: self._client.xadd(dead, fields, maxlen=DEAD_LETTERS_KEPT, approximate=True),
+            )
 
     def send_heartbeat(self, report: bytes, lasts_ms: int) -> None:
         """Say that this worker lives, for the next `lasts_ms`, also on a server that is full."""

@@ -13,7 +13,8 @@ from pipeline.streams.clock import ServerClock
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.group import make_group
 from pipeline.streams.keys import GROUP, WHY_DAMAGED, Keys, LineLimits
-from pipeline.streams.scripts import Script
+from pipeline.streams.result_reader import whole
+from pipeline.streams.scripts import Script, with_sound_key
 from pipeline.streams.thread_connection import ThreadConnection
 
 RUNS_KEPT = 10_000
@@ -76,7 +77,7 @@ class FrameProducer:
 
     def join(self) -> None:
         """Make the stream and its group, where no worker did."""
-        make_group(self._client, self._keys.frames, GROUP, "0")
+        make_group(self._client, self._keys)
         mend = Script(self._client.execute_command, "mend_camera")
         for key in mend(self._written_keys[5:], []):
             _log.error(
@@ -233,23 +234,31 @@ class FrameProducer:
         """
         with translated():
             place, deaths = self._client.hmget(self._keys.camera(self.camera), "reading", "deaths")
-        return place.decode(errors=_ANY_NAME) if place else "", int(deaths or 0)
+        return place.decode(errors=_ANY_NAME) if place else "", whole(deaths) or 0
 
     def note_reading(self, place: str, deaths: int) -> None:
         """Note the picture that is about to be read, and how many processes died at it."""
         noted = {"reading": place.encode(errors=_ANY_NAME), "deaths": deaths}
-        with translated():
-            self._client.hset(self._keys.camera(self.camera), mapping=noted)
+        self._on_books(lambda key: self._client.hset(key, mapping=noted))
 
     def forget_reading(self) -> None:
         """Say that no process died at a picture."""
-        with translated():
-            self._client.hdel(self._keys.camera(self.camera), "reading", "deaths")
+        self._on_books(lambda key: self._client.hdel(key, "reading", "deaths"))
 
     def forget_cursor(self) -> None:
         """Let the source begin anew next time: it ended by itself."""
+        self._on_books(lambda key: self._client.hdel(key, "cursor"))
+
+    def record_event(self, event: str) -> None:
+        """Keep the camera's last event, `lost` or `back`, for whoever watches the line."""
+        noted = {"event": event, "event_ms": time.time_ns() // 1_000_000}
+        self._on_books(lambda key: self._client.hset(key, mapping=noted))
+
+    def _on_books(self, write: Callable[[str], object]) -> None:
+        """Write to this camera's books, which are put aside if they are of another kind."""
+        key = self._keys.camera(self.camera)
         with translated():
-            self._client.hdel(self._keys.camera(self.camera), "cursor")
+            with_sound_key(self._connection, key, "hash", lambda: write(key))
 
     def unanswered(self, entry_ids: list[str]) -> set[str]:
         """Which of these frames are not yet answered."""
@@ -263,17 +272,9 @@ class FrameProducer:
             if deadline is not None
         }
 
-    def record_event(self, event: str) -> None:
-        """Keep the camera's last event, `lost` or `back`, for whoever watches the line."""
-        with translated():
-            self._client.hset(
-                self._keys.camera(self.camera),
-                mapping={"event": event, "event_ms": time.time_ns() // 1_000_000},
-            )
-
 
 def charge(header: bytes, held: int) -> int:
-    """Give the bytes that a frame takes until it is answered.
+    """Return the bytes that a frame takes until it is answered.
 
     A frame without a picture costs Redis as much beside its pixels as any other: uncharged, a
     flood of them would fill the server. The server's allocator may round large entries up by as

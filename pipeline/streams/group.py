@@ -5,27 +5,28 @@ from typing import TypeAlias
 import redis
 
 from pipeline.streams.connect import Client
+from pipeline.streams.keys import GROUP, Keys
 from pipeline.streams.scripts import Script
 from pipeline.streams.thread_connection import ThreadConnection
 
 Raw: TypeAlias = "tuple[bytes, dict[bytes, bytes]]"  # id and fields, as they come
 
 
-def make_group(client: Client, stream: str, group: str, start: str, consumer: str = "") -> None:
-    """Make `group` on `stream`, both where missing, also on a server that is full.
+def make_group(client: Client, keys: Keys, consumer: str = "") -> None:
+    """Make the workers' group and its stream of frames where missing, also on a full server.
+
+    It begins with the first frame that is there.
 
     Args:
         client: of the line's server.
-        stream: key.
-        group: name.
-        start: `0` for every entry that is there, `$` for new ones only.
+        keys: of the line.
         consumer: one to list in the group before it reads, where named.
 
     Raises:
         ConnectionLost: no answer; call again.
-        RedisUnfit: the key is no stream, or this user may not.
+        RedisUnfit: this user may not.
     """
-    Script(client.execute_command, "join_group")([stream], [group, start, consumer])
+    Script(client.execute_command, "join_group")([keys.frames, keys.bytes], [GROUP, "0", consumer])
 
 
 def is_stream_gone(error: redis.ResponseError) -> bool:

@@ -18,7 +18,8 @@ All keys of a line share the hash tag `{line}`: each script touches one slot of 
 {line}:programs      hash     program -> result id and number of the last verdict it had read when
                               it last acknowledged any
 {line}:reader:NAME   string   token of the process that reads as a program, gone soon after it
-{line}:counts        hash     answer -> verdicts published since the line began
+{line}:counts        hash     answer -> verdicts published since the line began; LOST: those whose
+                              answer is not known any more, because this key was overwritten
 {line}:bytes         string   bytes charged by the frames not yet answered
 {line}:cameras       set      names of all cameras that ever offered a frame
 {line}:camera:NAME   hash     last: highest seq admitted; from: where its run of seqs began;
@@ -135,7 +136,7 @@ class Keys:
     def put_aside(self, cameras: Iterable[str] = ()) -> list[str]:
         """Where the scripts put books of another kind, of the line and of these cameras."""
         books = [*self.written_by_answers, self.cameras, self.programs, self.labels]
-        books += [self.promotions, self.swap]
+        books += [self.promotions, self.swap, self.witnesses, self.rollbacks]
         for name in cameras:
             books += [self.camera(name), self.runs(name), self.rolled(name), self.holder(name)]
         return [f"{key}:damaged" for key in books]

@@ -22,7 +22,7 @@ class LabelStream:
         return str(self._send(keys, [packed, LABELS_KEPT, REPEATED_WITHIN_S]).decode())
 
     def since(self, after: str, count: int) -> list[tuple[str, bytes]]:
-        """Give up to `count` labels after an id (`0-0` from the first), oldest first."""
+        """Return up to `count` labels after an id (`0-0` from the first), oldest first."""
         with translated():
             raws = self._client.xrange(self._keys.labels, f"({after}", "+", count=count)
         return [(raw_id.decode(), fields.get(b"l", b"")) for raw_id, fields in raws]

@@ -90,7 +90,7 @@ class Ledger:
         return list(found)
 
     def results(self, after: str, count: int) -> list[Result]:
-        """Give the next verdicts after a result id (`-` from the oldest kept)."""
+        """Return the next verdicts after a result id (`-` from the oldest kept)."""
         low = after if after == "-" else f"({after}"
         with translated():
             raws = self._client.xrange(self._keys.results, low, "+", count)

@@ -162,7 +162,7 @@ class ResultReader:
         return ReadPosition(result_id.decode(), whole(number))
 
     def read(self, program: str, count: int, block_ms: int, *, again: bool) -> list[Result]:
-        """Give verdicts that the program has not seen, or `again` those it did not acknowledge.
+        """Return verdicts that the program has not seen, or `again` those it did not acknowledge.
 
         Raises:
             ConnectionLost: call again.
@@ -180,7 +180,7 @@ class ResultReader:
         return [read_result(raw) for raw in found if raw[1]]
 
     def unacknowledged(self, program: str, after: str, count: int) -> list[Result]:
-        """Give the next verdicts that were handed out but not acknowledged.
+        """Return the next verdicts that were handed out but not acknowledged.
 
         `after` is a result id, `0` begins with the oldest. One that the stream no longer holds is
         `gone`.
@@ -197,6 +197,19 @@ class ResultReader:
     def _read(self, program: str, after: str, count: int, block_ms: int) -> list[Raw]:
         reader = (program, "program")
         return read_group(self._connection, reader, self._keys.results, after, count, block_ms)
+
+    def kept(self, before: str, count: int) -> list[Result]:
+        """Return up to `count` verdicts before a result id, newest first; `+` from the newest.
+
+        It belongs to no program, and may be called from any thread.
+
+        Raises:
+            ConnectionLost: call again.
+        """
+        end = before if before == "+" else f"({before}"
+        with translated():
+            raws = self._client.xrevrange(self._keys.results, end, "-", count=count)
+        return [read_result(raw) for raw in raws]
 
     def acknowledge(
         self, program: str, result_ids: list[str], position: ReadPosition | None = None

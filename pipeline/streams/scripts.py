@@ -1,16 +1,20 @@
 """The Lua scripts of a line, loaded from `lua/`."""
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 
 from pipeline.streams.connect import translated
+from pipeline.streams.keys import WHY_DAMAGED
 
+Reply = TypeVar("Reply")
+_log = logging.getLogger(__name__)
 _INCLUDE = re.compile(r"^--include (\w+)$", re.MULTILINE)
 
 
@@ -42,3 +46,26 @@ class Script:
                 return self._call("EVALSHA", self._sha1, len(keys), *keys, *arguments)
             except redis.exceptions.NoScriptError:
                 return self._call("EVAL", self._source, len(keys), *keys, *arguments)
+
+
+def with_sound_key(
+    call: Callable[..., Any], key: str, kind: str, action: Callable[[], Reply]
+) -> Reply:
+    """Run plain commands on a key; if it is of another kind, put it aside and run them again.
+
+    Scripts do so by themselves (`lua/mend.lua`).
+
+    Args:
+        call: sends a command and returns its answer.
+        key: of a line.
+        kind: the type of Redis that it must be of.
+        action: raises redis-py's errors.
+    """
+    try:
+        return action()
+    except redis.ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+    if Script(call, "set_aside")([key], [kind]):
+        _log.error("books.damaged", extra={"key": f"{key}:damaged", "why": WHY_DAMAGED})
+    return action()

@@ -1,8 +1,10 @@
 """Who may change its engine now, and what the line knows of each promotion."""
 
+from collections.abc import Callable
+
 from pipeline.streams.connect import Client, translated
 from pipeline.streams.keys import Keys
-from pipeline.streams.scripts import Script
+from pipeline.streams.scripts import Reply, Script, with_sound_key
 
 
 class RedisSwapCoordinator:
@@ -25,7 +27,7 @@ class RedisSwapCoordinator:
         self._release_lease([self._keys.swap], [self.worker])
 
     def is_alive(self, worker: str) -> bool:
-        """Whether a worker of the line beats."""
+        """Return whether a worker of the line beats."""
         with translated():
             return bool(self._client.exists(self._keys.worker(worker)))
 
@@ -38,12 +40,16 @@ class RedisSwapCoordinator:
 
     def read_record(self, promotion: str) -> bytes:
         """What is known of a promotion; b"" where that is nothing."""
-        with translated():
-            found: bytes | None = self._client.hget(self._keys.promotions, promotion)
+        key = self._keys.promotions
+        found: bytes | None = self._read(lambda: self._client.hget(key, promotion))
         return found or b""
 
     def read_records(self) -> dict[str, bytes]:
         """What is known of every promotion."""
-        with translated():
-            found = self._client.hgetall(self._keys.promotions)
+        found = self._read(lambda: self._client.hgetall(self._keys.promotions))
         return {field.decode(errors="replace"): packed for field, packed in found.items()}
+
+    def _read(self, action: Callable[[], Reply]) -> Reply:
+        call, key = self._client.execute_command, self._keys.promotions
+        with translated():
+            return with_sound_key(call, key, "hash", action)

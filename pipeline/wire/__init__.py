@@ -27,14 +27,6 @@ from pipeline.wire.frame_header import (
     encode_part_header,
 )
 from pipeline.wire.judgement import MAX_REGIONS, decode_judgement, encode_judgement
-from pipeline.wire.label import (
-    MAX_CORNERS,
-    MAX_LABEL_CORNERS,
-    MAX_OUTLINES,
-    MaskSizeError,
-    decode_label,
-    encode_label,
-)
 from pipeline.wire.message import (
     RolloutRecord,
     RolloutState,
@@ -47,10 +39,7 @@ from pipeline.wire.message import (
 )
 
 __all__ = [
-    "MAX_CORNERS",
-    "MAX_LABEL_CORNERS",
     "MAX_NAME_CHARS",
-    "MAX_OUTLINES",
     "MAX_REGIONS",
     "WIRE_VERSION",
     "FrameHeader",
@@ -65,13 +54,11 @@ __all__ = [
     "decode_identity",
     "decode_judgement",
     "decode_known_meta",
-    "decode_label",
     "decode_report",
     "decode_rollout_record",
     "encode_control",
     "encode_frame_header",
     "encode_judgement",
-    "encode_label",
     "encode_part_header",
     "encode_report",
     "encode_rollout_record",

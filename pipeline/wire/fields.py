@@ -101,28 +101,28 @@ class Fields:
             )
 
     def take(self, key: str, kind: type | tuple[type, ...]) -> Any:  # noqa: ANN401
-        """Give a field of a kind; a truth value is no number."""
+        """Return a field of a kind; a truth value is no number."""
         found = self._fields.get(key)
         if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
             raise self._foreign(f"field {key!r}: got {type(found).__name__}")
         return found
 
     def text(self, key: str) -> str:
-        """Give a text of at most `MAX_NAME_CHARS`."""
+        """Return a text of at most `MAX_NAME_CHARS`."""
         found = str(self.take(key, str))
         if len(found) > MAX_NAME_CHARS:
             raise self._foreign(f"field {key!r}: {len(found)} characters, limit {MAX_NAME_CHARS}")
         return found
 
     def whole(self, key: str, low: int = 0, high: int = _MAX_NS) -> int:
-        """Give a whole number from `low` to `high`."""
+        """Return a whole number from `low` to `high`."""
         found = int(self.take(key, int))
         if not low <= found <= high:
             raise self._foreign(f"field {key!r}: {found} is outside {low}..{high}")
         return found
 
     def real(self, key: str) -> float:
-        """Give a finite number."""
+        """Return a finite number."""
         found = float(self.take(key, (int, float)))
         if not math.isfinite(found):
             raise self._foreign(f"field {key!r}: {found} is no number")

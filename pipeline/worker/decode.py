@@ -30,7 +30,7 @@ class Ring(Protocol):
         ...
 
     def is_departed(self) -> bool:
-        """Whether its camera has removed it."""
+        """Return whether its camera has removed it."""
         ...
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class RingReaders:
         return ring.read(place, shape)
 
     def release(self, place: RingPlace) -> None:
-        """Give the slot back once its frame is answered."""
+        """Free the slot once its frame is answered."""
         if ring := self._open.get(place.name):
             ring.release(place)
 

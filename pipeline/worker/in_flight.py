@@ -111,7 +111,7 @@ class InFlight:
             self._changed.notify_all()
 
     def is_empty(self) -> bool:
-        """Whether no decoded frame waits for the engine."""
+        """Return whether no decoded frame waits for the engine."""
         return not self._frames
 
     @property

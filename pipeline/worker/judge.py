@@ -114,7 +114,7 @@ def _marked(
     mm_per_pixel: tuple[float, float] | None,
     zones: "ZonePixels | None",
 ) -> tuple[NDArray[np.bool_] | None, tuple[Region, ...]]:
-    """Give mask and regions, where there are any."""
+    """Return mask and regions, where there are any."""
     if anomaly_map is None:
         return None, ()
     if zones is None:

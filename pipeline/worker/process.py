@@ -147,7 +147,7 @@ def _attach(name: str) -> Ring:
 
 
 def open_archiver(settings: WorkerSettings, telemetry: Telemetry) -> FrameArchive | None:
-    """Give who archives, not started yet; None where nothing is archived.
+    """Return who archives, not started yet; None where nothing is archived.
 
     Raises:
         SettingsError: the folder cannot be written.

@@ -49,7 +49,7 @@ class EntryDecoder:
             self._in_flight.add_frame(frame)
 
     def decode(self, entries: list[Entry]) -> Iterator[InFlightFrame]:
-        """Give the frames of entries that are in hand; refuse those that are none."""
+        """Yield the frames of entries that are in hand; refuse those that are none."""
         for entry in entries:
             if frame := self._decode(entry):
                 yield frame

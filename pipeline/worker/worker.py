@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.errors import ConnectionLost, RedisFull
+from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit
 from pipeline.wire import encode_report
 from pipeline.worker.active_engine import ActiveEngine, LoadedEngine
 from pipeline.worker.context import WorkerContext
@@ -160,7 +160,7 @@ class Worker:
             _log.error("worker.left_frames", extra={"in_hand": self._context.in_flight.count})
         try:
             self._context.frame_consumer.leave()
-        except (ConnectionLost, RedisFull) as error:
+        except (ConnectionLost, RedisFull, RedisUnfit) as error:
             _log.warning("worker.left_unsaid", extra={"why": str(error)})  # others see it is gone
         if self._context.rollback_watch:
             self._context.rollback_watch.close()

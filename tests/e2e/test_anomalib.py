@@ -31,7 +31,7 @@ FIXED_BATCH = {"dfm", "fre", "glass"}  # which this exporter fixes at two frames
 
 @pytest.fixture(scope="module", params=["padim", "patchcore"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with model.onnx, its weights, and what anomalib says of some frames."""
+    """Return a folder with model.onnx, its weights, and what anomalib says of some frames."""
     folder: Path = tmp_path_factory.mktemp(request.param)
     subprocess.run([sys.executable, PROGRAM, request.param, folder], check=True, timeout=240)
     return folder

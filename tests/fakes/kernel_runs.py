@@ -44,7 +44,7 @@ class Run:
     distance: Floats  # [N, S]
 
     def same_bits(self, other: "Run", pictures: Sequence[int] | None = None) -> bool:
-        """Tell whether `other` holds these pictures' answers, to the last bit."""
+        """Return whether `other` holds these pictures' answers, to the last bit."""
         chosen = list(range(len(self.index)) if pictures is None else pictures)
         mine = [residual[chosen] for residual in self.residuals]
         return (
@@ -77,7 +77,7 @@ class Guarded:
         return self.values.ctypes.data
 
     def is_intact(self) -> bool:
-        """Tell whether the guards are as they were."""
+        """Return whether the guards are as they were."""
         start = (self.pointer - self._all.ctypes.data) // self._all.itemsize
         outside = np.delete(self._all, slice(start, start + self.values.size))
         wanted = np.full_like(outside, self.fill)

@@ -8,7 +8,7 @@ from pipeline.frames import Decision, EngineName, FrameMeta, Judgement, Timings,
 from pipeline.labels import Label
 from pipeline.streams.labels import LabelStream
 from pipeline.verdicts import verdict_fields
-from pipeline.wire import decode_label, encode_label
+from pipeline.wire.label import decode_label, encode_label
 
 FIRST_MS = 1_764_140_400_000  # 2025-11-26, 07:00 UTC
 SIZE = (6, 9)

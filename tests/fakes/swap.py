@@ -183,6 +183,6 @@ class Surroundings:
 
 
 def answering(in_turn: list[bool]) -> Callable[[], bool]:
-    """Give what says these in turn, then False for ever."""
+    """Return what says these in turn, then False for ever."""
     left = iter(in_turn)
     return lambda: next(left, False)

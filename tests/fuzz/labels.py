@@ -9,7 +9,7 @@ from fuzz.mutation import run_target
 from pipeline.errors import LabelError
 from pipeline.frames import Label, LabelKind
 from pipeline.label_rules import check_label
-from pipeline.wire import decode_label, encode_label
+from pipeline.wire.label import decode_label, encode_label
 
 MOST_MB = 1024
 ENTRY = "1764140000000-0"

@@ -73,7 +73,7 @@ def _odd(rng: random.Random, depth: int) -> Any:  # noqa: ANN401  # whatever msg
 def hunt(
     checks: Sequence[tuple[Check, Sequence[bytes]]], seconds: float, seed: int
 ) -> tuple[int, list[str]]:
-    """Give mutated messages to checks until the time is over; return how many, and the findings.
+    """Return mutated messages to checks until the time is over; return how many, and the findings.
 
     Args:
         checks: each with the sound messages to start from. One that raises has found something.

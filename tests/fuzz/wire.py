@@ -20,11 +20,10 @@ from pipeline.wire import (
     decode_frame_header,
     decode_identity,
     decode_judgement,
-    decode_label,
     encode_frame_header,
     encode_judgement,
-    encode_label,
 )
+from pipeline.wire.label import decode_label, encode_label
 
 HEADERS = [head_of("cam", 7, 10**18), head_of("cam-2", 2**53 + 1, 1)]
 JUDGEMENTS = [encode_judgement(judgement_of(judged)) for judged in (Decision.OK, Decision.NG)]

@@ -98,7 +98,7 @@ class Guarded:
         self._wanted = self._bits[0].item()  # a GPU's NaN has other bits than a CPU's
 
     def is_intact(self) -> bool:
-        """Tell whether the guards are as they were, to the bit."""
+        """Return whether the guards are as they were, to the bit."""
         before = self._bits[: self._start]
         behind = self._bits[self._start + self.values.numel() :]
         return bool((before == self._wanted).all() and (behind == self._wanted).all())

@@ -184,7 +184,7 @@ def _done(status: str, why: str, took_s: float, figures: dict[str, Any]) -> dict
 
 
 def _wait(process: "subprocess.Popen[bytes]", limit_s: float) -> int | None:
-    """Give its exit status; None where it had to be stopped, with all that it started."""
+    """Return its exit status; None where it had to be stopped, with all that it started."""
     try:
         return process.wait(limit_s)
     except subprocess.TimeoutExpired:

@@ -51,6 +51,21 @@ def test_verdicts_come_in_order_with_all_that_was_said(plant: Plant, url: str) -
     assert unknown.judgement is None
 
 
+def test_kept_verdicts_are_read_again_whatever_was_acknowledged(plant: Plant, url: str) -> None:
+    plant.offer(*range(100))
+    plant.judge(Decision.NG)
+    with listening(plant, url) as verdicts:
+        for verdict in take(verdicts, 100):
+            verdicts.acknowledge(verdict)
+        newest = verdicts.kept()
+        older = verdicts.kept(newest[-1].result_id)
+        assert verdicts.kept(older[-1].result_id) == []
+        assert verdicts.next(0) is None
+    assert seqs([*newest, *older]) == list(range(99, -1, -1))
+    assert len(newest) == 64
+    assert newest[0].decision is Decision.NG
+
+
 def test_unacknowledged_verdicts_come_again_before_new_ones(plant: Plant, url: str) -> None:
     plant.offer(1, 2, 3)
     plant.judge()

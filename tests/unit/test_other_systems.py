@@ -50,7 +50,9 @@ def test_modules_use_no_name_that_a_system_lacks(
 
 
 def test_types_find_a_name_that_a_system_lacks(tmp_path: Path) -> None:
-    assert 'no attribute "flock"' in check_types("win32", ["pipeline.ring.segment"], tmp_path)
+    assert 'no attribute "posix_fallocate"' in check_types(
+        "win32", ["pipeline.ring.segment"], tmp_path
+    )
 
 
 def check_types(platform: str, modules: list[str], cache: Path) -> str:

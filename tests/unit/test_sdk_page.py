@@ -21,7 +21,8 @@ from pipeline.frames import (
     Timings,
 )
 from pipeline.streams.result_reader import _KNOWN_FIELDS
-from pipeline.wire import FrameHeader, encode_frame_header, encode_judgement, encode_label
+from pipeline.wire import FrameHeader, encode_frame_header, encode_judgement
+from pipeline.wire.label import encode_label
 
 PAGE = (ROOT / "docs" / "sdk.md").read_text("utf-8")
 JUDGEMENT = Judgement(

@@ -73,7 +73,7 @@ def changed_pixels(base: Pixels, frame: Pixels, mask: Mask, holes: int = HOLES) 
 
 
 def shown_enough(shown: Mask, mask: Mask, least_pixels: int) -> bool:
-    """Tell whether an anomaly is large enough and most of its mask has changed."""
+    """Return whether an anomaly is large enough and most of its mask has changed."""
     covered = int(np.count_nonzero(shown & mask))
     return covered >= max(least_pixels, _LEAST_SHOWN * np.count_nonzero(mask))
 

@@ -41,7 +41,7 @@ def split_picture(picture: NDArray[np.uint8]) -> ForegroundSplit:
 
 
 def is_object(splits: list[ForegroundSplit]) -> bool:
-    """Tell whether most pictures show a part on a background that reaches the border."""
+    """Return whether most pictures show a part on a background that reaches the border."""
     border = np.median([split.border for split in splits])
     cover = np.median([split.mask.mean() for split in splits])
     separability = np.median([split.separability for split in splits])

@@ -57,6 +57,7 @@ def _recipe(settings: TrainSettings) -> ProtoAdRecipe:
             settings.zones_product,
             (settings.size, settings.size),
         ),
+        clustering=settings.clustering,
     )
 
 

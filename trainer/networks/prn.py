@@ -169,7 +169,7 @@ class Head(nn.Module):
         self.decode = Decoder(config.bottom, joined, config.decoder, config.tail, stem)
 
     def forward(self, stem: Tensor, features: Features, residuals: Scales) -> Tensor:
-        """Give logits, float32 [N, 1, H, W]."""
+        """Return logits, float32 [N, 1, H, W]."""
         seen: Scales = self.fuse_features(_entered(self.features, features))
         if self.residuals is not None and self.fuse_residuals is not None:
             odd: Scales = self.fuse_residuals(_entered(self.residuals, residuals))

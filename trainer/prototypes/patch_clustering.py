@@ -6,8 +6,10 @@ of FINCH's finest partition, and of these the farthest points. docs/experiments.
 prototypes", has the figures.
 
 FINCH is parameter-free clustering by first neighbours (Sarfraz et al., CVPR 2019, section 3),
-written from the paper's equations. Points are unit vectors, similarity is the cosine. It is exact:
-the first neighbours come from blocked matrix products, so cost grows with the square of the points.
+written from the paper's equations. Its authors write in their repository that "the code and FINCH
+algorithm is not meant for commercial use": `clustering="farthest"` does without. Points are unit
+vectors, similarity is the cosine. It is exact: the first neighbours come from blocked matrix
+products, so cost grows with the square of the points.
 """
 
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.choices import Clustering
 from trainer.networks.proto_ad import PatchEncoder, patches
 
 PROTOTYPES = 1000
@@ -31,10 +34,20 @@ _BLOCK = 4096  # rows of similarities in memory at once
 _COPY = 1e-6  # cosine distance under which float32 cannot tell two points apart
 
 
-def learn_prototypes(sample: Tensor, count: int = PROTOTYPES) -> Tensor:
-    """Choose prototypes for patches, float32 [N, C] unit -> float32 [K, C] unit, K <= `count`."""
-    means = finch(sample)[0].means
-    return means[farthest_points(means, count)]
+def learn_prototypes(
+    sample: Tensor, clustering: Clustering = "finch", count: int = PROTOTYPES
+) -> Tensor:
+    """Choose prototypes for patches.
+
+    Args:
+        sample: float32 [N, C], unit length.
+        clustering: finch takes the farthest of FINCH's finest means, farthest those of the sample.
+        count: how many at most.
+
+    Returns: float32 [K, C], unit length.
+    """
+    points = sample if clustering == "farthest" else finch(sample)[0].means
+    return points[farthest_points(points, count)]
 
 
 def sample_patches(

@@ -151,7 +151,7 @@ def _average_precision(steps: _Steps) -> float:
 
 
 def _region_weights(mask: NDArray[np.bool_]) -> _Real:
-    """Give each pixel of a mask [H, W] 1 / area of its 8-connected region: regions weigh 1 each.
+    """Return each pixel of a mask [H, W] 1 / area of its 8-connected region: regions weigh 1 each.
 
     Returns: float64 [P], in the order of `mask`'s pixels.
     """

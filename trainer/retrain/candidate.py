@@ -41,7 +41,7 @@ AFTER_FIT = ("calibrate", "export", "build", "admit", "gate", "register", "promo
 
 
 def is_training_begun(run: RunFolder) -> bool:
-    """Whether a run has a training that a kill would cost."""
+    """Return whether a run has a training that a kill would cost."""
     return (run.folder / CHECKPOINT_NAME).is_file() or run.outcome("fit") is not None
 
 
@@ -94,7 +94,7 @@ class Candidate:
         return PrnLearner(task, settings.model, find_device(settings.device))
 
     def _start(self) -> StartWeights | None:
-        """Give the head to begin from, kept in the run: a later promotion must not change it."""
+        """Return the head to begin from, kept in the run: a later promotion must not change it."""
         kept = self._folder / _START_NAME
         if not kept.is_file() and self._stages.run.outcome("prototypes") is None:
             settings = self._settings

@@ -83,7 +83,7 @@ class _Figure:
 
 
 def same_answers(incumbent: EngineAnswers, candidate: EngineAnswers) -> bool:
-    """Whether both decide and mark every picture alike, to the last bit."""
+    """Return whether both decide and mark every picture alike, to the last bit."""
     return (
         incumbent.threshold == candidate.threshold
         and incumbent.pixel_threshold == candidate.pixel_threshold

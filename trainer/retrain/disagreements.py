@@ -1,7 +1,6 @@
 """What the gate saw, for people: the figures, and where the engines disagree most."""
 
 import base64
-import html
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.commandline.pages import render_page
 from engines.files import write_atomic
 from trainer.results.sheets import contact_sheet
 from trainer.retrain.comparison import EngineAnswers
@@ -19,27 +19,22 @@ _SHOWN = 12
 _ROW_WIDTH = 660  # pixels, of one engine's picture, map and outlines
 _QUALITY = 85
 _GAP = 12  # pixels between the two
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 86rem; color: #1d2530 }
-table { border-collapse: collapse; margin: 1rem 0 }
-th, td { padding: .3rem .9rem; border-bottom: 1px solid #d8dee6; text-align: right }
-th:first-child, td:first-child { text-align: left }
-.better { color: #0a7a34; font-weight: 600 } .worse { color: #b3261e; font-weight: 600 }
-.decision { padding: .7rem 1rem; border-radius: 6px; font-size: 1.1rem; color: #fff }
-.promote { background: #0a7a34 } .refuse { background: #b3261e }
-.warning { background: #fff3cd; padding: .5rem 1rem; border-radius: 6px }
-img { max-width: 100%; display: block; margin-bottom: .3rem } figure { margin: 1.2rem 0 }
-figcaption { color: #4a5563 }
-"""
 
 
 def write_page(
     folder: Path, report: GateReport, candidate: EngineAnswers, incumbent: EngineAnswers | None
 ) -> None:
     """Write gate.html into `folder`, one file with the pictures in it."""
-    pictures = list(_figures(candidate, incumbent))
-    page = "\n".join(_lines(report, pictures))
-    write_atomic(folder / PAGE_NAME, page.encode())
+    page = render_page(
+        "trainer.retrain",
+        PAGE_NAME,
+        title="Gate: " + ("promoted" if report.promoted else "refused"),
+        standing="unproven" if report.promoted and report.ungated else report.decision,
+        report=report,
+        figures=[(figure, figure_cells(figure)) for figure in report.figures],
+        pictures=list(_figures(candidate, incumbent)),
+    )
+    write_atomic(folder / PAGE_NAME, page)
 
 
 def worst_first(candidate: EngineAnswers, incumbent: EngineAnswers | None) -> NDArray[np.intp]:
@@ -104,40 +99,6 @@ def _data_url(pixels: NDArray[np.uint8]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
 
 
-def _lines(report: GateReport, pictures: list[tuple[str, str]]) -> Iterator[str]:
-    title = "Gate: " + ("promoted" if report.promoted else "refused")
-    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
-    yield f"<style>{_STYLE}</style><h1>{title}</h1>"
-    first, *more = report.reasons
-    yield f"<p class='decision {report.decision}'>{html.escape(first)}</p>"
-    yield from (f"<p class=warning>{html.escape(each)}</p>" for each in (*more, *report.warnings))
-    yield f"<p>Candidate {_named(report.candidate.model, report.candidate.version)} against "
-    rival = report.incumbent
-    yield f"{_named(rival.model, rival.version) if rival else 'no incumbent'}, on "
-    yield f"{report.normals} golden pictures of good parts and {report.defects} of defects.</p>"
-    yield from _table(report)
-    order = "Decided differently first, then farthest apart." if rival else "Wrongly decided first."
-    sides = "left the incumbent, right the candidate: " if rival else ""
-    yield f"<h2>Pictures to look at</h2><p>{order} Each: {sides}the picture, its map, "
-    yield "and outlines, green as labelled, red as found.</p>"
-    for caption, source in pictures:
-        yield f"<figure><img src='{source}' alt=''><figcaption>{html.escape(caption)}</figcaption>"
-        yield "</figure>"
-    yield "</html>"
-
-
-def _table(report: GateReport) -> Iterator[str]:
-    yield "<table><tr><th>figure<th>incumbent<th>candidate<th>difference"
-    yield f"<th>{report.confidence:.0%} interval<th>candidate is"
-    for each in report.figures:
-        cells = (each.name, *figure_cells(each))
-        yield "<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in cells)
-        yield f"<td class={each.standing}>{each.standing}"
-    yield f"</table><p>Intervals: {report.draws} paired draws of the golden pictures, seed "
-    yield f"{report.seed}; without an incumbent they are those of the candidate. Latency: of one "
-    yield f"frame, timed in turns; a change of less than {report.slack:.0%} does not count.</p>"
-
-
 def figure_cells(figure: MetricComparison) -> tuple[str, str, str, str]:
     """Word a figure: incumbent, candidate, difference, interval."""
     scale, form = (100, "{:.2f} %") if figure.unit == "%" else (1, "{:.2f} ms")
@@ -156,7 +117,3 @@ def figure_cells(figure: MetricComparison) -> tuple[str, str, str, str]:
         word(figure.difference, signed),
         span,
     )
-
-
-def _named(model: str, version: str) -> str:
-    return f"<b>{html.escape(model)} {html.escape(version)}</b>"

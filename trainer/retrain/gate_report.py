@@ -68,5 +68,5 @@ class GateReport(_Part):
 
     @property
     def promoted(self) -> bool:
-        """Whether the candidate may take the incumbent's place."""
+        """Return whether the candidate may take the incumbent's place."""
         return self.decision == "promote"

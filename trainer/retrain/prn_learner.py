@@ -184,7 +184,7 @@ class PrnLearner:
         self._network = network
 
     def _restored(self) -> PRN:
-        """Give the network that was kept, from the run folder where another process made it."""
+        """Return the network that was kept, from the run folder where another process made it."""
         if self._network is None:
             task, path = self._task, self._task.folder / NETWORK_NAME
             tensors = read_tensors(path)

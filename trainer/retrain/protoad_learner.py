@@ -41,6 +41,7 @@ class ProtoAdLearner:
             false_reject_rate=given.false_reject_rate,
             held_out_share=_HELD_OUT_SHARE,
             max_normals=given.max_normals,
+            clustering=given.clustering,
         )
         self._parts: NormalParts | None = None
         self._network: ProtoAD | None = None
@@ -89,7 +90,7 @@ class ProtoAdLearner:
         return self._parts
 
     def _made(self) -> ProtoAD:
-        """Give the network, from the run folder where another process made it."""
+        """Return the network, from the run folder where another process made it."""
         if self._network is None:
             task = self._task
             rows = read_tensors(task.folder / NETWORK_NAME)["prototypes"]

@@ -120,7 +120,7 @@ def _run_of(
 
 
 def _is_worth_another_gate(run: RunFolder, settings: RetrainSettings) -> bool:
-    """Whether a gate refused it that would judge otherwise now."""
+    """Return whether a gate refused it that would judge otherwise now."""
     gate = run.outcome("gate")
     return gate is not None and not gate["promoted"] and is_outdated(gate, settings)
 

@@ -92,7 +92,7 @@ class RunFolder:
         return self.folder.name
 
     def outcome(self, stage: str) -> dict[str, Any] | None:
-        """Give what a stage found; None where it is not done."""
+        """Return what a stage found; None where it is not done."""
         path = self._stage_path(stage)
         if not path.is_file():
             return None
@@ -150,6 +150,8 @@ def recipe_values(recipe: CandidateRecipe) -> dict[str, Value]:
     """Return a recipe as plain values, by which a run that was killed is recognised."""
     values = recipe.model_dump(mode="json", include=set(CandidateRecipe.model_fields))
     start, plan = values.pop("start"), values.pop("plan")
+    if values["clustering"] == "finch":  # the only one for runs that earlier releases began
+        del values["clustering"]
     named = {"fit_steps" if name == "steps" else name: value for name, value in values.items()}
     return {**named, "start": start, "plan": plan}
 

@@ -26,7 +26,7 @@ class NewLabels:
     defects: int
 
     def are_enough(self, settings: RetrainSettings) -> bool:
-        """Whether it is worth a retrain."""
+        """Return whether it is worth a retrain."""
         return self.normals >= settings.new_normals or self.defects >= settings.new_defects
 
 

@@ -44,7 +44,7 @@ def learned_tensors(network: nn.Module) -> dict[str, Tensor]:
 
 
 def restore(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give a network of the same sizes what `learned_tensors` took.
+    """Load what `learned_tensors` took into a network of the same sizes.
 
     Raises:
         CheckpointError: they are of another network.
@@ -82,7 +82,7 @@ def read_start(path: Path) -> StartWeights:
 
 
 def begin_from(head: Head, start: StartWeights) -> None:
-    """Give a head the weights to begin from; what is measured on prototypes stays as it is.
+    """Load the weights to begin from into a head; what is measured on prototypes stays as it is.
 
     Raises:
         CheckpointError: they are of another kind of head.

@@ -14,7 +14,7 @@ from trainer.samples.snapshots import SnapshotRecord
 
 
 def training_of(folder: Path, index: Index, record: SnapshotRecord) -> Dataset:
-    """Give the pictures of a snapshot with the labels that they had then."""
+    """Return the pictures of a snapshot with the labels that they had then."""
     samples: list[Sample] = []
     unreadable: list[str] = []
     groups = index.groups()
@@ -39,7 +39,7 @@ def training_of(folder: Path, index: Index, record: SnapshotRecord) -> Dataset:
 
 
 def golden_of(folder: Path, index: Index) -> Dataset:
-    """Give the golden pictures, normal ones first.
+    """Return the golden pictures, normal ones first.
 
     A mask that an engine drew, though a person accepted it, is no truth to judge engines by: that
     engine would seem to be right to the pixel. Such a defect comes without a mask.
@@ -67,7 +67,7 @@ def golden_of(folder: Path, index: Index) -> Dataset:
 
 
 def _drawn_by_engines(index: Index) -> set[tuple[str, str]]:
-    """Give picture and mask where no label came with a mask of its own."""
+    """Return picture and mask where no label came with a mask of its own."""
     statements = index.label_records()
     predicted = {(each.sha, each.mask) for each in statements if each.note == PREDICTED}
     return predicted - {(each.sha, each.mask) for each in statements if each.note != PREDICTED}

@@ -75,27 +75,27 @@ class Index:
         return said
 
     def picture(self, sha: str) -> Picture | None:
-        """Give the row of a picture."""
+        """Return the row of a picture."""
         return next(self._select("WHERE sha = ?", sha), None)
 
     def pictures(self, place: SampleStatus | None = None) -> list[Picture]:
-        """Give all rows, or those of a place, by hash."""
+        """Return all rows, or those of a place, by hash."""
         if place is None:
             return list(self._select("ORDER BY sha"))
         return list(self._select("WHERE place = ? ORDER BY sha", place.value))
 
     def named(self, start: str) -> list[Picture]:
-        """Give the rows whose hash begins with `start`."""
+        """Return the rows whose hash begins with `start`."""
         return list(self._select("WHERE substr(sha, 1, ?) = ?", len(start), start))
 
     def fingerprints(self) -> Iterator[tuple[str, Fingerprint]]:
-        """Give every picture's fingerprint, in the order in which they came."""
+        """Yield every picture's fingerprint, in the order in which they came."""
         rows = self._rows("SELECT sha, fingerprint FROM pictures ORDER BY rowid")
         for sha, packed in rows:
             yield sha, np.frombuffer(packed, np.float16)
 
     def fingerprint(self, sha: str) -> Fingerprint | None:
-        """Give a picture's fingerprint; None for one that is not known."""
+        """Return a picture's fingerprint; None for one that is not known."""
         rows = self._rows("SELECT fingerprint FROM pictures WHERE sha = ?", sha)
         return np.frombuffer(rows[0][0], np.float16) if rows else None
 
@@ -117,7 +117,7 @@ class Index:
         return {str(row[0]) for row in self._rows("SELECT sha FROM groups WHERE name = ?", name)}
 
     def label_records(self, sha: str | None = None) -> list[LabelRecord]:
-        """Give every label in the order in which they came, or those of a picture."""
+        """Return every label in the order in which they came, or those of a picture."""
         where = "" if sha is None else "WHERE sha = ?"
         rows = self._rows(
             f"SELECT {_STATEMENT} FROM statements {where} ORDER BY rowid",  # noqa: S608  # ours
@@ -129,7 +129,7 @@ class Index:
         ]
 
     def has_label(self, label_record: LabelRecord) -> bool:
-        """Whether this very label is known already."""
+        """Return whether this very label is known already."""
         source = label_record.source
         where = "sha = ? AND kind = ? AND mask = ? AND note = ? AND origin = ? AND line = ? "
         rows = self._rows(
@@ -146,18 +146,18 @@ class Index:
         return bool(rows)
 
     def has_taken(self, line: str, label_id: str) -> bool:
-        """Whether a line's label was taken already."""
+        """Return whether a line's label was taken already."""
         query = "SELECT 1 FROM statements WHERE line = ? AND label_id = ?"
         return bool(self._rows(query, line, label_id))
 
     def picture_of_frame(self, line: str, entry_id: str) -> str:
-        """Give the hash of the picture that a line's frame is; "" where it was never taken."""
+        """Return the hash of the picture that a line's frame is; "" where it was never taken."""
         query = "SELECT sha FROM statements WHERE line = ? AND origin = ? AND sha != '' LIMIT 1"
         rows = self._rows(query, line, entry_id)
         return str(rows[0][0]) if rows else ""
 
     def read_to(self, line: str) -> str:
-        """Give the id of the last label of a line that was taken; "" for none."""
+        """Return the id of the last label of a line that was taken; "" for none."""
         rows = self._rows("SELECT read_to FROM lines WHERE line = ?", line)
         return str(rows[0][0]) if rows else ""
 

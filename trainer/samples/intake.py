@@ -132,7 +132,7 @@ class SampleWriter:
 
 
 def _relabelled(row: Picture, kind: str, mask_sha: str) -> Picture:
-    """Give a picture's row after another label; a mask stays known while it is a defect."""
+    """Return a picture's row after another label; a mask stays known while it is a defect."""
     mask, mask_kind = (mask_sha, kind) if mask_sha else (row.mask, row.mask_kind)
     if kind == GOOD:
         mask, mask_kind = "", ""

@@ -91,7 +91,7 @@ def _drawn(
 def _encoded(
     encoder: PatchEncoder, pictures: Sequence[Path], which: Sequence[int]
 ) -> Iterator[tuple[int, Tensor]]:
-    """Give places, float32 [h * w, C] unit, of each picture that can be read."""
+    """Yield places, float32 [h * w, C] unit, of each picture that can be read."""
     for start in range(0, len(which), _BATCH):
         frames: list[NDArray[np.uint8]] = []
         read: list[int] = []

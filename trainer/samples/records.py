@@ -52,7 +52,7 @@ class Picture:
 
     @property
     def normal(self) -> bool:
-        """Whether it is to show a good part."""
+        """Return whether it is to show a good part."""
         return self.kind == GOOD
 
 

@@ -125,7 +125,7 @@ def _reasons(
 
 
 def hours_of_a_day(store: SampleStore, there: Sequence[Picture]) -> dict[str, str]:
-    """Give the hours of the normal pictures that came in the last day, new or decided, by hash.
+    """Return the hours of the normal pictures that came in the last day, new or decided, by hash.
 
     The day ends with the last label, so that who looks often sees no fewer than who looks nightly.
     An hour that is not known is "".

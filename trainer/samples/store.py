@@ -165,7 +165,7 @@ class SampleStore:
         return None
 
     def labels_read(self, line: str) -> str:
-        """Give the id of the line's label after which to read on."""
+        """Return the id of the line's label after which to read on."""
         return self._index.read_to(line) or FROM_THE_FIRST
 
     def import_dataset(self, dataset: Dataset, steps: Steps) -> ImportReport:
@@ -177,15 +177,15 @@ class SampleStore:
         return import_samples(dataset, self.add, steps)
 
     def pictures(self, place: SampleStatus | None = None) -> list[Picture]:
-        """Give all pictures by hash, or those of a place."""
+        """Return all pictures by hash, or those of a place."""
         return self._index.pictures(place)
 
     def quarantined(self) -> list[Picture]:
-        """Give the pictures that wait for a person, with the reasons."""
+        """Return the pictures that wait for a person, with the reasons."""
         return self._index.pictures(SampleStatus.QUARANTINE)
 
     def label_records(self, sha: str) -> list[LabelRecord]:
-        """Give every label that a picture ever got, the oldest first."""
+        """Return every label that a picture ever got, the oldest first."""
         return self._index.label_records(sha)
 
     def near_duplicates(self, sha: str) -> set[str]:
@@ -268,7 +268,7 @@ class SampleStore:
         return record
 
     def training(self, snapshot: SnapshotRecord | str) -> Dataset:
-        """Give what a snapshot, or the one of a hash, lets training see.
+        """Return what a snapshot, or the one of a hash, lets training see.
 
         Defects without a mask are named in `Dataset.unreadable`: training needs one.
 
@@ -279,7 +279,7 @@ class SampleStore:
         return training_of(self.folder, self._index, read_snapshot(self.folder, sha256))
 
     def golden(self) -> Dataset:
-        """Give what no training ever sees, normal and defective, to test with."""
+        """Return what no training ever sees, normal and defective, to test with."""
         return golden_of(self.folder, self._index)
 
     def counts(self) -> Counts:
@@ -305,7 +305,7 @@ class SampleStore:
         self._writer.place(before, after, IndexChange(label_record=said))
 
     def _would_leak(self, picture: Picture) -> bool:
-        """Whether training would learn a near-duplicate of a golden picture."""
+        """Return whether training would learn a near-duplicate of a golden picture."""
         group = self._index.groups().get(picture.sha, "")
         likes = {*self.near_duplicates(picture.sha), *self._index.group_members(group)}
         rows = [self.named(like) for like in sorted(likes - {picture.sha})]
@@ -317,7 +317,7 @@ class SampleStore:
         return LabelRecord(picture.sha, picture.kind, picture.mask, source)
 
     def _taken_frame(self, line: str, entry_id: str) -> ArchivedFrame | None:
-        """Give a frame that the archive has no more, but the store took for an earlier label."""
+        """Return a frame that the archive has no more, but the store took for an earlier label."""
         picture = self._index.picture(self._index.picture_of_frame(line, entry_id))
         if picture is None:
             return None

@@ -41,7 +41,7 @@ class BatchGenerator(Protocol):
 def prefetched(
     generator: BatchGenerator, start: int, end: int, ahead: int = 1
 ) -> Iterator[Iterator[Batch]]:
-    """Give the batches of steps start..end-1; `ahead` threads make the next while one is used."""
+    """Return the batches of steps start..end-1; `ahead` threads make the next while one is used."""
     with ThreadPoolExecutor(ahead, thread_name_prefix="batches") as threads:
         yield _batches(threads, generator, range(start, end), ahead)
 

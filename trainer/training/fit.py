@@ -181,7 +181,7 @@ def _checked(
 
 
 def _is_late(until: float | None, now: float, cool_down_s: float) -> bool:
-    """Whether there is only time left to cool down."""
+    """Return whether there is only time left to cool down."""
     return until is not None and now + cool_down_s >= until
 
 

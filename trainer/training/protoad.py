@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from engines.manifest import Manifest, Thresholds
+from trainer.choices import Clustering
 from trainer.dataset import Dataset, Pictures, Sample, load_pictures, snapshot
 from trainer.errors import DatasetError
 from trainer.export.calibrate import calibrate
@@ -38,6 +39,7 @@ class ProtoAdRecipe:
     held_out_share: float  # of the normals: they calibrate and are not learned
     max_normals: int  # of more, so many are drawn
     zones: PictureZones | None = None  # None: the whole picture is inspected
+    clustering: Clustering = "finch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def learn_protoad(
         inspected = None if recipe.zones is None else recipe.zones.patches(PATCH_STRIDE)
         sample = sample_patches(encoder, pixels, recipe.seed, advance, inspected)
     with steps.step("choosing prototypes", None):
-        return ProtoAD(encoder, learn_prototypes(sample)).eval()
+        return ProtoAD(encoder, learn_prototypes(sample, recipe.clustering)).eval()
 
 
 def calibrate_protoad(
@@ -163,6 +165,7 @@ def write_learned(
                 "learned_from": learned.learned_from,
                 "held_out_share": recipe.held_out_share,
                 "max_normals": recipe.max_normals,
+                "clustering": recipe.clustering,
             },
             recipe.zones.zones if recipe.zones else None,
         )

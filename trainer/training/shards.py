@@ -65,7 +65,7 @@ def replicas(head: Head, count: int) -> list[Head]:
 
 @torch.no_grad()
 def average_statistics(heads: Sequence[nn.Module]) -> None:
-    """Give every twin the mean of the running statistics of all."""
+    """Set the running statistics of every twin to the mean of all."""
     for buffers in zip(*(head.buffers() for head in heads), strict=True):
         if buffers[0].is_floating_point():
             mean = mean_of(buffers)
@@ -75,7 +75,7 @@ def average_statistics(heads: Sequence[nn.Module]) -> None:
 
 @torch.no_grad()
 def copy_statistics(heads: Sequence[nn.Module]) -> None:
-    """Give every twin all buffers of the first."""
+    """Copy all buffers of the first twin to the others."""
     for first, *others in zip(*(head.buffers() for head in heads), strict=True):
         for buffer in others:
             buffer.copy_(first)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from trainer.networks.backbones import Features
 from trainer.networks.prn import PRN, Head
@@ -78,7 +79,7 @@ class TrainingState:
         self._parameters = list(network.head.parameters())
         self._heads = replicas(network.head, method.shards)
         self._optimiser = _optimiser(network.head, method)
-        self._average = WeightAverage(network.head, method.ema_decay)
+        self._average = average_weights(network.head, method.ema_decay)
         for head in self._heads:
             head.train()
 
@@ -95,13 +96,16 @@ class TrainingState:
         )
 
     def write_average(self, head: nn.Module) -> None:
-        """Give `head` the averaged weights and batch statistics."""
-        self._average.write_to(head)
+        """Copy the averaged weights and batch statistics into `head`."""
+        averages = _floats(self._average.module)
+        with torch.no_grad():
+            for name, tensor in _floats(head).items():
+                tensor.copy_(averages[name])
 
     def averaged(self) -> PRN:
         """Copy the network with its averaged weights, in evaluation mode."""
         head = copy.deepcopy(self.network.head)
-        self._average.write_to(head)
+        self.write_average(head)
         return self.network.with_head(head).eval()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -114,7 +118,7 @@ class TrainingState:
         prototypes = dict(self.network.residuals.named_buffers())
         return (
             _prefixed("head", self.network.head.state_dict())
-            | _prefixed("average", self._average.state)
+            | _prefixed("average", _floats(self._average.module))
             | _prefixed("optimiser", optimiser)
             | _prefixed("residuals", prototypes)
         )
@@ -124,8 +128,8 @@ class TrainingState:
         self.network.head.load_state_dict(_under("head", tensors))
         # In place: they are the prototypes that `normals` holds, too.
         self.network.residuals.load_state_dict(_under("residuals", tensors))
-        for name, tensor in _under("average", tensors).items():
-            self._average.state[name].copy_(tensor)
+        # checkpoints hold no counts of batches
+        self._average.module.load_state_dict(_under("average", tensors), strict=False)
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimiser", tensors).items():
             index, key = name.split(".")
@@ -156,7 +160,8 @@ class TrainingState:
         for group in self._optimiser.param_groups:
             group["lr"] = rate_share * self._method.learning_rate
         self._optimiser.step()
-        self._average.update(self.network.head, step)
+        self._average.n_averaged.fill_(step + 1)  # a training that went on began at another step
+        self._average.update_parameters(self.network.head)
 
 
 def encode_batch(network: PRN, normals: Normals, batch: Batch) -> tuple[Tensor, Features]:
@@ -209,27 +214,25 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-class WeightAverage:
-    """A moving average of a module's floating-point state, batch statistics included."""
+def average_weights(module: nn.Module, decay: float) -> AveragedModel:
+    """Begin the moving average of a module's weights and batch statistics, at what it has now.
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.state = {name: each.detach().clone() for name, each in _floats(module).items()}
+    Args:
+        module: whose state is averaged; counts of batches are copied.
+        decay: what remains of the average at an update; after n updates (1 + n) / (10 + n) at most.
+    """
 
-    @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Move towards the state of `module` after its update number `step`, from 0."""
-        share = 1 - min(self.decay, (1 + step) / (_WARM_UP + step))
-        now = _floats(module)
-        torch._foreach_lerp_(  # one call for hundreds of small tensors
-            list(self.state.values()), [now[name] for name in self.state], share
-        )
+    def move(averages: PARAM_LIST, now: PARAM_LIST, updates: Tensor | int) -> None:
+        step = int(updates) - 1
+        share = 1 - min(decay, (1 + step) / (_WARM_UP + step))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, now, share)  # one call for hundreds of small tensors
+        else:
+            torch._foreach_copy_(averages, now)
 
-    @torch.no_grad()
-    def write_to(self, module: nn.Module) -> None:
-        """Give `module` the averaged state."""
-        for name, tensor in _floats(module).items():
-            tensor.copy_(self.state[name])
+    average = AveragedModel(module, multi_avg_fn=torch.no_grad()(move), use_buffers=True)
+    average.n_averaged.fill_(1)  # the state at the beginning is the first that is averaged
+    return average
 
 
 def _floats(module: nn.Module) -> Mapping[str, Tensor]:

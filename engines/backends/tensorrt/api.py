@@ -45,7 +45,7 @@ def kernel_path(plan: Path) -> Path:
 
 @contextmanager
 def loadable_libraries(backend: PlanBackend) -> Iterator[dict[str, str]]:
-    """Give the environment in which a new process of this backend finds its own library.
+    """Return the environment in which a new process of this backend finds its own library.
 
     TensorRT-RTX's parser looks for `libtensorrt_rtx.so` where a plugin is met and aborts the
     process without it; its wheel holds `libtensorrt_rtx.so.1` only.

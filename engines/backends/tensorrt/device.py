@@ -43,7 +43,7 @@ def find_device(manifest: Manifest, index: int) -> PlanDevice:
 
 
 def primary_context(cuda: Any, index: int) -> Any:  # noqa: ANN401  # modules without types
-    """Give the GPU's context, one for all plans of this process and for as long as it lives.
+    """Return the GPU's context, one for all plans of this process and for as long as it lives.
 
     pycuda gives a context back only on the thread that took it, and a swap closes a plan on
     another thread than the one that loaded it.

@@ -74,7 +74,7 @@ class PlanPlugins:
 
     @contextmanager
     def making(self) -> Iterator[None]:
-        """Give plugins that are made in here, by a plan that is read, the kernels of this one."""
+        """Return plugins that are made in here, by a plan that is read, the kernels of this one."""
         with _LOCK:
             creator = _REGISTERED[self._trt].creator
             creator.kernel = self._kernel

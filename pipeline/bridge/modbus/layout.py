@@ -57,7 +57,7 @@ class Field:
 
     @property
     def writable(self) -> bool:
-        """Whether the PLC writes it."""
+        """Return whether the PLC writes it."""
         return PLC_START <= self.offset < PLC_START + PLC_WRITABLE
 
 

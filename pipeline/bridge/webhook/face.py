@@ -6,19 +6,17 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.bridge.face import BridgeState, Outcome, PlcRequest
-from pipeline.bridge.freshness import Freshness
+from pipeline.bridge.records import record_fields
 from pipeline.bridge.report import VerdictReport
 from pipeline.bridge.webhook.parked import ParkedFile
 from pipeline.bridge.webhook.post import Poster, Reaction, Reply
 
 FIRST_WAIT_S, LONGEST_BACKOFF_S = 0.5, 60.0
 MOST_PENDING = 64
-_FRESHNESS = Freshness()
 _log = logging.getLogger(__name__)
 
 
@@ -143,9 +141,6 @@ def message_of(report: VerdictReport, now_ms: float | None) -> dict[str, Any]:
         report: what is sent.
         now_ms: Redis's time; a report past its deadline is `historical`.
     """
-    fields = asdict(report)
-    fields["code"], fields["reason"] = report.code.name, report.reason.name
-    fields["historical"] = report.historical or not _FRESHNESS.is_live(report, now_ms)
     captured = datetime.fromtimestamp(report.captured_ns / 1e9, UTC)
     timestamp = captured.isoformat(timespec="milliseconds")
-    return {"type": "verdict", "timestamp": timestamp, "data": fields}
+    return {"type": "verdict", "timestamp": timestamp, "data": record_fields(report, now_ms)}

@@ -42,7 +42,7 @@ class ParkedFile:
 
     @property
     def is_full(self) -> bool:
-        """Whether it takes no more lines, until somebody empties it."""
+        """Return whether it takes no more lines, until somebody empties it."""
         if self.lines >= self._most and os.fstat(self._descriptor).st_size == 0:
             self.lines = 0  # emptied in place
         return self.lines >= self._most

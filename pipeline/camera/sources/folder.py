@@ -24,7 +24,7 @@ def natural_key(name: str) -> _NaturalKey:
 
 
 def is_picture_name(name: str) -> bool:
-    """Whether a file of this name is meant as a picture; hidden ones are half written."""
+    """Return whether a file of this name is meant as a picture; hidden ones are half written."""
     suffix = os.path.splitext(name)[1]  # noqa: PTH122  # a folder may hold very many
     return not is_foreign(name) and suffix.lower() in PICTURE_SUFFIXES
 
@@ -103,7 +103,7 @@ class FolderSource:
         self._guard = guard or PictureGuard()
 
     def shots(self, cursor: str) -> Iterator[Shot]:
-        """Give every picture after `cursor`; a file that is none becomes an unreadable shot.
+        """Yield every picture after `cursor`; a file that is none becomes an unreadable shot.
 
         Raises:
             SettingsError: no pictures in the folder, or the cursor is not of a folder.
@@ -142,7 +142,7 @@ class FolderSource:
 
 
 def _parse_cursor(cursor: str) -> tuple[int, str]:
-    """Give (pass, name after which to go on)."""
+    """Return (pass, name after which to go on)."""
     if not cursor:
         return 0, ""
     number, slash, name = cursor.partition("/")

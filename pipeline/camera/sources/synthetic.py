@@ -49,7 +49,7 @@ class SyntheticSource:
         self._drawn: dict[int, NDArray[np.uint8]] = {}
 
     def shots(self, cursor: str) -> Iterator[Shot]:
-        """Give every part after `cursor`.
+        """Yield every part after `cursor`.
 
         Raises:
             SettingsError: the cursor is not of a synthetic source.
@@ -85,7 +85,7 @@ class SyntheticSource:
 
 
 def _parse_cursor(cursor: str) -> int:
-    """Give the index of the first part to give."""
+    """Return the index of the first part to give."""
     if cursor and not cursor.isdecimal():
         raise SettingsError(
             f"cursor {cursor!r:.80} is not of a synthetic source: give the camera a new name"

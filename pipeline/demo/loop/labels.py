@@ -23,7 +23,7 @@ ACCEPTED_OVERLAP = 0.5  # of predicted and true mask: an operator would accept t
 def label_lines(
     rows: Iterable[VerdictRow], names: Mapping[str, str], data: Path, archive: Archive, masks: Path
 ) -> Iterator[dict[str, Any]]:
-    """Give a line for `pipeline-label --from` for each verdict.
+    """Yield a line for `pipeline-label --from` for each verdict.
 
     Of a defect the predicted mask is accepted where it overlaps the true one by half, else the true
     one is drawn into `masks`.

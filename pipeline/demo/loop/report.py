@@ -83,7 +83,7 @@ class LoopSummary:
 
 
 def summarise_loop(record: LoopRecord) -> LoopSummary:
-    """Give the figures, and what was promised and not kept."""
+    """Return the figures, and what was promised and not kept."""
     golden = [row for row in record.after if row["part_id"] in record.golden]
     steady = percentile_ms(record.rows, 99, *record.steady_ms)
     swap = percentile_ms(record.rows, 99, *record.swap_ms)

@@ -21,7 +21,7 @@ for _, id in ipairs(late) do
     redis.call('ZREM', open, id)
     publish(results, counts, ARGV[2], now_ms, fields['u'],
         { 'k', 'LATE', 'e', id, 'm', fields['m'] or '' })
-    redis.call('DECRBY', bytes, tonumber(fields['n'] or '0') or 0)
+    redis.call('DECRBY', bytes, charge_of(fields['n']))
     redis.call('XACK', frames, ARGV[1], id)
     redis.call('XDEL', frames, id)
     reply[#reply + 1] = id

@@ -27,19 +27,77 @@ local function register_anew(frames, open)
     end
 end
 
+local function is_integer(text, digits)
+    return #text <= digits and string.find(text, '^-?%d+$') ~= nil
+end
+
+-- What a frame is charged, as its entry says; nothing where that is no number.
+local function charge_of(entry_text)
+    return entry_text and #entry_text <= 15 and string.find(entry_text, '^%d+$') and entry_text
+        or '0'
+end
+
+-- What the frames that are open are charged, counted anew.
+local function bytes_anew(frames, open, bytes)
+    local after = '-'
+    while true do
+        local page = redis.call('XRANGE', frames, after, '+', 'COUNT', 64)
+        if #page == 0 then return end
+        for _, entry in ipairs(page) do
+            if redis.call('ZSCORE', open, entry[1]) then
+                redis.call('INCRBY', bytes, charge_of(field_of(entry, 'n')))
+            end
+            after = '(' .. entry[1]
+        end
+    end
+end
+
+-- Leaves out the fields of a hash that are no numbers though they must be; a copy is put aside.
+local function mend_fields(key, fields, digits)
+    local mended = false
+    for _, field in ipairs(fields) do
+        local value = redis.call('HGET', key, field)
+        if value and not is_integer(value, digits) then
+            if not mended then redis.call('COPY', key, key .. ':damaged', 'REPLACE') end
+            mended = true
+            redis.call('HDEL', key, field)
+        end
+    end
+    return mended
+end
+
+-- The numbers of the verdicts go on from the last one; what no answer counts any more is LOST.
+local function counts_anew(results, counts)
+    local newest = redis.call('XREVRANGE', results, '+', '-', 'COUNT', 1)[1]
+    local number = newest and tonumber(charge_of(field_of(newest, 'n'))) or 0
+    for _, count in ipairs(redis.call('HVALS', counts)) do number = number - tonumber(count) end
+    if number > 0 then redis.call('HINCRBY', counts, 'LOST', string.format('%.0f', number)) end
+end
+
+-- A camera whose fields are damaged goes on: its run of seqs begins anew with the last one.
+local function mend_camera(camera)
+    put_aside(camera, 'hash')
+    mend_fields(camera, { 'from', 'offered', 'lost', 'rolled' }, 19)
+    local last = redis.call('HGET', camera, 'last')
+    if last and redis.call('HEXISTS', camera, 'from') == 0 then
+        redis.call('HSET', camera, 'from', last)
+    end
+end
+
 local function mend_books(frames, open, bytes, results, counts)
-    put_aside(frames, 'stream')
+    local without_frames = put_aside(frames, 'stream')
     put_aside(results, 'stream')
     if put_aside(open, 'zset') then register_anew(frames, open) end
-    put_aside(bytes, 'string')
-    if not string.find(redis.call('GET', bytes) or '0', '^-?%d+$') then
+    local miscounted = put_aside(bytes, 'string')
+    if not is_integer(redis.call('GET', bytes) or '0', 18) then
         redis.call('RENAME', bytes, bytes .. ':damaged')
+        miscounted = true
     end
-    if put_aside(counts, 'hash') then
-        -- the numbers of the verdicts go on from the last one
-        local newest = redis.call('XREVRANGE', results, '+', '-', 'COUNT', 1)[1]
-        local number = newest and tonumber(field_of(newest, 'n'))
-        if number then redis.call('HSET', counts, 'LOST', string.format('%.0f', number)) end
+    if without_frames then redis.call('DEL', bytes) end -- what is gone is charged no longer
+    if miscounted then bytes_anew(frames, open, bytes) end
+    local overwritten = put_aside(counts, 'hash')
+    if mend_fields(counts, redis.call('HKEYS', counts), 18) or overwritten then
+        counts_anew(results, counts)
     end
 end
 

@@ -5,10 +5,14 @@
 --       4 what is kept of each list  5 the record of the rollback ('' where Redis did not go back)
 --       then for each camera: seq before the first lost, last seq lost
 -- Returns 1, or 0 and nothing is done where the note is not what was read: look again.
---include rolled
 --include mend
+--include rolled
 put_aside(KEYS[1], 'hash')
 put_aside(KEYS[2], 'list')
+for at = 3, #KEYS, 2 do
+    put_aside(KEYS[at], 'hash')
+    put_aside(KEYS[at + 1], 'list')
+end
 local kept = ARGV[4]
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])

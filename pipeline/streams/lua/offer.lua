@@ -21,7 +21,7 @@ local frames, open, bytes, results, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local camera, runs, rolled = KEYS[7], KEYS[8], KEYS[9]
 mend_books(frames, open, bytes, results, counts)
 put_aside(KEYS[6], 'set')
-put_aside(camera, 'hash')
+mend_camera(camera)
 put_aside(runs, 'list')
 put_aside(rolled, 'list')
 put_aside(KEYS[10], 'string')
@@ -85,8 +85,7 @@ if used + charged > budget then
         local registered = redis.call('ZSCORE', open, id)
         if registered then
             redis.call('ZREM', open, id)
-            local freed = tonumber(fields['n'] or '0') or 0
-            used = redis.call('DECRBY', bytes, freed)
+            used = redis.call('DECRBY', bytes, charge_of(fields['n']))
             answer_shed(id, fields['m'] or '', fields['u'], registered)
             reply[#reply + 1] = id
         end

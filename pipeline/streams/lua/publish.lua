@@ -3,9 +3,6 @@
 -- how many it missed.
 -- `due` is the deadline that came with the frame, '' or nil from a camera of an earlier release.
 local function publish(results, counts, kept, now_ms, due, fields)
-    if not string.find(redis.call('HGET', counts, fields[2]) or '0', '^%d+$') then
-        redis.call('HDEL', counts, fields[2]) -- somebody wrote there what is no number
-    end
     redis.call('HINCRBY', counts, fields[2], 1)
     local number = 0
     for _, count in ipairs(redis.call('HVALS', counts)) do

@@ -4,7 +4,6 @@
 -- KEYS  1 control
 -- ARGV  1 message, packed  2 messages kept
 -- Returns its id.
---include damage
-local damage = find_damage({ 'stream' })
-if damage then return damage end
+--include mend
+put_aside(KEYS[1], 'stream')
 return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'c', ARGV[1])

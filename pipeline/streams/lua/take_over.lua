@@ -5,9 +5,8 @@
 -- ARGV  1 group  2 worker that claims  3 what the keys of heartbeats begin with
 --       4 idle time of a dead worker's frames, ms  5 of a living one's  6 the most frames to claim
 -- Returns {entry, how often it was handed out with this time} each.
---include damage
-local damage = find_damage({ 'stream' })
-if damage then return damage end
+--include mend
+put_aside(KEYS[1], 'stream')
 local frames, group, me, most = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[6])
 local claimed = {}
 

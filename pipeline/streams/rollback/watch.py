@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from pipeline.errors import ConnectionLost, RedisFull, RedisUnfit
 from pipeline.streams.connect import Client, ask_nodes, translated
 from pipeline.streams.keys import Keys, is_name
@@ -36,7 +38,7 @@ class _Books:
 
     now: Marks
     note: bytes  # of this program, as it lies there
-    notes: int  # of all programs
+    notes: int | None  # of all programs; None: they were of another kind
     rollbacks: int  # that anybody marked
     runs: frozenset[str]  # run ids of the servers
 
@@ -77,6 +79,7 @@ class RollbackWatch:
         self._name, self._marks = kept or (secrets.token_hex(8), Marks())
         self._told: dict[str, int] = {}  # since the last look: camera -> seq
         self._told_number = 0
+        self._refused = False
         self._runs: frozenset[str] | None = None  # of the servers, at the last look
         self._noting, self._asking = threading.Lock(), threading.Lock()
         self.rollbacks = 0  # that anybody marked in this line
@@ -101,7 +104,7 @@ class RollbackWatch:
         """Compare if a second has passed; may be called as often as one likes.
 
         Raises:
-            ConnectionLost, RedisFull, RedisUnfit: no answer, or a refusal.
+            ConnectionLost, RedisFull: no answer.
         """
         if self._clock_s() - self._looked_s >= EVERY_S:
             self.ask()
@@ -109,13 +112,30 @@ class RollbackWatch:
     def ask(self) -> LostWrites | None:
         """Compare now; log and mark in Redis what may be lost, or return None.
 
+        A server that refuses it is said once: nobody ends for want of a watch.
+
         Raises:
-            ConnectionLost, RedisFull, RedisUnfit: no answer, or a refusal.
+            ConnectionLost, RedisFull: no answer.
         """
+        try:
+            rollback = self._ask()
+        except RedisUnfit as error:
+            if not self._refused:
+                fields = {"by": self._who, "why": f"{error}: a rollback would not be noticed"}
+                _log.error("books.unwatched", extra=fields)
+            self._refused, self._looked_s = True, self._clock_s()
+            return None
+        self._refused = False
+        return rollback
+
+    def _ask(self) -> LostWrites | None:
         with self._asking:
             for _ in range(_TRIES):
                 told = self._heard()  # before Redis is asked: what comes later may be ahead of it
                 books = self._read(self._marks.joined(told))
+                if books is None:
+                    self._looked_s = self._clock_s()
+                    return None  # a key of another kind, which the next writer puts aside
                 stored = Marks.unpack(books.note) if books.note else None
                 rollback = self._compare(books, stored, told)
                 looks = max(self._marks.looks, stored.looks if stored else 0) + 1
@@ -144,7 +164,7 @@ class RollbackWatch:
         """Return what may be lost: told by headers only if the books themselves bear it out."""
         own = {name: seq for name, seq in told.cameras.items() if name == self._own_camera}
         sure, every = self._marks.joined(Marks(cameras=own)), self._marks.joined(told)
-        pruned = books.notes >= MOST_NOTES // 2
+        pruned = books.notes is None or books.notes >= MOST_NOTES // 2
 
         def find(known: Marks) -> LostWrites | None:
             return find_lost_writes(known, stored, books.now, pruned=pruned, own=self._own_camera)
@@ -152,10 +172,16 @@ class RollbackWatch:
         restarted = self._runs is not None and books.runs != self._runs
         return find(every) if restarted or find(sure) else None
 
-    def _read(self, known: Marks) -> _Books:
+    def _read(self, known: Marks) -> _Books | None:
+        """Read the position; None if what it rests on is of another kind."""
         keys = self._keys
         with translated():
-            found = {raw.decode(errors="replace") for raw in self._client.smembers(keys.cameras)}
+            try:
+                names = self._client.smembers(keys.cameras)
+            except redis.ResponseError as error:
+                _pass_over_wrong_kind(error)
+                return None
+            found = {raw.decode(errors="replace") for raw in names}
             cameras = sorted(filter(is_name, found | known.cameras.keys()))
             pipe = self._client.pipeline(transaction=True)
             pipe.hget(keys.witnesses, self._name)
@@ -164,19 +190,31 @@ class RollbackWatch:
             pipe.hvals(keys.counts)
             for camera in cameras:
                 pipe.hget(keys.camera(camera), "last")
-            note, notes, rollbacks, counts, *lasts = pipe.execute()
+            answers = pipe.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    _pass_over_wrong_kind(answer)
+        note, notes, rollbacks, counts, *lasts = answers
+        if any(isinstance(answer, Exception) for answer in (counts, *lasts)):
+            return None
         seqs = zip(cameras, map(whole, lasts), strict=True)
         now = Marks(
             published=sum(whole(count) or 0 for count in counts),
             cameras={camera: seq for camera, seq in seqs if seq is not None},
         )
         runs = frozenset(str(node.get("run_id")) for node in ask_nodes(self._client, "server"))
-        return _Books(now, note or b"", int(notes), int(rollbacks), runs)
+        return _Books(
+            now,
+            note if isinstance(note, bytes) else b"",
+            notes if isinstance(notes, int) else None,
+            rollbacks if isinstance(rollbacks, int) else 0,
+            runs,
+        )
 
     def _write(self, books: _Books, now: Marks, rollback: LostWrites | None) -> bool:
         """Write the note and the marks of a rollback; False if the note has changed meanwhile."""
         keys = self._keys
-        if not books.note and books.notes >= MOST_NOTES:
+        if not books.note and (books.notes or 0) >= MOST_NOTES:
             self._prune()
         written, arguments = [keys.witnesses, keys.rollbacks], []
         for camera, after, last in rollback.frames if rollback else ():
@@ -219,3 +257,9 @@ class RollbackWatch:
             _log.error("books.rolled_back", extra={**fields, **lost})
         if not rollback.frames:
             _log.error("books.rolled_back", extra=fields)
+
+
+def _pass_over_wrong_kind(error: Exception) -> None:
+    """Raise every other error."""
+    if "WRONGTYPE" not in str(error):
+        raise error

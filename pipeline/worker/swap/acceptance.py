@@ -25,7 +25,7 @@ MIN_BATCHES = 20  # batches of the incumbent, to know its typical time
 
 
 def per_test_alpha(most_frames: int) -> float:
-    """Give each test's share of ALPHA in a watch of at most so many verdicts."""
+    """Return each test's share of ALPHA in a watch of at most so many verdicts."""
     return ALPHA / (TESTS * max(1, math.ceil(most_frames / LOOK_EVERY)))
 
 

@@ -42,7 +42,7 @@ class EngineRegistry(Protocol):
         ...
 
     def history(self) -> Sequence[PromotedVersion]:
-        """Give the last promotions, newest first; the first is in force."""
+        """Return the last promotions, newest first; the first is in force."""
         ...
 
     def fetch(self, name: str, folder: Path) -> Path:

@@ -45,23 +45,23 @@ class RolloutHistory:
         return exact
 
     def is_refused(self, promotion: PromotionRef) -> bool:
-        """Whether it was refused on live frames."""
+        """Return whether it was refused on live frames."""
         record = self.find(promotion)
         return record is not None and record.state is RolloutState.REFUSED
 
     def has_held(self, promotion: PromotionRef) -> bool:
-        """Whether it held on live frames."""
+        """Return whether it held on live frames."""
         record = self.find(promotion)
         return record is not None and record.state is RolloutState.HELD
 
     def is_busy(self, record: RolloutRecord) -> bool:
-        """Whether another worker, one that lives, is trying it."""
+        """Return whether another worker, one that lives, is trying it."""
         trying = record.state is RolloutState.TRYING
         another = record.worker != self._coordinator.worker
         return trying and another and self._coordinator.is_alive(record.worker)
 
     def killed_workers(self, record: RolloutRecord) -> bool:
-        """Whether so many workers died trying it that none should try again."""
+        """Return whether so many workers died trying it that none should try again."""
         trying = record.state is RolloutState.TRYING
         return trying and record.worker != self._coordinator.worker and record.tries >= DEATHS
 

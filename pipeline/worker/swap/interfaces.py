@@ -27,7 +27,7 @@ class SwapCoordinator(Protocol):
         ...
 
     def is_alive(self, worker: str) -> bool:
-        """Whether a worker of the line beats."""
+        """Return whether a worker of the line beats."""
         ...
 
     def compare_and_set(self, promotion: str, was: bytes, now: bytes) -> bool:

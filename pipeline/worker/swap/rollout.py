@@ -213,7 +213,7 @@ class Rollout:
             raise DoesNotHold(why)
 
     def _use_own_thresholds(self, *engines: LoadedEngine) -> bool:
-        """Whether all judge by their own thresholds, none by one that was set by hand."""
+        """Return whether all judge by their own thresholds, none by one that was set by hand."""
         return all(
             self._worker.thresholds(engine)
             == DecisionThresholds(engine.thresholds.image, engine.thresholds.pixel)

@@ -25,7 +25,7 @@ def _threads() -> set[int]:
 
 
 def may_raise() -> bool:
-    """Whether this process may give a thread its priority back."""
+    """Return whether this process may give a thread its priority back."""
     if not _THREADS.is_dir():
         return False
     allowed: list[bool] = []
@@ -61,7 +61,7 @@ class EngineThreads:
         os.setpriority(os.PRIO_PROCESS, mine, LOWEST)
 
     def raise_again(self) -> None:
-        """Give those that were started since the usual priority; safe to repeat."""
+        """Set the usual priority of those that were started since; safe to repeat."""
         if self._usual is None:
             return
         for thread in _threads() - self._before:

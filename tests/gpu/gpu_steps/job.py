@@ -46,7 +46,7 @@ class Job:
         print_line(f"{name}: " + " ".join(f"{key}={value}" for key, value in row.items()))
 
     def attempt(self, what: Callable[[], Any]) -> Any:  # noqa: ANN401
-        """Give a figure, or why there is none: one that fails must not take the others along."""
+        """Return a figure, or why there is none: one that fails must not take the others along."""
         try:
             return what()
         except Exception as error:  # noqa: BLE001  # whatever a library makes of this machine
@@ -96,7 +96,7 @@ def said_by(
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Give this process's environment, in which programs find the project and its tests' modules.
+    """Return this process's environment, in which programs find the project and its tests' modules.
 
     What PYTHONPATH held already, such as a folder of carried packages, stays in it.
     """

@@ -230,6 +230,39 @@ def test_worker_is_told_the_number_of_what_it_published(plant: Plant) -> None:
     assert numbers == [3, 0]
 
 
+@pytest.mark.parametrize("book", ["witnesses", "rollbacks", "counts", "cameras"])
+def test_book_of_another_kind_ends_no_watch_and_accuses_nobody(plant: Plant, book: str) -> None:
+    plant.offer(0, 1)
+    plant.judge()
+    worker = watch_of(plant)
+    worker.ask()
+    with plant.client.pipeline(transaction=True) as pipe:
+        pipe.delete(f"{{{plant.name}}}:{book}")
+        pipe.zadd(f"{{{plant.name}}}:{book}", {"of another kind": 1})
+        pipe.execute()
+    assert [worker.ask(), worker.ask()] == [None, None]
+    assert worker.rollbacks == 0
+    plant.offer(2)  # whoever writes puts the key aside
+    plant.judge()
+    assert [worker.ask(), worker.ask()] == [None, None]
+    worker.close()
+
+
+def test_refusal_of_the_watch_ends_nobody_and_is_said_once(
+    plant: Plant, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    user = f"narrow-{plant.name}"
+    plant.client.execute_command("ACL", "SETUSER", user, "on", ">secret", "+@all", "~elsewhere:*")
+    client = open_client(Access(url, user, "secret"))
+    worker = watch_of(Plant(client, plant.name))
+    assert [worker.ask(), worker.ask()] == [None, None]
+    assert caplog.messages == ["books.unwatched"]
+    plant.client.execute_command("ACL", "SETUSER", user, "~*")
+    worker.ask()
+    assert plant.client.hlen(Keys(plant.name).witnesses) == 1
+    client.close()
+
+
 def test_note_is_taken_away_at_the_end_and_many_notes_are_bounded(plant: Plant) -> None:
     watch = watch_of(plant)
     watch.ask()

@@ -22,9 +22,13 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 FOR_DEVELOPERS = {"dev", "deploy-tests"}
 # the distribution of a module that has another name; those that no machine of ours has, too
 NAMED_OTHERWISE = {
+    "PIL": "pillow",
     "cuda": "cuda-bindings",
     "cv2": "opencv-python-headless",
     "inotify_simple": "inotify-simple",
+    "sklearn": "scikit-learn",
+    "weblate_fonts": "weblate-fonts",
+    "paho": "paho-mqtt",
 }
 THREE_COLUMNS = 3  # of the table of commands
 IN_THE_BASE = sorted(SCRIPTS.keys() - COMMANDS.keys())

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from inputs.bombs import stream_bombs
 
-from pipeline.codecs import Chroma, Codec, JpegSetting, decode_pixels, encode_pixels
+from engines.pictures.jpeg import Chroma, JpegSetting
+from pipeline.codecs import Codec, decode_pixels, encode_pixels
 from pipeline.errors import UnreadableFrame
 
 pictures = arrays(np.uint8, st.tuples(st.integers(1, 33), st.integers(1, 33), st.just(3)))

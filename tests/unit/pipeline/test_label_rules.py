@@ -17,7 +17,7 @@ from pipeline.errors import ForeignVerdict, LabelError
 from pipeline.label_rules import box, check_label, label_mask
 from pipeline.labels import Label, LabelKind
 from pipeline.masks import mask_of_runs, run_lengths
-from pipeline.wire import MaskSizeError, decode_label, encode_label
+from pipeline.wire.label import MaskSizeError, decode_label, encode_label
 
 ENTRY = entry()
 FRAME = archived(ENTRY)

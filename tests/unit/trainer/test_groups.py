@@ -21,7 +21,7 @@ from trainer.groups import (
 )
 from trainer.layouts import find_samples
 from trainer.results.plant_figures import interval, promise_figures
-from trainer.seen import draw_seen, seen_record, unseen, write_seen
+from trainer.seen import apart_from, draw_seen, seen_record, unseen, write_seen
 from trainer.training.validation import (
     split_normals,
     split_normals_by_content,
@@ -171,7 +171,7 @@ def test_series_by_name_is_noticed_and_independent_parts_are_not() -> None:
 
 
 def together(keys: list[str], held: np.ndarray) -> bool:
-    """Whether no group is on both sides."""
+    """Return whether no group is on both sides."""
     sides: dict[str, set[bool]] = {}
     for key, side in zip(keys, held, strict=True):
         sides.setdefault(key, set()).add(bool(side))
@@ -282,6 +282,23 @@ def test_engine_is_not_judged_by_pictures_of_groups_or_copies_that_it_learned(pa
     rest = unseen(dataset, [parts / "run" / "protoad.onnx"])
     gone = {sample.name for sample in dataset.test} - {sample.name for sample in rest.test}
     assert gone == {"test/good/other.png", "test/good/p3_d.png", "test/good/p3_e.png"}
+
+
+def test_parts_in_one_jig_are_not_all_taken_for_copies_of_learned_ones(tmp_path: Path) -> None:
+    first = part(0)
+    for number in range(12):
+        inner = "train" if number < 8 else "test"
+        path = tmp_path / inner / "good" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), again(first, number))
+    cv2.imwrite(str(tmp_path / "test" / "good" / "exact.png"), again(first, 3))
+    dataset = find_samples(tmp_path)
+    shas = load_pictures(dataset.normals, (SIDE, SIDE)).shas
+    write_seen(tmp_path / "run", seen_record("jig", 1, (), (), shas))
+    rest = unseen(dataset, [tmp_path / "run" / "protoad.onnx"])
+    assert {sample.path.stem for sample in rest.test} == {"8", "9", "10", "11"}
+    apart = apart_from(dataset, dataset.normals)
+    assert apart.test == rest.test
 
 
 def test_promise_stands_beside_one_picture_of_each_group() -> None:

@@ -27,7 +27,7 @@ SIZE = (32, 48)
 
 
 def deep_graph() -> onnx.ModelProto:
-    """Give the small graph with a second convolution after its first."""
+    """Return the small graph with a second convolution after its first."""
     graph = small_graph(*SIZE)
     kernel = np.random.default_rng(3).normal(size=(8, 8, 3, 3)).astype(np.float32) / 8
     graph.graph.initializer.append(numpy_helper.from_array(kernel, "deep_kernel"))

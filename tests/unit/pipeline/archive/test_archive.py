@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from fakes.labels import FIRST_MS, archived, entry, names, store
 
+from engines.files import locked
 from pipeline.archive import Archive
-from pipeline.archive.files import locked
 from pipeline.errors import SettingsError
 
 AGE_S = 1e9

@@ -26,6 +26,8 @@ SECRET = Path("secret")
         ({"to": "opcua", "cameras": "a"}, "--users-file"),
         ({"to": "webhook"}, "--url"),
         ({"to": "webhook", "url": "https://mes/"}, "--secret-file"),
+        ({"to": "mqtt"}, "--url"),
+        ({"to": "mqtt", "url": "mqtts://b", "topic_root": "a/+"}, "--topic-root"),
         ({"to": "smoke"}, "smoke"),
     ],
 )
@@ -62,29 +64,39 @@ import sys
 
 class Hidden:
     def find_spec(self, name, path=None, target=None):
-        if (top := name.partition(".")[0]) in ("pymodbus", "asyncua"):
-            raise ModuleNotFoundError(f"No module named '{{top}}'", name=top)
+        if name.partition(".")[0] in {"pymodbus", "paho", "asyncua"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Hidden())
-sys.argv[1:] = {arguments!r}
+sys.argv[1:] = ARGUMENTS
 from pipeline.cli import bridge
 bridge()
 """
 
 
 def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = PROGRAM.format(arguments=list(arguments))
+    program = PROGRAM.replace("ARGUMENTS", repr(list(arguments)))
     command = [sys.executable, "-c", program]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_missing_extra_is_one_sentence_with_the_command() -> None:
-    ended = run_without_extras("--to", "modbus", "--cameras", "cam")
+@pytest.mark.parametrize(
+    ("flags", "lacking"),
+    [
+        (
+            ["--to", "modbus", "--cameras", "cam"],
+            "Modbus needs the package pymodbus: pip install 'prn-line[modbus]'",
+        ),
+        (
+            ["--to", "mqtt", "--url", "mqtt://127.0.0.1"],
+            "MQTT needs the package paho-mqtt: pip install 'prn-line[mqtt]'",
+        ),
+    ],
+)
+def test_missing_extra_is_one_sentence_with_the_command(flags: list[str], lacking: str) -> None:
+    ended = run_without_extras(*flags)
     assert ended.returncode == 1
-    sentence = (
-        "pipeline-bridge: Modbus needs the package pymodbus: pip install 'prn-line[modbus]'\n"
-    )
-    assert ended.stderr == sentence
+    assert ended.stderr == f"pipeline-bridge: {lacking}\n"
 
 
 def test_missing_extra_of_opcua_is_one_sentence_with_the_command(tmp_path: Path) -> None:

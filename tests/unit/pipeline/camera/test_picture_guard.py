@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from fakes.camera import write_flat
 
 from engines.errors import PictureError
+from engines.pictures.rules import PictureRules
+from pipeline.camera.open import SourceOptions, open_source
 from pipeline.camera.picture_guard import MOST_DEATHS, PictureGuard
 
 
@@ -55,3 +59,15 @@ def test_picture_that_was_offered_before_the_process_died_counts_for_none(pictur
 def test_without_notes_every_picture_is_read(picture: Path) -> None:
     for _ in range(5):
         assert PictureGuard().read(picture, "0/1.png").shape == (8, 8, 3)
+
+
+def test_pictures_are_read_by_the_rules_of_the_camera(tmp_path: Path) -> None:
+    values = np.full((8, 8), 4000, np.uint16)
+    assert cv2.imwrite(str(tmp_path / "deep.png"), values)
+    with pytest.raises(PictureError, match="--picture-bits 12"):
+        PictureGuard().read(tmp_path / "deep.png", "0/deep.png")
+    options = SourceOptions(guard=PictureGuard(PictureRules(bits=12)))
+    source = open_source(f"folder:{tmp_path}", options, lambda _: False)
+    (shot,) = source.shots("")
+    assert shot.pixels is not None
+    assert (shot.pixels == 4000 // 16).all()

@@ -8,9 +8,10 @@ from fakes.camera import FakeTime, flat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.camera.reconnect import BackOff, reconnecting
+from pipeline.camera.reconnect import reconnecting
 from pipeline.camera.source import Shot
 from pipeline.errors import CameraLost
+from pipeline.streams.connection import BackOff
 
 
 def dice(seed: int) -> random.Random:

@@ -11,7 +11,7 @@ from pipeline.commands.label import print_waiting
 from pipeline.commands.label_requests import LabelSender, read_request
 from pipeline.errors import ConnectionLost, LabelError, RedisUnfit
 from pipeline.frames import Label, LabelKind
-from pipeline.wire import encode_label
+from pipeline.wire.label import encode_label
 
 NORMAL = read_request(f'{{"entry": "{entry()}", "as": "normal"}}')
 HOLE = read_request(f'{{"entry": "{entry()}", "as": "defect", "defect": "hole", "by": "bob"}}')

@@ -231,3 +231,14 @@ def test_report_leaves_nothing_out_where_no_defect_was_seen(tmp_path: Path) -> N
     page = write_report(tmp_path, summarise_run(verdicts), verdicts, alone, []).read_text("utf-8")
     assert "Judged by <strong>ProtoAD</strong>" in page
     assert "Left out" not in page
+
+
+def test_report_shows_names_of_parts_as_they_are(tmp_path: Path) -> None:
+    verdicts = [verdict("<b>dent</b>/<script>alert(1)</script>", "OK", 1)]
+    page = write_report(
+        tmp_path, summarise_run(verdicts), verdicts, [model(LESSON)], ["a < b & c"]
+    ).read_text("utf-8")
+    assert "<script>" not in page
+    assert "&lt;b&gt;dent&lt;/b&gt;/&lt;script&gt;alert(1)&lt;/script&gt;, score" in page
+    assert "broken: a &lt; b &amp; c" in page
+    assert "got exactly one verdict" not in page

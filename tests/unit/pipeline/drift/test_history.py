@@ -11,7 +11,7 @@ HOUR_NS = 3_600 * 10**9
 
 
 def rows(factor: float, frames: int, hour: int, camera: str = "cam") -> list[dict[str, Any]]:
-    """Give an hour's rows as the archive keeps them."""
+    """Return an hour's rows as the archive keeps them."""
     rng = np.random.default_rng(hour)
     made = []
     for frame in range(frames):

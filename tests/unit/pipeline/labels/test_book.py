@@ -9,7 +9,7 @@ import pytest
 from pipeline.frames import Label, LabelKind
 from pipeline.labels import FROM_THE_FIRST, LabelBook, book
 from pipeline.labels.book import MOST_PAGE_BYTES, all_labels
-from pipeline.wire import encode_label
+from pipeline.wire.label import encode_label
 
 SIDE = 3000
 

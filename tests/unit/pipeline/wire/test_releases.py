@@ -31,12 +31,11 @@ from pipeline.wire import (
     decode_control,
     decode_frame_header,
     decode_judgement,
-    decode_label,
     encode_control,
     encode_frame_header,
     encode_judgement,
-    encode_label,
 )
+from pipeline.wire.label import decode_label, encode_label
 
 RECORDED = json.loads((Path(__file__).parent / "messages_of_release_1.json").read_text("utf-8"))
 OLD = {name: bytes.fromhex(text) for name, text in RECORDED["messages"].items()}

@@ -23,7 +23,6 @@ from pipeline.wire import (
     decode_identity,
     decode_judgement,
     decode_known_meta,
-    decode_label,
     decode_report,
     decode_rollout_record,
     encode_control,
@@ -33,6 +32,7 @@ from pipeline.wire import (
     pack_mask,
     unpack_mask,
 )
+from pipeline.wire.label import decode_label
 
 names = st.text(max_size=50)
 whole = st.integers(0, 2**62)

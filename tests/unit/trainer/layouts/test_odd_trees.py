@@ -137,7 +137,7 @@ def test_names_that_cannot_be_printed_are_left_out_and_named(tmp_path: Path) -> 
 
 @contextmanager
 def as_ordinary_user() -> Iterator[None]:
-    """Give up the rights of root, to whom no folder is closed."""
+    """Return up the rights of root, to whom no folder is closed."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)

@@ -315,7 +315,7 @@ _ENCODED = {row: encode(*row) for row in itertools.product(FORMATS, DEPTHS, CHAN
 
 
 def fits(mask: str, layout: str) -> bool:
-    """Whether there is such a mask in such a layout."""
+    """Return whether there is such a mask in such a layout."""
     if layout in ANNOTATED:
         return mask == "white"  # outlines are one form
     no_mask_is_good = layout == "DAGM" and mask == "none"

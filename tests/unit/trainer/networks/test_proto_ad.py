@@ -14,6 +14,7 @@ from trainer.networks.backbones import (
     Backbone,
     EfficientNetLite0,
     ResNet18,
+    check_packaged_weights,
     load_backbone,
     load_weights,
 )
@@ -185,3 +186,11 @@ def test_exported_graph_takes_any_batch(frames: np.ndarray) -> None:
 def test_export_that_disagrees_with_torch_is_refused(frames: np.ndarray) -> None:
     with pytest.raises(ExportError, match="score is off by"):
         export_onnx(Brightness(0.01), frames)
+
+
+def test_packaged_weights_are_the_known_ones_or_refused_in_a_sentence(tmp_path: Path) -> None:
+    other = tmp_path / "other.pth"
+    other.write_bytes(b"other weights")
+    for path, said in ((other, "is not the file of"), (tmp_path / "none.pth", "No such file")):
+        with pytest.raises(WeightsError, match=f"{said}.*--force-reinstall.*--weights"):
+            check_packaged_weights(path)

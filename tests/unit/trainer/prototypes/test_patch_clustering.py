@@ -4,7 +4,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from trainer.prototypes.patch_clustering import farthest_points, finch, first_neighbours
+from trainer.prototypes.patch_clustering import (
+    farthest_points,
+    finch,
+    first_neighbours,
+    learn_prototypes,
+)
 
 
 def unit(rng: np.random.Generator, count: int, channels: int = 6) -> torch.Tensor:
@@ -76,3 +81,13 @@ def test_copies_are_chosen_once(rng: np.random.Generator) -> None:
     chosen = farthest_points(points, 100)
     assert len(chosen) == 4
     assert len(points[chosen].unique(dim=0)) == 4
+
+
+def test_farthest_clustering_takes_patches_of_the_sample_and_finch_their_means(
+    rng: np.random.Generator,
+) -> None:
+    sample = unit(rng, 200)
+    chosen = learn_prototypes(sample, "farthest", 20)
+    assert torch.equal(chosen, sample[farthest_points(sample, 20)])
+    means = finch(sample)[0].means
+    assert torch.equal(learn_prototypes(sample, "finch", 20), means[farthest_points(means, 20)])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from trainer.errors import DatasetError
-from trainer.prototypes.gram_clustering import cluster, mean_distances
+from trainer.prototypes.gram_clustering import cluster, coordinates
 from trainer.prototypes.whole_maps import cache_maps, gram_matrix, learn_whole_maps, prototype_count
 
 
@@ -27,18 +27,15 @@ def cost(points: np.ndarray, labels: np.ndarray) -> float:
     )
 
 
-@given(st.integers(0, 50), st.integers(2, 12), st.integers(1, 5))
-def test_distances_to_means_need_only_the_gram_matrix(seed: int, count: int, kinds: int) -> None:
-    rng = np.random.default_rng(seed)
-    points = rng.normal(size=(count, 7))
-    labels = rng.integers(0, kinds, count)
-    distances = mean_distances(points @ points.T, labels, kinds)
-    for each in range(kinds):
-        if (labels == each).any():
-            wanted = ((points - points[labels == each].mean(axis=0)) ** 2).sum(axis=1)
-            assert np.allclose(distances[:, each], wanted)
-        else:
-            assert np.isinf(distances[:, each]).all()
+@given(st.integers(0, 50), st.integers(2, 12), st.integers(1, 30))
+def test_coordinates_of_a_gram_matrix_have_the_distances_of_its_vectors(
+    seed: int, count: int, length: int
+) -> None:
+    points = np.random.default_rng(seed).normal(size=(count, length))
+    found = coordinates(points @ points.T)
+    assert found.shape == (count, count)
+    wanted = np.square(points[:, None] - points).sum(axis=2)
+    assert np.allclose(np.square(found[:, None] - found).sum(axis=2), wanted)
 
 
 @given(st.integers(0, 30), st.integers(1, 25), st.integers(1, 25))

@@ -54,6 +54,24 @@ def test_candidate_that_lets_defects_escape_is_refused_and_keeps_its_report(tmp_
     assert "incumbent NG, right, candidate OK, WRONG" in page
 
 
+def banner(folder: Path) -> str:
+    """The class of the line that says how the gate decided."""
+    page = (folder / "gate" / "gate.html").read_text("utf-8")
+    return page.partition('<p class="decision ')[2].partition('"')[0]
+
+
+def test_page_shows_an_unproven_promotion_unlike_a_proven_one(tmp_path: Path) -> None:
+    for name in ("proven", "refused", "unproven"):
+        (tmp_path / name).mkdir()
+    gate(tmp_path / "proven", GOOD_THRESHOLD, 170 / 255)
+    gate(tmp_path / "refused", 170 / 255, GOOD_THRESHOLD)
+    report = gate(tmp_path / "unproven", GOOD_THRESHOLD, None, (3, 2), allow_ungated=True)
+    assert report.ungated
+    assert report.promoted
+    banners = [banner(tmp_path / name) for name in ("proven", "refused", "unproven")]
+    assert banners == ["promote", "refuse", "unproven"]
+
+
 def test_candidate_that_finds_escaped_defects_is_promoted(tmp_path: Path) -> None:
     report = gate(tmp_path, GOOD_THRESHOLD, 170 / 255)
     assert report.promoted

@@ -55,6 +55,8 @@ def test_run_is_recognised_by_the_plain_values_of_its_recipe_and_by_nothing_else
         "start": "/heads/head.safetensors",
         "plan": None,
     }
+    other = RetrainSettings.model_validate(where | {"clustering": "farthest"})
+    assert recipe_values(other)["clustering"] == "farthest"
 
 
 def apart(count: int, seed: int = 1) -> np.ndarray:

@@ -28,7 +28,7 @@ from trainer.training.schedule import Budget, Schedule, time_steps
 from trainer.training.training_step import (
     OptimizerConfig,
     TrainingState,
-    WeightAverage,
+    average_weights,
     encode_batch,
     map_loss,
 )
@@ -223,12 +223,41 @@ def test_averaged_weights_are_what_the_network_ends_with(tmp_path: Path) -> None
 def test_average_is_exponential_after_a_warm_start() -> None:
     layer = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(layer.weight, 0.0)
-    average = WeightAverage(layer, 0.9)
+    average = average_weights(layer, 0.9)
     torch.nn.init.constant_(layer.weight, 1.0)
-    average.update(layer, 0)
-    assert float(average.state["weight"]) == pytest.approx(0.9)  # decay 1/10 at first
-    average.update(layer, 1000)
-    assert float(average.state["weight"]) == pytest.approx(0.91)
+    average.update_parameters(layer)
+    assert float(average.module.weight.detach()) == pytest.approx(0.9)  # decay 1/10 at first
+    average.n_averaged.fill_(1001)
+    average.update_parameters(layer)
+    assert float(average.module.weight.detach()) == pytest.approx(0.91)
+
+
+def test_average_is_the_formula_bit_for_bit() -> None:
+    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8))
+    average = average_weights(layers, 0.5)
+    expected = {name: each.clone() for name, each in layers.state_dict().items()}
+    random = torch.Generator().manual_seed(0)
+    for step in range(20):
+        layers(torch.randn(2, 3, 5, 5, generator=random))
+        share = 1 - min(0.5, (1 + step) / (10 + step))
+        for name, now in layers.state_dict().items():
+            if now.is_floating_point():
+                now.add_(torch.randn(now.shape, generator=random))
+                expected[name].lerp_(now, share)
+            else:
+                expected[name].copy_(now)  # the number of batches
+        average.update_parameters(layers)
+    for name, value in average.module.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_checkpoint_names_the_averages_as_it_always_did(tmp_path: Path) -> None:
+    made = tiny_prn(tmp_path)
+    state = TrainingState(made.network, made.normals, OptimizerConfig())
+    names = {name for name in state.tensors() if name.startswith("average/")}
+    head = made.network.head.state_dict()
+    floats = {name for name, value in head.items() if value.is_floating_point()}
+    assert names == {f"average/{name}" for name in floats}
 
 
 def test_unchanged_normal_pictures_are_not_encoded_again(tmp_path: Path) -> None:

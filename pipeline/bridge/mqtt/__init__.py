@@ -1,0 +1,1 @@
+"""Verdicts as JSON records for an MQTT broker."""
