@@ -187,7 +187,8 @@ def test_tags_are_bad_while_redis_is_away_and_good_after(
         with opcua_bridge(plant, url, folder) as (running, at), connected(at, plc) as client:
             plant.offer(1)
             plant.judge(Decision.OK)
-            wait_until(lambda: client.read("Slot1_Code")["Slot1_Code"] == 1)
+            shown = {"Slot1_TriggerId": 1, "Slot1_Code": 1}
+            wait_until(lambda: client.read(*shown) == shown)
             names = tuple(tag.name for tag in TAGS if not tag.writable)
             stop(data)
             wait_until(lambda: client.read("Code")["Code"] == "BadNoCommunication")
