@@ -43,6 +43,7 @@ EXTRA_OF = {
     "pymodbus": "modbus",
     "weblate_fonts": "fonts",
     "paho": "mqtt",
+    "asyncua": "opcua",
 }
 
 # by command: its extra, and the modules without which it does not start. Others are missed by the

@@ -51,6 +51,28 @@ def _webhook(settings: BridgeSettings, now_ms: Clock) -> Face:
     return WebhookFace(poster, ParkedFile(settings.parked_path(), settings.parked_most), now_ms)
 
 
+def _opcua(settings: BridgeSettings, now_ms: Clock) -> Face:
+    # security is the first: it says what is missing
+    from pipeline.bridge.opcua.security import SecurityFolder, read_users  # noqa: PLC0415, I001
+    from pipeline.bridge.opcua.face import opcua_face  # noqa: PLC0415
+    from pipeline.bridge.opcua.server import Protection  # noqa: PLC0415
+
+    protection = Protection(
+        SecurityFolder(settings.security_path()),
+        read_users(settings.users_path()),
+        settings.reader(),
+        settings.insecure,
+    )
+    return opcua_face(
+        settings.camera_names(),
+        settings.address(),
+        protection,
+        settings.freshness(),
+        settings.plc_timeout_ms / 1e3,
+        now_ms,
+    )
+
+
 def _mqtt(settings: BridgeSettings, line: "BridgedLine") -> Face:
     from pipeline.bridge.mqtt.broker import Broker, BrokerFiles  # noqa: PLC0415
     from pipeline.bridge.mqtt.face import LineReading, MqttFace  # noqa: PLC0415  # needs its extra
@@ -72,6 +94,7 @@ def _mqtt(settings: BridgeSettings, line: "BridgedLine") -> Face:
 FACES: dict[str, Callable[[BridgeSettings, "BridgedLine"], Face]] = {
     "modbus": _modbus,
     "mqtt": _mqtt,
+    "opcua": _opcua,
     "webhook": _webhook,
 }
 

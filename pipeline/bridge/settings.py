@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from engines.commandline.flags import File, Metavar, Name
+from engines.commandline.flags import File, Folder, Metavar, Name
 from pipeline.bridge.freshness import Freshness
 from pipeline.bridge.modbus.layout import MOST_CAMERAS, WordOrder
 from pipeline.bridge.mqtt.topics import check_root
@@ -15,43 +15,47 @@ from pipeline.errors import SettingsError
 from pipeline.settings import WatchingSettings
 from pipeline.streams.keys import check_name
 
-GATES = frozenset({"modbus"})
+GATES = frozenset({"modbus", "opcua"})
+_LISTEN = {"modbus": "127.0.0.1:5020", "opcua": "127.0.0.1:4840"}
 MOST_PORT = 65_535
 
 
 class BridgeSettings(WatchingSettings):
     """Send the verdicts of a line to a PLC or an MES, one process per target."""
 
-    to: Literal["modbus", "mqtt", "webhook"] = Field(description="what the verdicts are sent to")
+    to: Literal["modbus", "mqtt", "opcua", "webhook"] = Field(
+        description="what the verdicts are sent to"
+    )
     program: Name = Field(
         default="",
         description="the reader's name on the line, one per process; default: bridge-TARGET",
     )
     cameras: Annotated[str, Metavar("NAME,...")] = Field(
         default="",
-        description="modbus: the cameras, or stations, in the order of their register blocks",
+        description="gates: the cameras, or stations; modbus: in the order of their blocks",
     )
     gate_margin_ms: float = Field(
         default=20.0,
         ge=0,
-        description="modbus: a verdict is shown until so long before its deadline: what the PLC's "
+        description="gates: a verdict is shown until so long before its deadline: what the PLC's "
         "scan and the actuator take",
     )
     stop_after_ng: int | None = Field(
-        default=None, ge=1, description="modbus: raise the stop signal after so many NG in a row"
+        default=None, ge=1, description="gates: raise the stop signal after so many NG in a row"
     )
     stop_ng_rate: float | None = Field(
         default=None,
         gt=0,
         le=1,
-        description="modbus: raise the stop signal at this share of NG among the last --stop-window"
+        description="gates: raise the stop signal at this share of NG among the last --stop-window"
         " parts",
     )
     stop_window: int = Field(
         default=100, ge=1, le=100_000, description="parts that --stop-ng-rate looks at"
     )
     listen: Annotated[str, Metavar("HOST:PORT")] = Field(
-        default="127.0.0.1:5020", description="modbus: where the PLC connects to"
+        default="",
+        description="gates: where the PLC connects to; default: 127.0.0.1:5020, opcua: :4840",
     )
     allow: Annotated[str, Metavar("CIDR,...")] = Field(
         default="",
@@ -62,14 +66,27 @@ class BridgeSettings(WatchingSettings):
         description="modbus: of 32-bit values, abcd: high word first, cdab: low word first",
     )
     plc_timeout_ms: float = Field(
-        default=1000.0, gt=0, description="modbus: the PLC is lost when its heartbeat stands still"
+        default=1000.0, gt=0, description="gates: the PLC is lost when its heartbeat stands still"
     )
     print_map: bool = Field(
         default=False, description="modbus: print the register map as CSV and end"
     )
+    users_file: File | None = Field(
+        default=None, description="opcua: file with one name:password a line"
+    )
+    security_dir: Folder | None = Field(
+        default=None,
+        description="opcua: folder of the own certificate, trusted/ and rejected/; default: "
+        "PROGRAM.opcua in the folder of --state-dir",
+    )
+    insecure: bool = Field(
+        default=False,
+        description="opcua: also take connections without encryption; for trying things out",
+    )
     url: Annotated[str, Metavar("URL")] = Field(
         default="",
-        description="webhook: where the verdicts are posted to, https://...; mqtt: the broker, mqtts://...",
+        description="webhook: where the verdicts are posted to, https://...; mqtt: the broker, "
+        "mqtts://...",
     )
     secret_file: File | None = Field(
         default=None,
@@ -120,8 +137,10 @@ class BridgeSettings(WatchingSettings):
 
     @model_validator(mode="after")
     def _check_target(self) -> Self:
-        if self.to == "modbus" and not self.camera_names():
-            raise ValueError("--cameras is needed: their order gives the register addresses")
+        if self.to in GATES and not self.camera_names():
+            raise ValueError("--cameras is needed: a gate shows each of them in a place of its own")
+        if self.to == "opcua" and not self.users_file:
+            raise ValueError("--users-file is needed: one name:password a line")
         if self.to == "webhook" and not (self.url and self.secret_file):
             raise ValueError("--url and --secret-file are needed")
         if self.to == "mqtt" and not self.url:
@@ -152,7 +171,8 @@ class BridgeSettings(WatchingSettings):
     @field_validator("listen")
     @classmethod
     def _check_listen(cls, listen: str) -> str:
-        host_and_port(listen)
+        if listen:
+            host_and_port(listen)
         return listen
 
     @field_validator("allow")
@@ -171,11 +191,25 @@ class BridgeSettings(WatchingSettings):
 
     def address(self) -> tuple[str, int]:
         """Return where to listen."""
-        return host_and_port(self.listen)
+        return host_and_port(self.listen or _LISTEN[self.to])
 
     def networks(self) -> list[IPv4Network | IPv6Network]:
         """Return the networks that may connect."""
         return _networks(self.allow)
+
+    def users_path(self) -> Path:
+        """Return the file with the users.
+
+        Raises:
+            SettingsError: none was given.
+        """
+        if self.users_file is None:
+            raise SettingsError("--users-file is needed")
+        return self.users_file
+
+    def security_path(self) -> Path:
+        """Return the folder of certificates."""
+        return self.security_dir or self.state_dir / f"{self.reader()}.opcua"
 
     def secret_path(self) -> Path:
         """Return the file with the signing secret.

@@ -109,7 +109,7 @@ class ModbusFace:
         with self._lock:
             now_ms = self._now_ms()
             registers = self._order[at].registers(now_ms)[offset : offset + count]
-            self._order[at].note_read(offset, count, now_ms)
+            self._order[at].note_sent(offset, count, now_ms)
         return registers
 
     def write(self, first: int, values: list[int]) -> bool:

@@ -89,7 +89,7 @@ _HEADER = (
     Field(14, 1, Kind.U16, "oldest_slot", "slot of the oldest live verdict, 0..7; 65535: none"),
     Field(15, 1, Kind.U16, "error_code", "0 none, 1 Redis away, 2 no worker"),
 )
-_SLOT = (
+SLOT_FIELDS = (
     Field(0, 2, Kind.U32, "trigger_id", "the camera's trigger number, modulo 2^32"),
     Field(2, 1, Kind.U16, "code", "low byte: 0 nothing, 1 OK, 2 NG, 3 UNKNOWN; high byte: reason"),
     Field(3, 1, Kind.U16, "score", "normalised score x 10,000; 5,000 at the threshold"),
@@ -129,7 +129,7 @@ def _all_fields() -> Iterator[Field]:
     yield from _HEADER
     for at in range(SLOTS):
         start = SLOT_START + at * SLOT_REGISTERS
-        for field in _SLOT:
+        for field in SLOT_FIELDS:
             name = slot_name(at, field.name)
             yield Field(start + field.offset, field.registers, field.kind, name, field.meaning)
     yield from _PLC
@@ -234,7 +234,7 @@ def csv_map(cameras: Sequence[str], order: WordOrder) -> str:
 def markdown_map() -> str:
     """Return the map of one camera as it stands in the docs; the eight slots are one table."""
     parts = []
-    tables = {"Header": _HEADER, "Slot": _SLOT, "PLC": _PLC, "Detail": _DETAIL}
+    tables = {"Header": _HEADER, "Slot": SLOT_FIELDS, "PLC": _PLC, "Detail": _DETAIL}
     for title, fields in tables.items():
         rows = [f"| {title} | type | name | meaning |", "|---|---|---|---|"]
         for field in fields:

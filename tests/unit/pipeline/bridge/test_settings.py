@@ -22,6 +22,8 @@ SECRET = Path("secret")
         ({"to": "modbus", "cameras": "a", "listen": "host:70000"}, "HOST:PORT"),
         ({"to": "modbus", "cameras": "a", "allow": "10.0.0.1/8"}, "10.0.0.1/8"),
         ({"to": "modbus", "cameras": "a", "from_start": True}, "--from-start"),
+        ({"to": "opcua", "users_file": SECRET}, "--cameras"),
+        ({"to": "opcua", "cameras": "a"}, "--users-file"),
         ({"to": "webhook"}, "--url"),
         ({"to": "webhook", "url": "https://mes/"}, "--secret-file"),
         ({"to": "mqtt"}, "--url"),
@@ -44,6 +46,14 @@ def test_each_target_reads_under_a_name_of_its_own_and_listens_on_this_machine()
     assert webhook.freshness().margin_ms == 0
 
 
+def test_opcua_listens_on_this_machine_and_keeps_certificates_in_its_state() -> None:
+    opcua = BridgeSettings(to="opcua", cameras="a", users_file=SECRET)
+    assert opcua.address() == ("127.0.0.1", 4840)
+    assert opcua.security_path().name == "bridge-opcua.opcua"
+    assert opcua.freshness().margin_ms == 20
+    assert not opcua.insecure
+
+
 def test_every_target_has_a_face() -> None:
     choices = BridgeSettings.model_fields["to"].annotation
     assert set(FACES) == set(choices.__args__)  # type: ignore[union-attr]
@@ -54,7 +64,7 @@ import sys
 
 class Hidden:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"pymodbus", "paho"}:
+        if name.partition(".")[0] in {"pymodbus", "paho", "asyncua"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Hidden())
@@ -87,6 +97,15 @@ def test_missing_extra_is_one_sentence_with_the_command(flags: list[str], lackin
     ended = run_without_extras(*flags)
     assert ended.returncode == 1
     assert ended.stderr == f"pipeline-bridge: {lacking}\n"
+
+
+def test_missing_extra_of_opcua_is_one_sentence_with_the_command(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text("plc:secret\n")
+    ended = run_without_extras("--to", "opcua", "--cameras", "cam", "--users-file", str(users))
+    assert ended.returncode == 1
+    sentence = "pipeline-bridge: OPC UA needs the package asyncua: pip install 'prn-line[opcua]'\n"
+    assert ended.stderr == sentence
 
 
 def test_map_is_printed_without_redis_and_without_the_extra() -> None:
