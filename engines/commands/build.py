@@ -6,11 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
-from rich.progress import Progress as RichProgress
-from rich.progress import TextColumn, TimeElapsedColumn
 
 from engines.commandline.flags import File, Folder
 from engines.commandline.picture_flags import AllowStrayBytes, PictureBits, picture_rules
+from engines.commandline.progress import progress_bars
 from engines.commandline.run import CommandSettings
 from engines.commandline.terminal import Terminal
 from engines.conversion.tensorrt_process import THIS_GPU
@@ -77,10 +76,7 @@ def run_build(settings: BuildSettings) -> None:
     """Build as the settings say, showing the phases."""
     console = Terminal()
     started = time.monotonic()
-    bars = RichProgress(
-        TextColumn("{task.description:<40}", markup=False), TimeElapsedColumn(), console=console
-    )
-    with bars:
+    with progress_bars(console, width=40, counted=False) as bars:
         task = bars.add_task("reading the graph", total=None)
         manifest = _built(settings, lambda phase: bars.update(task, description=phase.lower()))
         bars.update(task, description="built", total=1, completed=1)

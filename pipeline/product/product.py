@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from pipeline.errors import SettingsError
 from pipeline.product.defects import Defect, Scene, apply_on_top, apply_to_part
 from pipeline.product.shapes import PartType, Pose, draw_shape, shape_of
 from pipeline.product.surface import Light, belt_texture, compose, crop, expose, metal
+from pipeline.progress import progress
 
 __all__ = ["DEFECTS", "Defect", "PartType", "draw_part", "write_product"]
 
@@ -110,16 +110,14 @@ def write_product(
         ("test/good", None, test_good),
         *((f"test/{kind}", kind, per_defect) for kind in _kinds(part_types)),
     ]
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("draw parts", total=sum(count for _, _, count in plan))
+    with progress("draw parts", sum(count for _, _, count in plan), shown=True) as advance:
         for number, (where, defect, count) in enumerate(plan):
             able = [kind for kind in part_types if defect is None or defect in DEFECTS[kind]]
             for index in range(count):
                 rng = np.random.default_rng([seed, number, index])
                 drawn = draw_part(rng, able[index % len(able)], defect, size)
                 _write(part_folder, where, f"{index:04d}", *drawn, defect)
-                progress.advance(bar)
+                advance(1)
     part_folder.rename(folder)
 
 

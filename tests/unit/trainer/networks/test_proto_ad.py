@@ -192,5 +192,5 @@ def test_packaged_weights_are_the_known_ones_or_refused_in_a_sentence(tmp_path: 
     other = tmp_path / "other.pth"
     other.write_bytes(b"other weights")
     for path, said in ((other, "is not the file of"), (tmp_path / "none.pth", "No such file")):
-        with pytest.raises(WeightsError, match=f"{said}.*--force-reinstall.*--weights"):
+        with pytest.raises(WeightsError, match=f"{said}.*uninstall.*--weights"):
             check_packaged_weights(path)
