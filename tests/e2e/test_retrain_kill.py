@@ -119,7 +119,7 @@ def test_registry_that_vanishes_before_the_promotion_costs_nothing(home: Path) -
 def test_second_retrain_is_told_who_is_at_work(home: Path) -> None:
     with (
         exclusive_run(home / "runs"),
-        pytest.raises(RetrainBusyError, match=f"process {os.getpid()} retrains"),
+        pytest.raises(RetrainBusyError, match=f"process {os.getpid()} already retrains"),
     ):
         run(home)
 

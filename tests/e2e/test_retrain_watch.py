@@ -110,7 +110,7 @@ def test_second_command_names_the_process_at_work(tmp_path: Path) -> None:
     ("flags", "said"),
     [
         (("--line", "line-1"), "--line needs --archive"),
-        (("--size", "80"), "no multiple of 32"),
+        (("--size", "80"), "not a multiple of 32"),
         (("--redis-url", "redis://:secret@host"), "password on the command line"),
     ],
 )

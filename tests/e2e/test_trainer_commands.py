@@ -134,7 +134,7 @@ def test_defects_that_the_engine_learned_from_are_not_tested_with(
     ("command", "arguments", "sentence"),
     [
         ("train", ["--data", "nowhere", "--out", "o"], "nowhere: No such file or directory"),
-        ("train", ["--data", "nowhere", "--out", "o", "--size", "100"], "no multiple of 16"),
+        ("train", ["--data", "nowhere", "--out", "o", "--size", "100"], "not a multiple of 16"),
         ("train", ["--out", "o"], "--data is needed"),
         ("train", ["--data", "d", "--out", "o", "--colour", "red"], "--colour"),
         ("evaluate", ["--engine", "gone.onnx", "--data", "{parts}"], "no engine file gone.onnx"),

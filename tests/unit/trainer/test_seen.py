@@ -102,7 +102,7 @@ def test_unreadable_defect_is_named_and_replaced(parts: Path) -> None:
 @pytest.mark.parametrize(
     ("mask", "sentence"),
     [
-        (None, "accept or correct the mask that it predicts"),
+        (None, "accept or correct the predicted mask"),
         (np.zeros((20, 30), np.uint8), "marks no pixel"),
         (np.full((30, 20), 255, np.uint8), "is 30 x 20, its picture 20 x 30"),
         (b"broken", "save it again"),
