@@ -1,8 +1,8 @@
-"""Engines: what scores frames, the file it is loaded from, and the proof that it may judge.
+"""Engines score frames: how they are loaded from files, and how they prove that they may judge.
 
-OpenVINO, NNCF and ONNX Runtime report home unless they are told not to before they are imported.
-Every import of them passes here first, so this is where they are told: nothing of a line leaves
-the machine, and no file with an id is written into HOME.
+OpenVINO, NNCF and ONNX Runtime report usage unless this is disabled before they are imported. Every
+import of them passes here first, so it is disabled here. Nothing leaves the machine, and no file
+with an id is written into HOME.
 """
 
 import os
@@ -10,5 +10,5 @@ import sys
 from typing import Any
 
 _modules: dict[str, Any] = sys.modules
-_modules.setdefault("openvino_telemetry", None)  # its import fails: then both use their own stub
+_modules.setdefault("openvino_telemetry", None)  # the import fails: both use their own stub
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

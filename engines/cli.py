@@ -1,4 +1,4 @@
-"""The commands of this package, one function each; what they do is in the module they name."""
+"""The commands of this package, one function each; each calls the module that implements it."""
 
 from engines.commandline.run import run_command
 from engines.errors import EngineError

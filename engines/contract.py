@@ -3,10 +3,10 @@
 frames    uint8    [N, H, W, 3]  in, RGB
 score     float32  [N]           out, raw
 map       float32  [N, H, W]     out, 0..1
-nearest   int32    [N, S]        out, where the network has prototypes (S scales)
+nearest   int32    [N, S]        out, if the network has prototypes (S scales)
 distance  float32  [N, S]        out, together with nearest
 
-A plan sums its maps up on the GPU (engines.engine), so that they can stay there:
+A plan summarises its maps on the GPU (engines.engine), so that they can stay there:
 
 peak      float32  [N]           out, highest value of each map
 cells     float32  [N, 4, 4]     out, its means over a grid
@@ -24,7 +24,7 @@ from engines.errors import ManifestError
 from engines.files import read_file
 from engines.manifest import Manifest
 
-Dims = tuple[int | None, ...]  # None where the size is open
+Dims = tuple[int | None, ...]  # None for an open size
 
 FRAMES = "frames"
 SCORE = "score"
@@ -35,7 +35,7 @@ PEAK = "peak"
 CELLS = "cells"
 
 _EXPORT = "export it with this project's trainer-train"
-MAX_ONNX_BYTES = 2 << 30  # protobuf reads no more
+MAX_ONNX_BYTES = 2 << 30  # protobuf's limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Port:
     """One input or output of a graph."""
 
     name: str
-    dtype: str  # as numpy names it
+    dtype: str  # numpy's name
     dims: Dims
 
     def __str__(self) -> str:
@@ -55,8 +55,8 @@ def read_graph(path: Path) -> bytes:
     """Read an `.onnx` file that holds all of its weights, so that its hash covers them.
 
     Raises:
-        ManifestError: unreadable, it keeps weights in another file, which no hash covers, or its
-            functions grow without bounds when they are inlined.
+        ManifestError: the file is unreadable, keeps weights in another file, which no hash covers,
+            or has functions that grow without bounds when inlined.
     """
     from engines.onnx_file import check_graph  # noqa: PLC0415  # plans need no onnx
 
@@ -71,7 +71,7 @@ def read_graph(path: Path) -> bytes:
 def check_contract(inputs: Sequence[Port], outputs: Sequence[Port], manifest: Manifest) -> int:
     """Compare a graph's inputs and outputs with the contract and the manifest's frame size.
 
-    Returns: S, the scales of its prototypes; 0 where it has none.
+    Returns: S, the scales of its prototypes; 0 without prototypes.
 
     Raises:
         ManifestError: a tensor is missing, unknown, or of another type or shape.
@@ -137,7 +137,7 @@ def _scales(nearest: Port, distance: Port) -> int:
 
 
 def allocate_scores(manifest: Manifest, scales: int) -> Scores:
-    """Make the arrays that an engine's results go to, for its largest batch."""
+    """Allocate the arrays for an engine's results, for its largest batch."""
     most = manifest.max_batch
     summary = MapSummary(np.empty(most, np.float32), np.empty((most, GRID, GRID), np.float32))
     return Scores(
@@ -150,12 +150,12 @@ def allocate_scores(manifest: Manifest, scales: int) -> Scores:
 
 
 def first_rows(scores: Scores, count: int) -> Scores:
-    """View the first `count` rows of every array."""
+    """Return views of the first `count` rows of every array."""
     return scores_by_name({name: array[:count] for name, array in outputs_by_name(scores).items()})
 
 
 def outputs_by_name(scores: Scores) -> dict[str, Floats | Indices]:
-    """Return each output that there is by its name in the graph."""
+    """Return the outputs that are present, by their names in the graph."""
     outputs: dict[str, Floats | Indices] = {SCORE: scores.score, MAP: scores.maps}
     if scores.nearest is not None and scores.distance is not None:
         outputs |= {NEAREST: scores.nearest, DISTANCE: scores.distance}

@@ -1,4 +1,4 @@
-"""The Engine protocol: all that a worker knows of a network and the machine that runs it.
+"""The Engine protocol: all that a worker knows about a network and the machine that runs it.
 
 A line needs two summaries of every map: its highest value and its means over a coarse grid. The
 highest value decides whether a frame has a mask at all. The means are watched for drift. Plans
@@ -19,13 +19,13 @@ from engines.errors import ShapeError
 Pixels = NDArray[np.uint8]  # [N, H, W, 3], RGB
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int32]
-ALL_MAPS, NO_MAPS = -math.inf, math.inf  # below and above every value of a map
+ALL_MAPS, NO_MAPS = -math.inf, math.inf  # below every value of a map, and above
 GRID = 4  # cells on each side of a map
 
 
 @dataclass(frozen=True, slots=True)
 class MapSummary:
-    """Of the maps of N frames; `engines.engine` says what it is for."""
+    """Summary of the maps of N frames; the module docstring explains its use."""
 
     peak: Floats  # [N], highest value
     cells: Floats  # [N, GRID, GRID], means
@@ -33,13 +33,13 @@ class MapSummary:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What an engine says of a batch of N frames. The arrays belong to the engine."""
+    """An engine's answers for a batch of N frames. The arrays belong to the engine."""
 
     score: Floats  # [N], raw
     maps: Floats  # [N, H, W], 0..1
     nearest: Indices | None = None  # [N, S], nearest prototype per scale
     distance: Floats | None = None  # [N, S], its distance
-    summary: MapSummary | None = None  # of the maps, where the engine made one
+    summary: MapSummary | None = None  # summary of the maps, if the engine made one
 
 
 class Engine(Protocol):
@@ -62,8 +62,8 @@ class Engine(Protocol):
 
         Args:
             frames: what to score.
-            maps_above: 0..1; the map of a frame that has no value above it is not needed. An engine
-                that gives a summary may leave anything in its place.
+            maps_above: 0..1; maps without a value above it are not needed. An engine that returns a
+                summary may leave anything in their place.
 
         Raises:
             ShapeError: the frames do not fit the engine.
@@ -72,12 +72,12 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Free everything; the engine is of no use afterwards."""
+        """Free everything; the engine cannot be used afterwards."""
         ...
 
 
 def check_frames(frames: Pixels, input_size: tuple[int, int], max_batch: int) -> None:
-    """Raise ShapeError, saying what fits, unless `frames` are what the engine takes."""
+    """Raise ShapeError, which states what fits, unless `frames` fit the engine."""
     wanted = f"uint8 [1..{max_batch}, {input_size[0]}, {input_size[1]}, 3]"
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:  # noqa: PLR2004
         raise ShapeError(f"engine takes {wanted}, got {frames.dtype} {list(frames.shape)}")
@@ -92,21 +92,21 @@ def check_frames(frames: Pixels, input_size: tuple[int, int], max_batch: int) ->
 
 
 def summary_of(scores: Scores) -> MapSummary:
-    """Return the engine's own summary where it made one, else sum its maps up."""
+    """Return the engine's own summary if it made one, else summarise its maps."""
     return scores.summary or summarise_maps(scores.maps)
 
 
 def summarise_maps(maps: Floats) -> MapSummary:
-    """Sum up maps, float32 [N, H, W]; what is no number spreads to both parts."""
+    """Summarise maps, float32 [N, H, W]; NaN spreads to both parts."""
     height, width = maps.shape[1:]
-    with np.errstate(invalid="ignore"):  # 0 times infinity is no number, as it should be
+    with np.errstate(invalid="ignore"):  # 0 times infinity is NaN, as it should be
         cells = cell_weights(height) @ maps @ cell_weights(width).T
     return MapSummary(np.asarray(maps.max(axis=(1, 2))), np.asarray(cells))
 
 
-@cache  # two a network
+@cache  # two per network
 def cell_weights(size: int) -> Floats:
-    """Weigh the pixels of one side in each cell by the share of the cell that they cover.
+    """Weigh the pixels along one side by the share of each cell that they cover.
 
     Returns: float32 [GRID, size], read only; each row sums to 1.
     """

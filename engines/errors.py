@@ -3,17 +3,17 @@
 EngineError
 ├── ManifestError      the file and its manifest do not fit: refuse to serve it
 ├── BackendError       this machine cannot run it: refuse, say what to install
-│   └── NoDriver           it has no NVIDIA driver: fine for a machine without a GPU
+│   └── NoDriver           no NVIDIA driver: fine for a machine without a GPU
 ├── ShapeError         these pixels do not fit this engine: bury the entry
 ├── ScoringError       the engine failed on these frames: answer UNKNOWN/ENGINE
-├── AdmissionError     the engine did not prove itself: do not let it judge
-├── ConfigError        the configuration file does not read or fit: exit with the reason
-├── PictureError       this file is no picture that we can read: name it, go on without it
-├── ZoneError          these zones cannot be judged by: refuse them, keep those in force
-└── RegistryError      this cannot be the registry: exit with the reason
-    ├── RegistryAway       it cannot be read or written now: serve on, try again later
+├── AdmissionError     the engine failed its admission: it must not judge
+├── ConfigError        the configuration file is unreadable or unknown: exit with the reason
+├── PictureError       this file is not a readable picture: name it, go on without it
+├── ZoneError          these zones are unusable: refuse them, keep the current ones
+└── RegistryError      this cannot be a registry: exit with the reason
+    ├── RegistryAway       it cannot be read or written now: keep serving, retry later
     ├── UnknownVersion     it holds no such version: ask for one that it lists
-    ├── BrokenVersion      its bytes are not what was registered: serve on, register it again
+    ├── BrokenVersion      its bytes are not what was registered: keep serving, register it again
     ├── NotAdmitted        no machine admitted it: run engine-admit, register it again
     └── Overtaken          another version than expected is in force: compare with that one
 """
@@ -44,23 +44,23 @@ class ScoringError(EngineError):
 
 
 class AdmissionError(EngineError):
-    """The engine did not prove itself on this machine: do not let it judge."""
+    """The engine failed its admission on this machine: it must not judge."""
 
 
 class PictureError(EngineError):
-    """This file is no picture that we can read: name it and go on without it."""
+    """This file is not a readable picture: name it and go on without it."""
 
 
 class ZoneError(EngineError):
-    """These zones cannot be judged by: refuse them and keep those in force."""
+    """These zones are unusable: refuse them and keep the current ones."""
 
 
 class RegistryError(EngineError):
-    """This cannot be the registry: exit with the reason."""
+    """This cannot be a registry: exit with the reason."""
 
 
 class RegistryAway(RegistryError):  # noqa: N818  # a state of the world, not a mistake
-    """The registry cannot be read or written now: serve on and try again later."""
+    """The registry cannot be read or written now: keep serving and retry later."""
 
 
 class UnknownVersion(RegistryError):  # noqa: N818
@@ -68,7 +68,7 @@ class UnknownVersion(RegistryError):  # noqa: N818
 
 
 class BrokenVersion(RegistryError):  # noqa: N818
-    """A version's bytes are not what was registered: serve on, register the engine again."""
+    """A version's bytes are not what was registered: keep serving, register the engine again."""
 
 
 class NotAdmitted(RegistryError):  # noqa: N818
@@ -80,4 +80,4 @@ class Overtaken(RegistryError):  # noqa: N818
 
 
 class ConfigError(EngineError):
-    """The configuration file does not read, or no command takes what it holds: correct it."""
+    """The configuration file is unreadable, or holds values of no command: correct it."""

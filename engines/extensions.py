@@ -1,6 +1,6 @@
-"""Sources and backends of other packages, which an installed package offers as entry points.
+"""Sources and backends of other packages, offered as entry points.
 
-Only what a person installed is looked at: no file, flag or message can name code to be loaded.
+Only installed packages are searched: no file, flag or message can name code to load.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""What the base install leaves out: optional modules, the extra that brings each, and who needs it.
+"""Optional modules: which extra brings each, and which command needs it.
 
-pyproject.toml defines the extras; a test holds this table to it. A command that lacks an extra
-ends with one sentence that names the `pip install` to run.
+pyproject.toml defines the extras; a test checks this table against it. A command that lacks an
+extra ends with one sentence that names the `pip install` to run.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _LEARNING = (
     "torch",
 )  # fmt: skip
 
-# by the name that is imported: the smallest extra that brings it
+# import name -> the smallest extra that brings it
 EXTRA_OF = {
     "cv2": "camera",
     "simplejpeg": "camera",
@@ -46,8 +46,8 @@ EXTRA_OF = {
     "asyncua": "opcua",
 }
 
-# by command: its extra, and the modules without which it does not start. Others are missed by the
-# part that needs them: a dry run needs no runtime, a worker with TensorRT no OpenVINO.
+# command -> its extra, and the modules that it needs to start. Other modules are needed only by
+# parts of it: a dry run needs no runtime, a worker with TensorRT needs no OpenVINO.
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "engine-admit": ("worker", _PICTURES),
     "engine-bench": ("worker", ()),
@@ -70,7 +70,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 class MissingExtra(ImportError):  # noqa: N818  # a state of the world, not a mistake
-    """A part of this distribution needs modules that its install left out: install its extra."""
+    """A part of this distribution needs modules that are not installed: install its extra."""
 
 
 def install_command(extra: str) -> str:
@@ -79,11 +79,11 @@ def install_command(extra: str) -> str:
 
 
 def extra_sentence(module: str, command: str = "") -> str | None:
-    """Return what to say where a module is not installed, or None if no extra brings it.
+    """Return the message for a module that is not installed, or None if no extra brings it.
 
     Args:
         module: its dotted name.
-        command: who needs it; its own extra is named where that includes the module's.
+        command: the command that needs it; its own extra is named if that includes the module's.
     """
     name = module.partition(".")[0]
     extra = EXTRA_OF.get(name)
@@ -97,7 +97,7 @@ def extra_sentence(module: str, command: str = "") -> str | None:
 
 @contextmanager
 def needs_extra(command: str = "") -> Iterator[None]:
-    """Raise MissingExtra where an import fails because the module's extra is not installed."""
+    """Raise MissingExtra if an import fails because the module's extra is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -108,18 +108,18 @@ def needs_extra(command: str = "") -> Iterator[None]:
 
 
 def check_command(command: str) -> None:
-    """Check that all is installed without which a command does not start.
+    """Check that all modules that a command needs to start are installed.
 
-    What reads pictures is imported: the first frame shall not wait for it. The rest is only looked
-    for, as it takes seconds.
+    Picture libraries are imported, so that the first frame does not wait for them. The others are
+    only looked up, because importing them takes seconds.
 
     Raises:
-        MissingExtra: something is not; the message names the pip command.
+        MissingExtra: a module is missing; the message names the pip command.
     """
     for module in COMMANDS.get(command, ("", ()))[1]:
         with needs_extra(command):
             if module in _PICTURES:
                 import_module(module)
-                import_module("engines.pictures.libraries")  # what comes with it
+                import_module("engines.pictures.libraries")  # modules that come with it
             elif find_spec(module) is None:
                 raise ModuleNotFoundError(f"No module named {module!r}", name=module)

@@ -1,12 +1,12 @@
-"""Foreign files read without risk; files written whole or not at all, hashed, and locked.
+"""Read foreign files safely; write files atomically; hash and lock files.
 
 A foreign file may be a FIFO, a device, a link to either, or grow without end. It is opened without
-waiting, must be a regular file, and is read up to a limit. Links are followed: pictures and engines
-often lie behind one, and what counts is the file at its end. A loop of links is an `OSError`.
+waiting, must be a regular file, and is read up to a limit. Links are followed, because pictures and
+engines often lie behind one. A loop of links is an `OSError`.
 
-Every lock of this project is taken here, by `flock`: the kernel frees those of a process that was
-killed. A lock belongs to an open file: it lasts until the last descriptor of that file is closed,
-also where a child process inherited one.
+Every lock of this project is acquired here, by `flock`: the kernel frees the locks of a killed
+process. A lock belongs to an open file: it lasts until the last descriptor of that file is closed,
+also if a child process inherited one.
 """
 
 import errno
@@ -29,7 +29,7 @@ _CHUNK_BYTES = 1 << 20
 LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = 0.02
 _LOCKS_MISSING = "Windows has no lock that this needs: run it on Linux or macOS"
-# Windows has none of the first three, and translates line ends without the last
+# Windows lacks the first three, and translates line ends without the last
 _READ_FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
     _READ_FLAGS |= getattr(os, _name, 0)
@@ -37,7 +37,7 @@ _NOT_REGULAR = "not a regular file but a folder, FIFO, socket or device"
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a foreign file for reading; never waits for a writer, as opening a FIFO would.
+    """Open a foreign file for reading, without waiting for a writer as a FIFO would.
 
     Raises:
         OSError: absent, not readable, or not a regular file.
@@ -78,7 +78,7 @@ def parse_json(content: bytes) -> Any:  # noqa: ANN401  # whatever the document 
 
 
 def file_sha256(path: Path) -> str:
-    """Hash a file in chunks; hex.
+    """Return the hash of a file, read in chunks, as hex.
 
     Raises:
         OSError: absent, not readable, or not a regular file.
@@ -91,12 +91,12 @@ def file_sha256(path: Path) -> str:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, also if the power fails.
+    """Write a file atomically, even if the power fails.
 
     It is written under another name in the same folder, synchronised and renamed, then the folder
     is synchronised.
     """
-    # not tempfile's, which no other user could read: a worker is seldom the user who trained
+    # not tempfile's mode, which no other user could read: worker and trainer are often two users
     half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with half.open("xb") as file:
@@ -111,12 +111,12 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in a folder outlive a power cut; Windows opens no folders, and needs it not."""
+    """Make a rename in a folder survive a power cut; not possible or needed on Windows."""
     if sys.platform == "win32":
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except PermissionError:  # a folder that may be written to but not listed
+    except PermissionError:  # a folder that may be written but not listed
         return
     try:
         os.fsync(descriptor)
@@ -129,33 +129,33 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def file_locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
-    """Hold the lock on the file `path`, which is made and stays; a killed holder frees it.
+    """Hold the lock on the file `path`, which is created and kept; a killed holder frees it.
 
     Raises:
-        RegistryAway: another process holds it all the time.
-        OSError: on Windows, where there is no such lock.
+        RegistryAway: another process held it all the time.
+        OSError: there is no such lock (Windows).
     """
     with ExitStack() as held:
         try:
             held.enter_context(locked(path, wait_s))
         except BlockingIOError as error:
             raise RegistryAway(
-                f"{error}: try again, or see with `fuser {path}` what it is"
+                f"{error}: try again, or find the process with `fuser {path}`"
             ) from error
         yield
 
 
 @contextmanager
 def locked(path: Path, wait_s: float = math.inf) -> Iterator[None]:
-    """Hold the lock on a folder, or on a file that is made and stays.
+    """Hold the lock on a folder, or on a file that is created and kept.
 
     Args:
         path: an existing folder, or a file in one.
-        wait_s: how long to wait for another process that holds it.
+        wait_s: how long to wait for another holder, seconds.
 
     Raises:
         BlockingIOError: another process held it all the time.
-        OSError: it cannot be opened; or on Windows, where there is no such lock.
+        OSError: it cannot be opened, or there is no such lock (Windows).
     """
     descriptor = _open_lock(path)
     try:
@@ -166,14 +166,14 @@ def locked(path: Path, wait_s: float = math.inf) -> Iterator[None]:
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Lock an open file unless another open file of it is locked; return whether it is ours.
+    """Try to lock an open file; return False if another open file holds the lock.
 
     Args:
-        descriptor: of the open file; a lock that it has already is changed.
+        descriptor: the open file's; a lock that it already has is converted.
         shared: whether others may hold a shared lock beside this one.
 
     Raises:
-        OSError: on Windows, where there is no such lock.
+        OSError: there is no such lock (Windows).
     """
     try:
         _flock(descriptor, "LOCK_SH" if shared else "LOCK_EX", "LOCK_NB")
@@ -183,10 +183,10 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
 
 def wait_for_lock(descriptor: int, *, shared: bool = False) -> None:
-    """Lock an open file as soon as no other open file of it is locked.
+    """Lock an open file, waiting until no other open file holds the lock.
 
     Raises:
-        OSError: on Windows, where there is no such lock.
+        OSError: there is no such lock (Windows).
     """
     _flock(descriptor, "LOCK_SH" if shared else "LOCK_EX")
 
@@ -224,5 +224,5 @@ def _open_lock(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
     except PermissionError:
-        # of another user in the same group; only locks over NFS need to write
+        # a file of another user in the same group; only locks over NFS need write access
         return os.open(path, os.O_RDONLY | flags)

@@ -1,4 +1,4 @@
-"""Names and properties of this machine and its GPUs; needs nothing but the NVIDIA driver."""
+"""Names and properties of this machine and its GPUs; needs only the NVIDIA driver."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def machine_name() -> str:
-    """Processor, usable cores and system, in one line."""
+    """Return processor, usable cores and system in one line."""
     return f"{_processor()}, {usable_cores()} cores, {platform.system()} {platform.machine()}"
 
 
@@ -32,15 +32,15 @@ def usable_cores() -> int:
 def peak_memory_mb() -> float:
     """Return the most memory that this process has held so far, megabytes of 10^6 bytes.
 
-    Linux hands the figure of `getrusage` on from the process that started this one, so a
-    small program started by a large one would seem large; its status file does not.
+    On Linux, `getrusage` includes the process that started this one, so a small program started by
+    a large one would seem large. The status file does not have this flaw.
     """
     if _STATUS.is_file():
         lines = _STATUS.read_text("ascii").splitlines()
         return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM"))
     import resource  # noqa: PLC0415  # not on Windows
 
-    unit = 1 if platform.system() == "Darwin" else 1024  # bytes there, KiB elsewhere
+    unit = 1 if platform.system() == "Darwin" else 1024  # bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
@@ -63,7 +63,7 @@ class Gpu:
 
     @property
     def target(self) -> str:
-        """Its architecture as nvcc names it: sm_89."""
+        """The architecture as nvcc names it: sm_89."""
         return "sm_{}{}".format(*self.capability)
 
 
@@ -72,11 +72,11 @@ def find_gpu(index: int = 0, load: Callable[[str], Any] = ctypes.CDLL) -> Gpu:
 
     Raises:
         NoDriver: this machine has no NVIDIA driver.
-        BackendError: a driver that does not start, or no such GPU.
+        BackendError: the driver does not start, or there is no such GPU.
     """
     driver, version, count = _start_driver(load)
     if index >= count:
-        raise BackendError(f"GPU {index} is asked for, this machine shows {count}")
+        raise BackendError(f"GPU {index} was requested, but this machine has {count}")
     return _gpu(driver, index, version)
 
 
@@ -84,7 +84,7 @@ def list_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> list[Gpu]:
     """Ask the driver for all GPUs of this machine.
 
     Args:
-        load: opens the driver's library by name.
+        load: a function that opens the driver's library by name.
 
     Raises:
         NoDriver: this machine has no NVIDIA driver.
@@ -122,7 +122,7 @@ def _gpu(driver: Any, index: int, version: int) -> Gpu:  # noqa: ANN401  # a lib
 def _attribute(driver: Any, attribute: int, device: ctypes.c_int) -> int:  # noqa: ANN401
     value = ctypes.c_int()
     status = driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
-    _check(driver, status, f"the driver does not tell attribute {attribute}")
+    _check(driver, status, f"the driver does not report attribute {attribute}")
     return value.value
 
 

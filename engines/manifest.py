@@ -1,4 +1,4 @@
-"""The manifest beside every engine file: what it was built from and for, read and verified.
+"""Read and verify the manifest beside an engine file: what it was built from and for.
 
 `NAME` has its manifest in `NAME.json` (`prn.onnx` -> `prn.onnx.json`). A worker serves a file only
 when the manifest parses, has this schema version, and holds the file's SHA-256.
@@ -12,36 +12,36 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from engines.errors import ManifestError
 from engines.files import file_sha256, parse_json, read_file, write_atomic
 
-if TYPE_CHECKING:  # few engines have zones
+if TYPE_CHECKING:  # imported lazily: few engines have zones
     from engines.zones.schema import ZoneSet
 
 SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 4 << 20
-PEAK_THRESHOLD = "peak_threshold"  # in `settings`, which earlier programs take as it is
-_SHOWN = 300  # characters of a foreign name or message in an error
+PEAK_THRESHOLD = "peak_threshold"  # key in `settings`, whose content earlier programs ignore
+_SHOWN = 300  # longest foreign name or message in an error, characters
 
 
 class _Part(BaseModel):
-    # a threshold that is no number would pass every part
+    # a NaN threshold would pass every part
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Thresholds(_Part):
-    """Where OK ends, and how that was found. Scores above are NG, map values above are mask."""
+    """The thresholds and their calibration. Scores above are NG, map values above are mask."""
 
     image: float = Field(description="raw score above which a frame is NG")
     pixel: float = Field(
         description="map value above which a pixel belongs to the mask", ge=0, le=1
     )
     method: str = Field(description="how they were calibrated, in one sentence")
-    normals: int = Field(description="held-out normal frames that they rest on", ge=0)
+    normals: int = Field(description="held-out normal frames that they are based on", ge=0)
     false_reject_rate: float | None = Field(
-        default=None, description="share of normal frames promised to stay under it", gt=0, lt=1
+        default=None, description="promised share of normal frames above it", gt=0, lt=1
     )
     peak: float | None = Field(
         default=None,
-        description="the same for the highest map value, by which zones are judged; a manifest "
-        "keeps it in its settings, where earlier programs take it as it is",
+        description="threshold on the highest map value, by which zones are judged; a manifest "
+        "keeps it in its settings, which earlier programs ignore",
     )
 
 
@@ -49,7 +49,7 @@ class Snapshot(_Part):
     """The pictures that the model was made from."""
 
     name: str
-    sha256: str = Field(description="over the sorted names and contents of the pictures")
+    sha256: str = Field(description="SHA-256 of the sorted names and contents of the pictures")
     normals: int = Field(ge=0)
     defects: int = Field(default=0, ge=0)
 
@@ -63,12 +63,12 @@ class CostPoint(_Part):
 
 
 class Admission(_Part):
-    """The report of the admission gate, from the machine that will serve."""
+    """The report of the admission gate on the machine that will serve."""
 
     admitted: bool
     machine: str
     backend: str
-    source: str = Field(description="where the frames came from; says so if they were drawn")
+    source: str = Field(description="where the frames came from, or that they are synthetic")
     images: int = Field(ge=1)
     score_error: float = Field(description="largest |score - reference score|")
     map_error: float = Field(description="largest |map - reference map|")
@@ -80,15 +80,15 @@ class Admission(_Part):
     rank_flips: int = Field(
         description="frames clear of the threshold, decided unlike the reference", ge=0
     )
-    unlike: int = Field(default=0, description="frames decided unlike the reference, all", ge=0)
-    unlike_tolerance: int = Field(default=0, description="so many may be", ge=0)
-    cost: list[CostPoint] = Field(min_length=1, description="each of another batch size")
+    unlike: int = Field(default=0, description="all frames decided unlike the reference", ge=0)
+    unlike_tolerance: int = Field(default=0, description="how many may be", ge=0)
+    cost: list[CostPoint] = Field(min_length=1, description="one for each batch size")
     peak_memory_mb: float
-    gain: float | None = Field(default=None, description="times as fast as what is named next")
+    gain: float | None = Field(default=None, description="speed relative to the baseline below")
     gain_over: str | None = Field(
-        default=None, description="what was outrun and by which clock; None where not yet told"
+        default=None, description="the baseline and the clock; None in older reports"
     )
-    least_gain: float | None = Field(default=None, description="so many times were asked")
+    least_gain: float | None = Field(default=None, description="required relative speed")
     reasons: list[str] = Field(default=[], description="why it was refused")
     created: str
 
@@ -123,16 +123,15 @@ class Manifest(_Part):
     )
     built_from: str = Field(
         default="",
-        description="SHA-256 of the ONNX file that it was built from; of one imported with weights "
-        "beside it, of the hashes of all its files",
+        description="SHA-256 of the ONNX file that it was built from; if that had weights beside "
+        "it, of the hashes of all its files",
     )
-    kernel_sha256: str = Field(default="", description="of the library of kernels, of a plan")
+    kernel_sha256: str = Field(default="", description="of a plan's kernel library")
     admission: Admission | None = None
     revision: str = Field(default="", description="of the source that built it")
     zones: Any = Field(
         default=None,
-        description="a ZoneSet: what it was trained to inspect; programs that know no zones refuse "
-        "it",
+        description="a ZoneSet: what it was trained to inspect; programs without zones refuse it",
     )
 
     @field_validator("zones", mode="before")
@@ -140,7 +139,7 @@ class Manifest(_Part):
     def _check_zones(cls, zones: object) -> "ZoneSet | None":
         if zones is None:
             return None
-        from engines.zones.schema import ZoneSet  # noqa: PLC0415  # few engines have zones
+        from engines.zones.schema import ZoneSet  # noqa: PLC0415  # imported lazily: few engines have zones
 
         return ZoneSet.model_validate(zones)
 
@@ -151,7 +150,7 @@ class Manifest(_Part):
 
     @property
     def peak_threshold(self) -> float | None:
-        """Highest map value of a good part, by which zones are judged; None if not calibrated."""
+        """Peak threshold, by which zones are judged; None if not calibrated."""
         if self.thresholds.peak is not None:
             return self.thresholds.peak
         value = self.settings.get(PEAK_THRESHOLD)
@@ -161,17 +160,17 @@ class Manifest(_Part):
 
     @property
     def is_plan(self) -> bool:
-        """Return whether it is TensorRT's, of either kind."""
+        """Return whether it is a plan of TensorRT or TensorRT-RTX."""
         return self.format in ("tensorrt", "tensorrt_rtx")
 
 
 def manifest_path(engine_path: Path) -> Path:
-    """Where the manifest of `engine_path` lies."""
+    """Return the path of the manifest of `engine_path`."""
     return engine_path.with_name(engine_path.name + ".json")
 
 
 def read_manifest(engine_path: Path) -> Manifest:
-    """Read and verify the manifest of `engine_path`, its hash included.
+    """Read the manifest of `engine_path` and verify the file's hash.
 
     Raises:
         ManifestError: missing, unreadable, of another schema version, or of another file.
@@ -191,7 +190,7 @@ def read_manifest(engine_path: Path) -> Manifest:
 
 
 def read_manifest_file(path: Path) -> Manifest:
-    """Read the manifest at `path`; whether its engine is the one described is not looked at.
+    """Read the manifest at `path`, without verifying the engine's hash.
 
     Raises:
         ManifestError: not a regular file, unreadable, too large, or of another schema version.
@@ -226,7 +225,7 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
 
 
 def first_fault(error: ValidationError) -> str:
-    """Return the first thing that is wrong with a file, in one short line."""
+    """Return the first validation error in one short line."""
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where[:_SHOWN]}: {first['msg'][:_SHOWN]}" if where else first["msg"][:_SHOWN]

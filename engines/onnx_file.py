@@ -1,4 +1,4 @@
-"""What an ONNX file may hold: all of its weights, and functions that stay small when inlined."""
+"""Check an ONNX file: it must hold all its weights, and functions must stay small when inlined."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
@@ -7,7 +7,7 @@ import onnx
 
 from engines.errors import BackendError, ManifestError
 
-MAX_INLINED_NODES = 100_000  # a network of ours has some hundreds
+MAX_INLINED_NODES = 100_000  # our networks have some hundreds
 MAX_CALL_DEPTH = 32
 _FunctionKey: TypeAlias = tuple[str, str, str]  # domain, name, overload
 
@@ -48,7 +48,7 @@ def _tensors(message: Any) -> Iterator[onnx.TensorProto]:  # noqa: ANN401  # any
 
 
 class _InlinedSize:
-    """Counts the nodes of a model as they are when every function is written where it is called."""
+    """Counts the nodes of a model as if every function were inlined."""
 
     def __init__(self, model: onnx.ModelProto, name: str) -> None:
         self._model = model
@@ -60,7 +60,7 @@ class _InlinedSize:
         self._sizes: dict[_FunctionKey, int] = {}
 
     def check(self) -> None:
-        """Refuse a model that has too many."""
+        """Raise ManifestError if a model has too many nodes."""
         if self._functions:
             self._count(self._model.graph.node, ())
 

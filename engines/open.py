@@ -1,4 +1,4 @@
-"""Path -> engine: by the file's suffix, its manifest, and the device that is asked for."""
+"""Open an engine by its file's suffix, its manifest, and the requested device."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Backend = Literal[
     "auto", "openvino", "onnxruntime", "tensorrt", "tensorrt_rtx", "fixed", "extension"
 ]
 
-# by suffix: the formats that it may stand for, and what can run it
+# suffix -> the formats that it may stand for, and the backends that can run it
 _FORMATS = {
     ".onnx": ("onnx",),
     ".openvino": ("openvino",),
@@ -29,13 +29,13 @@ _BACKENDS: dict[str, tuple[Backend, ...]] = {
     ".plan": ("tensorrt", "tensorrt_rtx"),
     ".fixed": ("fixed",),
 }
-MOST_LANES = 8  # more threads would wait for the interpreter instead of for the network
+MOST_LANES = 8  # more threads would wait for the interpreter instead of the network
 _DEVICE = re.compile(r"auto|cpu|cuda(?::(?P<index>\d{1,3}))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What runs an engine; each as for `open_engine`."""
+    """How to run an engine; the fields are those of `open_engine`."""
 
     backend: Backend = "auto"
     device: str = "auto"
@@ -44,12 +44,12 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class OpenedEngine:
-    """An engine that is ready to score, and what it was built from; closes when left."""
+    """An engine that is ready to score, with its manifest; a context manager that closes it."""
 
     engine: Engine
     manifest: Manifest
-    backend: str  # library, version, device and precision that really run it
-    more_lanes: tuple[Engine, ...] = ()  # may score while `engine` does, each in its own thread
+    backend: str  # library, version, device and precision that are really used
+    more_lanes: tuple[Engine, ...] = ()  # may score beside `engine`, each in its own thread
 
     def __enter__(self) -> Self:
         return self
@@ -71,16 +71,16 @@ def open_engine(
     threads: int = 0,
     prepared: bytes | None = None,
 ) -> OpenedEngine:
-    """Open the engine file `path` after its manifest is verified.
+    """Verify the manifest of the engine file `path`, then open it.
 
     Args:
         path: `.onnx`, `.openvino`, `.plan`, `.fixed`, or a suffix that an installed package
             offers under `prn_line.backends`; with its manifest beside it.
-        backend: `auto` takes OpenVINO on a CPU and ONNX Runtime on a GPU, and for a plan the
+        backend: `auto` uses OpenVINO on a CPU and ONNX Runtime on a GPU, and for a plan the
             TensorRT that built it.
         device: `auto` (the CPU; for a plan the first GPU), `cpu`, `cuda` or `cuda:1`. A GPU that
             does not work is an error: nothing falls back to the CPU.
-        threads: CPU cores to use; 0 for all that this process may use.
+        threads: number of CPU cores to use; 0 for all that this process may use.
         prepared: from `engines.precompile`, for the same file, device and threads.
 
     Raises:
@@ -99,10 +99,10 @@ def open_engine(
 
 
 def compiles_here(path: Path, backend: Backend, device: str) -> bool:
-    """Whether opening this file compiles it for this CPU, as `engines.precompile` can do elsewhere.
+    """Return whether opening this file compiles it for this CPU, as `engines.precompile` does.
 
     Raises:
-        BackendError: no such device, or nothing here runs such a file.
+        BackendError: no such device, or no backend runs such a file.
     """
     if path.suffix != ".onnx":
         return False
@@ -111,7 +111,7 @@ def compiles_here(path: Path, backend: Backend, device: str) -> bool:
 
 def _cuda_index(device: str) -> int | None:
     if (match := _DEVICE.fullmatch(device)) is None:
-        raise BackendError(f"device {device!r:.40} is unknown: take auto, cpu, cuda or cuda:1")
+        raise BackendError(f"device {device!r:.40} is unknown: use auto, cpu, cuda or cuda:1")
     if not device.startswith("cuda"):
         return None
     return int(match["index"] or 0)
@@ -122,9 +122,9 @@ def _choose(path: Path, backend: Backend, *, on_gpu: bool) -> Backend:
     if backend == "auto":
         return "onnxruntime" if on_gpu and "onnxruntime" in able else able[0]
     if backend not in able:
-        raise BackendError(f"{backend} cannot run {path.name}: take --backend {' or '.join(able)}")
+        raise BackendError(f"{backend} cannot run {path.name}: use --backend {' or '.join(able)}")
     if backend == "openvino" and on_gpu:
-        raise BackendError("openvino runs on the CPU here: take --backend onnxruntime for a GPU")
+        raise BackendError("openvino runs on the CPU here: use --backend onnxruntime for a GPU")
     return backend
 
 
@@ -138,7 +138,7 @@ def _check_format(path: Path, manifest: Manifest, *, on_gpu: bool) -> None:
     if manifest.device == "any" or (manifest.device != "cpu") == on_gpu:
         return
     raise BackendError(
-        f"{path.name} was built for {manifest.device}, asked for is "
+        f"{path.name} was built for {manifest.device}, but requested is "
         f"{'a GPU' if on_gpu else 'the CPU'}: build it for this device"
     )
 
@@ -161,7 +161,7 @@ def _open_extension(
     from engines.extensions import BACKENDS, find_extension  # noqa: PLC0415
 
     open_file = find_extension(BACKENDS, path.suffix[1:])
-    if open_file is None:  # uninstalled since it was looked for
+    if open_file is None:  # uninstalled since it was looked up
         raise BackendError(f"nothing opens {path.name} any more")
     engine: Engine = open_file(path, manifest, cuda_index, threads)
     return OpenedEngine(engine, manifest, f"{path.suffix[1:]} (extension)")
@@ -196,7 +196,7 @@ def _open_onnxruntime(
 
 
 def _plan_backend(path: Path, manifest: Manifest, backend: Backend) -> Backend:
-    """Take the TensorRT that built the plan: the other one cannot read it."""
+    """Return the TensorRT that built the plan, because the other one cannot read it."""
     built_by: Backend = "tensorrt_rtx" if manifest.format == "tensorrt_rtx" else "tensorrt"
     if backend not in ("auto", built_by):
         raise BackendError(
@@ -211,7 +211,7 @@ def _open_plan(
 ) -> OpenedEngine:
     del threads
     if cuda_index is None:
-        raise BackendError(f"{path.name} runs on a GPU only: take --device cuda")
+        raise BackendError(f"{path.name} runs on a GPU only: use --device cuda")
     from engines.backends.tensorrt.device import find_device  # noqa: PLC0415
     from engines.backends.tensorrt.engine import open_lanes  # noqa: PLC0415
     from engines.backends.tensorrt.plan import Plan  # noqa: PLC0415

@@ -1,9 +1,8 @@
-"""Compiling an engine in another process, for one that must not feel it.
+"""Compile an engine in another process, for a process that must not be slowed down.
 
-A worker that judges parts takes what comes out of it in a quarter to a half of the CPU time that
-compiling takes (docs/experiments.md). The other process runs where a core would be idle, and ends
-with the one that asked; what it made comes through an unlinked file: nothing foreign is ever read,
-and nothing is left behind.
+Loading the compiled engine costs a worker a quarter to a half of the CPU time of compiling
+(docs/experiments.md). The other process runs on idle cores, and ends with its parent. Its result
+comes through an unlinked file: nothing foreign is ever read, and nothing is left behind.
 """
 
 import logging
@@ -19,13 +18,13 @@ from engines.machine import usable_cores
 from engines.manifest import read_manifest
 from engines.open import Backend, compiles_here
 
-TIMEOUT_S = 600.0  # then whoever asked compiles it itself
+TIMEOUT_S = 600.0  # then the caller compiles it itself
 _LOWEST = 19
 _log = logging.getLogger(__name__)
 
 
 def prepare(path: Path, backend: Backend, device: str, threads: int) -> bytes | None:
-    """Compile an engine file elsewhere, for `open_engine`; None where that is of no use or fails.
+    """Compile an engine file for `open_engine`; return None if that is useless or fails.
 
     Args:
         path: the engine file, its manifest beside it.
@@ -49,7 +48,7 @@ def prepare(path: Path, backend: Backend, device: str, threads: int) -> bytes | 
 
 
 def _yield_to_all(process: int) -> None:
-    """Let a process run only where a core would be idle."""
+    """Restrict a process to idle cores."""
     with suppress(ProcessLookupError):
         if hasattr(os, "SCHED_IDLE"):
             os.sched_setscheduler(process, os.SCHED_IDLE, os.sched_param(0))
@@ -61,13 +60,13 @@ def _finish(process: subprocess.Popen[bytes]) -> None:
     try:
         status = process.wait(TIMEOUT_S)
     finally:
-        process.kill()  # of no use where it has ended
+        process.kill()  # it has ended
     if status != 0:
         raise subprocess.CalledProcessError(status, process.args)
 
 
 def end_with_parent() -> None:
-    """End this process as soon as nobody holds the other end of its standard input."""
+    """End this process as soon as the other end of its standard input is closed."""
 
     def wait() -> None:
         while os.read(0, 1):
@@ -78,10 +77,10 @@ def end_with_parent() -> None:
 
 
 def _main(path: Path, threads: int) -> None:
-    """Compile `path` and write what came out to the standard output, which is nobody else's."""
+    """Compile `path` and write the result to standard output, with nothing else in it."""
     end_with_parent()
     out = os.dup(1)
-    os.dup2(2, 1)  # libraries may print
+    os.dup2(2, 1)  # because libraries may print
     from engines.backends.openvino import compiled_bytes  # noqa: PLC0415  # only in this process
 
     content = compiled_bytes(path, read_manifest(path), threads or usable_cores())

@@ -1,4 +1,4 @@
-"""Frames that an engine is tried or measured on: pictures of a folder, or drawn ones."""
+"""Frames that an engine is tried or measured on: pictures of a folder, or synthetic ones."""
 
 import logging
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from engines.pictures.read import read_picture, resize_picture
 from engines.pictures.rules import AS_STORED, PictureRules
 
 SYNTHETIC_FRAMES = 16
-PICTURES = 64  # for the ranges of 8 bits; more change them little
-LEAST_PICTURES = 8  # of fewer a range is that of one strange part
+PICTURES = 64  # for the ranges of 8 bits; more pictures change them little
+LEAST_PICTURES = 8  # with fewer, one unusual part would decide a range
 _log = logging.getLogger(__name__)
 
 
@@ -23,7 +23,7 @@ class TrialPictures:
     """A folder of pictures to try an engine on."""
 
     folder: Path
-    most: int = 64  # pictures to read, evenly spread over the names
+    most: int = 64  # number of pictures to read, evenly spread over the names
     rules: PictureRules = AS_STORED
 
 
@@ -35,18 +35,18 @@ def read_frames(
     Args:
         folder: searched with its subfolders.
         size: (height, width) of the frames, pixels.
-        most: pictures to read.
-        rules: what a person allows or states of the files.
+        most: number of pictures to read.
+        rules: how the files are read.
 
-    Returns: uint8 [N, H, W, 3] of `size`, and a sentence for each picture that does not read.
+    Returns: uint8 [N, H, W, 3] of `size`, and a sentence for each unreadable picture.
 
     Raises:
-        PictureError: the folder holds no picture, or none of those taken reads.
+        PictureError: the folder holds no picture, or none of the chosen ones can be read.
     """
     paths, files = list_parts(folder)
     if not paths:
         raise PictureError(
-            f"no picture in {folder}: give a folder with PNG, JPEG, BMP or TIFF ({files.line()})"
+            f"no picture in {folder}: name a folder with PNG, JPEG, BMP or TIFF ({files.line()})"
         )
     _log.info("pictures.listed", extra={"folder": str(folder), "files": files.line()})
     places = np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)
@@ -59,13 +59,13 @@ def read_frames(
             unreadable.append(str(error))
     if not frames:
         raise PictureError(
-            f"none of {len(places)} pictures in {folder} reads, the first: {unreadable[0]}"
+            f"none of {len(places)} pictures in {folder} can be read, the first: {unreadable[0]}"
         )
     return np.stack(frames), unreadable
 
 
 def draw_frames(size: tuple[int, int]) -> Pixels:
-    """Draw black, white, and smooth random frames with noise, uint8 [N, H, W, 3]."""
+    """Make black, white, and smooth random frames with noise, uint8 [N, H, W, 3]."""
     from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
 
     height, width = size

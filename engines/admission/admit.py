@@ -3,9 +3,9 @@
 The same frames go through the candidate and through the reference, which is ONNX Runtime on the CPU
 with the same file, or with the float32 file that the candidate was built from. The candidate must
 stay within the tolerance of its precision, decide like the reference (a small share of the frames,
-near the threshold, may differ), answer a frame alike in every slot of every batch, and answer it
-alike twice. One of 8 bits, which were taken for the sake of its rate, must also have that rate on
-this machine: a plan against its baseline in fp16, any other against float32 on the same cores. The
+near the threshold, may differ). It must give a frame the same answer in every slot of every batch,
+and in every run. An 8-bit engine trades accuracy for speed, so it must also be faster on this
+machine: a plan than its baseline in fp16, any other engine than float32 on the same cores. The
 report goes into the manifest.
 """
 
@@ -28,13 +28,13 @@ from engines.pictures.files import list_parts
 from engines.trial_frames import TrialPictures, draw_frames, read_frames
 
 COST_BUDGET_S = 20.0
-# A highest value is one of the map's own. Means are sums in another order; drift looks at shares of
-# them, above 1e-4.
+# A peak is a value of the map itself, so it must match. Means are summed in another order; drift
+# uses shares of them, above 1e-4.
 PEAK_TOLERANCE, CELL_TOLERANCE, CELL_LEAST = 1e-6, 1e-3, 1e-5
-CLEAR_GAP = 0.01  # between highest values that no engine mistakes for each other
-_SYNTHETIC = "SYNTHETIC"  # how a source of drawn frames begins
-_CONSTANT = 1e-6  # by which values of a map differ at least
-_MOST_CUT_OFF = 0.5  # share of the values of all maps
+CLEAR_GAP = 0.01  # gap between peaks that is too large for any engine to confuse
+_SYNTHETIC = "SYNTHETIC"  # how the description of synthetic frames begins
+_CONSTANT = 1e-6  # smallest difference between values of a map
+_MOST_CUT_OFF = 0.5  # largest share of the values of all maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,10 @@ class Tolerance:
 
     score: float  # share of the largest |reference score| or |threshold|
     map: float  # of the map's range, 0..1
-    same: float  # the same engine, another slot or run: share as for score, and of the map's range
+    same: float  # the same engine in another slot or run: as for `score`, and of the map's range
     reason: str
-    # of all frames, however near to the threshold: so many may be decided unlike the reference, but
-    # always one, which may lie on the threshold
+    # share of all frames that may be decided unlike the reference, however near to the threshold;
+    # one frame always may, because it may lie on the threshold
     unlike: float = 0.02
 
 
@@ -62,7 +62,7 @@ TOLERANCES = {
 
 @dataclass(frozen=True, slots=True)
 class _AllScores:
-    """What an engine says of every frame, one at a time."""
+    """The engine's answers for all frames, scored one at a time."""
 
     score: Floats  # [frames]
     maps: Floats  # [frames, H, W]
@@ -70,7 +70,7 @@ class _AllScores:
 
 @dataclass(frozen=True, slots=True)
 class _Measurements:
-    """What the candidate showed."""
+    """What was measured of the candidate."""
 
     backend: str
     answers: _AllScores
@@ -78,7 +78,7 @@ class _Measurements:
     drift_slot: tuple[float, float]
     cost: list[CostPoint]
     peak_memory_mb: float
-    gain: float | None  # times as fast as its baseline; None where nothing is asked
+    gain: float | None  # speed relative to its baseline; None if no speed-up is required
 
 
 def admit(
@@ -90,22 +90,21 @@ def admit(
     least_gain: float | None = None,
     baseline_path: Path | None = None,
 ) -> Admission:
-    """Try the engine against the reference and write the report into its manifest.
+    """Compare the engine with the reference and write the report into its manifest.
 
     Args:
         engine_path: the file; an earlier report in its manifest is dropped before the trial.
-        images: pictures of a folder, of which up to 64 are taken where nothing else is said; None
-            for drawn frames.
+        images: pictures of a folder, by default up to 64 of them; None for synthetic frames.
         runtime: what runs the candidate.
         repeats: calls of each batch size for the cost curve.
         reference: as for `find_reference`.
-        least_gain: times that an engine of 8 bits must be as fast as its baseline; None for
-            that of the baseline. Nothing is asked of other precisions.
+        least_gain: the speed-up over its baseline that an 8-bit engine must reach; None for the
+            default of the baseline. Other precisions need none.
         baseline_path: as for `find_baseline`.
 
     Raises:
-        AdmissionError: there is nothing to compare with, or the answers are no numbers.
-        PictureError: none of the pictures reads.
+        AdmissionError: there is no reference, or the answers are NaN.
+        PictureError: no picture can be read.
         EngineError: the engine does not open, or fails on the frames.
     """
     manifest = read_manifest(engine_path)
@@ -134,11 +133,11 @@ def find_reference(engine_path: Path, manifest: Manifest, given: Path | None = N
 
     Args:
         engine_path: the candidate.
-        manifest: its own.
-        given: the file that the candidate was built from; None: look beside the candidate.
+        manifest: the candidate's.
+        given: the file that the candidate was built from; None to look beside the candidate.
 
     Raises:
-        AdmissionError: there is none, or `given` is another one.
+        AdmissionError: there is no such file, or `given` is another one.
     """
     if manifest.format == "onnx" and manifest.precision == "fp32":
         return engine_path
@@ -171,7 +170,7 @@ def _source(pictures: TrialPictures | None, unreadable: Sequence[str]) -> str:
         source += f" ({files.line()})"
     if not unreadable:
         return source
-    return f"{source}, without {len(unreadable)} that do not read, the first: {unreadable[0]}"
+    return f"{source}, without {len(unreadable)} that cannot be read, the first: {unreadable[0]}"
 
 
 def _try(engine: Engine, backend: str, frames: Pixels, repeats: int) -> _Measurements:
@@ -188,7 +187,7 @@ def _try(engine: Engine, backend: str, frames: Pixels, repeats: int) -> _Measure
 
 
 def _answer(engine: Engine, frames: Pixels) -> _AllScores:
-    """Score every frame by itself."""
+    """Score each frame in a batch of its own."""
     answers = _AllScores(
         np.empty(len(frames), np.float32), np.empty((len(frames), *engine.input_size), np.float32)
     )
@@ -201,17 +200,17 @@ def _answer(engine: Engine, frames: Pixels) -> _AllScores:
 
 
 def _check(scores: Scores) -> None:
-    """Raise AdmissionError where what is said of a batch is no number, or not so of its maps."""
+    """Raise AdmissionError if an answer is NaN, or if a summary does not match its map."""
     for name, values in (("score", scores.score), ("map", scores.maps)):
         if not np.isfinite(values).all():
             raise AdmissionError(
-                f"a {name} is no number: the network overflows; build a plan with --precision "
-                "fp32, train any other engine again"
+                f"a {name} is not a number: the network overflows; build a plan with "
+                "--precision fp32, train any other engine again"
             )
     if scores.summary is None:
         return
     own, ours = scores.summary, summarise_maps(scores.maps)
-    peaks = np.abs(own.peak - ours.peak) <= PEAK_TOLERANCE  # never where one is no number
+    peaks = np.abs(own.peak - ours.peak) <= PEAK_TOLERANCE  # never true for NaN
     cells = np.abs(own.cells - ours.cells) <= CELL_TOLERANCE * ours.cells + CELL_LEAST
     for name, right in (("highest values", peaks), ("means of cells", cells)):
         if not right.all():
@@ -222,7 +221,7 @@ def _check(scores: Scores) -> None:
 
 
 def _slot_drift(engine: Engine, frames: Pixels, alone: _AllScores) -> tuple[float, float]:
-    """Find how far a frame's answer moves with its slot, its neighbours and the batch size."""
+    """Return how far a frame's answer moves with its slot, its neighbours and the batch size."""
     most = engine.max_batch
     drifts, sums = [(0.0, 0.0)], engine.score(frames[:1]).summary is not None
     for count in sorted({2, 3, most // 2, most - 1, most} & set(range(1, most + 1))):
@@ -238,7 +237,7 @@ def _slot_drift(engine: Engine, frames: Pixels, alone: _AllScores) -> tuple[floa
 
 
 def _drift_of_some_maps(engine: Engine, batch: Pixels, expected: _AllScores) -> tuple[float, float]:
-    """Find how far answers move where some maps are asked for only, as the line asks.
+    """Return how far answers move if only some maps are requested, as the line does.
 
     Called while the engine's arrays hold the maps of other frames.
     """
@@ -254,14 +253,14 @@ def _drift_of_some_maps(engine: Engine, batch: Pixels, expected: _AllScores) -> 
     apart = [float(np.abs(each).max()) for each in (scores.score - expected.score, *moved)]
     if not np.isfinite(apart).all():
         raise AdmissionError(
-            "asked for some maps only, the engine gives what is no number: build the plan again "
+            "with only some maps requested, the engine returns NaN: build the plan again "
             "with this release"
         )
     return apart[0], max(apart[1:])
 
 
 def _below_widest_gap(peaks: Floats) -> float:
-    """Return a threshold that some of these are clearly above; all, where they hardly differ."""
+    """Return a threshold that some values clearly exceed, or all if they hardly differ."""
     ordered = np.sort(peaks)
     gaps = np.diff(ordered, prepend=ordered[0] - CLEAR_GAP)
     widest = int(gaps.argmax())
@@ -321,21 +320,21 @@ def _within(found: tuple[float, float], limits: tuple[float, float]) -> bool:
 
 
 def flipped(score: Floats, expected: Floats, threshold: float, tolerance: float) -> int:
-    """Count decisions that differ where the reference is so far from the threshold, or farther."""
+    """Count differing decisions among frames at least this far from the reference's threshold."""
     differs = (score > threshold) != (expected > threshold)
     clear = np.abs(expected - threshold) >= tolerance
     return int(np.count_nonzero(differs & clear))
 
 
 def gain_suffices(gain: float | None, least: float | None) -> bool:
-    """Return whether an engine is as many times as fast as is asked; none asked, none measured."""
+    """Return whether the engine meets the required speed-up, or True if none is required."""
     return least is None or (gain is not None and gain >= least)
 
 
 def _map_faults(maps: Floats, source: str) -> list[str]:
-    """Return why the maps cannot show a defect: one value everywhere, or most of it cut off at 1.
+    """Return why the maps cannot show a defect: constant values, or most of them clipped at 1.
 
-    Drawn frames are far from any part, so that a good map may be cut off on most of them.
+    Synthetic frames are far from any part, so a good map may be clipped on most of them.
     """
     low, high = float(maps.min()), float(maps.max())
     advice = (
@@ -344,38 +343,38 @@ def _map_faults(maps: Floats, source: str) -> list[str]:
     if high - low <= _CONSTANT:
         reason = (
             f"the map is {low:.4g} everywhere on all {len(maps)} frames, {source}: it shows no "
-            f"defect; admit it on pictures of which some show defects, or {advice}"
+            f"defect; admit it on pictures some of which show defects, or {advice}"
         )
         return [reason]
     cut_off = float((maps >= 1 - _CONSTANT).mean())
     if cut_off > _MOST_CUT_OFF and not source.startswith(_SYNTHETIC):
-        return [f"{cut_off:.0%} of the map's values are cut off at 1: {advice}"]
+        return [f"{cut_off:.0%} of the map's values are clipped at 1: {advice}"]
     return []
 
 
 def _reasons(admission: Admission, measured: _Measurements) -> list[str]:
-    """Say in sentences why the engine may not judge; none where it may."""
+    """Return the reasons why the engine may not judge, as sentences; empty if it may."""
     found = admission
     maps = measured.answers.maps
     checks = {
         f"a score is {found.score_error:.3g} from the reference, "
-        f"{found.score_tolerance:.3g} is allowed": found.score_error <= found.score_tolerance,
+        f"the tolerance is {found.score_tolerance:.3g}": found.score_error <= found.score_tolerance,
         f"a map value is {found.map_error:.3g} from the reference, "
-        f"{found.map_tolerance:.3g} is allowed": found.map_error <= found.map_tolerance,
+        f"the tolerance is {found.map_tolerance:.3g}": found.map_error <= found.map_tolerance,
         f"{found.rank_flips} frames clear of the threshold are decided unlike the reference": (
             found.rank_flips == 0
         ),
         f"{found.unlike} of {found.images} frames are decided unlike the reference, "
-        f"{found.unlike_tolerance} may be": found.unlike <= found.unlike_tolerance,
+        f"at most {found.unlike_tolerance} may be": found.unlike <= found.unlike_tolerance,
         "a frame's answer depends on its place in the batch or its neighbours: score moves by "
         f"{measured.drift_slot[0]:.3g}, map by {measured.drift_slot[1]:.3g}": found.batch_invariant,
-        "the same frames gave two answers: score moves by "
+        "two runs on the same frames gave different answers: score moves by "
         f"{measured.drift_repeat[0]:.3g}, map by {measured.drift_repeat[1]:.3g}": found.repeatable,
         f"map values of {maps.min():.3g}..{maps.max():.3g} lie outside 0..1": bool(
             maps.min() >= 0 and maps.max() <= 1
         ),
         f"it is {found.gain or 0:.2f} times as fast as {found.gain_over}, for the risk of fewer "
-        f"bits {found.least_gain or 0:g} times are asked (--least-gain)": gain_suffices(
+        f"bits it must be {found.least_gain or 0:g} times as fast (--least-gain)": gain_suffices(
             found.gain, found.least_gain
         ),
     }

@@ -1,7 +1,7 @@
-"""What an engine of 8 bits must outrun: fewer bits are a risk, taken for the sake of the rate.
+"""The engine that an 8-bit engine must outrun: fewer bits are a risk, taken only for speed.
 
-A plan is compared with the plan in fp16 on the same GPU, any other engine with the float32 file
-that it was made from, on the same cores.
+A plan is compared with the fp16 plan on the same GPU. Any other engine is compared with the float32
+file that it was made from, on the same cores.
 """
 
 from dataclasses import dataclass
@@ -13,48 +13,47 @@ from engines.errors import AdmissionError
 from engines.manifest import Manifest, read_manifest
 from engines.open import Runtime, open_engine
 
-# So many times as fast as its baseline must an engine of 8 bits be, or its risk is not worth
-# taking.
-LEAST_GAIN = 2.5  # of float32 on the same cores
-# Of the plan in fp16: 64 % of prn-s's products are in 8 bits, which Tensor Cores make at twice
-# float16's rate, so 1.47 is the most there can be. Chosen so; no plan has run on a GPU yet.
+# The speed-up over its baseline that makes the risk of an 8-bit engine worth taking.
+LEAST_GAIN = 2.5  # over float32 on the same cores
+# Over the fp16 plan: 64 % of prn-s's products are in 8 bits, which Tensor Cores compute at twice
+# the rate of float16, so 1.47 is the upper limit. Chosen by that; no plan has run on a GPU yet.
 LEAST_PLAN_GAIN = 1.2
 
-LEAST_ROUNDS = 20  # calls of each: the clock is also that of whatever runs beside
+LEAST_ROUNDS = 20  # calls of each: the clock also counts whatever runs beside them
 
 
 @dataclass(frozen=True, slots=True)
 class SpeedBaseline:
-    """An engine of more bits, and how many times as fast one of 8 must be."""
+    """An engine of more bits, and the speed-up over it that an 8-bit engine must reach."""
 
     path: Path
     runtime: Runtime
     clock: Clock
     least_gain: float
-    label: str  # in reports, with the clock
+    label: str  # as shown in reports, with the clock
 
 
 def find_baseline(
     engine_path: Path, manifest: Manifest, given: Path | None, source: Path, runtime: Runtime
 ) -> SpeedBaseline | None:
-    """Find the baseline of an engine of 8 bits; None for any other engine.
+    """Return the baseline of an 8-bit engine, or None for any other engine.
 
     Args:
         engine_path: the candidate.
-        manifest: its own.
-        given: the plan in fp16, where the candidate is a plan.
+        manifest: the candidate's.
+        given: the fp16 plan, if the candidate is a plan.
         source: the float32 ONNX file that the candidate was built from.
         runtime: what runs the candidate.
 
     Raises:
-        AdmissionError: a plan of 8 bits comes without a baseline or with one that does not fit, or
-            another engine comes with one.
+        AdmissionError: an 8-bit plan has no baseline or one that does not fit, or another kind of
+            engine has one.
     """
     eight = manifest.precision == "int8"
     if given is not None and not (eight and manifest.is_plan):
         raise AdmissionError(
             f"{engine_path.name} is {manifest.format} in {manifest.precision}: --rival is for "
-            "plans of 8 bits"
+            "8-bit plans"
         )
     if not eight:
         return None
@@ -64,7 +63,7 @@ def find_baseline(
         return SpeedBaseline(source, on_cpu, "processor", LEAST_GAIN, label)
     if given is None:
         raise AdmissionError(
-            f"{engine_path.name} is a plan of 8 bits, and nothing shows yet that they are faster "
+            f"{engine_path.name} is an 8-bit plan, and nothing shows yet that it is faster "
             "on this GPU: build one of the same ONNX file with --precision fp16, and name it with "
             "--rival"
         )
@@ -77,7 +76,7 @@ def find_baseline(
 
 
 def measure_against(baseline: SpeedBaseline, engine: Engine, repeats: int) -> float:
-    """Measure how many times as fast as its baseline an engine is; see `measure_gain`.
+    """Measure the speed-up of an engine over its baseline; see `measure_gain`.
 
     Raises:
         EngineError: the baseline does not open, or fails on the frames.
@@ -89,10 +88,10 @@ def measure_against(baseline: SpeedBaseline, engine: Engine, repeats: int) -> fl
 
 
 def _check_fits(baseline: str, other: Manifest, name: str, manifest: Manifest) -> None:
-    """Raise AdmissionError where a plan is no baseline of another; both are named."""
+    """Raise AdmissionError if `other` cannot be the baseline of this plan."""
     wrong = {
         f"is {other.format}, not {manifest.format}": other.format != manifest.format,
-        # one in fp32 is slow: even a plan of 8 bits that is slower than in fp16 would outrun it
+        # fp32 is slow: even an 8-bit plan that is slower than fp16 would outrun it
         f"is in {other.precision}, not in fp16": other.precision != "fp16",
         "was built from another ONNX file": other.built_from != manifest.built_from,
         f"is for {other.device}, not {manifest.device}": other.device != manifest.device,
@@ -106,7 +105,7 @@ def _check_fits(baseline: str, other: Manifest, name: str, manifest: Manifest) -
     for reason, holds in wrong.items():
         if holds:
             raise AdmissionError(
-                f"{baseline} {reason}, so it is no rival of {name}: build one with engine-build "
+                f"{baseline} {reason}, so it cannot be {name}'s rival: build one with engine-build "
                 f"--backend {manifest.format} --precision fp16 from the ONNX file that {name} was "
                 "built from"
             )

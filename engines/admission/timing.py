@@ -22,11 +22,9 @@ from engines.manifest import CostPoint
 Clock = Literal["wall", "processor"]
 _CLOCKS: tuple[Clock, ...] = ("wall", "processor")
 WARM_UP_CALLS = 3
-FEW = 8  # frames that hide the moment between two calls of a fast engine
-LONG_MS = 5.0  # a call of this length hides it by itself
-WORTHWHILE = (
-    1.1  # a larger batch must be cheaper per frame by more than this: noise is not worth it
-)
+FEW = 8  # frames in a batch that hide the gap between two calls of a fast engine
+LONG_MS = 5.0  # a call of this length hides the gap by itself
+WORTHWHILE = 1.1  # a larger batch must be cheaper per frame by more than this, which may be noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class CallTimes:
 
 
 def batch_sizes(max_batch: int) -> list[int]:
-    """Return the sizes worth measuring: powers of two up to `max_batch`, and itself."""
+    """Return the sizes worth measuring: powers of two below `max_batch`, and `max_batch`."""
     powers = itertools.takewhile(
         lambda size: size < max_batch, (2**power for power in itertools.count())
     )
@@ -49,13 +47,13 @@ def batch_sizes(max_batch: int) -> list[int]:
 def time_calls(
     engine: Engine, batches: Sequence[int], repeats: int, budget_s: float = math.inf
 ) -> list[CallTimes]:
-    """Call the engine `repeats` times at each batch size, sizes in turn, after a warm-up.
+    """Call the engine `repeats` times at each batch size, alternating sizes, after a warm-up.
 
     Args:
         engine: what to time; frames of noise are scored.
         batches: the sizes, 1 to `engine.max_batch`.
         repeats: calls of each size; at least 1.
-        budget_s: no new round starts after so many seconds; one round is always done.
+        budget_s: seconds after which no new round starts; one round is always done.
     """
     frames = _noise(engine, max(batches))
     for batch in [*batches, *[batches[0]] * WARM_UP_CALLS]:
@@ -76,7 +74,7 @@ def _noise(engine: Engine, count: int) -> Pixels:
 
 
 def _timed(engine: Engine, frames: Pixels) -> tuple[float, float]:
-    """Score once; gives seconds of the clock, and of all cores of this process."""
+    """Score once; return wall time and processor time of this process, seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     engine.score(frames, NO_MAPS)
     return time.perf_counter() - wall, time.process_time() - cpu
@@ -102,13 +100,13 @@ def measure_cost(
 
 
 def measure_gain(engine: Engine, other: Engine, repeats: int, clock: Clock = "processor") -> float:
-    """Measure how many times as fast as another an engine is, calls of both in turn.
+    """Measure the speed-up of an engine over another, with alternating calls.
 
     Args:
         engine: what to time, with a batch of a few frames.
         other: what it is compared with, for frames of the same size.
         repeats: rounds, one call of each; at least 1.
-        clock: processor time is the same whatever else runs beside, but says nothing of a GPU.
+        clock: processor time does not depend on what else runs, but does not cover a GPU.
 
     Returns: the median of the rounds' ratios.
     """
@@ -122,9 +120,9 @@ def measure_gain(engine: Engine, other: Engine, repeats: int, clock: Clock = "pr
 
 @dataclass(frozen=True, slots=True)
 class CostCurve:
-    """What a batch of any size costs: straight lines between the measured sizes.
+    """The cost of a batch of any size, interpolated linearly between the measured sizes.
 
-    It never falls: where noise made a larger batch look cheaper, the smaller one's cost holds.
+    It never falls: if noise made a larger batch look cheaper, the smaller one's cost applies.
     """
 
     batches: tuple[int, ...]  # rising
@@ -133,7 +131,7 @@ class CostCurve:
 
     @classmethod
     def through(cls, points: Sequence[CostPoint]) -> Self:
-        """Lay the curve through measured points, at least one, each of another size."""
+        """Build the curve from at least one measured point, each of another size."""
         ordered = sorted(points, key=lambda point: point.batch)
         sizes = tuple(point.batch for point in ordered)
         if not sizes or len(set(sizes)) < len(sizes):
@@ -151,10 +149,10 @@ class CostCurve:
     def best_batch(self) -> int:
         """Return the size to score together when frames queue up.
 
-        That is the smallest measured size within 10 % of the lowest cost per frame, but a few
-        frames where the engine takes them: they hide the moment between two calls, and keep
-        streams that run side by side from waiting for each other. An engine that does one frame
-        after another, slowly, needs neither, and in a batch the first would wait for the last.
+        That is the smallest measured size within 10 % of the lowest cost per frame, but at least a
+        few frames if the engine takes them. They hide the gap between two calls, and keep streams
+        that run side by side from waiting for each other. A slow engine that scores one frame after
+        another needs neither, and in a batch its first frame would wait for the last.
         """
         per_frame = [cost / size for cost, size in zip(self.median_ms, self.batches, strict=True)]
         worthwhile = WORTHWHILE * min(per_frame)
@@ -166,11 +164,11 @@ class CostCurve:
         return max(cheap, min(FEW, self.batches[-1]))
 
     def slow_ms(self, batch: int) -> float:
-        """Return the cost of `batch` frames that one call in a hundred exceeds, milliseconds."""
+        """Return the 99th percentile of the cost of `batch` frames, milliseconds."""
         return self._read(self.p99_ms, batch)
 
     def _read(self, costs: tuple[float, ...], batch: int) -> float:
-        """Read between two points; below the first its cost, beyond the last in proportion."""
+        """Interpolate; use the first cost below the first point, and scale beyond the last one."""
         right = bisect_left(self.batches, batch)
         if right == len(self.batches):
             return costs[-1] * batch / self.batches[-1]
@@ -182,7 +180,7 @@ class CostCurve:
 
 
 class BenchPoint(BaseModel):
-    """The speed at one batch size; the spread is that of single calls."""
+    """The speed at one batch size, with the spread of single calls."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -18,11 +18,11 @@ from engines.files import file_sha256, parse_json, read_file, write_atomic
 from engines.manifest import Manifest, Thresholds, write_manifest
 
 MAX_PLAN_BYTES = 4096
-_STEP = 8  # pixels between two that are looked at
+_STEP = 8  # pixels between two samples
 
 
 class FixedPlan(BaseModel):
-    """What a `.fixed` file says."""
+    """The content of a `.fixed` file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,7 +34,7 @@ class FixedPlan(BaseModel):
 
 
 def fixed_scores(frames: Pixels) -> Floats:
-    """Compute what the fixed engine scores: the mean green of every eighth pixel, 0..1.
+    """Compute the fixed engine's scores: the mean green of every eighth pixel, 0..1.
 
     Args:
         frames: uint8 [N, H, W, 3].
@@ -46,7 +46,7 @@ def fixed_scores(frames: Pixels) -> Floats:
 
 
 def _grid(frames: Pixels) -> Pixels:
-    """Green of the first pixel of each 8 x 8 block, uint8 [N, ceil(H/8), ceil(W/8)]."""
+    """Return green of the first pixel of each 8 x 8 block, uint8 [N, ceil(H/8), ceil(W/8)]."""
     return frames[:, ::_STEP, ::_STEP, 1]
 
 
@@ -59,7 +59,7 @@ class FixedEngine:
         """Read the file.
 
         Raises:
-            ManifestError: it is no fixed plan, or of another size than its manifest says.
+            ManifestError: it is not a fixed plan, or its size differs from its manifest's.
         """
         self._plan = _read_plan(path)
         self._size = (self._plan.height, self._plan.width)
@@ -86,7 +86,7 @@ class FixedEngine:
 
         Raises:
             ShapeError: the frames do not fit the engine.
-            ScoringError: this is a call that the file wants to fail.
+            ScoringError: the file sets this call to fail.
         """
         del maps_above  # every map is in the host's memory anyway
         check_frames(frames, self._size, self._max_batch)
@@ -100,7 +100,7 @@ class FixedEngine:
         return Scores(fixed_scores(frames), self._enlarge(_grid(frames)))
 
     def close(self) -> None:
-        """Free everything: there is nothing."""
+        """Do nothing: there is nothing to free."""
 
     def _enlarge(self, grid: Pixels) -> Floats:
         level = grid * np.float32(1 / 255)
@@ -112,7 +112,7 @@ def _read_plan(path: Path) -> FixedPlan:
     try:
         return FixedPlan.model_validate(parse_json(read_file(path, MAX_PLAN_BYTES)))
     except (OSError, ValueError, ValidationError) as error:
-        raise ManifestError(f"{path} is no fixed engine: {error}") from error
+        raise ManifestError(f"{path} is not a fixed engine: {error}") from error
 
 
 def write_fixed_engine(
@@ -122,7 +122,7 @@ def write_fixed_engine(
     image_threshold: float = 0.5,
     pixel_threshold: float = 0.5,
 ) -> Manifest:
-    """Write a fixed engine and its manifest; returns the manifest."""
+    """Write a fixed engine and its manifest; return the manifest."""
     write_atomic(path, plan.model_dump_json(indent=2).encode())
     manifest = Manifest(
         sha256=file_sha256(path),

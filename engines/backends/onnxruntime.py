@@ -76,7 +76,7 @@ class OnnxRuntimeEngine:
 
         Raises:
             ShapeError: the frames do not fit the engine.
-            ScoringError: ONNX Runtime failed; where memory ran out it says which batch may fit.
+            ScoringError: ONNX Runtime failed; if memory ran out, it suggests a batch size.
         """
         del maps_above  # every map is in the host's memory anyway
         check_frames(frames, self._size, self._max_batch)
@@ -90,12 +90,12 @@ class OnnxRuntimeEngine:
         return scores
 
     def close(self) -> None:
-        """Free everything; the engine is of no use afterwards."""
+        """Free everything; the engine cannot be used afterwards."""
         self._session = None
         self._scores = None
 
     def _run(self, frames: Pixels, scores: Scores) -> None:
-        """Run with input and outputs bound to our arrays; CUDA copies from and to them once."""
+        """Run with input and outputs bound to our arrays, so that CUDA copies them only once."""
         binding = self._session.io_binding()
         binding.bind_cpu_input(FRAMES, frames)
         for name, array in outputs_by_name(scores).items():
@@ -151,5 +151,5 @@ def _explain(error: Exception, count: int) -> str:
     if not _OUT_OF_MEMORY.search(str(error)):
         return f"ONNX Runtime failed on {count} frames: {error}"
     if count == 1:
-        return f"no memory for a single frame: free memory or take a smaller model ({error})"
+        return f"no memory for a single frame: free memory or use a smaller model ({error})"
     return f"no memory for {count} frames: try a largest batch of {count // 2} ({error})"

@@ -27,7 +27,7 @@ from engines.errors import BackendError, ManifestError, ScoringError
 from engines.manifest import Manifest
 from engines.residual.operator import OPERATOR
 
-# Left alone, OpenVINO takes bf16 wherever the CPU has it. The float parts of int8 graphs stay f32.
+# By default OpenVINO uses bf16 if the CPU has it. The float parts of int8 graphs stay f32.
 _HINTS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
 
 
@@ -36,13 +36,13 @@ class Network:
     """A compiled file, shared by the engines that score with it."""
 
     manifest: Manifest
-    scales: int  # of its prototypes; 0: none
+    scales: int  # scales of its prototypes; 0 without prototypes
     streams: int  # frames computed at the same time, one core each
     compiled: Any  # openvino has no types
 
     @property
     def backend(self) -> str:
-        """Library, device, streams and the precision that was really taken."""
+        """Library, device, streams and the precision that is really used."""
         taken = self.compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         streams = self.compiled.get_property("NUM_STREAMS")
         version = openvino.__version__.split("-")[0]
@@ -91,7 +91,7 @@ class OpenVinoEngine:
     """
 
     def __init__(self, network: Network) -> None:
-        """Take a network from `load_network`."""
+        """Score with a network from `load_network`."""
         manifest = network.manifest
         self._size = (manifest.height, manifest.width)
         self._compiled: Any = network.compiled
@@ -123,14 +123,14 @@ class OpenVinoEngine:
         while len(self._requests) < len(frames):
             self._requests.append(self._request(len(self._requests), self._scores))
         try:
-            # OpenVINO shares memory only with arrays that may be written
+            # OpenVINO shares memory only with writable arrays
             _infer(self._requests, np.require(frames, requirements=["C", "W"]))
         except RuntimeError as error:
             raise ScoringError(f"OpenVINO failed on {len(frames)} frames: {error}") from error
         return first_rows(self._scores, len(frames))
 
     def close(self) -> None:
-        """Free everything; the engine is of no use afterwards."""
+        """Free everything; the engine cannot be used afterwards."""
         self._requests.clear()
         self._compiled = None
         self._scores = None
@@ -199,7 +199,7 @@ def _load(path: Path, manifest: Manifest) -> Any:  # noqa: ANN401
 
 
 def without_functions(graph: bytes) -> bytes:
-    """Write the body of our operator where it is called: OpenVINO does not look functions up."""
+    """Inline the body of our operator: OpenVINO does not look up functions."""
     if OPERATOR.encode() not in graph:
         return graph
     import onnx.inliner  # noqa: PLC0415  # costs time and memory that other files do not need
@@ -208,7 +208,7 @@ def without_functions(graph: bytes) -> bytes:
         model = onnx.load_model_from_string(graph)
         inlined: bytes = onnx.inliner.inline_local_functions(model).SerializeToString()
     except Exception:  # noqa: BLE001  # whatever foreign bytes make it raise
-        return graph  # OpenVINO says what is wrong with it
+        return graph  # OpenVINO reports what is wrong with it
     return inlined
 
 
@@ -230,7 +230,7 @@ def _settings(manifest: Manifest, streams: int) -> dict[str, str | int | bool]:
         "INFERENCE_PRECISION_HINT": _HINTS[manifest.precision],
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": streams,
-        # Pinned streams of two workers on one machine would sit on the same cores.
+        # Pinned streams of two workers on one machine would share the same cores.
         "ENABLE_CPU_PINNING": False,
     }
 

@@ -1,6 +1,6 @@
-"""The configuration file of a line, `--config line.toml`: a table a command, and `[line]` for all.
+"""The configuration file of a line, `--config line.toml`: one table per command, `[line]` for all.
 
-Keys are flags without their dashes. Flags and environment variables stand above the file.
+Keys are flags without their dashes. Flags and environment variables override the file.
 """
 
 import re
@@ -18,7 +18,7 @@ from engines.errors import ConfigError
 from engines.files import read_file
 
 SHARED_TABLE = "line"
-# what [line] may hold: each command takes those that it has a flag for
+# keys that [line] may hold: each command uses those that it has a flag for
 SHARED_KEYS = (
     "line",
     "redis-url",
@@ -45,7 +45,7 @@ def read_values(file: Path, prog: str, settings_type: type[BaseModel]) -> dict[s
     """Read what the file holds for one command, by field.
 
     Raises:
-        ConfigError: the file does not read, a table or key is unknown, or a value is a secret.
+        ConfigError: the file cannot be read, a table or key is unknown, or a value is a secret.
     """
     document = _parse(file)
     _refuse_secrets(file, document)

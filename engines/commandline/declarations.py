@@ -1,4 +1,4 @@
-"""Which commands there are and what each can be told, without running any of them."""
+"""List the installed commands and their flags without running them."""
 
 import sys
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ def installed_commands() -> dict[str, str]:
 
 
 def declarations(commands: Mapping[str, str]) -> list[Declaration]:
-    """Return what each command can be told, in order of its name.
+    """Return the declaration of each command's flags, sorted by name.
 
-    A command whose optional dependencies are not installed is left out, which stderr says.
+    A command whose optional dependencies are not installed is left out, with a note on stderr.
 
     Args:
         commands: name to `module:function`, as `installed_commands` returns them.
@@ -40,6 +40,6 @@ def _declare(prog: str, place: str) -> None:
     try:
         getattr(import_module(module), function)()
     except SystemExit:
-        return  # as every command ends
+        return  # every command ends this way
     except ImportError as error:
         sys.stderr.write(f"{prog} is left out, {error.name} is not installed\n")

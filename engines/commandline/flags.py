@@ -1,7 +1,7 @@
 """Flags as `--help` shows them: from a field's type, default and description.
 
-pydantic-settings shows Python's names for types, defaults and enumerations; this goes between it
-and argparse, by the `add_argument_method` that it offers for that.
+pydantic-settings shows Python's names for types, defaults and enumerations. This module sits
+between it and argparse, through its `add_argument_method`.
 """
 
 import shutil
@@ -19,18 +19,18 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import CliPositionalArg
 
 _POSITIONAL = get_args(CliPositionalArg[str])[1]  # how pydantic-settings marks such a field
-_HELP_COLUMN = 26  # argparse's, and its margin
+_HELP_COLUMN = 26  # of argparse, and its margin
 _LEAST_COLUMNS = 30
 _METAVARS = {int: "INT", float: "NUMBER", Path: "PATH"}
-# a field cannot be named like something of pydantic's, or a word of Python's
+# a field cannot be named like an attribute of pydantic or a Python keyword
 _RENAMED = {"as_json": "json", "as_kind": "as", "from_file": "from", "list_frames": "list"}
-PREFIX = "PRN_"  # of every environment variable
+PREFIX = "PRN_"  # prefix of every environment variable
 AddArgument = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Metavar:
-    """What help calls a flag's value; stands in an Annotated type."""
+    """The name of a flag's value in the help; used in an Annotated type."""
 
     text: str
 
@@ -41,7 +41,7 @@ Folder = Annotated[Path, Metavar("DIR")]
 
 
 def flag_name(field: str) -> str:
-    """Return the one spelling of a field's flag."""
+    """Return the flag of a field."""
     return "--" + _RENAMED.get(field, field).replace("_", "-")
 
 
@@ -51,12 +51,12 @@ def variable_name(field: str) -> str:
 
 
 def older_variable_name(field: str) -> str:
-    """Return the variable that earlier releases read for this field; it is still read."""
+    """Return the variable that earlier releases used for this field, which is still read."""
     return PREFIX + field.upper()
 
 
 def add_flags(settings_type: type[BaseModel]) -> AddArgument:
-    """Return what adds a declaration's flags to a parser, worded for people.
+    """Return a function that adds a declaration's flags to a parser, with readable help.
 
     Fields that it inherits from a class with a docstring stand in a group under that docstring.
     """
@@ -81,7 +81,7 @@ def add_flags(settings_type: type[BaseModel]) -> AddArgument:
 
 
 def usage(prog: str, settings_type: type[BaseModel]) -> str:
-    """Return the line that shows what must be given."""
+    """Return the usage line, with the required flags."""
     needed = [
         metavar(name, field)
         if is_positional(field)
@@ -94,12 +94,12 @@ def usage(prog: str, settings_type: type[BaseModel]) -> str:
 
 
 def is_positional(field: FieldInfo) -> bool:
-    """Return whether a field is given by its place, without a flag."""
+    """Return whether a field is a positional argument."""
     return _POSITIONAL in field.metadata
 
 
 def metavar(name: str, field: FieldInfo) -> str:
-    """Name what a flag takes: what its type says of itself, its choices, or what argparse would."""
+    """Return the name of a flag's value: its type's own, its choices, or argparse's."""
     written = next((one.text for one in field.metadata if isinstance(one, Metavar)), "")
     return written or _of_type(field.annotation) or _RENAMED.get(name, name).upper()
 
@@ -121,7 +121,7 @@ def _of_type(annotation: Any) -> str:  # noqa: ANN401  # a type, or a form of ty
 
 
 def help_text(field: FieldInfo) -> str:
-    """Return a field's description, and its default where it is one that a reader can use."""
+    """Return a field's description, with its default if that is useful to a reader."""
     said = field.description or ""
     if field.is_required():
         first, *more = said.split("\n")
@@ -133,7 +133,7 @@ def help_text(field: FieldInfo) -> str:
 
 
 def shown(default: object) -> str:
-    """Return a value as a flag takes it."""
+    """Return a value as it is written for a flag."""
     if isinstance(default, list):
         return ",".join(map(shown, default))
     if isinstance(default, Enum):
@@ -155,7 +155,7 @@ def _title(settings_type: type[BaseModel], name: str) -> str:
 
 
 def _wrapped(text: str) -> str:
-    """Break each line of a text where the terminal ends."""
+    """Wrap each line of a text at the terminal's width."""
     columns = max(_LEAST_COLUMNS, shutil.get_terminal_size().columns - _HELP_COLUMN)
     lines = [
         textwrap.fill(line, columns, subsequent_indent=" " * (len(line) - len(line.lstrip())))

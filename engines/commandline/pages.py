@@ -1,7 +1,7 @@
-"""Pages for people, from Jinja2 templates that lie in `templates` beside the code that fills them.
+"""HTML pages from Jinja2 templates in `templates`, beside the code that fills them.
 
-Values are escaped, because names of parts and models come from elsewhere. A template that names a
-value which it does not get is an error.
+Values are escaped, because names of parts and models come from elsewhere. It is an error if a
+template uses a value that it is not given.
 """
 
 from functools import cache

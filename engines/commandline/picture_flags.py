@@ -15,7 +15,7 @@ PictureBits = Annotated[
     Field(
         ge=9,
         le=16,
-        description="bits that the values of 16-bit pictures use, from 9 to 16, such as 12 of a "
+        description="bits that the values of 16-bit pictures use, from 9 to 16, such as 12 for a "
         "camera with Mono12: the upper 8 of them are taken; default: 16, and pictures that leave "
         "the upper 4 unused are refused",
     ),
@@ -23,7 +23,7 @@ PictureBits = Annotated[
 
 
 class PictureFlags(Protocol):
-    """Settings with both flags."""
+    """The flags of every command that reads picture files."""
 
     @property
     def allow_stray_bytes(self) -> bool:
@@ -31,9 +31,9 @@ class PictureFlags(Protocol):
 
     @property
     def picture_bits(self) -> int | None:
-        """How many bits the values of 16-bit pictures use."""
+        """Number of bits that the values of 16-bit pictures use."""
 
 
 def picture_rules(settings: PictureFlags) -> PictureRules:
-    """Return the rules that the flags of a command ask for."""
+    """Return the rules that a command's flags set."""
     return PictureRules(settings.allow_stray_bytes, settings.picture_bits)

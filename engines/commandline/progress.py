@@ -1,4 +1,4 @@
-"""Progress on a terminal: every command shows it with the bars of this module."""
+"""Progress bars on a terminal, the same for every command."""
 
 from rich.console import Console
 from rich.progress import (
@@ -16,7 +16,7 @@ from rich.progress import (
 def progress_bars(
     console: Console, *, width: int = 30, counted: bool = True, rate: bool = False
 ) -> Progress:
-    """Return bars that are drawn while they are entered; names are shown as they are.
+    """Return progress bars, drawn while the context is entered; names are shown without markup.
 
     Args:
         console: where they are drawn.

@@ -1,10 +1,10 @@
 """How every command of this project starts and ends.
 
 One frozen settings class declares flags, environment variables (prefix `PRN_`) and help at once;
-`engines.commandline.flags` words the help. A flag stands above its variable, and that above the
-configuration file that `--config` names.
-An expected error ends the program with one sentence on stderr and exit status 1, wrong flags and
-an extra that is not installed with status 2, an interrupt with 130.
+`engines.commandline.flags` writes the help. A flag overrides its variable, which overrides the
+configuration file that `--config` names. An expected error ends the program with one sentence on
+stderr and exit status 1, wrong flags and an extra that is not installed with status 2, an interrupt
+with 130.
 """
 
 import os
@@ -74,13 +74,13 @@ class CommandSettings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A command and its settings, as `run_command` is told them."""
+    """A command and its settings, as passed to `run_command`."""
 
     prog: str
     settings_type: type[CommandSettings]
 
 
-# while it holds a list, `run_command` adds its command to it and does nothing else
+# while this is a list, `run_command` only adds its command to it
 DECLARED: ContextVar[list[Declaration] | None] = ContextVar("DECLARED", default=None)
 Settings = TypeVar("Settings", bound=CommandSettings)
 
@@ -137,7 +137,7 @@ def _named_by_flags(
 
 
 def _drop_service_links(prog: str) -> None:
-    """Drop variables that Kubernetes sets for its own Services: a Service `prn` sets PRN_PORT."""
+    """Drop variables that Kubernetes sets for Services: a Service `prn` sets PRN_PORT."""
     for name, text in list(os.environ.items()):
         of_a_service = f"{name.removesuffix('_PORT')}_SERVICE_HOST" in os.environ
         if name.startswith("PRN_") and of_a_service and _SERVICE_LINK.fullmatch(text):
@@ -151,7 +151,7 @@ def _drop_service_links(prog: str) -> None:
 def flag_source(
     prog: str, settings_type: type[BaseSettings], parser: ArgumentParser | None = None
 ) -> CliSettingsSource[Any]:
-    """Make what reads a command's flags, with its parser; into `parser`, if one is given."""
+    """Build the settings source that parses a command's flags, using `parser` if given."""
     source: CliSettingsSource[Any] = CliSettingsSource(
         settings_type,
         cli_prog_name=prog,
@@ -165,7 +165,7 @@ def flag_source(
         "--version",
         action="version",
         version=f"{prog} {version('prn-line')}",
-        help="say which release this is",
+        help="show the release and exit",
     )
     return source
 
@@ -183,7 +183,7 @@ def _parse(prog: str, settings_type: type[Settings], given: list[str]) -> Settin
     except ValidationError as error:
         lines = [_sentence(settings_type, part, prog, file, from_file) for part in error.errors()]
         sys.stderr.write("".join(f"{prog}: {line}\n" for line in lines))
-        sys.stderr.write(f"{prog} --help says what can be set\n")
+        sys.stderr.write(f"{prog} --help lists all flags\n")
     except (ConfigError, SettingsError) as error:
         sys.stderr.write(f"{prog}: {error}\n")
     sys.exit(USAGE_STATUS)
@@ -193,7 +193,7 @@ def _add_config(parser: ArgumentParser, **given: Any) -> None:  # noqa: ANN401
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="line.toml, which holds values for flags that are not given",
+        help="TOML file with values for flags that are not given",
         **(given or {"default": SUPPRESS, "dest": SUPPRESS}),
     )
 

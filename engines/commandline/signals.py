@@ -1,7 +1,7 @@
-"""SIGTERM from the first moment of a command on, also where it is the first process of a container.
+"""Handle SIGTERM from a command's first moment, also as the first process of a container.
 
 The kernel does not deliver a signal to the first process of a container unless it is handled there.
-So a command that runs for long handles SIGTERM before it imports what takes seconds.
+So a long-running command handles SIGTERM before it imports slow modules.
 """
 
 import os
@@ -17,7 +17,7 @@ FORCED_STATUS = 128 + signal.SIGTERM
 
 
 class _Deferral:
-    """Whether the main thread must not be interrupted, and the handler of a signal that waits."""
+    """State of the deferral: if it is active, and the handler that waits for its end."""
 
     lasts = False
     handler: Callable[[int, FrameType | None], None] | None = None
@@ -28,10 +28,10 @@ _deferral = _Deferral()
 
 @contextmanager
 def sigterm_deferred() -> Iterator[None]:
-    """Let SIGTERM end the process after the context, if the main thread is in it.
+    """Delay SIGTERM until the main thread leaves the context.
 
-    For calls into libraries whose threads use memory of the caller: an exception in their midst
-    would free it under them. Whatever takes too long is ended at once, as always.
+    For calls into libraries whose threads use the caller's memory: an exception during the call
+    would free that memory. A call that takes too long is ended at once, as usual.
     """
     if _deferral.lasts or threading.current_thread() is not threading.main_thread():
         yield
@@ -50,15 +50,15 @@ def sigterm_deferred() -> Iterator[None]:
 def ended_by_sigterm(
     status: int = 0, force: Callable[[int], object] = os._exit, stuck_s: float = STUCK_S
 ) -> Iterator[None]:
-    """End the process at SIGTERM by raising SystemExit, so that what is open is closed.
+    """End the process at SIGTERM by raising SystemExit, so that open resources are closed.
 
-    Where the main thread does not get to it, and at a second signal, the process ends at once.
-    `pipeline.signals.stopped_by_signals` replaces this while it lasts.
+    If the main thread does not react, or a second signal comes, the process ends at once.
+    `pipeline.signals.stopped_by_signals` replaces this handler while it is active.
 
     Args:
         status: the exit status.
-        force: ends the process at once with a status.
-        stuck_s: how long the main thread may take to hear the signal.
+        force: a function that ends the process at once with a status.
+        stuck_s: how long the main thread may take to react to the signal, seconds.
     """
     heard = threading.Event()
 
@@ -96,7 +96,7 @@ def ended_by_sigterm(
 
 
 def _keep_children_apart(handler: Callable[[int, FrameType | None], None]) -> None:
-    """Let SIGTERM end a forked child as usual, without a word to the pipe that both share."""
+    """Restore default SIGTERM handling in a forked child, without writing to the shared pipe."""
     if sys.platform == "win32":
         return  # nothing forks there
     numbers = {signal.SIGTERM}

@@ -1,7 +1,8 @@
-"""The terminal: text of others is printed as it is, never as markup and never as an order.
+"""The terminal: foreign text is never read as markup or as an escape sequence.
 
-Names of parts come from file names, and models, versions and errors from elsewhere. rich would take
-`[red]` in one of them for markup, `[/]` for an error in it, and pass an escape sequence on.
+Names of parts come from file names; models, versions and errors come from elsewhere. rich would
+read `[red]` in one of them as markup and `[/]` as an error in it, and would pass an escape sequence
+on.
 """
 
 import re
@@ -10,17 +11,17 @@ from typing import IO, Any
 from rich.console import Console
 from rich.text import Text
 
-# control characters but tab and line feed, and those that turn the direction of writing
+# control characters except tab and line feed, and those that change the writing direction
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:
-    r"""Return a text with its control characters written out, as `\x1b`."""
+    r"""Return a text with its control characters escaped, as `\x1b`."""
     return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def styled(text: str, style: str = "") -> Text:
-    """Return a text of others in a style of ours."""
+    """Return foreign text in one of our styles."""
     return Text(visible(text), style)
 
 
@@ -30,11 +31,11 @@ def headed(words: str, rest: str, style: str = "bold") -> Text:
 
 
 class Terminal(Console):
-    """rich's console, without markup; styles are given by `style=` or as a `Text`."""
+    """rich's console without markup; styles come from `style=` or a `Text`."""
 
     def __init__(self, *, stderr: bool = False, file: IO[str] | None = None) -> None:
         super().__init__(stderr=stderr, file=file, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401  # as rich has them
-        """Return a string as rich prints it, its control characters written out."""
+        """Render a string with its control characters escaped."""
         return super().render_str(visible(text), **options)

@@ -19,37 +19,40 @@ REFUSED_STATUS = 1
 
 
 class AdmitSettings(EngineSettings):
-    """Prove that an engine answers like the reference on this machine; its manifest keeps it."""
+    """Prove that an engine answers like the reference here, and record it in its manifest."""
 
     images: Folder | None = Field(
-        default=None, description="folder of pictures to compare on; without it frames are drawn"
+        default=None, description="folder of pictures to compare on; default: synthetic frames"
     )
     max_images: int = Field(
-        default=64, ge=1, le=4096, description="pictures taken, evenly spread over the names"
+        default=64,
+        ge=1,
+        le=4096,
+        description="number of pictures to use, evenly spread over the names",
     )
     allow_stray_bytes: AllowStrayBytes = False
     picture_bits: PictureBits = None
     repeats: int = Field(default=20, ge=1, le=10_000, description="timed calls for each batch size")
     reference: File | None = Field(
         default=None,
-        description="ONNX file that a plan was built from; without it looked for beside the plan",
+        description="ONNX file that a plan was built from; by default searched beside the plan",
     )
     rival: File | None = Field(
         default=None,
-        description="plan in fp16, of the same ONNX file, that an 8-bit plan must outrun",
+        description="fp16 plan of the same ONNX file that an 8-bit plan must outrun",
     )
     least_gain: float | None = Field(
         default=None,
         ge=0,
-        description="times that an 8-bit engine must be as fast as in float32 (a plan: as its "
+        description="speed-up that an 8-bit engine must reach over float32 (a plan: over its "
         f"rival) to be worth its risk; default: {LEAST_GAIN} (a plan: {LEAST_PLAN_GAIN})",
     )
 
 
 def run_admit(settings: AdmitSettings) -> int:
-    """Admit as the settings say, print the report, give the exit status."""
+    """Run the admission, print the report and return the exit status."""
     if settings.images is not None and not settings.images.is_dir():
-        raise NotADirectoryError(f"--images {settings.images} is no folder")
+        raise NotADirectoryError(f"--images {settings.images} is not a folder")
     pictures = None
     if settings.images is not None:
         rules = picture_rules(settings)

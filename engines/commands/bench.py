@@ -18,23 +18,25 @@ class EngineBenchSettings(EngineSettings):
     """Measure how fast an engine is on this machine: frames/s and ms at each batch size."""
 
     batches: list[Annotated[int, Field(ge=1)]] = Field(
-        default=[], description="batch sizes; none for powers of two up to the engine's largest"
+        default=[], description="batch sizes; default: powers of two up to the engine's largest"
     )
     repeats: int = Field(
         default=50, ge=1, le=100_000, description="timed calls for each batch size"
     )
-    seconds: float = Field(default=60.0, gt=0, description="no new round of calls after so long, s")
+    seconds: float = Field(
+        default=60.0, gt=0, description="seconds after which no new round of calls starts"
+    )
 
 
 def run_bench(settings: EngineBenchSettings) -> None:
-    """Measure as the settings say and print the report."""
+    """Measure and print the report."""
     with open_engine(
         settings.engine, settings.backend, settings.device, settings.threads
     ) as opened:
         most = opened.engine.max_batch
         batches = sorted(set(settings.batches)) or batch_sizes(most)
         if batches[-1] > most:
-            raise ShapeError(f"--batches up to {batches[-1]}, this engine takes {most}")
+            raise ShapeError(f"--batches up to {batches[-1]}, but this engine takes at most {most}")
         report = BenchReport(
             engine=f"{opened.manifest.model} {opened.manifest.version}",
             backend=opened.backend,

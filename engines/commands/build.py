@@ -27,10 +27,10 @@ class BuildSettings(CommandSettings):
     backend: Literal["tensorrt", "tensorrt_rtx", "openvino"] = Field(
         default="tensorrt",
         description="tensorrt: the vendor's full one; tensorrt_rtx: from PyPI, for GPUs of RTX "
-        "class, and it builds where no GPU is; openvino: a CPU, with --precision int8",
+        "class, builds without a GPU; openvino: for a CPU, with --precision int8",
     )
     calibration: Folder | None = Field(
-        default=None, description="folder of good pictures from which int8 learns its ranges"
+        default=None, description="folder of good pictures on which int8 measures its ranges"
     )
     allow_stray_bytes: AllowStrayBytes = False
     picture_bits: PictureBits = None
@@ -38,23 +38,25 @@ class BuildSettings(CommandSettings):
         default=PICTURES,
         ge=LEAST_PICTURES,
         le=4096,
-        description="pictures taken from it, evenly spread",
+        description="number of pictures to use from it, evenly spread",
     )
     target: str = Field(
         default=THIS_GPU,
         pattern=r"^(this-gpu|sm_\d{2,3})$",
-        description="this-gpu, or an architecture as nvcc names it, such as sm_89, where the "
-        "backend can build for absent GPUs",
+        description="this-gpu, or an architecture as nvcc names it, such as sm_89, if the "
+        "backend can build for other GPUs",
     )
-    opt_batch: int = Field(default=8, ge=1, le=4096, description="usual frames, tuned for")
+    opt_batch: int = Field(
+        default=8, ge=1, le=4096, description="usual batch size, which the plan is tuned for"
+    )
     max_batch: int = Field(default=16, ge=1, le=4096, description="most frames in a batch")
     precision: Literal["fp16", "fp32", "int8"] = Field(
         default="fp16",
-        description="of convolutions; sums and scores stay fp32. Where the gate refuses fp16: "
+        description="of convolutions; sums and scores stay fp32. If admission refuses fp16: "
         "fp32; int8: the encoder's, the rest of a plan as in fp16, of an openvino file in fp32",
     )
     timing_cache: File | None = Field(
-        default=None, description="what was timed before: read, and written again"
+        default=None, description="timing cache: read if present, and updated"
     )
 
     @model_validator(mode="after")
@@ -73,7 +75,7 @@ class BuildSettings(CommandSettings):
 
 
 def run_build(settings: BuildSettings) -> None:
-    """Build as the settings say, showing the phases."""
+    """Build the engine, showing the phases."""
     console = Terminal()
     started = time.monotonic()
     with progress_bars(console, width=40, counted=False) as bars:

@@ -13,29 +13,29 @@ from engines.conversion.foreign.options import MAX_BATCH, PEAK_OF_MAP, ImportOpt
 
 
 class ImportSettings(CommandSettings):
-    """Make an engine file of an anomaly model in ONNX, as anomalib's exporter writes it."""
+    """Make an engine file from an anomaly model in ONNX, as anomalib's exporter writes it."""
 
-    source: CliPositionalArg[File] = Field(description="ONNX file to take over")
+    source: CliPositionalArg[File] = Field(description="ONNX file to import")
     engine: CliPositionalArg[File] = Field(description="engine file to write, .onnx")
     size: Annotated[str, Metavar("HEIGHTxWIDTH")] | None = Field(
         default=None,
         pattern=r"^\d{1,4}(x\d{1,4})?$",
-        description="of the frames, pixels, or the side of square ones; where the file fixes none",
+        description="of the frames, pixels, or the side of square ones; if the file fixes none",
     )
     input_layout: Layout | None = Field(
-        default=None, description="where the channels of the input are; where the file says nothing"
+        default=None, description="position of the input's channels; if the file does not state it"
     )
     input_scale: float | None = Field(
         default=None,
         gt=0,
-        description="what white is in the model's input: 1 for 0..1, 255 for 0..255; asked for "
-        "where the outputs have not anomalib's names",
+        description="value of white in the model's input: 1 for 0..1, 255 for 0..255; needed "
+        "unless the outputs have anomalib's names",
     )
     mean: list[float] = Field(
-        default=[], description="of R, G and B in 0..1, to subtract; none where the file does it"
+        default=[], description="of R, G and B in 0..1, to subtract; if the file does not do it"
     )
     std: list[float] = Field(
-        default=[], description="of R, G and B in 0..1, to divide by; none where the file does it"
+        default=[], description="of R, G and B in 0..1, to divide by; if the file does not do it"
     )
     score_output: str | None = Field(
         default=None,
@@ -51,11 +51,11 @@ class ImportSettings(CommandSettings):
     )
     map_range: list[float] = Field(
         default=[],
-        description="two values of the map that become 0 and 1; asked for where it leaves 0..1",
+        description="two values of the map that become 0 and 1; needed if it leaves 0..1",
     )
     good_images: Folder | None = Field(
         default=None,
-        description="pictures of good parts, best none that the model learned: calibrates the "
+        description="pictures of good parts, if possible not seen in training: calibrates the "
         "map's range and both thresholds on them",
     )
     allow_stray_bytes: AllowStrayBytes = False
@@ -63,11 +63,11 @@ class ImportSettings(CommandSettings):
     false_reject_rate: float = Field(
         default=0.01, gt=0, lt=1, description="of good parts, with --good-images, 0..1"
     )
-    score: str | None = Field(default=None, description="older name of --score-output")
-    map: str | None = Field(default=None, description="older name of --map-output")
+    score: str | None = Field(default=None, description="old name of --score-output")
+    map: str | None = Field(default=None, description="old name of --map-output")
     image_threshold: float | None = Field(
         default=None,
-        description="score above which a part is NG; default: 0.5 in anomalib's form, else asked",
+        description="score above which a part is NG; default: 0.5 in anomalib's form, else needed",
     )
     pixel_threshold: float | None = Field(
         default=None,
@@ -75,26 +75,26 @@ class ImportSettings(CommandSettings):
         le=1,
         description="map value, as 0..1, above which a pixel is in the mask; default: as above",
     )
-    name: str = Field(default="imported", min_length=1, description="what the model is called")
+    name: str = Field(default="imported", min_length=1, description="name of the model")
     max_batch: int = Field(default=MAX_BATCH, ge=1, le=4096, description="most frames in a batch")
 
     @field_validator("mean", "std")
     @classmethod
     def _three(cls, values: list[float]) -> list[float]:
         if len(values) not in (0, 3):
-            raise ValueError(f"{len(values)} numbers, wanted are 3: of R, G and B")
+            raise ValueError(f"{len(values)} numbers, expected 3: for R, G and B")
         return values
 
     @field_validator("map_range")
     @classmethod
     def _two(cls, values: list[float]) -> list[float]:
         if len(values) not in (0, 2):
-            raise ValueError(f"{len(values)} numbers, wanted are 2: LOW,HIGH")
+            raise ValueError(f"{len(values)} numbers, expected 2: LOW,HIGH")
         return values
 
 
 def run_import(settings: ImportSettings) -> None:
-    """Take a model over as the settings say; print what was taken and what is left to do."""
+    """Import a model; print what was imported and what is left to do."""
     from engines.conversion.onnx_import import import_model  # noqa: PLC0415  # help stays fast
 
     manifest = import_model(settings.source, settings.engine, _options(settings))

@@ -1,7 +1,7 @@
-"""engine-registry: what may serve, what is in force, and putting another version there.
+"""`engine-registry`: list the engines that may serve, and choose the version in force.
 
-It opens no engine and draws tables only where there is one to draw, so that a rollback waits for
-no library that it does not need.
+It opens no engine, and imports the table code only when it prints one. So a rollback waits for no
+library that it does not need.
 """
 
 import getpass
@@ -45,11 +45,11 @@ class _RegistrySettings(CommandSettings):
 
 
 class ListSettings(_RegistrySettings):
-    """Show every version, which is in force, and who put it there when."""
+    """List the versions, which one is in force, and who promoted it when."""
 
 
 class ShowSettings(_RegistrySettings):
-    """Show what a version is: its manifest's figures, its gate report, its files."""
+    """Show a version: its manifest's figures, its gate report, its files."""
 
     version: CliPositionalArg[VersionWord] = Field(
         default="", description="as engine-registry list shows it; default: the one in force"
@@ -57,7 +57,7 @@ class ShowSettings(_RegistrySettings):
 
 
 class AddSettings(_RegistrySettings):
-    """Add an engine file by hand; it is not in force before it is promoted."""
+    """Add an engine file by hand; it is not in force until it is promoted."""
 
     engine: CliPositionalArg[File] = Field(
         description="engine file; its manifest lies beside it, and so do the kernels of a plan"
@@ -71,21 +71,21 @@ class AddSettings(_RegistrySettings):
 
 class _ChangeSettings(_RegistrySettings):
     by: Annotated[str, Metavar("NAME")] = Field(
-        default="", max_length=200, description="who says so; default: user@machine"
+        default="", max_length=200, description="name for the history; default: user@machine"
     )
 
 
 class PromoteSettings(_ChangeSettings):
-    """Put an admitted version in force: its bytes are verified, the pointer moves at once."""
+    """Put an admitted version in force: its bytes are verified, then the pointer moves."""
 
     version: CliPositionalArg[VersionWord] = Field(description="as engine-registry list shows it")
 
 
 class RollbackSettings(_ChangeSettings):
-    """Put the version before into force again; a second rollback returns.
+    """Put the previous version in force again; a second rollback undoes the first.
 
-    What a line refused on live frames is passed over: promote it by its name.
-    So is what no machine admitted, which cannot be promoted at all.
+    A version that a line refused on live frames is skipped: promote it by name.
+    A version that no machine admitted is skipped too; it cannot be promoted at all.
     """
 
 
@@ -111,8 +111,8 @@ def registry() -> NoReturn:
     if word in ("--help", "-h"):
         sys.stdout.write(_help())
         sys.exit(0)
-    sys.stderr.write(f"{PROG}: {word!r} is no command: say one of {', '.join(_COMMANDS)} first\n")
-    sys.stderr.write(f"{PROG} --help says what each does\n")
+    sys.stderr.write(f"{PROG}: {word!r} is not a command: use {', '.join(_COMMANDS)}\n")
+    sys.stderr.write(f"{PROG} --help describes each\n")
     sys.exit(USAGE_STATUS)
 
 
@@ -159,7 +159,7 @@ def run_show(settings: ShowSettings) -> None:
 
 
 def run_add(settings: AddSettings) -> None:
-    """Register an engine, and say what is left to do."""
+    """Register an engine, and print what is left to do."""
     extra = _extra(settings.extra)
     with _busy(f"adding {settings.engine.name}"):
         opened = Registry(settings.registry)
@@ -174,7 +174,7 @@ def run_add(settings: AddSettings) -> None:
 
 
 def run_promote(settings: PromoteSettings) -> None:
-    """Promote, and say what is in force now."""
+    """Promote, and print what is in force now."""
     opened = Registry(settings.registry)
     with _busy(f"verifying {settings.version}"):
         pointer = opened.promote(settings.version, _by(settings))
@@ -182,15 +182,15 @@ def run_promote(settings: PromoteSettings) -> None:
 
 
 def run_rollback(settings: RollbackSettings) -> None:
-    """Roll back, and say what is in force now."""
+    """Roll back, and print what is in force now."""
     _tell_pointer(settings, Registry(settings.registry).rollback(_by(settings)))
 
 
 def run_fetch(settings: FetchSettings) -> None:
-    """Fetch, and say where the copy is."""
+    """Fetch, and print where the copy is."""
     with _busy(f"fetching {settings.version}"):
         engine = Registry(settings.registry).fetch(settings.version, settings.folder)
-    _tell(settings, {"engine": str(engine)}, f"{engine} is whole; engine-admit tries it here")
+    _tell(settings, {"engine": str(engine)}, f"{engine} is complete; prove it with engine-admit")
 
 
 def _extra(paths: list[Path]) -> dict[str, bytes]:
@@ -199,7 +199,7 @@ def _extra(paths: list[Path]) -> dict[str, bytes]:
         if path.name in extra:
             raise RegistryError(f"two files of --extra are called {path.name}: rename one")
         with open_regular(path) as file:
-            extra[path.name] = file.read(MAX_EXTRA_BYTES + 1)  # one too many is refused there
+            extra[path.name] = file.read(MAX_EXTRA_BYTES + 1)  # a longer one is refused there
     return extra
 
 
@@ -214,7 +214,7 @@ def _gate(opened: Registry, version: Version) -> object:
         return None
     with suppress(ValueError):
         return json.loads(opened.read(version.name, GATE))
-    return "gate.json is no JSON"
+    return "gate.json is not JSON"
 
 
 def _by(settings: _ChangeSettings) -> str:
@@ -249,7 +249,7 @@ def _write_json(fields: dict[str, Any]) -> None:
 
 @contextmanager
 def _busy(text: str) -> Iterator[None]:
-    """Show a person that hashing or a slow network takes its time."""
+    """Show that hashing or a slow network takes time."""
     if not sys.stderr.isatty():
         yield
         return
@@ -266,11 +266,11 @@ def _help() -> str:
     )
     return (
         f"usage: {PROG} COMMAND --registry URL [options]\n\n"
-        "Keep the engines that may serve, and say which one is in force.\n\n"
-        f"commands ({PROG} COMMAND --help says more):\n{rows}\n"
+        "Keep the engines that may serve, and choose the one in force.\n\n"
+        f"commands ({PROG} COMMAND --help shows its flags):\n{rows}\n"
         "options:\n"
         "  -h, --help  show this help message and exit\n"
-        "  --version   say which release this is\n"
+        "  --version   show the release and exit\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""What `engine-registry list` and `show` print."""
+"""Print the tables of `engine-registry list` and `show`."""
 
 from typing import Any
 
@@ -22,14 +22,14 @@ def print_registry(
     history: list[Pointer],
     refused: list[Pointer],
 ) -> None:
-    """Print a row for each version, newest first, then the last promotions."""
+    """Print one row per version, newest first, then the last promotions."""
     _print(_registry(url, versions, damaged, history, refused))
 
 
 def print_version(
     version: Version, manifest: Manifest, gate: object, pointer: Pointer | None
 ) -> None:
-    """Print what a version is, whether it may serve, and the gate's report."""
+    """Print a version, whether it may serve, and the gate's report."""
     table = Table(box=None, show_header=False, title=version.name, title_justify="left")
     for name, text in _facts(version, manifest, pointer).items():
         table.add_row(name, styled(text))
@@ -48,7 +48,7 @@ def _registry(
     refused: list[Pointer],
 ) -> RenderableType:
     if not versions and not damaged:
-        return styled(f"no version in {url} yet: engine-registry add ENGINE brings the first one")
+        return styled(f"no version in {url} yet: add the first with engine-registry add ENGINE")
     pointer = history[0] if history else None
     table = _table("version", "registered", "state", "reports", title=url)
     for version in reversed(versions):
@@ -121,7 +121,7 @@ def _facts(version: Version, manifest: Manifest, pointer: Pointer | None) -> dic
 def _admission(manifest: Manifest) -> list[Text]:
     found = manifest.admission
     if found is None:
-        return [styled("admission: none; engine-admit tries it on a machine", style="yellow")]
+        return [styled("admission: none; prove it on a machine with engine-admit", style="yellow")]
     said = f"on {found.machine} with {found.backend}, {_moment(found.created)}"
     if found.admitted:
         return [styled(f"admitted {said}", style="green")]
@@ -129,7 +129,7 @@ def _admission(manifest: Manifest) -> list[Text]:
 
 
 def _gate(gate: object) -> list[RenderableType]:
-    """Show what is known of a report: who gated may have written more."""
+    """Print the known fields of a report; a gate may have written others."""
     if gate is None:
         return [styled("gate: no report")]
     if not isinstance(gate, dict):

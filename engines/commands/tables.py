@@ -1,4 +1,4 @@
-"""Reports as people read them."""
+"""Print reports as tables."""
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -10,7 +10,7 @@ from engines.manifest import Admission, Manifest
 
 
 def admission_report(manifest: Manifest, admission: Admission) -> RenderableType:
-    """Lay out an admission: the checks, the cost curve, the decision."""
+    """Build the table of an admission: the checks, the cost curve, the decision."""
     title = f"{manifest.model} {manifest.version} against ONNX Runtime on the CPU"
     checks = Table("check", "found", "allowed", box=SIMPLE_HEAD, title=title, title_justify="left")
     checks.add_row(
@@ -52,7 +52,7 @@ def admission_report(manifest: Manifest, admission: Admission) -> RenderableType
 
 
 def bench_report(report: BenchReport) -> RenderableType:
-    """Lay out a bench: a row for each batch size."""
+    """Build the table of a bench: one row per batch size."""
     title = f"{report.engine}, frames of {report.height}x{report.width}"
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
     for name in ("batch", "ms a call", "p5..p95", "p99", "frames/s", "p5..p95", "CPU ms"):
@@ -81,7 +81,7 @@ def _yes(*, holds: bool) -> str:
 
 
 def _short(value: float) -> str:
-    """Three figures or all before the point: 0.53, 37.1, 1706."""
+    """Format with three significant digits, or all before the point: 0.53, 37.1, 1706."""
     if value < 10:  # noqa: PLR2004
         return f"{value:.2f}"
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004

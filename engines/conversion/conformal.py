@@ -16,17 +16,17 @@ def conformal_threshold(
 
     Split conformal prediction: of n held-out scores take the ceil((n + 1)(1 - rate))-th smallest.
     The promise holds on average over draws of exchangeable frames, whatever their distribution.
-    Few held-out frames cannot support a small rate: then the highest score is taken.
+    Few held-out frames cannot support a small rate: then the highest score is used.
 
-    Pictures of one group (a part, a series, copies) say the same thing several times. Groups then
-    count as single frames do, each with its pictures sharing its weight, and the promise is for a
-    picture of a further group (Dunn, Wasserman, Ramdas, "Distribution-free prediction sets for
-    two-layer hierarchical models", JASA 2023; Lee, Barber, Willett 2023, section 3).
+    Pictures of one group (a part, a series, copies) repeat the same information. So each group
+    counts as one frame, and its pictures share its weight. The promise is then for a picture of a
+    further group (Dunn, Wasserman, Ramdas, "Distribution-free prediction sets for two-layer
+    hierarchical models", JASA 2023; Lee, Barber, Willett 2023, section 3).
 
     Args:
         scores: [n] of held-out normal frames, n >= 1.
         rate: share of normal frames above the threshold, 0..1.
-        groups: [n], what shares a group; None: each frame is one of its own.
+        groups: [n], group of each frame; None: each frame is a group of its own.
 
     Returns: the threshold, and the rate that it supports: `rate`, or 1 / (groups + 1) if more.
     """
@@ -41,7 +41,7 @@ def conformal_threshold(
 
 
 def group_shares(groups: Sequence[str]) -> NDArray[np.float64]:
-    """Return what each picture weighs, [n]: those of one group weigh 1 together."""
+    """Return the weight of each picture, [n]; the weights of one group sum to 1."""
     _, inverse, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     return np.asarray(1 / counts[inverse], np.float64)
 

@@ -1,9 +1,9 @@
 """An ONNX graph in half precision where that is safe; the plan's types are those of the graph.
 
 TensorRT builds strongly typed networks: what runs in float16 is decided here, not by its builder.
-Layers that move and convolve run in float16. Sums, squares, roots, logarithms, soft maxima and all
-that makes the scores stay in float32, for their sums pass 65504 or their differences vanish. The
-prototype residual takes and gives float16, and sums and gives its distances in float32.
+Layers that move data and convolve run in float16. Sums, squares, roots, logarithms, softmax and the
+computation of the scores stay in float32, because their sums exceed 65504 or their differences
+vanish. The prototype residual reads and writes float16; its distances are float32.
 
 ONNX Runtime's own converter was tried: it sends every value between two float32 layers through
 float16, distances (2e5) included, and leaves the nodes unsorted.
@@ -17,9 +17,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from engines.residual.operator import DOMAIN, OPERATOR, SCALES
 
-# These bound what they give in float16, by weights or a scale; inputs may come from anywhere.
+# Their weights or scale bound their float16 outputs; inputs may come from anywhere.
 _WEIGHTED = frozenset(("Conv", "ConvTranspose", "DequantizeLinear"))
-# These go with what they are given: between two float32 layers they would only lose range.
+# These follow the type of their inputs: between two float32 layers float16 would only lose range.
 _FOLLOWING = frozenset(
     (
         "Add",
@@ -38,11 +38,11 @@ _FOLLOWING = frozenset(
         "Unsqueeze",
     )
 )
-_OWN_TYPES = {"Resize": 1}  # inputs from this one on are of their own types
+_OWN_TYPES = {"Resize": 1}  # inputs from this index on keep their own types
 
 
 class _Halver:
-    """One walk through a graph whose nodes are sorted."""
+    """One pass over a graph whose nodes are sorted."""
 
     def __init__(self, graph: onnx.GraphProto, float32: frozenset[str]) -> None:
         self._float32 = float32  # names of values that were float32
@@ -60,7 +60,7 @@ class _Halver:
             inputs = [self._as_half(name) for name in node.input]
             halves = node.output[:SCALES]  # the residuals
         elif node.op_type == "QuantizeLinear" and not node.domain:
-            value, scale, *zero = node.input  # value and scale are of one type
+            value, scale, *zero = node.input  # value and scale must have the same type
             inputs = [value, self._as_half(scale) if value in self._half else scale, *zero]
             halves = []
         elif self._wants_half(node):
@@ -74,7 +74,7 @@ class _Halver:
         self.nodes.append(half_node)
 
     def as_float(self, name: str) -> str:
-        """Name what has the value in its original type."""
+        """Return the name of the value in its original type."""
         return self._cast(name, TensorProto.FLOAT) if name in self._half else name
 
     def _wants_half(self, node: NodeProto) -> bool:
@@ -144,7 +144,7 @@ def _is_float(attribute: onnx.AttributeProto) -> bool:
 
 
 def _with_outputs(nodes: list[NodeProto], renamed: dict[str, str]) -> list[NodeProto]:
-    """Return the graph's outputs their names back where a cast follows them."""
+    """Restore the names of graph outputs that are followed by a cast."""
     swaps = {name: cast for name, cast in renamed.items() if cast != name}
     names = {name: f"{name}/inner" for name in swaps} | {cast: name for name, cast in swaps.items()}
     for node in nodes:

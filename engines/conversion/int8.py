@@ -1,9 +1,9 @@
-"""What every engine of 8 bits is made from, whatever runs it.
+"""The inputs of every 8-bit build, whatever the backend.
 
-That is float32 ONNX, the convolutions of its encoder, and pictures of good parts, which show the
-ranges of values. What compares features with prototypes, the attention and the decoder stay in
-float: the difference of two nearly equal maps does not survive 8 bits, and its sum is cut off at
-the range that was seen (docs/experiments.md).
+These are float32 ONNX, the convolutions of its encoder, and pictures of good parts, on which the
+ranges of values are measured. The comparison with prototypes, the attention and the decoder stay
+in float: the difference of two nearly equal maps does not survive 8 bits, and its sum is clipped
+at the measured range (docs/experiments.md).
 """
 
 from collections.abc import Callable
@@ -17,19 +17,19 @@ from engines.residual.function import residual_nodes
 from engines.trial_frames import LEAST_PICTURES, TrialPictures, read_frames
 
 _COLOURS = 3
-_ENCODER = "encoder."  # begins the names of its weights in the files that the trainer exports
+_ENCODER = "encoder."  # prefix of the encoder's weights in files that the trainer exports
 
 
 def find_convolutions(name: str, manifest: Manifest, model: ModelProto) -> list[str]:
-    """Name what of an engine file is put into 8 bits: `encoder_convolutions`, one at least.
+    """Return the names of the convolutions to quantise; at least one.
 
     Args:
-        name: of the file, for messages.
-        manifest: its own.
+        name: the file's name, for messages.
+        manifest: the file's.
         model: its graph, with our operator not yet inlined.
 
     Raises:
-        ManifestError: it is no float32 ONNX, or has no convolution to quantise.
+        ManifestError: it is not float32 ONNX, or has no convolution to quantise.
     """
     if (manifest.format, manifest.precision) != ("onnx", "fp32"):
         raise ManifestError(
@@ -47,7 +47,7 @@ def read_calibration(
 ) -> Pixels:
     """Read good pictures, evenly spread over the sorted names of a folder and its subfolders.
 
-    `on_phase` is told of what was read, and that ranges are measured on it.
+    `on_phase` gets a text about the pictures that the ranges are measured on.
 
     Returns: uint8 [N, H, W, 3].
 
@@ -57,25 +57,25 @@ def read_calibration(
     on_phase("reading pictures")
     folder = pictures.folder
     if not folder.is_dir():
-        raise PictureError(f"{folder} is no folder")
+        raise PictureError(f"{folder} is not a folder")
     size = (manifest.height, manifest.width)
     frames, unreadable = read_frames(folder, size, pictures.most, pictures.rules)
     if len(frames) < LEAST_PICTURES:
         raise PictureError(
-            f"{len(frames)} pictures in {folder} read, {LEAST_PICTURES} good ones at least are "
-            "wanted to measure ranges on"
+            f"{folder} has {len(frames)} readable pictures, but measuring ranges needs at least "
+            f"{LEAST_PICTURES} good ones"
         )
-    without = f", without {len(unreadable)} that do not read" if unreadable else ""
+    without = f", without {len(unreadable)} that cannot be read" if unreadable else ""
     on_phase(f"measuring ranges on {len(frames)} pictures{without}")
     return frames
 
 
 def encoder_convolutions(model: ModelProto) -> list[str]:
-    """Name the convolutions of a network's encoder, or all there are, but not the first.
+    """Return the names of the encoder's convolutions, or of all, but not the first.
 
-    The encoder lies before the prototype residual. A network without that operator (ProtoAD) has
-    it under names of its own: prototypes are kernels of convolutions there. The first, on the three
-    colours, is cheap, and its 8 bits would be the coarsest of all.
+    The encoder comes before the prototype residual. In a network without that operator (ProtoAD) it
+    is recognised by the names of its weights, because prototypes are kernels of convolutions there.
+    The first convolution, on the three colours, is cheap, and 8 bits would be coarsest there.
 
     Args:
         model: a graph with our operator not yet inlined.

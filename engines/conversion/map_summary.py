@@ -1,7 +1,7 @@
-"""The graph of a plan sums its maps up, so that they can stay on the GPU (engines.engine).
+"""Add a summary of the maps to a plan's graph, so that they can stay on the GPU.
 
-Adds the outputs `peak` and `cells` of the contract. A cell's mean is two products with constant
-matrices: exact for sizes that the grid does not divide, too.
+Adds the outputs `peak` and `cells` of the contract (engines.engine). A cell's mean is computed by
+two products with constant matrices, which is exact even if the grid does not divide the size.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from engines.contract import CELLS, MAP, PEAK
 from engines.engine import GRID, cell_weights
 
 _AXES, _ROWS, _COLUMNS = "map/axes", "map/cell_rows", "map/cell_columns"
-_AXES_ARE_INPUTS = 18  # from this operator set on; attributes before
+_AXES_ARE_INPUTS = 18  # an input from this operator set on; an attribute before
 
 
 def add_map_summary(model: ModelProto, size: tuple[int, int]) -> ModelProto:
@@ -23,7 +23,7 @@ def add_map_summary(model: ModelProto, size: tuple[int, int]) -> ModelProto:
 
     Args:
         model: a graph with the output `map`.
-        size: (height, width) of it, pixels.
+        size: (height, width) of the map, pixels.
     """
     changed = _without(model, {PEAK, CELLS})
     graph = changed.graph
@@ -58,7 +58,7 @@ def add_map_summary(model: ModelProto, size: tuple[int, int]) -> ModelProto:
 
 
 def _without(model: ModelProto, names: set[str]) -> ModelProto:
-    """Copy a model; where a value in it has one of these names, all but its ends are renamed."""
+    """Copy a model; if a value has one of these names, rename all but inputs and outputs."""
     changed = ModelProto()
     changed.CopyFrom(model)
     taken = {name for node in model.graph.node for name in node.output}

@@ -1,11 +1,11 @@
-"""Anomaly models of other projects on the line: an ONNX file -> an engine file with its manifest.
+"""Import an anomaly model of another project: ONNX file -> engine file with its manifest.
 
-Made for what anomalib's exporter writes, since its version 2: input [N, 3, H, W] float32 RGB in
-0..1, resizing and normalisation inside; outputs `pred_score` and `anomaly_map`, normalised so that
-0.5 is the threshold; weights in a file of their own beside the graph, which are taken inside.
-Models in other forms do too. What their file does not say is asked for, and what was taken is
-written into the manifest's settings. Our frames, uint8 [N, H, W, 3], are turned into a model's
-input, and its outputs into ours, by standard nodes before and after.
+It is made for the files of anomalib's exporter since its version 2. Their input is float32 RGB
+[N, 3, H, W] in 0..1, with resizing and normalisation inside. Their outputs `pred_score` and
+`anomaly_map` are normalised so that 0.5 is the threshold. Weights may be in a file beside the
+graph; they are moved into it. Models in other forms work too. Facts that their file does not state
+are requested, and the choices are written into the manifest's settings. Standard nodes before and
+after the model convert our frames, uint8 [N, H, W, 3], to its input, and its outputs to ours.
 """
 
 from dataclasses import dataclass
@@ -35,13 +35,13 @@ from engines.manifest import Manifest, Thresholds, write_manifest
 from engines.trial_frames import draw_frames, read_frames
 
 _SUFFIX = ".onnx"
-_DRAWN = 4  # frames that are tried: black, white and two drawn ones
+_DRAWN = 4  # trial frames: black, white and two synthetic ones
 _MOST_GOOD = 1000  # pictures of good parts
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What was taken of a model."""
+    """The choices made for a model."""
 
     form: InputForm
     score: ScoreForm
@@ -54,18 +54,17 @@ class _Taken:
 def import_model(source: Path, target: Path, options: ImportOptions) -> Manifest:
     """Wrap the ONNX file `source` and write the engine file `target` with its manifest.
 
-    The manifest's settings say what was taken: `input`, `score`, `map` and `unused` outputs.
+    The manifest's settings record the choices: `input`, `score`, `map` and `unused` outputs.
 
     Raises:
-        ManifestError: the file has no input or outputs that fit, does not run, or does not say
-            what an option must say.
+        ManifestError: the file has no fitting input or outputs, does not run, or needs an option.
         PictureError: no picture of a good part is readable.
     """
     if not source.is_file():
         raise ManifestError(f"no file {source}")
     if target.suffix != _SUFFIX or target.resolve() == source.resolve():
         raise ManifestError(
-            f"{target.name}: the engine file wants a name of its own that ends with {_SUFFIX}"
+            f"{target.name}: the engine file needs another name, which ends with {_SUFFIX}"
         )
     model = load_source(source, MAX_BYTES)
     taken = _take(model, options)
@@ -81,7 +80,7 @@ def import_model(source: Path, target: Path, options: ImportOptions) -> Manifest
 
 
 def _take(model: SourceModel, options: ImportOptions) -> _Taken:
-    """Decide input, outputs, range and thresholds by the file, by trials, and by the options."""
+    """Decide input, outputs, range and thresholds from the file, trials and options."""
     form = find_input(model, options)
     trial = Trial(model.model.SerializeToString(), model.name, form)
     frames = draw_frames(form.size)[:_DRAWN]
@@ -99,7 +98,7 @@ def _take(model: SourceModel, options: ImportOptions) -> _Taken:
     thresholds = find_thresholds(model.name, (score, of_map), drawn, good, values, options)
     unused = [each for each in answers if each not in (of_map.name, score.name)]
     scores, (low, high) = judged[-1].scores, judged[-1].map_values
-    on = f"on {len(scores)} {'drawn frames' if good is None else 'good pictures'}"
+    on = f"on {len(scores)} {'synthetic frames' if good is None else 'good pictures'}"
     called = "highest value of the map" if score.name is None else repr(score.name)
     settings: dict[str, str | int | float | bool] = {
         "input": str(form),
@@ -138,7 +137,7 @@ def _manifest(target: Path, model: SourceModel, taken: _Taken, name: str, most: 
 
 
 def _check_runs(content: bytes, name: str, size: tuple[int, int], most: int) -> None:
-    """Run it on grey frames, one and two where it can: what it answers must have our shapes."""
+    """Run it on one and, if possible, two grey frames; its answers must have our shapes."""
     session = open_session(content, name)
     for count in sorted({1, min(2, most)}):
         frames = np.full((count, *size, 3), 128, np.uint8)
@@ -154,5 +153,5 @@ def _check_runs(content: bytes, name: str, size: tuple[int, int], most: int) -> 
         if score.shape != (count,) or maps.shape != (count, *size):
             raise ManifestError(
                 f"{name} answers score {list(score.shape)} and map {list(maps.shape)} for "
-                f"{count} frames: one number and one map a frame are wanted"
+                f"{count} frames: expected one number and one map a frame"
             )

@@ -1,10 +1,10 @@
 """ONNX engine file -> OpenVINO engine file whose encoder computes in 8 bits.
 
-Post-training quantisation by NNCF (Apache-2.0) of the encoder's convolutions, half of a network's
-time, but not the first (engines.conversion.int8). Whether the answers are accurate enough is what
-`engine-admit` says.
+NNCF (Apache-2.0) quantises the encoder's convolutions after training, except the first
+(engines.conversion.int8). They take half of a network's time. `engine-admit` decides whether the
+answers are accurate enough.
 
-NNCF would report its use over the network; here it is told not to.
+NNCF would report its use over the network; this is disabled here.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from engines.manifest import Manifest, read_manifest, write_manifest
 from engines.pictures.rules import AS_STORED, PictureRules
 from engines.trial_frames import PICTURES, TrialPictures
 
-_QUIET = {"NNCF_CI": "1"}  # NNCF's own way to send nothing
+_QUIET = {"NNCF_CI": "1"}  # NNCF's own switch against reporting
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +54,18 @@ def quantise(
         source: `.onnx`, float32.
         target: `.openvino`.
         calibration: folder of good pictures, searched with its subfolders.
-        pictures: so many are taken, evenly spread over the sorted names.
-        on_phase: told what is being done.
-        rules: what a person allows or states of the pictures' files.
+        pictures: how many to use, evenly spread over the sorted names.
+        on_phase: called with a description of each step.
+        rules: how the picture files are read.
 
     Raises:
-        ManifestError: `source` is no float32 ONNX engine, or has no convolution to quantise.
+        ManifestError: `source` is not a float32 ONNX engine, or has no convolution to quantise.
         BackendError: NNCF or OpenVINO is missing, or fails.
         PictureError: there are too few pictures.
     """
     manifest = read_manifest(source)
     if target.suffix != SUFFIX:
-        raise BackendError(f"{target.name}: such a file's name ends with {SUFFIX}")
+        raise BackendError(f"{target.name}: the name of such a file must end with {SUFFIX}")
     graph = read_graph(source)
     convolutions = find_convolutions(source.name, manifest, onnx.load_model_from_string(graph))
     frames = read_calibration(TrialPictures(calibration, pictures, rules), manifest, on_phase)
@@ -99,12 +99,12 @@ def _load_toolkit() -> _Toolkit:
         raise BackendError(
             f"{error.name} does not import ({error}): {install_command('quantise')}"
         ) from error
-    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function quietens our handlers too
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function silences our handlers
     return _Toolkit(openvino, nncf)
 
 
 def _quantised(toolkit: _Toolkit, graph: bytes, convolutions: list[str], frames: Pixels) -> bytes:
-    """Quantise the convolutions of a graph; gives the content of the file."""
+    """Quantise the convolutions of a graph; return the content of the file."""
     from engines.backends.openvino import without_functions  # noqa: PLC0415  # with OpenVINO
 
     nncf = toolkit.nncf
@@ -134,7 +134,7 @@ def _as_batch(frame: Pixels) -> Pixels:
 
 
 def _others(network: Any, convolutions: list[str]) -> list[str]:  # noqa: ANN401
-    """Name all operations but these; OpenVINO splits a bias off and says so in the name."""
+    """Return all other operations' names; OpenVINO splits off a bias and marks it in the name."""
     wanted = {name for each in convolutions for name in (each, f"{each}/WithoutBiases")}
     passive = {"Constant", "Parameter", "Result"}
     return [

@@ -1,12 +1,12 @@
-"""An ONNX graph whose encoder convolves in 8 bits, said by QuantizeLinear and DequantizeLinear.
+"""Build an ONNX graph whose encoder convolves in 8 bits, by QuantizeLinear and DequantizeLinear.
 
-TensorRT takes 8 bits from the graph (explicit quantisation): a convolution whose inputs and weights
-come from such nodes multiplies integers, if nothing lies between. Its rules: zero points are 0,
-weights have a scale for each output channel, inputs one for all, a bias stays in float.
+TensorRT follows the graph (explicit quantisation): a convolution multiplies integers if its inputs
+and weights come directly from such nodes. Its rules: zero points are 0, weights have one scale for
+each output channel, inputs have one scale, a bias stays in float.
 
-ONNX Runtime's quantiser (MIT) measures the ranges and makes the nodes. It would also let every
-other reader of a convolution's input read the rounded values, features that are compared with
-prototypes among them: those read what they did.
+ONNX Runtime's quantiser (MIT) measures the ranges and makes the nodes. It would also give the
+rounded values to all other readers of a convolution's input, including the comparison with
+prototypes. So this module restores their original inputs.
 """
 
 import tempfile
@@ -31,16 +31,16 @@ from engines.errors import BackendError
 from engines.residual.function import OPSET as _FUNCTION_OPSET
 
 _OPSET = 19  # the first whose scales may be float16
-# The mean over all pictures of a picture's least and largest value. The extremes of all pictures
-# were tried, and are those of one strange picture: its range makes every other picture coarse.
+# Average the smallest and largest value of each picture. Extremes over all pictures were tried:
+# they come from one unusual picture, whose range makes all others coarse.
 _RANGES = {"moving_average": True}
-_LEAST_SCALE = 2.0**-17  # float16 holds it to a part in 256, and smaller ones to less
+_LEAST_SCALE = 2.0**-17  # float16 holds it to 1 in 256, and smaller ones less exactly
 _RULES = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
     "QuantizeBias": False,
     "OpTypesToExcludeOutputQuantization": ["Conv"],
-    "DedicatedQDQPair": True,  # TensorRT fuses no pair that two convolutions share
+    "DedicatedQDQPair": True,  # TensorRT does not fuse a pair that two convolutions share
     "MinimumRealRange": 2 * 127 * _LEAST_SCALE,
 }
 
@@ -50,7 +50,7 @@ def quantise_graph(model: ModelProto, convolutions: list[str], frames: Pixels) -
 
     Args:
         model: float32, with the prototype residual as one node.
-        convolutions: their names, as `encoder_convolutions` gives them.
+        convolutions: their names, as `encoder_convolutions` returns them.
         frames: pictures of good parts, uint8 [N, H, W, 3], N >= 1.
 
     Raises:
@@ -74,10 +74,10 @@ def quantise_graph(model: ModelProto, convolutions: list[str], frames: Pixels) -
             extra_options=_RULES,
         )
         quantiser.quantize_model()
-        quantiser.model.topological_sort()  # it appends what it adds
-    except Exception as error:  # theirs share no base class but Exception
+        quantiser.model.topological_sort()  # it appends to the list
+    except Exception as error:  # its errors share no base class but Exception
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BackendError(f"it cannot be put into 8 bits: {first}") from error
+        raise BackendError(f"it cannot be quantised to 8 bits: {first}") from error
     made: ModelProto = quantiser.model.model
     _keep_others_exact(made, convolutions)
     _check(made, convolutions)
@@ -85,7 +85,7 @@ def quantise_graph(model: ModelProto, convolutions: list[str], frames: Pixels) -
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # has no types
-    """Gives the quantiser one picture after the other."""
+    """Feeds the quantiser one picture after the other."""
 
     def __init__(self, frames: Pixels) -> None:
         self._frames: Iterator[Pixels] = iter(frames)
@@ -96,7 +96,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # has no types
 
 
 def _measured(model: ModelProto, convolutions: list[str], frames: Pixels) -> TensorsData:
-    """Run the part of a graph that ends with these convolutions; gives ranges by value's name."""
+    """Run the graph up to these convolutions; return the range of each value by name."""
     ends = [node.output[0] for node in model.graph.node if node.name in convolutions]
     encoder = onnx.utils.Extractor(model).extract_model([FRAMES], ends)
     with tempfile.TemporaryDirectory(prefix="ranges-") as folder:
@@ -114,17 +114,17 @@ def _measured(model: ModelProto, convolutions: list[str], frames: Pixels) -> Ten
         ranges: TensorsData = calibrator.compute_data()
     for name, found in ranges.items():
         if not all(np.isfinite(end).all() for end in found.range_value):
-            raise ValueError(f"{name} passes all bounds on these pictures")
+            raise ValueError(f"{name} overflows on these pictures")
     return ranges
 
 
 def _of_opset(model: ModelProto) -> ModelProto:
-    """Copy a model, in the operator set of the nodes that are added."""
+    """Copy a model and convert it to the operator set of the added nodes."""
     (version,) = (opset.version for opset in model.opset_import if opset.domain == "")
     if not model.functions:
         return onnx.version_converter.convert_version(model, max(version, _OPSET))
-    # The converter leaves functions out. From the set of ours to the one that is wanted, none of
-    # the operators that the trainer exports means another thing.
+    # The converter skips functions. Between our operator set and the target, no operator that
+    # the trainer exports changes its meaning.
     if version < _FUNCTION_OPSET:
         raise ValueError(f"it holds functions of operator set {version}: export it again")
     changed = ModelProto()
@@ -137,7 +137,7 @@ def _of_opset(model: ModelProto) -> ModelProto:
 
 
 def _keep_others_exact(model: ModelProto, convolutions: list[str]) -> None:
-    """Let all nodes but these read what was rounded for these before it was."""
+    """Reconnect all other nodes to the values before rounding."""
     rounded = _rounded_by_name(model)
     for node in model.graph.node:
         if node.name not in convolutions:
@@ -145,7 +145,7 @@ def _keep_others_exact(model: ModelProto, convolutions: list[str]) -> None:
 
 
 def _rounded_by_name(model: ModelProto) -> dict[str, str]:
-    """Return by the name of each rounded value the one that it was made of."""
+    """Return the original value's name for each rounded value's name."""
     made = {node.output[0]: node for node in model.graph.node if node.op_type == "QuantizeLinear"}
     return {
         node.output[0]: made[node.input[0]].input[0]
@@ -155,7 +155,7 @@ def _rounded_by_name(model: ModelProto) -> dict[str, str]:
 
 
 def _check(model: ModelProto, convolutions: list[str]) -> None:
-    """Raise BackendError where a convolution was left in float, or anything else was not."""
+    """Raise BackendError if a convolution stayed in float, or anything else did not."""
     inputs = _rounded_by_name(model)
     stored = {each.name for each in model.graph.initializer}
     weights = {
@@ -177,4 +177,4 @@ def _check(model: ModelProto, convolutions: list[str]) -> None:
     read = {name for node in others for name in node.input}
     read.update(each.name for each in model.graph.output)
     if rounded := sorted(read & (inputs.keys() | weights)):
-        raise BackendError(f"{rounded[0]} would be rounded for others than the convolutions, too")
+        raise BackendError(f"{rounded[0]} would be rounded for other nodes than convolutions")

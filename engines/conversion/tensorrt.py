@@ -37,7 +37,7 @@ from engines.residual.function import residual_nodes
 from engines.residual.operator import DOMAIN, INPUTS, VERSION
 from engines.trial_frames import PICTURES, TrialPictures
 
-MAX_PROTOTYPES = 256  # of a scale, that the kernels take
+MAX_PROTOTYPES = 256  # per scale, limit of the kernels
 _CHANNELS = 3
 _MODULE = "engines.conversion.tensorrt_process"
 
@@ -48,14 +48,14 @@ class PlanOptions:
 
     backend: PlanBackend = "tensorrt"
     target: str = THIS_GPU  # or an architecture as nvcc names it: sm_89
-    usual_batch: int = 8  # frames, tuned for
+    usual_batch: int = 8  # frames; the batch size that the plan is tuned for
     max_batch: int = 16
     precision: Literal["fp16", "fp32", "int8"] = "fp16"
     timing_cache: Path | None = None
-    kernels: Path | None = None  # folder in which compiled kernels are kept; None: compile anew
-    calibration: Path | None = None  # folder of good pictures, of which int8 learns its ranges
-    pictures: int = PICTURES  # taken from it
-    rules: PictureRules = AS_STORED  # of their files
+    kernels: Path | None = None  # cache folder for compiled kernels; None: always compile
+    calibration: Path | None = None  # folder of good pictures on which int8 measures its ranges
+    pictures: int = PICTURES  # number of pictures used from it
+    rules: PictureRules = AS_STORED  # rules for their files
 
 
 def build_plan(
@@ -66,16 +66,16 @@ def build_plan(
 ) -> Manifest:
     """Build `plan` from the ONNX engine file `source`.
 
-    Beside it are written its manifest and, where the network has prototypes, the library of the
-    kernels that its plugin starts.
+    Its manifest is written beside it and, if the network has prototypes, the library of the kernels
+    that its plugin starts.
 
-    `on_phase` is told what TensorRT is at.
+    `on_phase` is called with TensorRT's current phase.
 
     Raises:
-        ManifestError: `source` does not fit its manifest, holds another operator set than this
-            program's, or nothing that can be put into 8 bits.
-        BackendError: there is no such TensorRT, GPU or nvcc, or it refuses the graph.
-        PictureError: there are too few pictures to learn the ranges of 8 bits from.
+        ManifestError: `source` does not fit its manifest, has another operator set than this
+            program's, or has nothing to quantise.
+        BackendError: TensorRT, the GPU or nvcc is missing, or TensorRT refuses the graph.
+        PictureError: there are too few pictures to measure the ranges for 8 bits.
     """
     manifest = read_manifest(source)
     if manifest.format != "onnx":
@@ -83,7 +83,7 @@ def build_plan(
             f"{source.name} is of format {manifest.format}: plans are built from ONNX"
         )
     if plan.suffix != SUFFIX:
-        raise BackendError(f"{plan.name}: a plan's name ends with {SUFFIX}, or no worker opens it")
+        raise BackendError(f"{plan.name}: a plan's name must end with {SUFFIX}")
     check_installed(options.backend)
     architecture, device = _device(options)
     model = onnx.load_model_from_string(read_graph(source))
@@ -115,16 +115,16 @@ def build_plan(
 
 
 def check_nodes(model: ModelProto, name: str, kind: str) -> int:
-    """Count the nodes of the prototype residual, after a look at each.
+    """Check and count the nodes of the prototype residual.
 
     Args:
         model: the graph.
-        name: of its file, for messages.
-        kind: of network, as its manifest says.
+        name: the file's name, for messages.
+        kind: the network's kind, from the manifest.
 
     Raises:
-        ManifestError: they are of another version, absent where the network has prototypes, or
-            their prototypes do not fit.
+        ManifestError: their version differs, they are missing although the network has prototypes,
+            or their prototypes do not fit.
     """
     versions = {each.version for each in model.opset_import if each.domain == DOMAIN}
     nodes = residual_nodes(model)
@@ -146,7 +146,7 @@ def check_nodes(model: ModelProto, name: str, kind: str) -> int:
             dims = stored.get(node.input[place], ())
             if len(dims) != 4 or not 1 <= dims[0] <= MAX_PROTOTYPES:  # noqa: PLR2004  # K, C, H, W
                 raise ManifestError(
-                    f"{name}: {INPUTS[place]} is {list(dims) or 'no constant'}, wanted are 1 to "
+                    f"{name}: {INPUTS[place]} is {list(dims) or 'not constant'}, expected 1 to "
                     f"{MAX_PROTOTYPES} prototypes [K, C, H, W]"
                 )
     try:
@@ -164,7 +164,7 @@ def _lowered(
     options: PlanOptions,
     on_phase: Callable[[str], None],
 ) -> ModelProto:
-    """Return a graph its types: 8 bits where asked for, float16 where safe."""
+    """Set the types of a graph: 8 bits if requested, float16 where that is safe."""
     if options.precision == "int8":
         from engines.conversion.quantize_graph import quantise_graph  # noqa: PLC0415  # with ONNX Runtime
 
@@ -178,7 +178,7 @@ def _lowered(
 
 
 def _device(options: PlanOptions) -> tuple[int, str]:
-    """Say what the plan is for: architecture (89 of sm_89), and in words."""
+    """Return the plan's target: its architecture (89 for sm_89), and a description."""
     if options.target != THIS_GPU:
         return int(options.target.removeprefix("sm_")), options.target
     gpu = find_gpu()
@@ -186,7 +186,7 @@ def _device(options: PlanOptions) -> tuple[int, str]:
 
 
 def _compiled(folder: Path, architecture: int, on_phase: Callable[[str], None]) -> bytes:
-    """Compile the kernels for one architecture; gives the library's content."""
+    """Compile the kernels for one architecture; return the library's content."""
     on_phase("compiling kernels")
     made = compile_kernel(folder, find_nvcc(os.environ), architectures=[architecture])
     return made.library.read_bytes()
@@ -195,7 +195,7 @@ def _compiled(folder: Path, architecture: int, on_phase: Callable[[str], None]) 
 def _request(
     model: ModelProto, folder: Path, options: PlanOptions, manifest: Manifest, plugins: int
 ) -> BuildRequest:
-    """Lay the graph into `folder`, and say what to build of it, there."""
+    """Write the graph into `folder`, and return the request to build a plan there."""
     graph = folder / "graph.onnx"
     graph.write_bytes(model.SerializeToString())
     return BuildRequest(
@@ -211,7 +211,7 @@ def _request(
 
 
 def _publish(plan: Path, content: bytes, kernel: bytes, manifest: Manifest) -> None:
-    """Lay what is whole where another plan may be serving."""
+    """Move the finished files to their place, where another plan may be in use."""
     plan.parent.mkdir(parents=True, exist_ok=True)
     if kernel:
         write_atomic(kernel_path(plan), kernel)
@@ -220,7 +220,7 @@ def _publish(plan: Path, content: bytes, kernel: bytes, manifest: Manifest) -> N
 
 
 def _run(request: BuildRequest, on_phase: Callable[[str], None]) -> str:
-    """Build in a process of its own; gives the version of TensorRT."""
+    """Build in a child process; return the version of TensorRT."""
     command = [sys.executable, "-m", _MODULE]
     with (
         loadable_libraries(request.backend) as environment,
@@ -258,7 +258,7 @@ def _run(request: BuildRequest, on_phase: Callable[[str], None]) -> str:
 
 
 def _read(line: str) -> dict[str, Any]:
-    """Read what the process says; TensorRT's own words on stdout are nothing to us."""
+    """Read the messages of the process; TensorRT's own output on stdout is ignored."""
     try:
         said = json.loads(line)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The process in which TensorRT builds a plan: a request on stdin, lines of JSON on stdout.
+"""The child process in which TensorRT builds a plan: request on stdin, JSON lines on stdout.
 
-TensorRT aborts its process for some faults, and leaves memory behind; so it never runs in the
-process of the command. Only engines.conversion.tensorrt runs it, as
-`python -m engines.conversion.tensorrt_process`.
+TensorRT aborts its process for some faults, and leaks memory. So it never runs in the process of
+the command. Only engines.conversion.tensorrt runs it, as `python -m
+engines.conversion.tensorrt_process`.
 """
 
 import json
@@ -29,14 +29,14 @@ class BuildRequest:
     plan: str  # path to write
     backend: PlanBackend
     target: str  # this-gpu, or an architecture as nvcc names it: sm_89
-    batches: tuple[int, int, int]  # least, usual, most
+    batches: tuple[int, int, int]  # smallest, usual, largest
     frame: tuple[int, int, int]  # H, W, C
     plugins: int  # plugin layers that the network must hold
-    timing_cache: str | None = None  # path, read and written where TensorRT times anything
+    timing_cache: str | None = None  # path of the timing cache, if TensorRT times anything
 
 
 def main() -> None:
-    """Build what stdin asks for."""
+    """Build the plan requested on stdin."""
     fields = json.loads(sys.stdin.read())
     request = BuildRequest(**{name: _tupled(value) for name, value in fields.items()})
     try:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def build(request: BuildRequest, say: Callable[..., None]) -> str:
-    """Parse, check, build and write; gives the version of TensorRT.
+    """Parse, check, build and write; return the version of TensorRT.
 
     Raises:
         BackendError: TensorRT refuses the graph or the target.
@@ -75,18 +75,18 @@ def build(request: BuildRequest, say: Callable[..., None]) -> str:
 
 
 def make_config(trt: Any, builder: Any, request: BuildRequest, say: Callable[..., None]) -> Any:  # noqa: ANN401
-    """Make the settings of a build, without its profile.
+    """Build TensorRT's settings, without the profile.
 
     Raises:
         BackendError: this TensorRT cannot build for the target.
     """
     config, flags = builder.create_builder_config(), trt.BuilderFlag
-    # On by default, it multiplies float32 with float16's 10 bits of fraction. The graph says what
-    # may have so few, in every precision; a plan in fp32 is the way out where they are too few.
+    # TF32 is on by default and multiplies float32 with a fraction of only 10 bits. The graph
+    # decides which layers may do so; an fp32 plan is the way out if 10 bits are too few.
     config.clear_flag(flags.TF32)
-    config.set_flag(flags.STRICT_NANS)  # what is no number must not be optimised away: it is told
-    config.set_flag(flags.DISTRIBUTIVE_INDEPENDENCE)  # the same operations for all of a batch
-    if "REQUIRE_USER_ALLOCATION" in flags.__members__:  # TensorRT-RTX would take memory as it runs
+    config.set_flag(flags.STRICT_NANS)  # NaN must not be optimised away: it is reported
+    config.set_flag(flags.DISTRIBUTIVE_INDEPENDENCE)  # same operations in every slot of a batch
+    if "REQUIRE_USER_ALLOCATION" in flags.__members__:  # else TensorRT-RTX allocates at run time
         config.set_flag(flags.REQUIRE_USER_ALLOCATION)
     config.progress_monitor = _monitor_type(trt)(say)
     _aim(trt, config, request)
@@ -106,13 +106,13 @@ def _parse(trt: Any, network: Any, log: Any, request: BuildRequest) -> None:  # 
     plugins = sum(layer.type == trt.LayerType.PLUGIN_V3 for layer in layers)
     if plugins != request.plugins:
         raise BackendError(
-            f"{request.backend} made {plugins} plugin layers of {request.plugins} nodes of the "
+            f"{request.backend} made {plugins} plugin layers from {request.plugins} nodes of the "
             "prototype residual: the rest would run as separate operators, so nothing is built"
         )
 
 
 def _aim(trt: Any, config: Any, request: BuildRequest) -> None:  # noqa: ANN401
-    """Set the architecture to build for, where it is not this machine's."""
+    """Set the architecture to build for, if it is not this machine's."""
     if request.target == THIS_GPU:
         return
     known = getattr(getattr(trt, "ComputeCapability", None), "__members__", {})
@@ -128,21 +128,21 @@ def _aim(trt: Any, config: Any, request: BuildRequest) -> None:  # noqa: ANN401
 
 
 def _timing_cache(config: Any, request: BuildRequest) -> Any:  # noqa: ANN401
-    """Return the cache of what was timed before; None where nothing is timed."""
+    """Return the timing cache, or None if nothing is timed."""
     if request.timing_cache is None:
         return None
     path = Path(request.timing_cache)
     cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
         raise BackendError(
-            f"{path} is no timing cache of this {request.backend} and GPU: remove it"
+            f"{path} is not a timing cache of this {request.backend} and GPU: remove it"
         )
     return cache
 
 
 def _log_type(trt: Any) -> Any:  # noqa: ANN401
     class Log(trt.ILogger):  # type: ignore[misc]  # known only when it is imported
-        """Keeps what TensorRT complains of."""
+        """Keeps TensorRT's complaints."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -153,14 +153,14 @@ def _log_type(trt: Any) -> Any:  # noqa: ANN401
                 self.errors.append(message)
 
         def last(self) -> str:
-            return self.errors[-1] if self.errors else "it does not say why"
+            return self.errors[-1] if self.errors else "no reason given"
 
     return Log
 
 
 def _monitor_type(trt: Any) -> Any:  # noqa: ANN401
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # known only when it is imported
-        """Tells the phases of a build."""
+        """Reports the phases of a build."""
 
         def __init__(self, say: Callable[..., None]) -> None:
             super().__init__()

@@ -1,1 +1,1 @@
-"""Picture files and masks: checked, decoded and read as pixels, the same way for every command."""
+"""Picture files and masks: checked and decoded to pixels, the same way for every command."""

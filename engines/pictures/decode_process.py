@@ -1,8 +1,8 @@
-"""Decodes pictures whose cost no check can bound, in a child process under limits.
+"""Decode pictures whose cost no check can bound, in a child process under limits.
 
 `decode_apart` starts the child (`decoder_program`) with the first such picture and keeps it for the
-next. The child may take memory in proportion to the announced size, and `CPU_S` seconds of CPU for
-a picture. A picture that kills its decoder is a `PictureError`; the next one gets a new child.
+next. The child may use memory in proportion to the announced size, and `CPU_S` seconds of CPU per
+picture. A picture that kills its decoder raises a `PictureError`; the next one gets a new child.
 """
 
 import atexit
@@ -21,7 +21,7 @@ from engines.errors import PictureError
 from engines.pictures.headers import PictureHeader
 
 CPU_S = 10
-WAIT_S = 60.0  # for a machine under load; the CPU limit is what usually ends a decoder
+WAIT_S = 60.0  # for a machine under load; usually the CPU limit ends a decoder
 _MOST_CHANNELS = 4
 _DEPTHS = frozenset({"uint8", "int8", "uint16", "int16", "int32", "float32", "float64"})
 _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -31,13 +31,13 @@ def decode_apart(header: PictureHeader) -> NDArray[np.generic]:
     """Decode a picture in the child process of this process, as `decode_checked` does.
 
     Raises:
-        PictureError: damaged, or it takes its decoder more than the limits.
+        PictureError: damaged, or decoding exceeds the limits.
     """
     return _decoder(os.getpid()).decode(header)
 
 
 class LimitedDecoder:
-    """A child process that decodes one picture at a time; started when needed, also after a death.
+    """A child process that decodes one picture at a time; started when needed, also after a crash.
 
     Safe to use from several threads.
     """
@@ -53,7 +53,7 @@ class LimitedDecoder:
         """Decode a picture that passed the checks.
 
         Raises:
-            PictureError: damaged, or it takes its decoder more than the limits.
+            PictureError: damaged, or decoding exceeds the limits.
         """
         with self._turn:
             try:
@@ -61,7 +61,7 @@ class LimitedDecoder:
             except (EOFError, OSError, TimeoutError) as error:
                 self._end()
                 raise PictureError(
-                    f"its decoder crashed, or took more than {self._cpu_s} s of CPU or the memory "
+                    f"its decoder crashed, or exceeded {self._cpu_s} s of CPU or the memory "
                     f"of a picture of {header.height}x{header.width}: save it as PNG"
                 ) from error
 
@@ -114,7 +114,7 @@ class LimitedDecoder:
 
 @cache
 def _decoder(process_id: int) -> LimitedDecoder:
-    """Return this process's decoder; a forked process gets its own."""
+    """Return the decoder of this process; a forked process gets its own."""
     decoder = LimitedDecoder()
 
     def close() -> None:

@@ -1,4 +1,4 @@
-"""The child process of `decode_process`: decodes one picture at a time, each under limits."""
+"""Decode one picture at a time under limits: the child process of `decode_process`."""
 
 import os
 import resource
@@ -17,11 +17,11 @@ from engines.pictures.read import decode_checked
 
 _BYTES_A_PIXEL = 32  # decoded at up to 4 channels of 32 bits, and as much again
 _SPARE_BYTES = 64 << 20
-_MOST_LIKELY_KILLED = "1000"  # what the kernel ends first where memory runs out
+_MOST_LIKELY_KILLED = "1000"  # the kernel ends this process first when memory runs out
 
 
 def _serve(pipe: Connection) -> None:
-    """Decode what the parent sends until it is gone."""
+    """Decode pictures from the parent until it is gone."""
     idle_bytes = _mapped_bytes()
     while True:
         cpu_s = int.from_bytes(pipe.recv_bytes(), "little")
@@ -31,7 +31,7 @@ def _serve(pipe: Connection) -> None:
             with _limits(idle_bytes + len(content), header, cpu_s):
                 values = decode_checked(header)
         except (PictureError, MemoryError) as error:
-            pipe.send_bytes(str(error).encode() or b"takes more memory than a picture of its size")
+            pipe.send_bytes(str(error).encode() or b"needs more memory than a picture of its size")
             continue
         pipe.send_bytes(b"")
         channels = values.shape[2] if values.ndim > 2 else 0  # noqa: PLR2004
@@ -41,7 +41,7 @@ def _serve(pipe: Connection) -> None:
 
 @contextmanager
 def _limits(idle_bytes: int, header: PictureHeader, cpu_s: int) -> Iterator[None]:
-    """Limit this process while it decodes; the kernel ends it where it takes more CPU."""
+    """Limit this process while it decodes; the kernel ends it if it uses more CPU."""
     most = idle_bytes + _SPARE_BYTES + _BYTES_A_PIXEL * header.height * header.width
     used = resource.getrusage(resource.RUSAGE_SELF)
     used_s = int(used.ru_utime + used.ru_stime)
@@ -67,7 +67,7 @@ def _mapped_bytes() -> int:
 
 
 def _main() -> None:
-    with suppress(OSError):  # where /proc is read-only the kernel chooses
+    with suppress(OSError):  # /proc is read-only: the kernel chooses
         Path("/proc/self/oom_score_adj").write_text(_MOST_LIKELY_KILLED, "ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):

@@ -1,7 +1,7 @@
-"""The files of a folder of pictures: which are pictures, which are masks, and what is left out.
+"""List the files of a picture folder: pictures, masks, and files that are left out.
 
-Every command lists folders here, so that all see the same files. No file vanishes: what is not
-taken is counted under a reason.
+Every command lists folders here, so that all see the same files. No file vanishes: each file that
+is left out is counted under a reason.
 """
 
 import os
@@ -43,13 +43,13 @@ _SHOWN_FOLDERS = 3
 
 
 def letters(name: str) -> str:
-    """Return the letters and digits of a name, small: how spellings are compared."""
+    """Return the letters and digits of a name in lower case, to compare spellings."""
     composed = unicodedata.normalize("NFC", name).casefold()
     return "".join(character for character in composed if character.isalnum())
 
 
 def why_odd_name(name: str) -> str:
-    """Return why a file or folder of this name cannot be written into reports; "" if it can."""
+    """Return why this file or folder name cannot be written into reports, or ""."""
     if any("\ud800" <= character <= "\udfff" for character in name):
         return "a name that is not UTF-8: rename it"
     if any(unicodedata.category(character) == "Cc" for character in name):
@@ -58,18 +58,18 @@ def why_odd_name(name: str) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a name without what cannot be printed."""
+    """Return a name without unprintable characters."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join("\ufffd" if unicodedata.category(each) == "Cc" else each for each in text)
 
 
 def is_foreign(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden or belongs to another program."""
+    """Return whether a file or folder with this name is hidden or belongs to another program."""
     return name.startswith((".", "~$")) or name.casefold() in _FOREIGN_NAMES
 
 
 def without_noun(plain: str) -> str:
-    """Return the letters of a name without a word for pictures at its end."""
+    """Return the letters of a name without a trailing word for pictures."""
     for noun in _NOUNS:
         if plain.endswith(noun) and plain != noun:
             return plain.removesuffix(noun)
@@ -82,7 +82,7 @@ def is_mask_folder(name: str) -> bool:
 
 
 def mask_owner(stem: str) -> str:
-    """Return the stem of the picture that a mask belongs to, by its own stem; "" if none."""
+    """Return the stem of the picture that a mask belongs to, by the mask's stem, or ""."""
     match = _MASK_STEM.fullmatch(stem)
     return match["owner"] if match else ""
 
@@ -102,14 +102,14 @@ def why_not_picture(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FileAccount:
-    """What became of every file of a folder."""
+    """The account of every file of a folder."""
 
     pictures: int = 0
     masks: int = 0  # files that say where the defects are
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by reason, names
 
     def line(self) -> str:
-        """Return one line for a person: numbers, reasons and the folders concerned."""
+        """Return one line: numbers, reasons and the folders concerned."""
         taken = f"{self.pictures} pictures" + (f" and {self.masks} masks" if self.masks else "")
         if not self.left_out:
             return f"{taken} taken, no file left out"
@@ -118,7 +118,7 @@ class FileAccount:
         return f"{taken} taken, {count} file{'s' * (count > 1)} left out: {reasons}"
 
     def as_json(self) -> dict[str, object]:
-        """Return all of it, each file by name."""
+        """Return the full account, each file by name."""
         left = {why: list(names) for why, names in self.left_out.items()}
         return {"pictures": self.pictures, "masks": self.masks, "left_out": left}
 
@@ -135,11 +135,11 @@ def _reason(why: str, names: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FolderFiles:
-    """Every file below a folder: relative names with slashes, sorted."""
+    """All files below a folder: relative names with slashes, sorted."""
 
     folder: Path
     names: tuple[str, ...]
-    left_out: Mapping[str, tuple[str, ...]]  # of every layout: by reason
+    left_out: Mapping[str, tuple[str, ...]]  # names by reason
 
 
 def walk_files(folder: Path) -> FolderFiles:
@@ -174,7 +174,7 @@ def walk_files(folder: Path) -> FolderFiles:
             else:
                 names.append(prefix + name)
         if len(names) > MAX_FILES:
-            raise PictureError(f"{folder} holds more than {MAX_FILES:,} files: give a part of it")
+            raise PictureError(f"{folder} holds more than {MAX_FILES:,} files: name a part of it")
     return FolderFiles(
         folder, tuple(sorted(names)), {why: tuple(sorted(each)) for why, each in left.items()}
     )
@@ -185,7 +185,7 @@ def _raise(error: OSError) -> None:
 
 
 def _below(folder: Path, prefix: str) -> list[str]:
-    """Name the files of a folder that is ignored; links out of it are not followed."""
+    """Return the names of files in an ignored folder; links out of it are not followed."""
     return [
         f"{prefix}/{printable((Path(where) / name).relative_to(folder).as_posix())}"
         for where, _, files in os.walk(folder)
@@ -227,7 +227,7 @@ def _why_no_part(name: str, stems: set[str]) -> str:
 
 
 def account(pictures: int, masks: int, left_out: Mapping[str, Iterable[str]]) -> FileAccount:
-    """Make an account."""
+    """Build the account."""
     return FileAccount(
         pictures, masks, {why: tuple(sorted(names)) for why, names in left_out.items() if names}
     )

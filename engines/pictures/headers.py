@@ -1,13 +1,13 @@
-"""What a picture file announces, checked before any decoder sees its bytes.
+"""Check what a picture file announces before any decoder sees its bytes.
 
-Decoders believe a file: OpenCV allocates the length that a damaged PNG chunk names, and libjpeg
-goes over the whole picture once for each scan, also for an empty one. So a few bytes can cost
-gigabytes or minutes. The checks here walk the chunks or markers and never decode. What passes as
-`bounded` costs its decoder no more than the announced size allows. The rest needs a limit from
-outside (`engines.pictures.decode_process`).
+Decoders trust a file: OpenCV allocates the length that a damaged PNG chunk states, and libjpeg
+processes the whole picture once for each scan, even an empty one. So a few bytes can cost gigabytes
+or minutes. The checks here walk the chunks or markers and never decode. A picture that passes as
+`bounded` costs its decoder no more than the announced size allows. Others are decoded under limits
+in another process (`engines.pictures.decode_process`).
 
-PNG (ISO/IEC 15948), JPEG (ITU-T T.81), BMP and TIFF 6.0 are read. Every other format that a decoder
-may know is refused.
+PNG (ISO/IEC 15948), JPEG (ITU-T T.81), BMP and TIFF 6.0 are read. Every other format is refused,
+even if a decoder supports it.
 """
 
 import re
@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from engines.errors import PictureError
 
 MAX_PIXELS = 64 << 20  # 64 megapixels: 192 MiB of RGB
-MAX_SCANS = 16  # of a JPEG; libjpeg's own progressive files have 10
+MAX_SCANS = 16  # scans of a JPEG; libjpeg's own progressive files have 10
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_START = b"\xff\xd8"
 
-_MAX_CHUNKS = 1 << 16  # OpenCV and libpng write 8 KiB a chunk: enough for 512 MiB
+_MAX_CHUNKS = 1 << 16  # OpenCV and libpng write chunks of 8 KiB: enough for 512 MiB
 _MAX_SEGMENTS = 1 << 12
 _SLACK_BYTES = 1 << 16
-_INFLATE_MOST = 1032  # bytes that a byte of a deflate stream can become
+_INFLATE_MOST = 1032  # most bytes that one byte of a deflate stream can expand to
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PNG_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
@@ -33,11 +33,11 @@ _PNG_KEPT = _PNG_CRITICAL | {b"tRNS"}
 _PNG_ANIMATED = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _PNG_IHDR_BYTES = 13
 _CHUNK_FRAME_BYTES = 12  # length, name and checksum
-_ANCILLARY = 0x20  # of the first letter of a chunk's name
+_ANCILLARY = 0x20  # bit of the first letter of a chunk's name
 
 _SOF_SEQUENTIAL, _SOF_EXTENDED, _SOF_PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _SOF_READ = frozenset({_SOF_SEQUENTIAL, _SOF_EXTENDED, _SOF_PROGRESSIVE})
-_SOF_REFUSED = frozenset({*range(0xC3, 0xD0)} - {0xC4, 0xC8, 0xCC})  # not DHT, JPG, DAC
+_SOF_REFUSED = frozenset({*range(0xC3, 0xD0)} - {0xC4, 0xC8, 0xCC})  # without DHT, JPG, DAC
 _EOI, _SOS, _DNL = 0xD9, 0xDA, 0xDC
 _BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # no segment, out of place
 _ENTROPY_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
@@ -57,8 +57,8 @@ _OTHERS = {
     rb"(?s)....ftyp": "HEIC, AVIF or a video",
     rb"\x00\x00\x00\x0cjP": "JPEG 2000",
     rb"P[1-7]\s": "PNM",
-    rb"(?i)\s*<(!doctype|html)": "a page of the web",
-    rb"version https://git-lfs": "a pointer of Git LFS: fetch the file",
+    rb"(?i)\s*<(!doctype|html)": "a web page",
+    rb"version https://git-lfs": "a Git LFS pointer: fetch the file",
     rb"\Z": "an empty file",
 }
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
@@ -72,13 +72,13 @@ class PictureHeader:
     kind: str
     height: int
     width: int
-    content: bytes  # for the decoder: of a PNG only the chunks that hold pixels
+    content: bytes  # bytes for the decoder: of a PNG only the chunks that hold pixels
     bounded: bool  # whether the announced size bounds what the decoder can cost
 
 
 @dataclass(frozen=True, slots=True)
 class PngHeader:
-    """The IHDR chunk of a PNG and what a decoder needs of the rest."""
+    """The IHDR chunk of a PNG, and the other chunks that a decoder needs."""
 
     height: int
     width: int
@@ -101,8 +101,8 @@ def check_picture(content: bytes) -> PictureHeader:
     """Check a picture file and return what it announces.
 
     Raises:
-        PictureError: not one of the formats that are read, too large, truncated, or made to cost
-            its decoder more than its size allows.
+        PictureError: an unsupported format, too large, truncated, or crafted to cost its decoder
+            more than its size allows.
     """
     try:
         return _check(content)
@@ -125,11 +125,11 @@ def _check(content: bytes) -> PictureHeader:
         return PictureHeader("TIFF", height, width, content, bounded=False)
     name = next((name for start, name in _OTHERS.items() if re.match(start, content)), "")
     but = f" but {name}" if name else ""
-    raise PictureError(f"no PNG, JPEG, BMP or TIFF picture{but}: convert it to one of them")
+    raise PictureError(f"not a PNG, JPEG, BMP or TIFF picture{but}: convert it to one of them")
 
 
 def check_pixels(height: int, width: int) -> None:
-    """Refuse a picture that no memory should be asked for."""
+    """Refuse a picture that is too large to allocate memory for."""
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise PictureError(f"picture of {height}x{width}, limit {MAX_PIXELS} pixels: crop it")
 
@@ -139,7 +139,7 @@ def check_png(content: bytes, size: tuple[int, int] | None = None) -> PngHeader:
 
     Args:
         content: the file.
-        size: (height, width) that it must have; None accepts every size within the limit.
+        size: (height, width) that the picture must have; None accepts every size within the limit.
 
     Raises:
         PictureError: truncated, animated, of another size, or more pixel data than the size needs.
@@ -190,7 +190,7 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _check_png_data(height: int, row_bits: int, pixel_bytes: int) -> None:
-    raw_bytes = height * (row_bits // 8 + 2)  # a row begins with its filter
+    raw_bytes = height * (row_bits // 8 + 2)  # a row begins with its filter byte
     if pixel_bytes > raw_bytes + raw_bytes // 8 + _SLACK_BYTES:
         raise PictureError(f"PNG with {pixel_bytes} bytes of pixels, its size needs {raw_bytes}")
     if height * row_bits // 8 > _INFLATE_MOST * (pixel_bytes + 1):
@@ -204,7 +204,7 @@ def check_jpeg(
 
     Args:
         content: the file.
-        size: (height, width) that it must have; None accepts every size within the limit.
+        size: (height, width) that the picture must have; None accepts every size within the limit.
         most_scans: each one costs the decoder a pass over the whole picture.
 
     Raises:
@@ -261,7 +261,7 @@ def _jpeg_frame(content: bytes, at: int, size: tuple[int, int] | None) -> JpegHe
 def _skip_scan(
     content: bytes, at: int, frame: JpegHeader | None, scans: int, most_scans: int
 ) -> int:
-    """Return where the scan whose coded data begin at `at` ends."""
+    """Return the end of the scan whose coded data begin at `at`."""
     if frame is None:
         raise PictureError("JPEG scan before its frame header: damaged")
     if scans > most_scans:
@@ -278,7 +278,7 @@ def _whole_jpeg(frame: JpegHeader | None, scans: int, entropy_bytes: int) -> Jpe
     if frame is None or not scans:
         raise PictureError("JPEG without a picture: truncated or damaged")
     blocks = -(-frame.height // _BLOCK) * -(-frame.width // _BLOCK)
-    if 8 * entropy_bytes < blocks:  # each block takes a bit at least
+    if 8 * entropy_bytes < blocks:  # each block takes at least one bit
         raise PictureError(f"JPEG with {entropy_bytes} bytes of pixels: truncated, copy it again")
     return JpegHeader(frame.height, frame.width, frame.components, scans)
 
@@ -293,11 +293,11 @@ def _check_bmp(content: bytes) -> PictureHeader:
     (offset, header_bytes, width, height, _, bits, compression) = struct.unpack_from(
         "<IIiiHHI", content, 10
     )
-    if header_bytes < _BMP_HEADER_BYTES - 14:  # its sizes stand elsewhere
+    if header_bytes < _BMP_HEADER_BYTES - 14:  # its sizes are elsewhere
         raise PictureError("BMP of an old kind, as OS/2 wrote it: save it again, uncompressed")
     height, width = abs(height), abs(width)
     check_pixels(height, width)
-    # some decoders look for other formats a few bytes into the file
+    # some decoders search for other formats a few bytes into the file
     if bits not in _BMP_BITS or content[4:8] == b"ftyp":
         raise PictureError("BMP of an old or foreign kind: save it again, uncompressed")
     bounded = compression in _BMP_UNCOMPRESSED
@@ -319,5 +319,5 @@ def _tiff_size(content: bytes, order: str) -> tuple[int, int]:
                 order + ("H" if kind == _TIFF_SHORT else "I"), content, at + 8
             )
     if len(sides) != 2:  # noqa: PLR2004  # a width and a height
-        raise PictureError("TIFF that does not tell its size")
+        raise PictureError("TIFF that does not state its size")
     return sides[_TIFF_HEIGHT], sides[_TIFF_WIDTH]

@@ -1,6 +1,6 @@
-"""JPEG and RGB, by simplejpeg (libjpeg-turbo); by OpenCV where that is not installed.
+"""Encode and decode JPEG by simplejpeg (libjpeg-turbo), or by OpenCV if that is missing.
 
-Nothing is checked here: `engines.pictures.headers` bounds what a decoder sees.
+Nothing is checked here: `engines.pictures.headers` checks files before they are decoded.
 """
 
 import logging
@@ -18,12 +18,12 @@ class Chroma(StrEnum):
     """How much of the colour a JPEG keeps."""
 
     FULL = "444"
-    HALF = "420"  # half the resolution both ways; brightness keeps all of it
+    HALF = "420"  # half the resolution in both directions; brightness keeps all of it
 
 
 @dataclass(frozen=True, slots=True)
 class JpegSetting:
-    """What a JPEG may lose; the defaults cost no figure (docs/experiments.md) and half the time."""
+    """JPEG quality; the defaults halve the time at no loss of accuracy (docs/experiments.md)."""
 
     quality: int = 90  # 1..100, the scale of libjpeg
     chroma: Chroma = Chroma.HALF
@@ -60,7 +60,7 @@ def decode_jpeg(content: bytes) -> NDArray[np.uint8]:
 
 
 def encode_by_opencv(pixels: NDArray[np.uint8], jpeg: JpegSetting) -> bytes:
-    """Encode as `encode_jpeg` does, by OpenCV."""
+    """Encode like `encode_jpeg`, by OpenCV."""
     from engines.pictures.libraries import cv2  # noqa: PLC0415
 
     sampling = {
@@ -75,7 +75,7 @@ def encode_by_opencv(pixels: NDArray[np.uint8], jpeg: JpegSetting) -> bytes:
 
 
 def decode_by_opencv(content: bytes) -> NDArray[np.uint8]:
-    """Decode as `decode_jpeg` does, by OpenCV; damaged pixels come out grey or smeared.
+    """Decode like `decode_jpeg`, by OpenCV; damaged pixels come out grey or smeared.
 
     Raises:
         ValueError: damaged in a way that OpenCV reports.

@@ -1,7 +1,8 @@
-"""OpenCV and simplejpeg, which the base install leaves out: import this where pixels are touched.
+"""OpenCV and simplejpeg, which the base install leaves out; import them from here.
 
-Programs that only read verdicts import modules that can decode pictures, and decode none.
-simplejpeg is None where OpenCV is installed and it is not: `engines.pictures.jpeg` does without.
+Import this module only in code that touches pixels: programs that only read verdicts import modules
+that could decode pictures, but have neither library. simplejpeg is None if only OpenCV is
+installed; `engines.pictures.jpeg` works without it.
 """
 
 from types import ModuleType

@@ -1,14 +1,14 @@
-"""Mask files -> which pixels are defective, by what their values mean.
+"""Read mask files: which pixels are defective, by the meaning of their values.
 
 Masks come as 0/255, as class numbers (1 and 2, or 64 and 200), in the colours of a palette, drawn
 on transparency, with 1 or 16 bits, and with soft edges. The rules, in this order:
 
-    transparency   what is transparent is background; where all that is opaque is black, the
-                   opaque pixels are the defect
-    labels         every pixel above 0 is defect, whatever its value: few values, or values that
-                   fill areas of their own
-    soft edges     greys between background and the highest value are cut at half of the highest:
-                   edges that were smoothed, and JPEG, whose greys are noise
+    transparency   transparent pixels are background; if all opaque pixels are black, they are
+                   the defect
+    labels         every pixel above 0 is a defect, whatever its value: if there are few values, or
+                   each fills areas of its own
+    soft edges     greys between background and the highest value are cut at half of the highest,
+                   for smoothed edges, and for JPEG, whose greys are noise
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ from engines.pictures.pixel_values import part_alpha
 from engines.pictures.read import decode_values, read_content
 
 MOSTLY = 0.5  # share of a picture from which on a mask is suspected to be inverted
-_MOST_LABELS = 16  # distinct values; more are greys, unless they fill areas
+_MOST_LABELS = 16  # most distinct values of labels; more are greys, unless they fill areas
 _FLAT_SHARE = 0.5  # of the pixels between background and highest, in areas of one value
 _LEAST_OF_JPEG = 32  # highest value of a JPEG mask: below, noise and class numbers look alike
 _NOISE = 12  # levels within 3 x 3 pixels that JPEG makes of one value
@@ -43,7 +43,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def looks_like_mask(path: Path) -> bool:
-    """Return whether a file has no more values than a mask: a picture of a part has hundreds."""
+    """Return whether a file has as few values as a mask; a picture of a part has hundreds."""
     try:
         values = decode_values(read_content(path), str(path))
     except PictureError:
@@ -62,7 +62,7 @@ def marked_pixels(values: NDArray[np.generic], *, lossy: bool = False) -> NDArra
         PictureError: the values have no clear meaning.
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise PictureError("mask with values that are no numbers: save it as 8-bit PNG")
+        raise PictureError("mask with values that are not numbers: save it as 8-bit PNG")
     colours, opaque = part_alpha(values)
     grey = _grey(colours)
     if opaque is None:
@@ -95,7 +95,7 @@ def _marked(grey: NDArray[np.float32], *, lossy: bool) -> NDArray[np.bool_]:
 
 
 def _check_lossy(grey: NDArray[np.float32], highest: float) -> None:
-    """Refuse a JPEG whose values may be class numbers, which its noise hides."""
+    """Refuse a JPEG whose values may be class numbers, because noise hides them."""
     if 0 < highest < _LEAST_OF_JPEG:
         raise PictureError(
             f"JPEG mask whose highest value is {highest:g}: class numbers and the noise of JPEG "
@@ -110,7 +110,7 @@ def _check_lossy(grey: NDArray[np.float32], highest: float) -> None:
 
 
 def _only_edges(grey: NDArray[np.float32], between: NDArray[np.bool_]) -> bool:
-    """Return whether each value between lies beside a brighter one, as on a smoothed edge."""
+    """Return whether each intermediate value lies beside a brighter one, as on a smoothed edge."""
     from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
 
     brightest = cv2.dilate(grey, np.ones((3, 3), np.uint8))
@@ -120,7 +120,7 @@ def _only_edges(grey: NDArray[np.float32], between: NDArray[np.bool_]) -> bool:
 def _fill_areas(
     grey: NDArray[np.float32], between: NDArray[np.bool_], tolerance: float = 0
 ) -> bool:
-    """Return whether most of the values between lie in areas of one value, as numbers do."""
+    """Return whether most intermediate values lie in areas of one value, as class numbers do."""
     from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
 
     window = np.ones((3, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""The orientation that picture files carry, which is never applied.
+"""Read the orientation in picture files, which is never applied.
 
 Pixels stay in the order in which the file holds them, for every format: a frame of a line carries
 no orientation, and a mask is drawn on the pixels. TIFF 6.0 calls the tag Orientation (274), EXIF
@@ -17,16 +17,16 @@ _EXIF = b"Exif\0\0"
 
 
 def read_orientation(content: bytes) -> int:
-    """Return the orientation that a picture file asks for, 1 to 8; 1 where it asks for none."""
+    """Return the orientation that a picture file states, 1 to 8; 1 if it states none."""
     try:
         asked = tiff_short(_exif(content) or b"", _TAG)
     except (struct.error, IndexError):
-        return _UPRIGHT  # damaged: whoever decodes the pixels says so
+        return _UPRIGHT  # damaged: decoding the pixels will report it
     return asked if asked is not None and 1 <= asked <= 8 else _UPRIGHT  # noqa: PLR2004
 
 
 def tiff_short(tiff: bytes, tag: int) -> int | None:
-    """Return the first value of a tag of 16-bit numbers in a TIFF file; None where it has none."""
+    """Return the first value of a tag of 16-bit numbers in a TIFF file, or None without it."""
     try:
         place = _place(tiff, tag, _SHORT)
         if place is None:
@@ -47,7 +47,7 @@ def has_tiff_tag(tiff: bytes, tag: int) -> bool:
 def without_orientation(content: bytes) -> bytes:
     """Return a TIFF file with its orientation set to upright, other files as they are.
 
-    OpenCV turns the pixels of a TIFF by its orientation and has no switch against it.
+    OpenCV rotates the pixels of a TIFF by its orientation and has no switch against it.
     """
     if content[:4] not in _TIFF_ORDER:
         return content

@@ -1,4 +1,4 @@
-"""What the values of a decoded picture mean: depth, channels and alpha -> uint8 RGB."""
+"""Convert decoded values of any depth, with or without alpha, to uint8 RGB."""
 
 import logging
 from functools import cache
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from engines.errors import PictureError
 from engines.pictures.orientation import tiff_short
 
-_LEAST_OF_16_BITS = 1 << 12  # a picture without a higher value leaves bits of the 16 unused
-_EXTRA_SAMPLES = 338  # tag of TIFF 6.0: 0 says that a further channel is no alpha
+_LEAST_OF_16_BITS = 1 << 12  # a 16-bit picture without a higher value leaves bits unused
+_EXTRA_SAMPLES = 338  # tag of TIFF 6.0: 0 means that a further channel is not alpha
 _OPAQUE = 255
 _WITH_ALPHA = frozenset({2, 4})  # channels
 _log = logging.getLogger(__name__)
@@ -19,16 +19,16 @@ _log = logging.getLogger(__name__)
 def as_rgb(
     values: NDArray[np.generic], content: bytes, bits: int | None = None
 ) -> NDArray[np.uint8]:
-    """Turn grey, BGR or BGRA, as OpenCV decodes them, into uint8 [H, W, 3] RGB.
+    """Convert grey, BGR or BGRA, as OpenCV decodes them, to uint8 [H, W, 3] RGB.
 
     Args:
-        values: [H, W] or [H, W, C], 8 or 16 bits; of 16 the upper 8 that are used are taken.
-        content: the file, which says whether a fourth channel is alpha.
-        bits: that 16-bit values use, 9 to 16; None: all 16.
+        values: [H, W] or [H, W, C], 8 or 16 bits; of 16 bits the upper 8 used ones are kept.
+        content: the file, which tells whether a fourth channel is alpha.
+        bits: number of bits that 16-bit values use, 9 to 16; None: all 16.
 
     Raises:
         PictureError: another depth or number of channels, partly transparent, values above the
-            stated bits, or, without a statement, values that use 12 bits at most.
+            stated bits, or, if no bits are stated, values that use at most 12 bits.
     """
     from engines.pictures.libraries import cv2  # noqa: PLC0415  # the base install has none
 
@@ -48,9 +48,9 @@ def as_rgb(
 def part_alpha(
     values: NDArray[np.generic],
 ) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
-    """Part [H, W] or [H, W, C] into its colours [H, W, C] and what is opaque, bool [H, W].
+    """Split [H, W] or [H, W, C] into colours [H, W, C] and opaque pixels, bool [H, W].
 
-    Returns: None in place of the latter where there is no alpha channel.
+    Returns: None in place of the latter if there is no alpha channel.
     """
     channels = values[..., None] if values.ndim == 2 else values  # noqa: PLR2004
     if channels.shape[2] not in _WITH_ALPHA:
@@ -60,14 +60,14 @@ def part_alpha(
 
 
 def _is_padding(alpha: NDArray[np.uint8], content: bytes) -> bool:
-    """Return whether a fourth channel only fills 32 bits, as in most BMP and in RGBX TIFF."""
+    """Return whether a fourth channel is only padding, as in most BMP and in RGBX TIFF."""
     if content[:2] == b"BM":
         return not alpha.any()
     return tiff_short(content, _EXTRA_SAMPLES) == 0
 
 
 def used_bits(values: NDArray[np.generic], bits: int | None) -> int:
-    """Return how many bits the values of a file use, of which 8 are taken."""
+    """Return how many bits the values of a file use, of which 8 are kept."""
     stored = 8 * values.dtype.itemsize
     return bits if bits is not None and values.dtype == np.uint16 else stored
 
@@ -89,7 +89,7 @@ def _as_8_bits(values: NDArray[np.generic], bits: int | None) -> NDArray[np.uint
 
 
 def _check_used(highest: int, bits: int | None) -> None:
-    """Refuse 16-bit values that use fewer bits than 13 unsaid, or more than was stated."""
+    """Refuse 16-bit values that use fewer than 13 bits if none are stated, or more than stated."""
     if bits is None and highest < _LEAST_OF_16_BITS:
         raise PictureError(
             f"16-bit picture whose highest value is {highest}, of 65535: its values fill "
@@ -106,7 +106,7 @@ def _check_used(highest: int, bits: int | None) -> None:
 
 @cache
 def _log_scale(bits: int) -> None:
-    """Log once in a process that 16-bit pictures are read, and how they are scaled."""
+    """Log once per process that 16-bit pictures are read, and how they are scaled."""
     _log.info(
         "picture.scaled",
         extra={"bits": bits, "taken": f"the upper 8 of {bits} bits: value // {1 << (bits - 8)}"},

@@ -1,10 +1,10 @@
-"""Picture files -> uint8 RGB pixels, and the one way that this project resizes them.
+"""Read picture files into uint8 RGB pixels, and resize them.
 
 Training and the line must see the same pixels, so both read and resize here. PNG, JPEG, BMP and
-TIFF are read. What a file announces is checked before a decoder sees its bytes; a file whose cost
-that cannot bound is decoded in a process of its own, under limits. The orientation of a file is
-ignored, in every format: pixels stay in the order of the sensor, as masks are. Of 16-bit values the
-upper 8 of the bits that they use are taken: one scale for all pictures, by `PictureRules`.
+TIFF are read. A file is checked before a decoder sees its bytes. If the checks cannot bound its
+cost, it is decoded in a process of its own, under limits. The orientation of a file is ignored in
+every format: pixels stay in the order of the sensor, as in masks. Of 16-bit values the upper 8 used
+bits are kept, with one scale for all pictures, by `PictureRules`.
 """
 
 from dataclasses import dataclass
@@ -42,20 +42,20 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class DecodedPicture:
-    """The pixels of a picture file, and what its file says beside them."""
+    """The pixels of a picture file, and what else the file states."""
 
     pixels: NDArray[np.uint8]  # [H, W, 3], RGB, in the order of the file
     orientation: int  # 1 to 8, not applied; 1 is upright
-    bits: int  # that a channel of the file uses
-    stray_bytes: int  # that were skipped
+    bits: int  # bits that a channel of the file uses
+    stray_bytes: int  # bytes that were skipped
 
 
 def read_picture(path: Path, rules: PictureRules = AS_STORED) -> NDArray[np.uint8]:
     """Read a picture file into uint8 [H, W, 3] RGB.
 
     Args:
-        path: of the file.
-        rules: what a person allows or states of the files.
+        path: the file.
+        rules: how the files are read.
 
     Raises:
         PictureError: not a regular file, unreadable, too large, truncated, not 8 or 16 bits a
@@ -86,7 +86,7 @@ def decode_picture(content: bytes, name: str, rules: PictureRules = AS_STORED) -
 
 
 def describe_picture(content: bytes, name: str, rules: PictureRules = AS_STORED) -> DecodedPicture:
-    """Decode the bytes of a picture file, and say what of the file was not applied as it stands.
+    """Decode the bytes of a picture file, and return what the file states beside its pixels.
 
     Raises:
         PictureError: as `read_picture`.
@@ -123,7 +123,7 @@ def decode_values(content: bytes, name: str) -> NDArray[np.generic]:
 def decode_checked(header: PictureHeader) -> NDArray[np.generic]:
     """Decode a picture that passed the checks, in this process, with the values that it holds.
 
-    Returns: [H, W] or [H, W, C] of any depth; JPEG as RGB, all others as OpenCV orders channels.
+    Returns: [H, W] or [H, W, C] of any depth; JPEG as RGB, others in OpenCV's channel order.
 
     Raises:
         PictureError: damaged.
@@ -138,7 +138,7 @@ def decode_checked(header: PictureHeader) -> NDArray[np.generic]:
     except (ValueError, cv2.error) as error:
         raise PictureError(f"does not decode, truncated or damaged ({error})") from error
     if values.shape[:2] != (header.height, header.width):
-        raise PictureError("does not decode to the size that it announces: damaged")
+        raise PictureError("does not decode to its announced size: damaged")
     return values
 
 
@@ -168,7 +168,7 @@ def _decode(content: bytes) -> NDArray[np.generic]:
 
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None and has_tiff_tag(content, _TILE_WIDTH):
-        raise PictureError("TIFF in tiles that are not read: save it without tiles, or as PNG")
+        raise PictureError("TIFF in tiles that cannot be read: save it without tiles, or as PNG")
     if decoded is None:
         raise PictureError("does not decode, truncated or damaged: copy the file again")
     return np.asarray(decoded)

@@ -1,8 +1,8 @@
-"""JPEG files of cameras with bytes that belong to no segment.
+"""Handle JPEG files with bytes that belong to no segment, as some cameras write them.
 
 Some cameras write a few bytes between the segments of a JPEG, or its start twice. Viewers skip
-them. They are refused unless the rules of a command allow to skip them, because a stray byte may as
-well be damage. Pixels and the file's end are never repaired: what is truncated stays refused.
+them. Such files are refused unless a command's rules allow it, because a stray byte may also be
+damage. Pixels and the file's end are never repaired: truncated files stay refused.
 """
 
 import struct
@@ -15,7 +15,7 @@ _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a segment
 def without_stray_bytes(content: bytes) -> tuple[bytes, int]:
     """Return a JPEG without the bytes between its segments, and their number.
 
-    Other files, and those that end within a segment, come back as they are.
+    Other files, and those that end within a segment, are returned unchanged.
     """
     if content[:2] != _START:
         return content, 0
@@ -57,7 +57,7 @@ def _next_marker(content: bytes, at: int) -> int:
 
 
 def _scan_end(content: bytes, at: int) -> int:
-    """Return where the coded pixels that begin at `at` end: at a marker that is no restart."""
+    """Return the end of the coded pixels that begin at `at`: a marker other than a restart."""
     while True:
         at = content.index(b"\xff", at)
         if content[at + 1] != 0x00 and content[at + 1] not in _ALONE:

@@ -1,1 +1,1 @@
-"""The registry: every engine that may serve, which is in force, and putting another one there."""
+"""The registry: the engines that may serve, and which one is in force."""

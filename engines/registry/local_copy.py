@@ -1,7 +1,7 @@
-"""A version's copy on the machine that serves it, which needs no registry any more.
+"""A version's copy on the machine that serves it, usable without the registry.
 
-The copy's manifest may have got another admission since: `engine-admit` writes this machine's into
-it, or it comes from the registry later. All else must be what was registered.
+The copy's manifest may have a newer admission: `engine-admit` writes one for this machine into it,
+or it comes from the registry later. Everything else must be what was registered.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from engines.registry.records import (
 
 
 def whole_copy(home: Path) -> Path | None:
-    """Give the engine file of the copy in `home`, a folder named like its version; None if broken.
+    """Return the engine file of the copy in `home`, named like its version, or None if broken.
 
     Every byte is hashed.
     """
@@ -42,9 +42,9 @@ def whole_copy(home: Path) -> Path | None:
 
 
 def take_admission(engine: Path, registered: Callable[[], Manifest]) -> None:
-    """Give a copy that was not admitted here the registered admission, where it is of this machine.
+    """Add the registered admission to a copy that lacks one, if it is of this machine.
 
-    A registry that is away, or a copy that cannot be written, leaves it as it is.
+    If the registry is away, or the copy cannot be written, nothing changes.
     """
     with suppress(EngineError, OSError):
         path = manifest_path(engine)

@@ -1,7 +1,7 @@
-"""Which version is in force, and which promotions a line refused.
+"""The version in force, and the promotions that lines refused.
 
-`promoted.json` is read and replaced in one step. `refusals/VERSION.json` is written by a worker
-whose line refused the promotion on live frames.
+`promoted.json` is read and replaced in one step. A worker writes `refusals/VERSION.json` if its
+line refused the promotion on live frames.
 """
 
 from collections.abc import Callable
@@ -27,18 +27,18 @@ _WORDS_CHARACTERS = 400
 
 
 class Promotions:
-    """The pointer of one registry."""
+    """The pointer of a registry."""
 
     def __init__(self, store: Store, where: str) -> None:
         self._store = store
         self._where = where
-        self._seen = False  # from then on its absence means that the registry is away
+        self._seen = False  # once seen, its absence means that the registry is away
 
     def read(self) -> PromotedRecord | None:
-        """Read the pointer; None where nothing was promoted yet.
+        """Return the pointer, or None if nothing was promoted yet.
 
         Raises:
-            RegistryAway: it cannot be read, is damaged, or was there earlier.
+            RegistryAway: it cannot be read, is damaged, or has disappeared.
         """
         content = self._store.read(PROMOTED, MAX_RECORD_BYTES)
         if content is None:
@@ -59,9 +59,10 @@ class Promotions:
         return promoted
 
     def point(self, choose: Callable[[PromotedRecord | None], str], by: str) -> Pointer:
-        """Put what `choose` names, given the promotions so far, into force.
+        """Put the version in force that `choose` returns for the promotions so far.
 
-        Where that is in force already, nothing is written. What `choose` raises changes nothing.
+        If that version is in force already, nothing is written. If `choose` raises, nothing
+        changes.
         """
         with self._store.locked("promote"):
             promoted = self.read()
@@ -80,13 +81,13 @@ class Promotions:
 
 
 class Refusals:
-    """What stands under `refusals/`: the latest refusal of each version."""
+    """The files under `refusals/`: the latest refusal of each version."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def put(self, name: str, promoted_at: str, why: str, by: str) -> None:
-        """Note that one promotion of a version was refused."""
+        """Record that one promotion of a version was refused."""
         record = RefusalRecord(
             version=name,
             promoted_at=promoted_at,
@@ -98,7 +99,7 @@ class Refusals:
             self._store.write(_path(name), write_record(record))
 
     def hit(self, pointer: Pointer) -> bool:
-        """Return whether this very promotion was refused; what cannot be read says nothing."""
+        """Return whether this promotion was refused; an unreadable record counts as no."""
         if not is_version_name(pointer.promoted):
             return False
         content = self._store.read(_path(pointer.promoted), MAX_RECORD_BYTES)

@@ -1,14 +1,14 @@
-"""The records of a registry, and where they lie: what a version is, what is in force.
+"""The records of a registry and their paths: what a version is, what is in force.
 
 ```
-REGISTRY/promoted.json             the version in force, the one before, who and when; the earlier
-REGISTRY/versions/NAME/version.json   written last: a version without it is not there
+REGISTRY/promoted.json             the version in force, the previous one, who, when; earlier ones
+REGISTRY/versions/NAME/version.json   written last: without it there is no version
 REGISTRY/versions/NAME/protoad.onnx   and protoad.onnx.json, a plan's kernels
 REGISTRY/versions/NAME/0123456789ab-gate.json   an extra file, under its hash
 REGISTRY/refusals/NAME.json        a promotion of it that a line refused on live frames
 ```
-A version's name says what it decides: the engine's bytes and its thresholds are hashed into it, so
-a calibration alone is another version, and the same engine registered twice is one.
+A version's name identifies its decisions: the engine's bytes and its thresholds are hashed into it.
+So a new calibration alone is another version, and the same engine registered twice is one version.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ HISTORY = 100  # earlier promotions kept
 
 _MODEL_CHARACTERS = 40
 _DIGEST_CHARACTERS = 12
-# one level, not hidden: these names come from files that others can write
+# one level, not hidden: these names come from files that other programs can write
 VersionName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
 FileName = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,199}$")]
 _VERSION_NAME: TypeAdapter[str] = TypeAdapter(VersionName)
@@ -42,18 +42,18 @@ Time = Annotated[str, Field(max_length=40)]
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """An engine that is registered, with what belongs to it."""
+    """A registered engine with its files."""
 
     name: VersionName
     model: str
     sha256: Sha256  # of the engine file
-    created: Time  # when it was registered first: UTC, ISO 8601
+    created: Time  # when it was first registered: UTC, ISO 8601
     files: tuple[FileName, ...]  # sorted
 
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """Which version is in force since when, and which was before."""
+    """The version in force, since when, and the previous one."""
 
     promoted: VersionName
     previous: VersionName | None
@@ -68,7 +68,7 @@ class _Record(BaseModel):
 
 
 class StoredFile(BaseModel):
-    """What a file of a version must be."""
+    """The expected size and hash of a version's file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,8 +83,8 @@ class VersionRecord(_Record):
     model: str
     created: Time
     engine: FileName
-    facts: Sha256 = Field(description="of the manifest without its admission")
-    files: dict[FileName, StoredFile] = Field(description="all but the manifest")
+    facts: Sha256 = Field(description="hash of the manifest without its admission")
+    files: dict[FileName, StoredFile] = Field(description="all files but the manifest")
 
     @model_validator(mode="after")
     def _has_engine(self) -> Self:
@@ -94,27 +94,27 @@ class VersionRecord(_Record):
 
     @property
     def manifest(self) -> str:
-        """The manifest's name; what it says is held by `facts`, for an admission may be renewed."""
+        """The manifest's name; `facts` covers its content, because an admission may be renewed."""
         return f"{self.engine}.json"
 
     @property
     def needed(self) -> list[str]:
-        """What an engine cannot be opened without, beside the manifest: itself, and its kernels."""
+        """The files needed to open the engine, beside the manifest: itself, and its kernels."""
         return [name for name in (self.engine, f"{self.engine}.so") if name in self.files]
 
     @property
     def extra(self) -> list[str]:
-        """The files that came beside the engine."""
+        """The extra files."""
         return sorted(set(self.files) - set(self.needed))
 
     def stored_as(self, name: str) -> str:
-        """What a file is called in the store: another extra file never lies where this one does."""
+        """Return a file's name in the store; different extra files never share one."""
         if name in self.needed:
             return name
         return f"{self.files[name].sha256[:_DIGEST_CHARACTERS]}-{name}"
 
     def version(self) -> Version:
-        """Return what callers know of it."""
+        """Return the public form of the record."""
         return Version(
             self.name,
             self.model,
@@ -135,7 +135,7 @@ class RefusalRecord(_Record):
     """A file of `refusals/`."""
 
     version: VersionName
-    promoted_at: Time = Field(description="promoted once more, the version may try again")
+    promoted_at: Time = Field(description="a later promotion of the version may try again")
     why: str
     by: str = Field(description="line and worker")
     at: Time
@@ -156,7 +156,7 @@ def parse_record(kind: type[Record], content: bytes) -> Record:
     """Read a file of the registry.
 
     Raises:
-        ValueError: it is none; the message says why in one line.
+        ValueError: it is not such a file; the message gives the reason in one line.
     """
     try:
         return kind.model_validate_json(content)
@@ -170,7 +170,7 @@ def write_record(record: _Record) -> bytes:
 
 
 def latest_promotions(history: Iterable[Promoted]) -> list[Promoted]:
-    """Return each version's latest promotion, newest first, of promotions that are newest first."""
+    """Return each version's latest promotion; promotions are sorted newest first."""
     latest: dict[str, Promoted] = {}
     for promotion in history:
         latest.setdefault(promotion.promoted, promotion)
@@ -178,7 +178,7 @@ def latest_promotions(history: Iterable[Promoted]) -> list[Promoted]:
 
 
 def is_version_name(name: str) -> bool:
-    """Return whether a version can have this name; what can be none is never part of a path."""
+    """Return whether a version can have this name; no other name becomes part of a path."""
     try:
         _VERSION_NAME.validate_python(name)
     except ValidationError:
@@ -187,7 +187,7 @@ def is_version_name(name: str) -> bool:
 
 
 def version_name(manifest: Manifest) -> str:
-    """Name the version that an engine is: its model, and a digest of all that decides."""
+    """Return an engine's version name: its model, and a digest of all that affects decisions."""
     model = re.sub(r"[^a-z0-9]+", "-", manifest.model.lower()).strip("-")[:_MODEL_CHARACTERS]
     decides = [manifest.sha256, manifest.kernel_sha256, *_limits(manifest.thresholds)]
     digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
@@ -199,9 +199,9 @@ def _limits(thresholds: Thresholds) -> tuple[float, float]:
 
 
 def manifest_facts(manifest: Manifest) -> str:
-    """Hash what a manifest says beside its admission, which each machine writes anew.
+    """Hash a manifest without its admission, which each machine writes anew.
 
-    Fields at their default are left out, so that a field added later changes no hash.
+    Fields with default values are left out, so that a new field changes no hash.
     """
     return hashlib.sha256(
         manifest.model_dump_json(exclude={"admission"}, exclude_defaults=True).encode()

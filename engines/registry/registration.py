@@ -1,4 +1,4 @@
-"""What is registered: the files that an engine brings, checked before one byte is sent."""
+"""Check the files of an engine to register, before a byte is sent."""
 
 import hashlib
 from collections.abc import Mapping
@@ -26,15 +26,15 @@ _FILE_NAME: TypeAdapter[str] = TypeAdapter(FileName)
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """An engine that is to become a version, or is one already."""
+    """An engine to register as a version, or already registered."""
 
-    record: VersionRecord  # as it will be
-    manifest: bytes | None  # to be written; None where the one that is there stays
+    record: VersionRecord  # the new record
+    manifest: bytes | None  # to write; None to keep the existing one
     engine: Path
     extra: Mapping[str, bytes]
 
     def source(self, name: str) -> Path:
-        """Find the local file that the version's file `name` is made from."""
+        """Return the local source of the version's file `name`."""
         return self.engine if name == self.record.engine else kernel_path(self.engine)
 
 
@@ -45,14 +45,14 @@ def prepare(
     known: VersionRecord | None,
     kept: Manifest | None,
 ) -> Registration:
-    """Read all that is to be registered.
+    """Read all that is to be registered, and check it.
 
     Args:
         engine: the file, with its manifest beside it.
         extra: further files by name.
-        created: now, UTC, ISO 8601.
-        known: the record of the same version, where it is registered: its names and date stay.
-        kept: the manifest of `known`, which gets no more from `engine` than its admission.
+        created: the current time, UTC, ISO 8601.
+        known: the record of the same version, if it is registered; its names and date stay.
+        kept: the manifest of `known`, which receives only the admission from `engine`.
 
     Raises:
         ManifestError: engine, kernels and manifest do not fit each other.
@@ -105,8 +105,8 @@ def _file_name(name: str) -> str:
         return _FILE_NAME.validate_python(name)
     except ValidationError as error:
         raise RegistryError(
-            f"{name!r:.60} cannot be a file's name in the registry: take one without slashes and "
-            "control characters that does not begin with a point"
+            f"{name!r:.60} cannot be a file's name in the registry: use one without slashes and "
+            "control characters that does not begin with a dot"
         ) from error
 
 
@@ -116,6 +116,6 @@ def _check_extra(extra: Mapping[str, bytes], taken: set[str]) -> None:
             raise RegistryError(f"{name} belongs to the engine: give the extra file another name")
         if len(content) > MAX_EXTRA_BYTES:
             raise RegistryError(
-                f"{name} has {len(content)} bytes, {MAX_EXTRA_BYTES} are the most: keep such files "
+                f"{name} has {len(content)} bytes, the limit is {MAX_EXTRA_BYTES}: keep such files "
                 "in the run's folder and name it here"
             )

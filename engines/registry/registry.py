@@ -1,8 +1,8 @@
-"""The registry: every engine that may serve, and the one in force.
+"""The registry: the engines that may serve, and the one in force.
 
-A version appears whole or not at all, and never changes but for its admission and added reports.
-`promoted.json` names the version in force and is replaced in one step; a worker that cannot read
-it, or not fetch what it names, serves on with what it has.
+A version appears completely or not at all. Only its admission and added reports ever change.
+`promoted.json` names the version in force and is replaced in one step. A worker that cannot read
+it, or cannot fetch that version, keeps serving its active engine.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -29,22 +29,22 @@ from engines.registry.registration import prepare
 from engines.registry.store import Store, open_store
 from engines.registry.versions import Versions
 
-BESIDE = frozenset({"seen.json"})  # files of `extra` that a copy has too
+BESIDE = frozenset({"seen.json"})  # extra files that are copied too
 _NO_EXTRA: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Registry:
-    """Versions and the pointer, in a folder or at a URL; nothing is read before it is asked."""
+    """Versions and the pointer, in a folder or at a URL; nothing is read until it is needed."""
 
     def __init__(self, url: str, store: Store | None = None) -> None:
-        """Name the registry.
+        """Open the registry without reading it.
 
         Args:
-            url: a folder, or a URL of fsspec's such as `s3://bucket/registry`.
-            store: in place of what `url` names.
+            url: a folder, or an fsspec URL such as `s3://bucket/registry`.
+            store: used in place of the store of `url`.
 
         Raises:
-            RegistryError: the URL is none, holds a secret, or needs a package.
+            RegistryError: the URL is invalid, holds a secret, or needs a package.
         """
         self.url = url
         self._store = store or open_store(url)
@@ -53,21 +53,21 @@ class Registry:
         self._refusals = Refusals(self._store)
 
     def versions(self) -> list[Version]:
-        """List the versions, oldest first; those whose record is damaged are left out."""
+        """Return the versions, oldest first, without those whose record is damaged."""
         return self.survey()[0]
 
     def survey(self) -> tuple[list[Version], list[str]]:
-        """List the versions, oldest first, and the names of those whose record is damaged."""
+        """Return the versions, oldest first, and the names of those whose record is damaged."""
         records, damaged = self._versions.survey()
         if not records:
-            self._promotions.read()  # tells none yet from a registry that is gone
+            self._promotions.read()  # distinguishes an empty registry from a missing one
         return [record.version() for record in records], damaged
 
     def version(self, name: str) -> Version:
-        """Look a version up.
+        """Return a version.
 
         Raises:
-            UnknownVersion: there is none, or not all of it yet.
+            UnknownVersion: it does not exist, or is not complete yet.
             BrokenVersion: its record cannot be read.
         """
         return self._record(name).version()
@@ -76,7 +76,7 @@ class Registry:
         """Read a version's manifest.
 
         Raises:
-            UnknownVersion: there is none of that name.
+            UnknownVersion: there is no version of that name.
             BrokenVersion: it is not what was registered.
         """
         with self._told_apart():
@@ -93,16 +93,16 @@ class Registry:
         extra = record.extra
         if file not in extra:
             raise UnknownVersion(
-                f"{name} has no file {file!r:.60}: it has {', '.join(extra) or 'none to read'}"
+                f"{name} has no file {file!r:.60}: it has {', '.join(extra) or 'no extra file'}"
             )
         with self._told_apart():
             return self._versions.read(record, file)
 
     def pointer(self) -> Pointer | None:
-        """Return what is in force; None where nothing was promoted yet.
+        """Return the pointer, or None if nothing was promoted yet.
 
         Raises:
-            RegistryAway: it cannot be read, is damaged, or is gone since it was read last.
+            RegistryAway: it cannot be read, is damaged, or has disappeared.
         """
         promoted = self._promotions.read()
         return promoted.in_force if promoted else None
@@ -113,44 +113,44 @@ class Registry:
         return [promoted.in_force, *promoted.earlier] if promoted else []
 
     def standing(self) -> Pointer | None:
-        """Return the newest promotion that no line refused: what lines serve.
+        """Return the newest promotion that no line refused, which is what lines serve.
 
-        What is in force where all were refused; None where nothing was promoted yet.
+        If all were refused, return the one in force. Return None if nothing was promoted yet.
         """
         return self._standing(self.history())
 
     def is_refused(self, promotion: Pointer) -> bool:
-        """Return whether a line refused this very promotion on live frames."""
+        """Return whether a line refused this promotion on live frames."""
         return self._refusals.hit(promotion)
 
     def refuse(self, name: str, promoted_at: str, why: str, by: str) -> None:
-        """Note that a line refused a promotion on live frames: no rollback lands on it.
+        """Record that a line refused a promotion on live frames, so that no rollback selects it.
 
         Args:
             name: the version.
-            promoted_at: which promotion of it, as the pointer says.
-            why: what was wrong.
+            promoted_at: the promotion's time, from the pointer.
+            why: the reason.
             by: line and worker.
 
         Raises:
-            UnknownVersion: there is none of that name.
-            RegistryAway: it cannot be written here.
+            UnknownVersion: there is no version of that name.
+            RegistryAway: the registry cannot be written now.
         """
         self._refusals.put(self._record(name).name, promoted_at, why, by)
 
     def register(self, engine: Path, extra: Mapping[str, bytes] = _NO_EXTRA) -> Version:
         """Add an engine file, its manifest, a plan's kernels, and `extra` files by name.
 
-        An engine that is there already is verified and, where it is damaged, uploaded again; its
-        files of `extra` are added or replaced, and so is its admission, where `engine` has one.
+        An engine that is registered already is verified, and uploaded again if it is damaged. Its
+        extra files are added or replaced, and so is its admission, if `engine` has one.
 
         Raises:
             ManifestError: engine, kernels and manifest do not fit each other.
             RegistryError: a file has a wrong name or is too large.
-            RegistryAway: nothing new is visible; do it again.
+            RegistryAway: nothing new is visible; try again.
         """
         name = version_name(read_manifest(engine))
-        if self._promotions.read() is None:  # a registry that was here is not begun anew
+        if self._promotions.read() is None:  # a registry that disappeared is not created anew
             self._store.begin()
         with self._store.locked("register"):
             known = self._versions.sound(name)
@@ -161,22 +161,22 @@ class Registry:
         return offered.record.version()
 
     def promote(self, name: str, by: str, expected: Collection[str | None] = ()) -> Pointer:
-        """Put an admitted version in force after all its bytes are verified.
+        """Put an admitted version in force after verifying all its bytes.
 
-        One in force already stays so.
+        If it is in force already, nothing changes.
 
         Args:
             name: the version.
-            by: who says so, for the history.
-            expected: what lines may serve now, besides `name`, as `standing` gives it; None stands
-                for nothing; empty: whatever they serve.
+            by: who promotes it, for the history.
+            expected: the versions that lines may serve now besides `name`, as `standing` returns
+                them; None in it means no version. Empty accepts any.
 
         Raises:
-            UnknownVersion: there is none of that name.
+            UnknownVersion: there is no version of that name.
             BrokenVersion: it is not what was registered; nothing changed.
             NotAdmitted: no machine admitted it; nothing changed.
             Overtaken: lines serve none of `expected`; nothing changed.
-            RegistryAway: nothing changed, or at a URL perhaps all of it: `pointer` says.
+            RegistryAway: nothing changed, or at a URL perhaps everything: read `pointer`.
         """
         with self._told_apart():
             self._check_admitted(name, self._versions.verify(self._record(name)))
@@ -188,40 +188,41 @@ class Registry:
                 wanted = " or ".join(each or "no version" for each in expected)
                 raise Overtaken(
                     f"{in_force or 'no version'} is in force in the registry {self.url}, expected "
-                    f"was {wanted}: compare {name} with what is"
+                    f"{wanted}: compare {name} with the version in force"
                 )
-            # looked up again under the lock: the folder may be another one since
+            # looked up again under the lock: the folder may have been replaced
             return self._record(name).name
 
         return self._promotions.point(choose, by)
 
     def rollback(self, by: str) -> Pointer:
-        """Put the version before into force again; a second rollback returns.
+        """Put the previous version in force again; a second rollback undoes the first.
 
-        The newest before that a machine admitted and no line refused since it was promoted last.
-        Only the sizes of its files are looked at, for haste: workers hash what they fetch.
+        It is the newest earlier version that a machine admitted and no line refused since its last
+        promotion. Only the sizes of its files are checked, to be fast: workers hash what they
+        fetch.
 
         Raises:
-            UnknownVersion: nothing was in force before that is admitted and was not refused.
+            UnknownVersion: there is no earlier version that is admitted and was not refused.
             BrokenVersion: files of it are missing or cut short; nothing changed.
-            RegistryAway: as for `promote`.
+            RegistryAway: as in `promote`.
         """
         with self._told_apart():
             return self._promotions.point(self._before, by)
 
     def fetch(self, name: str, folder: Path) -> Path:
-        """Copy engine, kernels and manifest to `folder/name`, verified; gives the engine's path.
+        """Copy engine, kernels and manifest to `folder/name`, verified; return the engine's path.
 
-        What tells which pictures it learned from (`BESIDE`) comes with it, where it is whole.
+        The record of the pictures that it was trained on (`BESIDE`) is copied too, if it is intact.
 
-        A copy that is there and whole is taken, with the admission that this machine may have
-        written into it; the registry is asked for one only where the copy has none of this machine.
+        An existing intact copy is used, with the admission that this machine may have written into
+        it. The registry is asked for an admission only if the copy has none of this machine.
         Processes may share `folder`.
 
         Raises:
-            UnknownVersion: there is none of that name.
-            BrokenVersion: what came is not what was registered.
-            RegistryAway: the registry cannot be read, or `folder` not be written.
+            UnknownVersion: there is no version of that name.
+            BrokenVersion: the copy is not what was registered.
+            RegistryAway: the registry cannot be read, or `folder` cannot be written.
         """
         if not is_version_name(name):
             raise self._unknown(name)
@@ -242,7 +243,7 @@ class Registry:
 
     def _download(self, record: VersionRecord, home: Path) -> Path:
         for file in BESIDE.intersection(record.extra):
-            with suppress(BrokenVersion):  # a line can do without
+            with suppress(BrokenVersion):  # a line does not need it
                 write_atomic(home / file, self._versions.read(record, file))
         return self._versions.download(record, home)
 
@@ -255,7 +256,7 @@ class Registry:
         if promoted is None or not promoted.earlier:
             raise UnknownVersion(
                 f"the registry {self.url} had no version in force before "
-                f"{promoted.in_force.promoted if promoted else 'this'}: promote one by its name"
+                f"{promoted.in_force.promoted if promoted else 'this'}: promote one by name"
             )
         for pointer in latest_promotions([promoted.in_force, *promoted.earlier])[1:]:
             if not self._refusals.hit(pointer):
@@ -265,7 +266,7 @@ class Registry:
         raise UnknownVersion(
             f"every version that was in force before {promoted.in_force.promoted} in the registry "
             f"{self.url} was refused on live frames or is not admitted on any machine: promote one "
-            "by its name"
+            "by name"
         )
 
     def _check_admitted(self, name: str, manifest: Manifest) -> None:
@@ -282,7 +283,7 @@ class Registry:
 
     @contextmanager
     def _told_apart(self) -> Iterator[None]:
-        """Tell a version with missing files from a registry that is gone."""
+        """Distinguish a version with missing files from a registry that is gone."""
         try:
             yield
         except BrokenVersion:
@@ -292,7 +293,7 @@ class Registry:
     def _record(self, name: str) -> VersionRecord:
         record = self._versions.look(name)
         if record is None:
-            self._promotions.read()  # tells an unknown version from a registry that is gone
+            self._promotions.read()  # distinguishes an unknown version from a missing registry
             raise self._unknown(name)
         return record
 

@@ -1,10 +1,9 @@
-"""A registry at a URL of fsspec's: `s3://bucket/registry`, `gs://`, `abfs://`, `sftp://`.
+"""A registry at an fsspec URL: `s3://bucket/registry`, `gs://`, `abfs://`, `sftp://`.
 
-On object stores one upload appears whole or not at all, which is all that the registry asks for.
-There are no locks: of two promotions in the same moment the later wins and the earlier may be
-missing in the history. Where a file appears bit by bit (`sftp://`, `smb://`), a killed writer can
-leave half of `promoted.json`, which is refused, not followed: mount such a share and name its
-folder.
+On object stores an upload is atomic, which is all that the registry needs. There are no locks: of
+two simultaneous promotions the later wins, and the earlier may be missing in the history. On other
+stores a file appears bit by bit (`sftp://`, `smb://`), so a killed writer can leave half of
+`promoted.json`, which is refused. Mount such a share and name its folder instead.
 """
 
 import hashlib
@@ -25,10 +24,10 @@ class RemoteStore:
     """The file system of a URL."""
 
     def __init__(self, url: str) -> None:
-        """Make the client, without asking the server for anything.
+        """Create the client without contacting the server.
 
         Raises:
-            RegistryError: no such file system, one that is not installed, or a URL with options or
+            RegistryError: the file system is unknown or not installed, or the URL has options or
                 secrets in it.
         """
         self._url = url.rstrip("/")
@@ -36,10 +35,10 @@ class RemoteStore:
         self._root = str(self._files._strip_protocol(self._url)).rstrip("/")  # noqa: SLF001  # fsspec offers no other name for it
 
     def begin(self) -> None:
-        """Do nothing: folders are made with the first file, where there are any."""
+        """Do nothing: folders, if there are any, are created with the first file."""
 
     def names(self, folder: str) -> list[str]:
-        """List what lies in `folder`."""
+        """Return the names in `folder`."""
         with self._translated():
             try:
                 found = self._files.ls(self._path(folder), detail=False)
@@ -56,7 +55,7 @@ class RemoteStore:
                 return None
 
     def digest(self, path: str) -> str | None:
-        """Hash a file's content as it comes."""
+        """Hash a file's content while it is read."""
         digest = hashlib.sha256()
         with self._translated():
             try:
@@ -77,7 +76,7 @@ class RemoteStore:
                 return None
 
     def write(self, path: str, content: bytes) -> None:
-        """Put an object."""
+        """Write an object."""
         target = self._path(path)
         with self._translated():
             try:
@@ -87,7 +86,7 @@ class RemoteStore:
                 self._files.pipe_file(target, content)
 
     def upload(self, source: Path, path: str) -> None:
-        """Put a file, in parts where it is large."""
+        """Upload a file, in parts if it is large."""
         target = self._path(path)
         with self._translated():
             try:
@@ -97,12 +96,12 @@ class RemoteStore:
                 self._files.put_file(str(source), target)
 
     def download(self, path: str, target: Path) -> None:
-        """Get a file."""
+        """Download a file."""
         with self._translated():
             self._files.get_file(self._path(path), str(target))
 
     def locked(self, name: str) -> AbstractContextManager[None]:
-        """Lock nothing: object stores have no locks."""
+        """Do nothing: object stores have no locks."""
         del name
         return nullcontext()
 
@@ -111,7 +110,7 @@ class RemoteStore:
         return f"{self._root}/{path}"
 
     def _make_folders(self, path: str) -> None:
-        # one level at a time, and not above the root: a bucket of a mistyped name is not made
+        # one level at a time, and not above the root: a mistyped bucket is not created
         folder = self._root
         for part in ("", *path.split("/")[:-1]):
             folder = f"{folder}/{part}" if part else folder
@@ -132,9 +131,9 @@ class RemoteStore:
 def _file_system(url: str) -> Any:  # noqa: ANN401  # fsspec has no types
     try:
         parts = urlsplit(url)
-    except ValueError as error:  # what is not understood may hold a secret: it is not shown
+    except ValueError as error:  # the rest of the URL may hold a secret: it is not shown
         raise RegistryError(
-            f"the registry {url.partition('://')[0]}://...: {error}: give a folder or a URL"
+            f"the registry {url.partition('://')[0]}://...: {error}: use a folder or a URL"
         ) from error
     if parts.query:
         raise RegistryError(
@@ -157,5 +156,5 @@ def _file_system(url: str) -> Any:  # noqa: ANN401  # fsspec has no types
     except ImportError as error:
         raise RegistryError(f"the registry {url}: {error}") from error
     except Exception as error:
-        raise RegistryError(f"the registry {url}: {error}: give a folder or a URL") from error
+        raise RegistryError(f"the registry {url}: {error}: use a folder or a URL") from error
     return files

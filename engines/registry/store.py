@@ -1,4 +1,4 @@
-"""Where a registry keeps its files: a folder here, or what a URL names (remote_store)."""
+"""Where a registry keeps its files: a local folder, or a URL (remote_store)."""
 
 import os
 import secrets
@@ -24,51 +24,51 @@ COPY_BYTES = 1 << 20
 class Store(Protocol):
     """Files by their path below the registry's root, `versions/NAME/version.json`.
 
-    All methods raise RegistryAway where the store cannot answer now. Who writes holds a lock.
+    All methods raise RegistryAway if the store cannot answer now. Writers hold a lock.
     """
 
     def begin(self) -> None:
-        """Make the root, where there is none yet."""
+        """Create the root if it does not exist."""
 
     def names(self, folder: str) -> list[str]:
-        """List what lies in `folder`; nothing where there is none."""
+        """Return the names in `folder`; empty if it does not exist."""
 
     def size(self, path: str) -> int | None:
-        """Return a file's bytes; None where there is none."""
+        """Return a file's bytes, or None if it does not exist."""
 
     def digest(self, path: str) -> str | None:
-        """Hash a file's content, SHA-256 in hex; None where there is none."""
+        """Return the SHA-256 of a file in hex, or None if it does not exist."""
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """Read at most `limit` bytes of a file; None where there is none."""
+        """Return at most `limit` bytes of a file, or None if it does not exist."""
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a file, whole or not at all; its folder is made."""
+        """Write a file atomically; its folder is created."""
 
     def upload(self, source: Path, path: str) -> None:
-        """Copy a local file into the store; its folder is made."""
+        """Copy a local file into the store; its folder is created."""
 
     def download(self, path: str, target: Path) -> None:
         """Copy a file to `target`."""
 
     def locked(self, name: str) -> AbstractContextManager[None]:
-        """Keep others out of what `name` stands for, where the store has locks."""
+        """Hold the lock `name`, if the store has locks."""
 
 
 class FolderStore:
-    """A folder: every write is a rename, and locks are the kernel's, freed when a holder dies."""
+    """A folder: every write is a rename, and the kernel frees locks when a holder dies."""
 
     def __init__(self, root: Path, lock_wait_s: float = LOCK_WAIT_S) -> None:
         self._root = root
         self._lock_wait_s = lock_wait_s
 
     def begin(self) -> None:
-        """Make the root."""
+        """Create the root."""
         with _translated(self._root):
             self._root.mkdir(parents=True, exist_ok=True)
 
     def names(self, folder: str) -> list[str]:
-        """List what lies in `folder`."""
+        """Return the names in `folder`."""
         with _translated(self._root):
             try:
                 return sorted(path.name for path in (self._root / folder).iterdir())
@@ -101,7 +101,7 @@ class FolderStore:
                 return None
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a file by renaming it into its place."""
+        """Write a file by renaming it into place."""
         with _translated(self._root):
             target = self._made(path)
             write_atomic(target, content)
@@ -132,7 +132,7 @@ class FolderStore:
             yield
 
     def _made(self, path: str) -> Path:
-        # never the root: where it was, a share may be mounted that is gone now
+        # never the root: it may be the mount point of a share that is gone now
         folder = self._root
         for part in path.split("/")[:-1]:
             folder /= part
@@ -143,14 +143,14 @@ class FolderStore:
 
 
 def clear_halves(target: Path) -> None:
-    """Remove what killed writers of `target` left: who writes holds a lock, so none is at it."""
+    """Remove leftovers of killed writers of `target`: writers hold the lock, so none is active."""
     for half in target.parent.iterdir():
         if half.name.startswith(f".{target.name}."):
             half.unlink(missing_ok=True)
 
 
 def copy_atomic(source: Path, target: Path) -> None:
-    """Copy a file, whole or not at all."""
+    """Copy a file atomically."""
     half = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         with open_regular(source) as file, half.open("xb") as copy:
@@ -179,15 +179,15 @@ def open_store(url: str) -> Store:
     """Return the store of a folder, `file://` or any other URL.
 
     Raises:
-        RegistryError: it is no URL that can hold a registry.
+        RegistryError: the URL cannot hold a registry.
     """
     if not url.strip():
-        raise RegistryError("the registry's name is empty: give a folder or a URL")
+        raise RegistryError("the registry's name is empty: use a folder or a URL")
     if url.startswith("file://"):
         folder = Path(url.removeprefix("file://"))
         if not folder.is_absolute():
             raise RegistryError(
-                f"the registry {url} is no whole path: write file:///... or the folder's name alone"
+                f"the registry {url} is not an absolute path: write file:///... or only the folder"
             )
         return FolderStore(folder)
     if "://" not in url:

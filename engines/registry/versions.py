@@ -1,4 +1,4 @@
-"""The versions of one registry: looked up, verified, added, copied."""
+"""Look up, verify, add and copy the versions of a registry."""
 
 import hashlib
 import secrets
@@ -23,14 +23,14 @@ from engines.registry.store import Store, clear_halves
 
 
 class Versions:
-    """What stands under `versions/`."""
+    """The versions under `versions/`."""
 
     def __init__(self, store: Store, where: str) -> None:
         self._store = store
         self._where = where
 
     def survey(self) -> tuple[list[VersionRecord], list[str]]:
-        """List what is whole, oldest first, and the names of those with a damaged record."""
+        """Return the complete versions, oldest first, and the names with a damaged record."""
         records: list[VersionRecord] = []
         damaged: list[str] = []
         for name in self._store.names(VERSIONS):
@@ -44,7 +44,7 @@ class Versions:
         return sorted(records, key=lambda record: (record.created, record.name)), damaged
 
     def look(self, name: str) -> VersionRecord | None:
-        """Read a version's record; None where there is no such version, or not all of it yet.
+        """Return a version's record, or None if it does not exist or is not complete yet.
 
         Raises:
             BrokenVersion: the record cannot be read.
@@ -63,7 +63,7 @@ class Versions:
         return record
 
     def sound(self, name: str) -> VersionRecord | None:
-        """Look a version up whose record and manifest are good; None for any other."""
+        """Return a version's record if it and the manifest are intact, otherwise None."""
         try:
             record = self.look(name)
             if record is not None:
@@ -93,7 +93,7 @@ class Versions:
         return content
 
     def verify(self, record: VersionRecord) -> Manifest:
-        """Read all that the engine needs; returns its manifest.
+        """Verify the hashes of all files that the engine needs; return its manifest.
 
         Raises:
             BrokenVersion: it is not what was registered.
@@ -103,7 +103,7 @@ class Versions:
         return self.manifest(record)
 
     def measure(self, record: VersionRecord) -> Manifest:
-        """Look only at the sizes of what the engine needs; returns its manifest.
+        """Check only the sizes of the files that the engine needs; return its manifest.
 
         Raises:
             BrokenVersion: files are missing or cut short.
@@ -113,10 +113,10 @@ class Versions:
         return self.manifest(record)
 
     def put(self, offered: Registration) -> None:
-        """Write what is not there yet; the record last, with which the version appears.
+        """Write the missing files, and last the record, which makes the version appear.
 
         Raises:
-            RegistryAway: it did not arrive; nothing new is visible.
+            RegistryAway: the upload failed; nothing new is visible.
         """
         record = offered.record
         for file in record.needed:
@@ -128,10 +128,10 @@ class Versions:
         self._store.write(_path(record.name, VERSION), write_record(record))
 
     def download(self, record: VersionRecord, home: Path) -> Path:
-        """Copy a version to `home`, which nobody else writes now; gives the engine's path.
+        """Copy a version to `home`, which no other process writes now; return the engine's path.
 
         Raises:
-            BrokenVersion: what came is not what was registered.
+            BrokenVersion: the copy is not what was registered.
         """
         for file in record.needed:
             self._download_file(record, file, home / file)
@@ -148,8 +148,8 @@ class Versions:
         self._store.upload(source, path)
         if self._store.digest(path) != wanted:
             raise RegistryAway(
-                f"{source} did not arrive in the registry {self._where} as it is here: see that "
-                "nobody writes it, then register it again"
+                f"{source} arrived changed in the registry {self._where}: see that "
+                "no program writes it, then register it again"
             )
 
     def _download_file(self, record: VersionRecord, file: str, target: Path) -> None:
@@ -175,7 +175,7 @@ class Versions:
         except ManifestError as error:
             raise self._broken(record.name, record.manifest, str(error)) from error
         if manifest_facts(manifest) != record.facts:
-            raise self._broken(record.name, record.manifest, "it says something else")
+            raise self._broken(record.name, record.manifest, "its content differs")
         return manifest
 
     def _compare_size(self, record: VersionRecord, file: str) -> None:
@@ -183,7 +183,7 @@ class Versions:
         if size is None:
             raise self._broken(record.name, file, "it is missing")
         if size != wanted:
-            raise self._broken(record.name, file, f"{size} bytes, wanted {wanted}")
+            raise self._broken(record.name, file, f"{size} bytes, expected {wanted}")
 
     def _compare(self, record: VersionRecord, file: str, found: str | None) -> None:
         wanted = record.files[file].sha256
@@ -191,7 +191,7 @@ class Versions:
             raise self._broken(record.name, file, "it is missing")
         if found != wanted:
             raise self._broken(
-                record.name, file, f"sha256 {found[:12]}..., wanted {wanted[:12]}..."
+                record.name, file, f"sha256 {found[:12]}..., expected {wanted[:12]}..."
             )
 
     def _broken(self, name: str, file: str, how: str) -> BrokenVersion:

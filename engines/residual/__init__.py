@@ -1,1 +1,1 @@
-"""The one operator of PRN that no standard has: the residual to the nearest whole-map prototype."""
+"""PRN's only non-standard operator: the residual to the nearest whole-map prototype."""

@@ -1,4 +1,4 @@
-"""Compile `kernel.cu` into a library for the GPUs that we serve; needs nvcc and g++, no GPU."""
+"""Compile `kernel.cu` for the GPUs that we support; needs nvcc and g++, but no GPU."""
 
 import hashlib
 import importlib.util
@@ -15,14 +15,14 @@ from pathlib import Path
 from engines.errors import BackendError
 
 SOURCE = Path(__file__).with_name("kernel.cu")
-# Turing, Ampere, its cards, Ada, Hopper, Blackwell, its cards; the last one's PTX runs on later.
+# Turing, Ampere and its cards, Ada, Hopper, Blackwell and its cards; later GPUs run the last PTX.
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
 _FLAGS = (
     *("-O3", "-std=c++17", "-cudart", "static", "-shared"),
     *("-Xcompiler", "-fPIC", "-Xptxas", "-v"),
 )
-_PACKAGE = "nvidia.cu13"  # where nvidia's wheels of CUDA 13 put their programs
+_PACKAGE = "nvidia.cu13"  # folder of the programs in nvidia's wheels of CUDA 13
 _ERROR_LINES = 5
 _ENTRY = re.compile(r"Compiling entry function '(?P<kernel>\w+)' for 'sm_(?P<architecture>\d+)\w?'")
 _STACK = re.compile(
@@ -34,10 +34,10 @@ _USED = re.compile(r"Used (?P<registers>\d+) registers(?:.*?, (?P<shared_bytes>\
 
 @dataclass(frozen=True, slots=True)
 class KernelUsage:
-    """What a kernel takes of a multiprocessor, as the assembler counted it."""
+    """The resources that a kernel needs of a multiprocessor, from the assembler's report."""
 
     kernel: str
-    architecture: int  # 90: compute capability 9.0
+    architecture: int  # 90 for compute capability 9.0
     registers: int  # of a thread
     stack_bytes: int  # local memory of a thread
     spill_store_bytes: int
@@ -57,7 +57,7 @@ def find_nvcc(environment: Mapping[str, str]) -> Path:
     """Find CUDA's compiler: in $CUDA_HOME, on $PATH, or from nvidia's wheels.
 
     Raises:
-        BackendError: there is none.
+        BackendError: there is no compiler.
     """
     candidates = (
         [Path(environment["CUDA_HOME"], "bin", "nvcc")] if "CUDA_HOME" in environment else []
@@ -80,16 +80,16 @@ def compile_kernel(
     source: Path = SOURCE,
     architectures: Sequence[int] = ARCHITECTURES,
 ) -> CompiledKernel:
-    """Compile into `folder`, unless the same source was compiled there in the same way before.
+    """Compile into `folder`, or reuse a library compiled there from the same source and options.
 
     Args:
-        folder: holds libraries; made if it is missing. Processes may share it.
-        nvcc: as `find_nvcc` finds it.
+        folder: where libraries are kept; created if missing. Processes may share it.
+        nvcc: the compiler, from `find_nvcc`.
         source: the file to compile.
         architectures: compute capabilities times ten, rising; PTX is kept for the last.
 
     Raises:
-        BackendError: nvcc does not run, or does not compile the source.
+        BackendError: nvcc does not run, or cannot compile the source.
     """
     flags = [*_FLAGS, *_targets(architectures)]
     version = _run([str(nvcc), "--version"])
@@ -104,18 +104,18 @@ def compile_kernel(
             usage = parse_usage(_run(command))
             said.write_text(json.dumps([asdict(each) for each in usage], indent=1), "utf-8")
             said.replace(report)
-            made.replace(library)  # last: whoever sees the library finds its report
+            made.replace(library)  # moved last: a library always has its report
     rows = json.loads(report.read_text("utf-8"))
     return CompiledKernel(library, tuple(KernelUsage(**row) for row in rows))
 
 
 def parse_usage(said: str) -> list[KernelUsage]:
-    """Read what ptxas says with -v: three lines a kernel and architecture."""
+    """Parse the output of ptxas -v: three lines per kernel and architecture."""
     usage = []
     for part in re.split(r"(?=Compiling entry function)", said)[1:]:
         entry, stack, used = _ENTRY.search(part), _STACK.search(part), _USED.search(part)
         if not (entry and stack and used):
-            raise BackendError(f"nvcc's report is not understood, want CUDA 13: {part[:200]!r}")
+            raise BackendError(f"nvcc's report is not understood, expected CUDA 13: {part[:200]!r}")
         counts = {**stack.groupdict(), **used.groupdict(default="0")}
         usage.append(
             KernelUsage(
@@ -136,19 +136,19 @@ def _targets(architectures: Sequence[int]) -> list[str]:
 def _wheel_folders() -> list[Path]:
     try:
         found = importlib.util.find_spec(_PACKAGE)
-    except ModuleNotFoundError:  # no `nvidia` at all
+    except ModuleNotFoundError:  # no `nvidia` package at all
         return []
     return [Path(folder) for folder in (found and found.submodule_search_locations) or []]
 
 
 def _runtime_folder(nvcc: Path) -> list[str]:
-    """Say where the runtime is: the wheels have it in lib, and their nvcc looks in lib64."""
+    """Return the runtime's flags: the wheels have it in lib, but their nvcc searches lib64."""
     folder = nvcc.parent.parent / "lib"
     return [f"-L{folder}"] if (folder / "libcudart_static.a").is_file() else []
 
 
 def _run(command: list[str]) -> str:
-    """Run a compiler; returns all that it said."""
+    """Run a compiler; return all its output."""
     try:
         done = subprocess.run(
             command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

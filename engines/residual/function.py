@@ -3,7 +3,7 @@
     for each scale j of three: features_j [N, C, H, W], prototypes_j [K, C, H, W]
     -> for each: residual_j [N, C, H, W]; then index int32 [N, 3], distance float32 [N, 3]
 
-All scales are one node, so that a GPU can do them in one launch. Each scale chooses by itself.
+All scales are one node, so that a GPU can compute them in one launch. Each scale chooses by itself.
 The body finds the nearest prototype by the product form |P_k|^2 - 2 <P_k, F>, which needs no
 [N, K, C, H, W] tensor; |F|^2 is the same for all k. The distance is summed from the residual, so
 it has none of the product form's cancellation. ONNX Runtime runs the body as it is, OpenVINO after
@@ -24,7 +24,7 @@ _SHARED = ("elements", "nothing")  # constants, the same for every scale
 
 
 def residual_function() -> FunctionProto:
-    """Make the function."""
+    """Build the function."""
     scales = [node for scale in range(SCALES) for node in _of_scale(scale)]
     function: FunctionProto = helper.make_function(
         DOMAIN,
@@ -42,7 +42,7 @@ def with_function(model: ModelProto) -> ModelProto:
     """Add the function to a copy of a model whose graph has nodes of it.
 
     Raises:
-        onnx.checker.ValidationError: the model is then no valid ONNX.
+        onnx.checker.ValidationError: the model with the function is not valid ONNX.
     """
     complete = ModelProto()
     complete.CopyFrom(model)
@@ -60,7 +60,7 @@ def residual_nodes(model: ModelProto) -> list[NodeProto]:
 
 
 def _of_scale(scale: int) -> list[NodeProto]:
-    """Make the nodes of a scale, whose values bear its number."""
+    """Build the nodes of a scale, whose values carry its number."""
     made = [*_nearest(), *_squares()]
     for node in made:
         node.input[:] = [name if name in _SHARED else f"{name}_{scale}" for name in node.input]
@@ -76,19 +76,19 @@ def _constants() -> list[NodeProto]:
 
 
 def _nearest() -> list[NodeProto]:
-    """From features and prototypes to `place` int64 [N], all in float32."""
+    """Add the nodes from features and prototypes to `place` int64 [N], all in float32."""
     return [
         _node("Flatten", ["features"], "flat_features", axis=1),  # [N, D]
         _node("Flatten", ["prototypes"], "flat_prototypes", axis=1),  # [K, D]
         _node("Cast", ["flat_features"], "rows", to=TensorProto.FLOAT),
         _node("Cast", ["flat_prototypes"], "kernels", to=TensorProto.FLOAT),
-        # The features are turned, not the prototypes, which would be kept a second time.
+        # Transpose the features, not the prototypes, of which a second copy would be kept.
         _node("Transpose", ["rows"], "columns", perm=[1, 0]),  # [D, N]
         _node("MatMul", ["kernels", "columns"], "products"),  # [K, N]
         _node("Add", ["products", "products"], "twice"),
         _node("ReduceSumSquare", ["kernels", "elements"], "norms", keepdims=1),  # [K, 1]
         _node("Sub", ["norms", "twice"], "gaps"),  # distance less |F|^2, [K, N]
-        # Runtimes disagree about the place of the least NaN: the reference says 0.
+        # Runtimes disagree about the index of the smallest NaN: the reference says 0.
         _node("IsNaN", ["gaps"], "unknown"),
         _node("Where", ["unknown", "nothing", "gaps"], "comparable"),
         _node("ArgMin", ["comparable"], "place", axis=0, keepdims=0, select_last_index=0),
@@ -96,7 +96,7 @@ def _nearest() -> list[NodeProto]:
 
 
 def _squares() -> list[NodeProto]:
-    """From `place` to `residual`, `index` int32 [N, 1] and `distance` float32 [N, 1]."""
+    """Add the nodes from `place` to `residual`, `index` int32 [N, 1], `distance` float32 [N, 1]."""
     return [
         _node("Gather", ["prototypes", "place"], "chosen", axis=0),  # [N, C, H, W]
         _node("Sub", ["features", "chosen"], "difference"),
@@ -110,7 +110,7 @@ def _squares() -> list[NodeProto]:
 
 
 def _joined(name: str) -> NodeProto:
-    """Join [N, 1] of each scale to [N, 3]."""
+    """Add the node that joins [N, 1] of each scale to [N, 3]."""
     return _node("Concat", [f"{name}_{scale}" for scale in range(SCALES)], name, axis=1)
 
 

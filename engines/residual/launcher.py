@@ -1,4 +1,4 @@
-"""The compiled kernel as Python calls it: pointers and a stream in, work enqueued."""
+"""Call the compiled kernel from Python: it takes pointers and a stream, and enqueues work."""
 
 import ctypes
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from numpy.typing import DTypeLike
 
 from engines.errors import BackendError, ScoringError, ShapeError
 
-VERSION = 1  # of the library's functions
+VERSION = 1  # version of the library's functions
 
 _ELEMENT_TYPES = {np.dtype(np.float32): 0, np.dtype(np.float16): 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One scale's maps, row-major on the device, borrowed until the stream has done the work."""
+    """One scale's maps, row-major on the device, in use until the stream has done the work."""
 
     features: int  # pointer to [N, elements]
     prototypes: int  # pointer to [prototypes_count, elements]
@@ -28,36 +28,38 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class OutputPointers:
-    """Where the answers go, on the device, and scratch for making them."""
+    """The outputs on the device, and scratch memory."""
 
     index: int  # pointer to int32 [N, scales]
     distance: int  # pointer to float32 [N, scales]
-    workspace: int  # pointer, at a multiple of 16 bytes; nothing in it is kept between calls
+    workspace: int  # pointer, aligned to 16 bytes; its content is not kept between calls
     workspace_bytes: int
 
 
 class ResidualKernel:
-    """A library that `compile_kernel` made."""
+    """A library made by `compile_kernel`."""
 
     def __init__(self, library: Path) -> None:
-        """Load it.
+        """Load the library.
 
         Raises:
-            BackendError: it does not load, or is not of this version.
+            BackendError: it does not load, or has another version.
         """
         try:
             self._library = _declared(ctypes.CDLL(str(library.resolve())))
         except (OSError, AttributeError) as error:
-            raise BackendError(f"{library} is no residual kernel ({error}): compile it") from error
+            raise BackendError(
+                f"{library} is not a residual kernel: compile it ({error})"
+            ) from error
         found = self._library.prn_residual_version()
         if found != VERSION:
-            raise BackendError(f"{library} has version {found}, want {VERSION}: compile it again")
+            raise BackendError(f"{library} has version {found}, not {VERSION}: compile it again")
 
     def workspace_bytes(self, scales: Sequence[Scale], batch: int) -> int:
-        """Say how much scratch a call wants; the scales' pointers do not matter.
+        """Return how much scratch memory a call needs, bytes; the scales' pointers are ignored.
 
         Raises:
-            ShapeError: no call can have these sizes.
+            ShapeError: these sizes are not supported.
         """
         needed: int = self._library.prn_residual_workspace_bytes(
             _as_structs(scales), len(scales), batch
@@ -74,17 +76,17 @@ class ResidualKernel:
         pointers: OutputPointers,
         stream: int,
     ) -> None:
-        """Enqueue the operator on `stream`, of the current context; returns before it is done.
+        """Enqueue the operator on `stream` of the current context; return before it is done.
 
         Args:
             scales: 1 to 4, each with 1 to 256 prototypes.
             batch: N, at least 1.
             element_type: of features, prototypes and residuals: float32 or float16.
-            pointers: where index and distance go.
+            pointers: where index and distance are written.
             stream: CUDA's handle; 0 is the default stream.
 
         Raises:
-            ShapeError: the kernel does not take these sizes or this type.
+            ShapeError: the kernel does not support these sizes or this type.
             ScoringError: CUDA refused the launch.
         """
         kind = np.dtype(element_type)

@@ -1,10 +1,10 @@
-"""The prototype residual in numpy: what every other form of the operator is compared with.
+"""The prototype residual in numpy: the reference for every other form of the operator.
 
     d[n, k] = sum_i (F[n, i] - P[k, i])^2        i over all C * H * W elements
     k*[n]   = lowest k among the minima of d[n]
     R[n, i] = (F[n, i] - P[k*[n], i])^2
 
-PRN (arXiv 2212.02031), multi-scale prototypes: one whole map for each picture, no place by itself.
+PRN (arXiv 2212.02031), multi-scale prototypes: whole maps are compared, not single places.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ def prototype_residual(features: Floats, prototypes: Floats) -> tuple[Floats, In
     """Compare each picture's features with the nearest of the prototypes.
 
     A picture with a NaN among its features takes prototype 0, with a distance of NaN and a
-    residual that is NaN where the feature was; the other pictures of the batch are not touched.
+    residual that is NaN where the feature was; the other pictures of the batch are not affected.
 
     Args:
         features: float32 [N, C, H, W].

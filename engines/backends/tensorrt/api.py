@@ -1,4 +1,4 @@
-"""Which TensorRT there is: `tensorrt`, the vendor's full one, or `tensorrt_rtx`, from PyPI."""
+"""Import a TensorRT: `tensorrt`, the vendor's full one, or `tensorrt_rtx`, from PyPI."""
 
 import importlib
 import importlib.util
@@ -21,7 +21,7 @@ _INSTALL: dict[PlanBackend, str] = {
 
 
 def load_tensorrt(backend: PlanBackend) -> Any:  # noqa: ANN401  # a module without types
-    """Import it.
+    """Import the backend's module.
 
     Raises:
         BackendError: it is not installed, or does not import.
@@ -33,22 +33,22 @@ def load_tensorrt(backend: PlanBackend) -> Any:  # noqa: ANN401  # a module with
 
 
 def check_installed(backend: PlanBackend) -> None:
-    """Raise BackendError where it is not installed, without the seconds that importing it takes."""
+    """Raise BackendError if it is not installed; does not import it, which takes seconds."""
     if importlib.util.find_spec(backend) is None:
         raise BackendError(f"{backend} is not installed: {_INSTALL[backend]}")
 
 
 def kernel_path(plan: Path) -> Path:
-    """Where the library of kernels of a plan lies: beside it, as its manifest does."""
+    """Return the path of a plan's kernel library, which lies beside it like its manifest."""
     return plan.with_name(plan.name + ".so")
 
 
 @contextmanager
 def loadable_libraries(backend: PlanBackend) -> Iterator[dict[str, str]]:
-    """Return the environment in which a new process of this backend finds its own library.
+    """Yield an environment in which a new process of this backend finds its own library.
 
-    TensorRT-RTX's parser looks for `libtensorrt_rtx.so` where a plugin is met and aborts the
-    process without it; its wheel holds `libtensorrt_rtx.so.1` only.
+    TensorRT-RTX's parser looks for `libtensorrt_rtx.so` when it meets a plugin, and aborts the
+    process without it. Its wheel holds only `libtensorrt_rtx.so.1`.
     """
     environment = dict(os.environ)
     spec = importlib.util.find_spec("tensorrt_rtx_libs") if backend == "tensorrt_rtx" else None

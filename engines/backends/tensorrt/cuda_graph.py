@@ -1,6 +1,6 @@
 """CUDA graphs: work on a stream recorded once, and started again by a single call.
 
-pycuda has none, so `cuda.bindings` records them, on the handle of pycuda's stream.
+pycuda does not support them, so `cuda.bindings` records them on the handle of pycuda's stream.
 **Never run on a GPU yet** (docs/tensorrt.md).
 """
 
@@ -9,26 +9,26 @@ from typing import Any
 
 
 class GraphError(Exception):
-    """CUDA cannot record this work, or failed on it."""
+    """CUDA cannot record this work, or failed while doing so."""
 
 
 class CudaGraph:
-    """Recorded work, which reads and writes where it did when it was recorded."""
+    """Recorded work, which uses the same memory as when it was recorded."""
 
     def __init__(self, driver: Any, stream: int, work: Callable[[], None]) -> None:  # noqa: ANN401
-        """Record what `work` enqueues; nothing of it runs.
+        """Record what `work` enqueues, without running it.
 
         Args:
             driver: the module `cuda.bindings.driver`.
             stream: handle of the stream that `work` enqueues on.
-            work: must not wait for the GPU, nor take memory.
+            work: must neither wait for the GPU nor allocate memory.
 
         Raises:
             GraphError: it cannot be recorded; the stream is as it was.
         """
         self._driver, self._stream = driver, stream
         self._started: Any = None
-        # Of this thread only: other lanes may take memory meanwhile.
+        # Only of this thread: other lanes may allocate memory meanwhile.
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self._call(driver.cuStreamBeginCapture, stream, mode)
         try:
@@ -51,13 +51,13 @@ class CudaGraph:
         self._call(self._driver.cuGraphLaunch, self._started, self._stream)
 
     def close(self) -> None:
-        """Free it; a second time does nothing."""
+        """Free it; may be called again."""
         if self._started is not None:
             started, self._started = self._started, None
             self._driver.cuGraphExecDestroy(started)
 
     def _drop(self, found: tuple[Any, ...]) -> None:
-        """Free what a recording that failed has left."""
+        """Free what a failed recording left behind."""
         for graph in found:
             if graph is not None and int(graph):
                 self._driver.cuGraphDestroy(graph)

@@ -23,7 +23,7 @@ class PlanDevice:
     gpu: Gpu
     trt: Any  # the module tensorrt or tensorrt_rtx
     cuda: Any  # the module pycuda.driver
-    version: str  # of TensorRT, as manifests name it
+    version: str  # version of TensorRT, as manifests name it
     graphs: Any = None  # the module cuda.bindings.driver; None: TensorRT records graphs itself
 
 
@@ -31,8 +31,8 @@ def find_device(manifest: Manifest, index: int) -> PlanDevice:
     """Find GPU `index` for a plan.
 
     Raises:
-        BackendError: no driver, no such GPU, no TensorRT, pycuda or cuda.bindings, or a plan of
-            another GPU or version.
+        BackendError: the driver, the GPU, TensorRT, pycuda or cuda.bindings is missing, or the plan
+            was built for another GPU or version.
     """
     gpu = find_gpu(index)
     trt = load_tensorrt(manifest.format)  # type: ignore[arg-type]  # the caller looked
@@ -43,9 +43,9 @@ def find_device(manifest: Manifest, index: int) -> PlanDevice:
 
 
 def primary_context(cuda: Any, index: int) -> Any:  # noqa: ANN401  # modules without types
-    """Return the GPU's context, one for all plans of this process and for as long as it lives.
+    """Return the GPU's context, which all plans of this process share until it ends.
 
-    pycuda gives a context back only on the thread that took it, and a swap closes a plan on
+    pycuda releases a context only on the thread that acquired it, and a swap closes a plan on
     another thread than the one that loaded it.
     """
     with _CONTEXTS_LOCK:
@@ -55,15 +55,15 @@ def primary_context(cuda: Any, index: int) -> Any:  # noqa: ANN401  # modules wi
 
 
 def check_fits(manifest: Manifest, gpu: Gpu, version: str) -> None:
-    """Compare what a plan was built for with what is here.
+    """Check that a plan was built for this GPU and TensorRT.
 
     Args:
-        manifest: of the plan.
-        gpu: that would run it.
-        version: of the TensorRT that would run it, as manifests name it.
+        manifest: the plan's.
+        gpu: the one that would run it.
+        version: the TensorRT that would run it, as manifests name it.
 
     Raises:
-        BackendError: another GPU or version; says to build it again.
+        BackendError: the GPU or the version differs.
     """
     built_for = manifest.device.rsplit(" ", 1)[-1]  # "NVIDIA L4, sm_89", or "sm_89"
     if built_for != gpu.target:

@@ -5,12 +5,13 @@ has a stream, buffers and execution contexts of its own, so that the copies of o
 inference of another.
 
 A small batch takes the GPU less time than it takes the host to start its kernels one by one, so
-they are started as one CUDA graph: TensorRT-RTX records those by itself; with TensorRT each size
-up to `MOST_GRAPHED` gets an execution context of its own, as a graph must not outlive a change of
-its context's shape. Contexts of a lane share memory: they never run at the same time.
+they are started as one CUDA graph. TensorRT-RTX records graphs by itself. With TensorRT, each size
+up to `MOST_GRAPHED` gets an execution context of its own, because a graph must not outlive a change
+of its context's shape. The contexts of a lane share memory, because they never run at the same
+time.
 
-A plan sums its maps up (engines.engine). Only those that are asked for leave the GPU, after what
-is said of all: a line asks for the few that have a pixel above its threshold.
+A plan summarises its maps (engines.engine). Only the requested maps leave the GPU, after the
+summaries of all. A line requests the few that have a pixel above its threshold.
 """
 
 import logging
@@ -37,8 +38,8 @@ from engines.errors import BackendError, ScoringError
 LANES = 2  # the copies of one overlap the inference of the other
 MOST_GRAPHED = 16  # frames: a larger batch keeps the GPU busy while the host starts kernels
 
-# CU_STREAM_NON_BLOCKING: copies of another plan that is being loaded, on CUDA's default stream,
-# would else hold this one up, and end a recording.
+# CU_STREAM_NON_BLOCKING: otherwise copies of another plan that is being loaded, on CUDA's default
+# stream, would delay this one and break a recording.
 _NON_BLOCKING = 1
 
 _log = logging.getLogger(__name__)
@@ -51,13 +52,13 @@ class TensorRtEngine:
         """Allocate all that scoring needs.
 
         Raises:
-            BackendError: the GPU's memory does not suffice for the largest batch.
+            BackendError: the GPU's memory is too small for the largest batch.
         """
         self._plan = plan
         self._size = (plan.manifest.height, plan.manifest.width)
         self._max_batch = plan.manifest.max_batch
         self._device: dict[str, Any] = {}
-        self._scratch: Any = None  # of all execution contexts, on the GPU
+        self._scratch: Any = None  # shared by all execution contexts, on the GPU
         self._execution: Any = None  # for batches without a graph
         self._graphs: dict[int, tuple[Any, CudaGraph]] = {}  # by batch size, with its context
         self._stream: Any = None
@@ -99,7 +100,7 @@ class TensorRtEngine:
     def score(self, frames: Pixels, maps_above: float = ALL_MAPS) -> Scores:
         """Score `frames`, uint8 [N, H, W, 3]; the arrays returned are reused by the next call.
 
-        Of maps without a value above `maps_above`, an earlier call's is left in their place.
+        A map without a value above `maps_above` is not copied: its row keeps an earlier call's map.
 
         Raises:
             ShapeError: the frames do not fit the engine.
@@ -125,7 +126,7 @@ class TensorRtEngine:
         return scores
 
     def close(self) -> None:
-        """Free everything; the engine is of no use afterwards."""
+        """Free everything; the engine cannot be used afterwards."""
         if self._closed:
             return
         self._closed = True
@@ -146,7 +147,7 @@ class TensorRtEngine:
             self._plan.give_back()
 
     def _allocate(self) -> None:
-        """Take page-locked memory for both ways, the GPU's memory, and an execution context."""
+        """Allocate page-locked memory for both directions, GPU memory, and an execution context."""
         cuda = self._plan.cuda
         self._frames = cuda.pagelocked_empty((self._max_batch, *self._size, 3), np.uint8)
         pageable = allocate_scores(self._plan.manifest, self._plan.scales)
@@ -172,9 +173,9 @@ class TensorRtEngine:
         return context
 
     def record(self) -> bool:
-        """Record a graph for each small batch; tell whether that went well.
+        """Record a graph for each small batch; return whether that succeeded.
 
-        Where one cannot be recorded, or memory ends, there are none, and the log says why.
+        If a graph cannot be recorded, or memory runs out, no graph is used, and the log says why.
         """
         if self._plan.graphs is None:
             return True
@@ -191,14 +192,14 @@ class TensorRtEngine:
         return True
 
     def forget_graphs(self) -> None:
-        """Start all kernels one by one from now on."""
+        """Drop all graphs: from now on kernels are started one by one."""
         with self._plan.current():
             self._forget()
 
     def _recorded(self, count: int) -> tuple[Any, CudaGraph]:
         context, stream = self._context(), self._stream
         self._shape(context, count)
-        # Once for real: TensorRT does then what a new shape asks for.
+        # Run once for real: TensorRT then does the work that a new shape needs.
         self._enqueue(context, count)
         stream.synchronize()
         work = partial(self._enqueue, context, count)
@@ -210,7 +211,7 @@ class TensorRtEngine:
         self._graphs.clear()
 
     def _give_up(self, error: BaseException) -> None:
-        """Close; what the frames of an error hold would else outlive plan and memory."""
+        """Close; otherwise the traceback of an error would keep the plan and its memory alive."""
         clear_frames(error.__traceback__)
         self.close()
 
@@ -232,7 +233,7 @@ class TensorRtEngine:
     def _fetch_maps(self, scores: Scores, above: float) -> None:
         """Copy the maps of the frames that have a value above this, and wait for them."""
         assert scores.summary is not None  # noqa: S101  # of a plan
-        not_needed = scores.summary.peak <= above  # never of a peak that is no number
+        not_needed = scores.summary.peak <= above  # never true for a NaN peak
         wanted = np.flatnonzero(~not_needed)
         if not wanted.size:
             return
@@ -244,10 +245,10 @@ class TensorRtEngine:
 
 
 def open_lanes(plan: Plan) -> list[TensorRtEngine]:
-    """Make the engines that share `plan`, all or none, and all with graphs or all without.
+    """Make the engines that share `plan`: all or none, and all with graphs or all without.
 
     Raises:
-        BackendError: the GPU's memory does not suffice, or CUDA failed.
+        BackendError: the GPU's memory is too small, or CUDA failed.
     """
     lanes: list[TensorRtEngine] = []
     try:
@@ -263,9 +264,10 @@ def open_lanes(plan: Plan) -> list[TensorRtEngine]:
 
 
 def no_memory(plan: Plan) -> str:
-    """Say that the lanes of a plan do not fit into its GPU, and which batch would.
+    """Build the error for lanes that do not fit into the GPU, with the batch size that would.
 
-    What a lane takes is taken to grow with the batch: buffers do, and nearly all of TensorRT's.
+    A lane's memory is assumed to grow with the batch: its buffers do, and so does nearly all of
+    TensorRT's memory.
     """
     most = plan.manifest.max_batch
     buffers = allocate_scores(plan.manifest, plan.scales)

@@ -23,19 +23,20 @@ MAX_PLAN_BYTES = 8 << 30
 
 
 class Plan:
-    """A plan in the memory of a GPU, which several engines run; the last one to close frees it."""
+    """A plan in the memory of a GPU, shared by several engines; the last one to close frees it."""
 
     def __init__(self, path: Path, manifest: Manifest, device: PlanDevice) -> None:
-        """Load it.
+        """Load the plan.
 
         Raises:
-            ManifestError: the plan's tensors do not fit the contract, or a file its hash.
+            ManifestError: the plan's tensors do not fit the contract, or a file does not fit its
+                hash.
             BackendError: TensorRT refuses it, or CUDA failed.
         """
         self.manifest = manifest
         self.name = f"{device.version} {device.gpu.name}, {manifest.precision}"
         self.trt, self.cuda, self.graphs = device.trt, device.cuda, device.graphs
-        self.free_bytes = 0  # beside the plan
+        self.free_bytes = 0  # free memory beside the plan
         self._users = 0
         self._plugins: PlanPlugins | None = None
         self._runtime: Any = None
@@ -67,7 +68,7 @@ class Plan:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make the GPU's context that of this thread."""
+        """Make the GPU's context current on this thread."""
         self._context.push()
         try:
             yield
@@ -75,7 +76,7 @@ class Plan:
             self._context.pop()
 
     def make_context(self) -> Any:  # noqa: ANN401
-        """Make an execution context without memory of its own; None where TensorRT makes none."""
+        """Make an execution context without memory of its own, or return None if TensorRT fails."""
         given = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         if self.graphs is not None:
             return self.engine.create_execution_context(given)
@@ -85,11 +86,11 @@ class Plan:
         return self.engine.create_execution_context(config)
 
     def lend(self) -> None:
-        """Count an engine that runs it."""
+        """Count one more engine that uses the plan."""
         self._users += 1
 
     def give_back(self) -> None:
-        """Count one less, and free the plan after the last."""
+        """Count one engine less, and free the plan after the last."""
         self._users -= 1
         if not self._users:
             self._free()
@@ -102,7 +103,7 @@ class Plan:
 
 
 def load_kernel(path: Path, manifest: Manifest) -> ResidualKernel | None:
-    """Load the library of kernels beside the plan; None where the plan needs none.
+    """Load the kernel library beside the plan, or return None if the plan needs none.
 
     Raises:
         ManifestError: it is missing, or not the one that the plan was built with.

@@ -1,8 +1,8 @@
-"""`prn::PrototypeResidual` as a TensorRT plugin, for both TensorRTs.
+"""`prn::PrototypeResidual` as a plugin for TensorRT and TensorRT-RTX.
 
-The kernels lie in a library of their own behind a C launcher (engines.residual). This class tells
-TensorRT shapes, types and workspace, and calls the launcher; so a plan can be built where neither
-a GPU nor the library is, and the library is needed only where the plan runs.
+The kernels are in a library of their own with a C launcher (engines.residual). The plugin tells
+TensorRT shapes, types and workspace, and calls the launcher. So a plan can be built without a GPU
+and without the library, which is needed only where the plan runs.
 """
 
 import threading
@@ -18,15 +18,15 @@ from engines.residual.launcher import OutputPointers, ResidualKernel, Scale
 from engines.residual.operator import DOMAIN, OPERATOR, OUTPUTS, SCALES, VERSION
 
 _INDEX = OUTPUTS.index("index")
-_INPUTS = 2 * SCALES  # features and prototypes in turn
+_INPUTS = 2 * SCALES  # features and prototypes alternate
 _SLICE = 2048  # elements of a map that one block of threads compares
-_TILE = 8  # pictures that it compares at once
+_TILE = 8  # pictures that a block compares at once
 _FLOAT_BYTES = 4
-_ALIGNMENT = 256  # bytes, of each part of the workspace
+_ALIGNMENT = 256  # alignment of each part of the workspace, bytes
 
 
 def workspace_bytes(maps: Sequence[tuple[int, int]], batch: int) -> int:
-    """Size the workspace that the kernels need for `batch` pictures.
+    """Return the size of the workspace that the kernels need for `batch` pictures, bytes.
 
     Args:
         maps: for each scale, elements of a map and number of prototypes.
@@ -42,7 +42,7 @@ def workspace_bytes(maps: Sequence[tuple[int, int]], batch: int) -> int:
 
 @dataclass
 class _Registered:
-    """What a TensorRT knows the operator by, for all plans of a process."""
+    """The operator's registration with one TensorRT, shared by all plans of a process."""
 
     creator: Any
     plans: int = 0
@@ -53,17 +53,17 @@ _LOCK = threading.RLock()  # holds the table, and a plan while its plugins are m
 
 
 class PlanPlugins:
-    """The operator, known to a TensorRT as long as a plan needs it; each plan has its kernels."""
+    """The operator, registered with a TensorRT while a plan needs it; each plan has its kernels."""
 
     def __init__(self, trt: Any, kernel: ResidualKernel | None = None) -> None:  # noqa: ANN401
-        """Make the operator known.
+        """Register the operator.
 
         Args:
             trt: `tensorrt` or `tensorrt_rtx`.
-            kernel: the library of kernels; None where plans are built, but not run.
+            kernel: the kernel library; None if plans are only built, not run.
 
         Raises:
-            BackendError: TensorRT knows another operator of this name.
+            BackendError: another operator is registered under this name.
         """
         self._trt, self._kernel = trt, kernel
         self._closed = False
@@ -74,7 +74,7 @@ class PlanPlugins:
 
     @contextmanager
     def making(self) -> Iterator[None]:
-        """Return plugins that are made in here, by a plan that is read, the kernels of this one."""
+        """Use these kernels in plugins that a plan makes while it is read inside this context."""
         with _LOCK:
             creator = _REGISTERED[self._trt].creator
             creator.kernel = self._kernel
@@ -84,7 +84,7 @@ class PlanPlugins:
                 creator.kernel = None
 
     def close(self) -> None:
-        """Need it no more; the last one takes the operator back. A second time does nothing."""
+        """Release it; the last release unregisters the operator. May be called again."""
         with _LOCK:
             if self._closed:
                 return
@@ -106,7 +106,7 @@ def _register(trt: Any) -> Any:  # noqa: ANN401
 
 
 class _Creator:
-    """Makes the plugin for each node that asks for it; joined with TensorRT's creator."""
+    """Make the plugin for each node that needs it; mixed into TensorRT's creator class."""
 
     plugin: type
     kernel: ResidualKernel | None = None  # of the plan that is being read
@@ -125,7 +125,7 @@ class _Creator:
 
 
 class _Plugin:
-    """The operator; names and signatures of its methods are TensorRT's, whose classes it joins."""
+    """The operator; its method names and signatures are those of TensorRT's plugin classes."""
 
     trt: Any
     bases: tuple[Any, ...]
@@ -223,7 +223,7 @@ class _Plugin:
 
 
 def _maps(shapes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """Elements of a map and number of prototypes of each scale, from the shapes of all inputs."""
+    """Return map elements and prototype count of each scale, from the shapes of all inputs."""
     found = []
     for place in range(1, _INPUTS, 2):
         count, channels, height, width = shapes[place]

@@ -1,1 +1,1 @@
-"""Models of other projects: what they take, what they return, and what joins them to the line."""
+"""Models of other projects: their inputs and outputs, and how they are joined to the line."""

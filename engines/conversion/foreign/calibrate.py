@@ -1,4 +1,4 @@
-"""Find the map's range and the thresholds of a model of another project, or ask for them."""
+"""Find the map's range and the thresholds of a model of another project, or request them."""
 
 from collections.abc import Sequence
 
@@ -12,20 +12,20 @@ from engines.conversion.foreign.wrap import MapRange
 from engines.errors import ManifestError
 from engines.manifest import Thresholds
 
-_SLACK = 1e-3  # by which sums of float32 may leave 0..1
-_LEAST_TOP = 0.01  # of good parts' maps in 0..1: less is another unit
-_MIDDLE = 0.5  # where anomalib's exporter puts its thresholds
+_SLACK = 1e-3  # sums of float32 may leave 0..1 by this
+_LEAST_TOP = 0.01  # smallest span of good parts' maps in 0..1; less means another unit
+_MIDDLE = 0.5  # the thresholds of anomalib's exporter
 
 
 def check_numbers(name: str, judged: Sequence[Judged]) -> None:
-    """Raise ManifestError if a model returns no finite number, or one value for every map.
+    """Raise ManifestError if a model returns no finite value, or a constant map.
 
-    A map of 0 or 1 everywhere may be cut off there: admission looks at it on pictures.
+    A map of 0 or 1 everywhere may be clipped there: admission checks it on pictures.
     """
     if not any(np.isfinite(each.maps).any() and np.isfinite(each.scores).any() for each in judged):
         raise ManifestError(
-            f"{name} returns no finite number for any frame: its thresholds or weights are not a "
-            "number; validate it before it is exported, then export it again"
+            f"{name} returns no finite number for any frame: its thresholds or weights are "
+            "NaN; validate it before it is exported, then export it again"
         )
     values = [each.map_values for each in judged]
     low, high = min(low for low, _ in values), max(high for _, high in values)
@@ -39,10 +39,10 @@ def check_numbers(name: str, judged: Sequence[Judged]) -> None:
 def find_range(
     name: str, of_map: MapForm, drawn: Judged, good: Judged | None, options: ImportOptions
 ) -> MapRange:
-    """Decide what the map's values become.
+    """Decide how the map's values are scaled to 0..1.
 
     Raises:
-        ManifestError: they leave 0..1, and nothing says which range they have.
+        ManifestError: they leave 0..1, and their range is unknown.
     """
     if options.map_range is not None:
         low, high = options.map_range
@@ -62,8 +62,8 @@ def find_range(
     if inside:
         return MapRange()
     raise ManifestError(
-        f"{name}'s map {of_map.name!r} has values of {low:.4g}..{high:.4g}, wanted are 0..1: "
-        "calibrate it on pictures of good parts with --good-images, or say its range with "
+        f"{name}'s map {of_map.name!r} has values of {low:.4g}..{high:.4g}, expected 0..1: "
+        "calibrate it on pictures of good parts with --good-images, or set its range with "
         "--map-range LOW,HIGH"
     )
 
@@ -76,10 +76,10 @@ def find_thresholds(
     values: MapRange,
     options: ImportOptions,
 ) -> Thresholds:
-    """Decide the thresholds: as given, calibrated on good pictures, or as anomalib puts them.
+    """Decide the thresholds: as given, calibrated on good pictures, or anomalib's.
 
     Raises:
-        ManifestError: none of these.
+        ManifestError: none of these is available.
     """
     image, rate, image_method = _image(forms, drawn, good, values, options)
     pixel, pixel_method = _pixel(forms[1], good, values, options)
@@ -90,7 +90,7 @@ def find_thresholds(
     ]
     if image is None or pixel is None:
         raise ManifestError(
-            f"{name} does not say where good parts end: calibrate it on pictures of good parts "
+            f"{name} has no known thresholds: calibrate it on pictures of good parts "
             f"with --good-images, or give {' and '.join(missing)}"
         )
     return Thresholds(
@@ -116,7 +116,7 @@ def _image(
         threshold, rate = conformal_threshold(good.scores, options.false_reject_rate)
         text = (
             f"{len(good.scores)} good pictures given at the import support {rate:.2%} false "
-            "rejects, if the model has not learned them"
+            "rejects, if the model was not trained on them"
         )
         return threshold, rate, text
     score, of_map = forms
@@ -124,7 +124,7 @@ def _image(
     scores = drawn.scores[np.isfinite(drawn.scores)]
     in_middle = named in ANOMALIB_NAMES and scores.min() >= -_SLACK and scores.max() <= 1 + _SLACK
     if in_middle and (score.name is not None or values == MapRange()):
-        return _MIDDLE, None, "0.5, as anomalib's exporter puts it, not calibrated here"
+        return _MIDDLE, None, "0.5, as anomalib's exporter sets it, not calibrated here"
     return None, None, ""
 
 
@@ -137,5 +137,5 @@ def _pixel(
         peaks = values.apply(good.maps).max(axis=(1, 2))
         return float(np.median(peaks)), "median of the good pictures' highest map values"
     if of_map.name in ANOMALIB_NAMES and values == MapRange():
-        return _MIDDLE, "0.5, as anomalib's exporter puts it"
+        return _MIDDLE, "0.5, as anomalib's exporter sets it"
     return None, ""

@@ -1,7 +1,7 @@
-"""Decide which of a model's tensors are the frames, the score and the map, or ask.
+"""Decide which of a model's tensors are the frames, the score and the map, or request it.
 
-What the file says is taken. What it does not say is asked for, never guessed: a wrong guess
-would run, and judge parts wrongly without a word.
+What the file states is used. What it does not state must be given by a flag and is never guessed: a
+wrong guess would run, and judge parts wrongly without a warning.
 """
 
 from collections.abc import Mapping
@@ -15,18 +15,16 @@ from engines.conversion.foreign.options import PEAK_OF_MAP, ImportOptions, Layou
 from engines.conversion.foreign.source import Dims, SourceModel, value_dims
 from engines.errors import ManifestError
 
-Answers = Mapping[str, NDArray[np.generic]]  # by output; the first axis counts frames
+Answers = Mapping[str, NDArray[np.generic]]  # by output name; the first axis counts frames
 
 SCORE_NAMES = ("pred_score", "score", "anomaly_score")
 MAP_NAMES = ("anomaly_map", "map", "output")
-ANOMALIB_NAMES = frozenset({"pred_score", "anomaly_map"})  # which come with an input in 0..1
+ANOMALIB_NAMES = frozenset({"pred_score", "anomaly_map"})  # then the input is 0..1
 MAX_SIDE = 4096
-MAX_FIXED_BATCH = 2  # anomalib exports some models so; each frame is then fed that often
+MAX_FIXED_BATCH = 2  # anomalib exports some models with a fixed batch; each frame is then repeated
 INPUT_TYPES = ("float32", "uint8", "float16", "float64")
 _FLOATS = ("float32", "float16", "float64")
-_WANTED = (
-    "wanted is one input float32 [N, 3, H, W] or [N, H, W, 3]; uint8, float16 and float64 do too"
-)
+_WANTED = "expected one input float32 [N, 3, H, W] or [N, H, W, 3], or of uint8, float16 or float64"
 _WHITE = 255.0
 
 
@@ -35,13 +33,13 @@ class InputForm:
     """How frames must be fed."""
 
     name: str
-    dtype: str  # as numpy names it
+    dtype: str  # numpy's name
     layout: Layout
     size: tuple[int, int]  # (height, width)
-    batch: int | None  # frames at once, all of them the same one; None: any number
-    shift: tuple[float, float, float]  # of R, G and B in 0..255, to subtract
-    divisor: tuple[float, float, float]  # and to divide by
-    range_text: str  # what a person reads
+    batch: int | None  # fixed batch, filled with copies of one frame; None: any number
+    shift: tuple[float, float, float]  # to subtract from R, G and B in 0..255
+    divisor: tuple[float, float, float]  # to divide by afterwards
+    range_text: str  # description for people
 
     def __str__(self) -> str:
         height, width = self.size
@@ -53,28 +51,28 @@ class InputForm:
 
 @dataclass(frozen=True, slots=True)
 class MapForm:
-    """Which output is the map, and how it lies."""
+    """The output that is the map, and its layout."""
 
     name: str
     dtype: str
     axes: int  # 3 or 4, with the frames'
-    layout: Layout  # of one with four axes
-    channel: int | None  # which of several; None: there is one
+    layout: Layout  # of a map with four axes
+    channel: int | None  # index among several; None if there is one
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreForm:
-    """Which output is the score."""
+    """The output that is the score."""
 
     name: str | None  # None: the map's highest value
     dtype: str = "float32"
 
 
 def find_input(source: SourceModel, options: ImportOptions) -> InputForm:
-    """Decide how the model takes frames.
+    """Decide how frames are fed to the model.
 
     Raises:
-        ManifestError: no input that fits, or something that must be said by a flag.
+        ManifestError: no input fits, or a flag is needed.
     """
     inputs = source.inputs
     if len(inputs) != 1:
@@ -98,7 +96,7 @@ def find_input(source: SourceModel, options: ImportOptions) -> InputForm:
 
 
 def as_fed(frames: NDArray[np.uint8], form: InputForm) -> NDArray[np.generic]:
-    """Turn uint8 [N, H, W, 3] RGB into what the model takes; N is 1 where its batch is fixed."""
+    """Convert uint8 [N, H, W, 3] RGB to the model's input; N is 1 if its batch is fixed."""
     values: NDArray[np.generic] = frames.repeat(form.batch or 1, axis=0)
     if form.dtype != "uint8":
         shift, divisor = (np.asarray(each, np.float32) for each in (form.shift, form.divisor))
@@ -110,12 +108,12 @@ def find_map(name: str, answers: Answers, options: ImportOptions) -> MapForm:
     """Decide which output is the map.
 
     Args:
-        name: of the file, for errors.
-        answers: of one frame.
-        options: what a person said.
+        name: the file's name, for errors.
+        answers: the outputs for one frame.
+        options: what was set by flags.
 
     Raises:
-        ManifestError: none fits, or several do.
+        ManifestError: no output fits, or several do.
     """
     wanted = options.map or next((each for each in MAP_NAMES if each in answers), None)
     if wanted is not None:
@@ -127,15 +125,15 @@ def find_map(name: str, answers: Answers, options: ImportOptions) -> MapForm:
         raise ManifestError(f"{name} has several maps {fitting}: name one with --map-output")
     raise ManifestError(
         f"{name} has no anomaly map among its outputs {_outputs_text(answers)}: it cannot show "
-        "where a defect is; name the map with --map-output, or take another model"
+        "where a defect is; name the map with --map-output, or use another model"
     )
 
 
 def find_score(name: str, answers: Answers, options: ImportOptions) -> ScoreForm:
-    """Decide which output is the score; without any it is the map's highest value.
+    """Decide which output is the score; without one, the score is the map's highest value.
 
     Raises:
-        ManifestError: the one that was named is no score, or several could be.
+        ManifestError: the named output is not a score, or several outputs could be.
     """
     wanted = options.score
     if wanted == PEAK_OF_MAP and wanted not in answers:
@@ -144,7 +142,7 @@ def find_score(name: str, answers: Answers, options: ImportOptions) -> ScoreForm
         values = _named(name, wanted, answers, "--score-output")
         if not _is_score(values):
             raise ManifestError(
-                f"{name}'s output {wanted!r} is {_shape_text(values)} for a frame, wanted is one "
+                f"{name}'s output {wanted!r} is {_shape_text(values)} for a frame, expected one "
                 "float a frame: name another with --score-output"
             )
         return ScoreForm(wanted, str(values.dtype))
@@ -185,7 +183,7 @@ def _layout(file: str, name: str, dtype: str, dims: Dims | None, wanted: Layout 
         )
     if not sure:
         raise ManifestError(
-            f"{file} does not say where the channels of its input {name!r} are: say it with "
+            f"{file} does not state where the channels of its input {name!r} are: set "
             "--input-layout nchw or nhwc (and the frames' --size), or export it with shapes"
         )
     return sure[0]
@@ -194,13 +192,11 @@ def _layout(file: str, name: str, dtype: str, dims: Dims | None, wanted: Layout 
 def _frame_size(name: str, fixed: Dims, wanted: tuple[int, int] | None) -> tuple[int, int]:
     if wanted is None:
         if None in fixed:
-            raise ManifestError(f"{name} takes frames of any size: say which with --size")
+            raise ManifestError(f"{name} takes frames of any size: set one with --size")
         wanted = (int(fixed[0] or 0), int(fixed[1] or 0))
     for got, want in zip(fixed, wanted, strict=True):
         if got not in (None, want) or not 1 <= want <= MAX_SIDE:
-            raise ManifestError(
-                f"{name} takes frames of {list(fixed)}, asked for is {list(wanted)}"
-            )
+            raise ManifestError(f"{name} takes frames of {list(fixed)}, not {list(wanted)}")
     return wanted
 
 
@@ -216,7 +212,7 @@ def _batch(name: str, batch: int | None) -> int | None:
 def _scaling(
     source: SourceModel, dtype: str, options: ImportOptions
 ) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:
-    """Return what to subtract from 0..255, what to divide by, and both in words."""
+    """Return what to subtract from 0..255, what to divide by, and a description."""
     scale, normalised = options.input_scale, options.mean or options.std
     if dtype == "uint8":
         if normalised or scale not in (None, _WHITE):
@@ -227,7 +223,7 @@ def _scaling(
         return (0, 0, 0), (1, 1, 1), "0..255 as they come"
     if normalised:
         if scale is not None:
-            raise ManifestError("--mean and --std stand for an input in 0..1: no --input-scale")
+            raise ManifestError("--mean and --std need an input in 0..1: leave out --input-scale")
         mean, std = options.mean or (0, 0, 0), options.std or (1, 1, 1)
         red, green, blue = (_WHITE * each for each in mean)
         by_red, by_green, by_blue = (_WHITE * each for each in std)
@@ -235,7 +231,7 @@ def _scaling(
         return (red, green, blue), (by_red, by_green, by_blue), text
     if scale is None and not ANOMALIB_NAMES & {each.name for each in source.graph.output}:
         raise ManifestError(
-            f"{source.name} takes {dtype} frames and does not say of which range: say "
+            f"{source.name} takes {dtype} frames and does not state their range: set "
             "--input-scale 1 for 0..1, --input-scale 255 for 0..255, or --mean and --std"
         )
     by = _WHITE / (scale or 1)
@@ -247,7 +243,7 @@ def _map_form(file: str, name: str, values: NDArray[np.generic], options: Import
     shape = values.shape
     if not _is_map(values):
         raise ManifestError(
-            f"{file}'s output {name!r} is {_shape_text(values)} for a frame, wanted is a map, "
+            f"{file}'s output {name!r} is {_shape_text(values)} for a frame, expected a map, "
             "float [1, h, w] or [h, w]: name another with --map-output"
         )
     if len(shape) == 3:  # noqa: PLR2004  # [N, h, w]
@@ -258,7 +254,7 @@ def _map_form(file: str, name: str, values: NDArray[np.generic], options: Import
         return MapForm(name, str(values.dtype), 4, layout, None)
     if channel is None or not 0 <= channel < channels:
         raise ManifestError(
-            f"{file}'s map {name!r} has {channels} channels, wanted is 1: say which shows defects "
+            f"{file}'s map {name!r} has {channels} channels, expected 1: choose the defects' "
             f"with --map-channel 0 to {channels - 1}"
         )
     return MapForm(name, str(values.dtype), 4, layout, channel)

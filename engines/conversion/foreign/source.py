@@ -1,4 +1,4 @@
-"""Read an ONNX file of another project with its weights; nothing is read before it fits."""
+"""Read an ONNX file of another project with its weights; sizes are checked before reading."""
 
 import hashlib
 import re
@@ -13,13 +13,13 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoP
 from engines.errors import ManifestError
 from engines.files import file_sha256
 
-MAX_BYTES = 2**31 - 2**20  # of graph and weights: what a protobuf message holds, less what we add
+MAX_BYTES = 2**31 - 2**20  # of graph and weights: protobuf's limit, less what we add
 LEAST_OPSET = 13  # Squeeze and Unsqueeze as the nodes around it are written
 _MOST_LETTERS = 200
 _PREFIX = re.compile(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 _SOURCE_PLACE = re.compile(r"(/\S+:\d+ )(\S+ )?|\x1b\[[0-9;]*m")
 
-Dims = tuple[int | None, ...]  # None where the size is open
+Dims = tuple[int | None, ...]  # None for an open size
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class SourceModel:
     """A model as its file holds it, weights inside."""
 
     model: ModelProto
-    name: str  # of the file
+    name: str  # name of the file
     files: tuple[Path, ...]  # the graph first, then the weights beside it
 
     @property
@@ -37,12 +37,12 @@ class SourceModel:
 
     @property
     def inputs(self) -> list[ValueInfoProto]:
-        """What must be fed: older exporters list stored weights among the inputs too."""
+        """The inputs to feed; older exporters list stored weights among the inputs too."""
         stored = {tensor.name for tensor in self.graph.initializer}
         return [value for value in self.graph.input if value.name not in stored]
 
     def sha256(self) -> str:
-        """Hash the file; with weights beside it, the hashes of all files, the graph's first."""
+        """Hash the file; if it has weights beside it, hash the hashes of all files, graph first."""
         hashes = [file_sha256(file) for file in self.files]
         if len(hashes) == 1:
             return hashes[0]
@@ -50,10 +50,10 @@ class SourceModel:
 
 
 def load_source(source: Path, most_bytes: int = MAX_BYTES) -> SourceModel:
-    """Read a graph and move the weights in files beside it inside.
+    """Read a graph and move weights from files beside it into it.
 
     Raises:
-        ManifestError: no ONNX file, too large, without its weights, or of too old operators.
+        ManifestError: not ONNX, too large, without its weights, or with too old operators.
     """
     graph_bytes = source.stat().st_size
     _check_size(source, graph_bytes, most_bytes)
@@ -70,13 +70,13 @@ def load_source(source: Path, most_bytes: int = MAX_BYTES) -> SourceModel:
     except ManifestError:
         raise
     except Exception as error:  # protobuf's own errors share no public base class
-        raise ManifestError(f"{source.name} is no ONNX file: {one_sentence(error)}") from error
+        raise ManifestError(f"{source.name} is not an ONNX file: {one_sentence(error)}") from error
     _check_operators(model, source.name)
     return SourceModel(model, source.name, (source, *files))
 
 
 def value_dims(value: ValueInfoProto) -> Dims | None:
-    """Return the sizes of a tensor, or None where the file does not even say how many it has."""
+    """Return the sizes of a tensor, or None if the file does not state its rank."""
     kind = value.type.tensor_type
     if not kind.HasField("shape"):
         return None
@@ -84,7 +84,7 @@ def value_dims(value: ValueInfoProto) -> Dims | None:
 
 
 def all_graphs(model: ModelProto) -> Iterator[GraphProto]:
-    """Return the graph of a model and those inside its nodes (`If`, `Loop`, `Scan`)."""
+    """Yield the graph of a model and those inside its nodes (`If`, `Loop`, `Scan`)."""
     waiting = [model.graph]
     while waiting:
         graph = waiting.pop()
@@ -95,7 +95,7 @@ def all_graphs(model: ModelProto) -> Iterator[GraphProto]:
 
 
 def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Return every stored tensor of a model, wherever it lies."""
+    """Yield every stored tensor of a model, at any depth."""
     for graph in all_graphs(model):
         yield from graph.initializer
         for node in graph.node:
@@ -106,7 +106,7 @@ def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
 
 
 def one_sentence(error: Exception) -> str:
-    """Return what a library's error says, without its own source files and colours."""
+    """Return the text of a library's error without source locations and colours."""
     text = _SOURCE_PLACE.sub("", _PREFIX.sub("", str(error))).strip().splitlines()
     first = text[0] if text else type(error).__name__
     return first if len(first) <= _MOST_LETTERS else first[:_MOST_LETTERS] + "..."
@@ -118,7 +118,7 @@ def _graphs_of(attribute: AttributeProto) -> list[GraphProto]:
 
 
 def _check(model: ModelProto) -> None:
-    """Check the file's form; that an input or output has no shape is no fault of its form."""
+    """Check the file's form; an input or output without a shape is accepted."""
     shapeless = [
         value.type.tensor_type
         for value in (*model.graph.input, *model.graph.output)
@@ -139,14 +139,14 @@ def _check_operators(model: ModelProto, name: str) -> None:
     )
     if opset < LEAST_OPSET:
         raise ManifestError(
-            f"{name} has operator set {opset}, wanted is {LEAST_OPSET} or later: export it again"
+            f"{name} has operator set {opset}, expected {LEAST_OPSET} or later: export it again"
         )
 
 
 def _weights_of(source: Path, stored: Sequence[TensorProto]) -> tuple[list[Path], int]:
-    """Find the files of weights, which must lie beside the graph, and add up what is referred to.
+    """Find the weight files, which must lie beside the graph, and sum the bytes referred to.
 
-    The same bytes may be referred to many times, and each time take memory.
+    The same bytes may be referred to many times and take memory each time.
     """
     files: set[Path] = set()
     total = 0
@@ -155,7 +155,7 @@ def _weights_of(source: Path, stored: Sequence[TensorProto]) -> tuple[list[Path]
         name = reference.location
         file = source.parent / name
         if Path(name).name != name or file.is_symlink():
-            raise ManifestError(f"{source.name} wants weights from {name!r}, not from beside it")
+            raise ManifestError(f"{source.name} has weights in {name!r}, which is not beside it")
         if not file.is_file():
             raise ManifestError(
                 f"{source.name} keeps its weights in {name}, which is not beside it: copy both"
@@ -164,7 +164,7 @@ def _weights_of(source: Path, stored: Sequence[TensorProto]) -> tuple[list[Path]
         length = reference.length or whole - offset
         if length < 0 or offset + length > whole:
             raise ManifestError(
-                f"{source.name} wants {length} bytes at {offset} of {name}, which has {whole}: "
+                f"{source.name} needs {length} bytes at {offset} of {name}, which has {whole}: "
                 "copy both again"
             )
         files.add(file)

@@ -1,4 +1,4 @@
-"""Run a model of another project as it is, on frames that show what its outputs are."""
+"""Run a model of another project unchanged, on frames that show what its outputs are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ _SILENT = 4  # ONNX Runtime's log level: its error comes as an exception anyway
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a model says of N frames."""
+    """A model's answers for N frames."""
 
     scores: NDArray[np.float64]  # [N]
     maps: NDArray[np.float32]  # [N, h, w]
 
     @property
     def map_values(self) -> tuple[float, float]:
-        """Lowest and highest finite value of the maps; NaN without any."""
+        """Lowest and highest finite value of the maps; NaN if there is none."""
         finite = self.maps[np.isfinite(self.maps)]
         return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
 
 
 class Trial:
-    """An opened session of the model itself."""
+    """An open session of the unchanged model."""
 
     def __init__(self, content: bytes, name: str, form: InputForm) -> None:
         self._name = name
@@ -49,14 +49,14 @@ class Trial:
         """Return all outputs for one frame, uint8 [1, H, W, 3].
 
         Raises:
-            ManifestError: it fails on it.
+            ManifestError: the model fails on the frame.
         """
         fed = {self._form.name: as_fed(frame, self._form)}
         answers = run_session(self._session, self._outputs, fed, self._name)
         return {name: values[:1] if values.ndim else values for name, values in answers.items()}
 
     def judge(self, frames: Pixels, score: ScoreForm, of_map: MapForm) -> Judged:
-        """Judge frames, uint8 [N, H, W, 3], one by one."""
+        """Score frames, uint8 [N, H, W, 3], one by one."""
         scores, maps = [], []
         for place in range(len(frames)):
             answers = self.run(frames[place : place + 1])
@@ -67,7 +67,7 @@ class Trial:
 
 
 def open_session(content: bytes, name: str) -> onnxruntime.InferenceSession:
-    """Open a model on the CPU without a word in the log.
+    """Open a model on the CPU without logging.
 
     Raises:
         ManifestError: it does not open.
@@ -95,7 +95,7 @@ def run_session(
         answers = session.run(list(outputs), feed)
     except Exception as error:  # its errors share no base class but Exception
         raise ManifestError(f"{name} does not run: {one_sentence(error)}") from error
-    # a sequence or a map of tensors is nothing that a line could use
+    # a line cannot use a sequence or a map of tensors
     return {
         each: values
         for each, values in zip(outputs, answers, strict=True)

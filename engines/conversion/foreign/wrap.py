@@ -1,7 +1,7 @@
 """Join a model of another project to the line: nodes before it, nodes after it.
 
-The model's own values keep their names, inside `If` and `Loop` too, but for those that the
-contract of engine files needs for itself.
+The model's own values keep their names, also inside `If` and `Loop`, except for names that the
+contract of engine files uses.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ _ELEMENTS = {"float16": TensorProto.FLOAT16, "float64": TensorProto.DOUBLE}
 
 @dataclass(frozen=True, slots=True)
 class MapRange:
-    """What a model's map values become.
+    """How a model's map values are scaled.
 
-    A straight one turns `low` and `high` into 0 and 1, and cuts off what lies outside. A curved
-    one turns them into 0 and 0.5, and tends to 1 above: no two values above `low` become equal,
-    however far above the good parts' they lie.
+    A linear scale turns `low` and `high` into 0 and 1, and clips values outside. A curved one turns
+    them into 0 and 0.5, and tends to 1 above. So no two values above `low` become equal, however
+    far they lie above those of good parts.
     """
 
     low: float = 0.0
@@ -34,7 +34,7 @@ class MapRange:
     curved: bool = False
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn values as the graph does."""
+        """Scale values as the graph does."""
         share = (values - np.float32(self.low)) / np.float32(self.high - self.low)
         if self.curved:
             share = np.maximum(share, 0)
@@ -46,7 +46,7 @@ class MapRange:
             return f"{self.low:.4g} becomes 0, {self.high:.4g} becomes 0.5, far above tends to 1"
         if (self.low, self.high) == (0, 1):
             return "as it is"
-        return f"{self.low:.4g}..{self.high:.4g} becomes 0..1, cut off outside"
+        return f"{self.low:.4g}..{self.high:.4g} becomes 0..1, clipped outside"
 
 
 def wrap_model(
@@ -55,7 +55,7 @@ def wrap_model(
     """Return a model that keeps the contract of engine files.
 
     Raises:
-        ManifestError: its names are such that none is left for ours.
+        ManifestError: its names collide with ours.
     """
     model = ModelProto()
     model.CopyFrom(source.model)
@@ -91,7 +91,7 @@ def wrap_model(
 
 
 class _Nodes:
-    """Nodes of ours in a row, with names that the model does not use."""
+    """A chain of our nodes, with names that the model does not use."""
 
     def __init__(self, prefix: str) -> None:
         self.nodes: list[NodeProto] = []
@@ -117,7 +117,7 @@ class _Nodes:
 
 
 def _add_before(built: _Nodes, feed: str, form: InputForm) -> None:
-    """From uint8 [N, H, W, 3] to the model's input."""
+    """Add the nodes from uint8 [N, H, W, 3] to the model's input."""
     planes, frames = form.layout == "nchw", FRAMES
     if (form.batch or 1) > 1:
         often = np.array([form.batch, 1, 1, 1], np.int64)
@@ -150,7 +150,7 @@ def _add_after(
     score_form: ScoreForm,
     values: MapRange,
 ) -> None:
-    """From the model's map to float32 [N, 1, h, w] in 0..1, and from its score to ours [N]."""
+    """Add the nodes from the model's map to float32 [N, 1, h, w] in 0..1, and for the score [N]."""
     planes = anomaly_map if of_map.dtype == "float32" else _cast(built, anomaly_map)
     channel_axis = built.store(np.array([1], np.int64))
     if of_map.axes == 3:  # noqa: PLR2004  # [N, h, w]
@@ -179,7 +179,7 @@ def _add_range(built: _Nodes, planes: str, values: MapRange) -> None:
 
 
 def _add_end(built: _Nodes, size: tuple[int, int]) -> None:
-    """From [N, 1, h, w] to the map at the frames' size, float32 [N, H, W]."""
+    """Add the nodes from [N, 1, h, w] to the map at the frames' size, float32 [N, H, W]."""
     planes = built.last
     zero, two = (built.store(np.array([each], np.int64)) for each in (0, 2))
     head = built.add("Slice", built.add("Shape", planes), zero, two)
@@ -196,7 +196,7 @@ def _add_end(built: _Nodes, size: tuple[int, int]) -> None:
 
 
 def _first(built: _Nodes, value: str) -> str:
-    """Take the first frame's answer of several same ones."""
+    """Add the node that takes the first of several identical answers."""
     zero, one = (built.store(np.array([each], np.int64)) for each in (0, 1))
     return built.add("Slice", value, zero, one, zero)
 
@@ -206,7 +206,7 @@ def _cast(built: _Nodes, value: str, element: int = TensorProto.FLOAT, named: st
 
 
 def _free_our_names(model: ModelProto) -> dict[str, str]:
-    """Rename the model's values that are called like ours, in place; return what they became."""
+    """Rename the model's values that are named like ours, in place; return the new names."""
     taken = _names(model)
     renamed: dict[str, str] = {}
     for name in taken & set(_OURS):

@@ -41,7 +41,7 @@ def test_gpus_are_listed_with_name_and_architecture() -> None:
     assert [gpu.name for gpu in gpus] == ["NVIDIA L4", "NVIDIA L40"]
     assert gpus[0].target == "sm_89"
     assert find_gpu(1, lambda _: FakeDriver(["NVIDIA L4", "NVIDIA L40"])).name == "NVIDIA L40"
-    with pytest.raises(BackendError, match="GPU 1 is asked for, this machine shows 1"):
+    with pytest.raises(BackendError, match="GPU 1 was requested, but this machine has 1"):
         find_gpu(1, lambda _: FakeDriver(["NVIDIA L4"]))
 
 

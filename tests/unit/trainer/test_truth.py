@@ -70,7 +70,7 @@ def test_unreadable_mask_is_named_with_its_reason(folder: Path) -> None:
     mask_path(folder).write_bytes(b"RIFF1234WEBP")
     evaluated = known_masks(load_pictures(find_samples(folder).test, (32, 32)), (32, 32))
     assert len(evaluated.refused) == 1
-    assert "no PNG, JPEG, BMP or TIFF picture but WebP" in evaluated.refused[0]
+    assert "not a PNG, JPEG, BMP or TIFF picture but WebP" in evaluated.refused[0]
 
 
 def test_inverted_mask_is_doubted(folder: Path) -> None:

@@ -62,7 +62,7 @@ def test_rival_that_is_not_there_is_named(source: Path) -> None:
 def test_plan_of_eight_bits_is_not_admitted_without_a_rival(source: Path) -> None:
     plan, _ = write_plan(source, "eight.plan", "int8")
     before = manifest_path(plan).read_bytes()
-    with pytest.raises(AdmissionError, match=r"eight\.plan is a plan of 8 bits.* --rival"):
+    with pytest.raises(AdmissionError, match=r"eight\.plan is an 8-bit plan.* --rival"):
         admit(plan, None)
     assert manifest_path(plan).read_bytes() == before
 
@@ -111,7 +111,7 @@ def test_only_plans_of_eight_bits_have_a_rival_named(source: Path) -> None:
     half, of_half = write_plan(source, "half.plan", "fp16")
     assert find_baseline(half, of_half, None, source, ON_A_GPU) is None
     for path, manifest in ((half, of_half), (source, read_manifest(source))):
-        with pytest.raises(AdmissionError, match="--rival is for plans of 8 bits"):
+        with pytest.raises(AdmissionError, match="--rival is for 8-bit plans"):
             find_baseline(path, manifest, half, source, ON_A_GPU)
 
 
@@ -217,7 +217,7 @@ def test_plan_of_eight_bits_is_admitted_where_it_outruns_its_rival(
     if not admitted:
         why = (
             "it is 1.12 times as fast as half.plan in fp16, wall time, for the risk of fewer bits "
-            "1.2 times are asked (--least-gain)"
+            "it must be 1.2 times as fast (--least-gain)"
         )
         assert admission.reasons == [why]
 

@@ -353,8 +353,8 @@ def test_convolutions_that_share_their_input_round_it_each_for_itself() -> None:
 @pytest.mark.parametrize(
     ("reader", "words"),
     [
-        (("Conv", ["planes", "colours"], ["score"]), "score would be rounded for others"),
-        (("Mul", ["map", "kernel"], ["product"]), "would be rounded for others"),
+        (("Conv", ["planes", "colours"], ["score"]), "score would be rounded for other nodes"),
+        (("Mul", ["map", "kernel"], ["product"]), "would be rounded for other nodes"),
     ],
 )
 def test_what_would_be_rounded_for_others_too_is_refused(
@@ -382,7 +382,7 @@ def test_network_that_overflows_on_good_pictures_is_refused() -> None:
         helper.make_node("Conv", ["first", "kernel"], ["map"], name="second"),
     ]
     weights = {"colours": np.full((1, 3, 1, 1), 3e38), "kernel": np.ones((1, 1, 1, 1))}
-    with pytest.raises(BackendError, match="passes all bounds on these pictures"):
+    with pytest.raises(BackendError, match="overflows on these pictures"):
         quantise_graph(small(nodes, weights), ["second"], np.full((1, 4, 4, 3), 9, np.uint8))
 
 
@@ -394,9 +394,9 @@ def test_what_has_no_pictures_or_is_not_float32_is_refused(
         build_plan(source, plan, replace(options, calibration=None))
     with pytest.raises(PictureError, match="no picture"):
         build_plan(source, plan, replace(options, calibration=tmp_path))
-    with pytest.raises(PictureError, match="gone is no folder"):
+    with pytest.raises(PictureError, match="gone is not a folder"):
         build_plan(source, plan, replace(options, calibration=tmp_path / "gone"))
-    with pytest.raises(PictureError, match=r"7 pictures in .* read, 8 good ones"):
+    with pytest.raises(PictureError, match=r"7 readable pictures, .* at least 8 good ones"):
         build_plan(source, plan, replace(options, pictures=7))
     copy = tmp_path / "prn.onnx"
     copy.write_bytes(source.read_bytes())

@@ -221,7 +221,7 @@ def test_failed_build_leaves_what_serves_as_it_was(
     with pytest.raises(BackendError, match="cannot build for"):
         build_plan(source, plan, replace(RTX, target="sm_90", kernels=kernels))
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    with pytest.raises(BackendError, match=r"name ends with \.plan"):
+    with pytest.raises(BackendError, match=r"name must end with \.plan"):
         build_plan(source, tmp_path / "prn.engine", RTX)
 
 
@@ -296,7 +296,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory, source: Path, kernels: Path) 
 def test_plan_is_refused_with_a_reason_where_no_gpu_is(plan: Path) -> None:
     with pytest.raises(BackendError, match="NVIDIA driver"):
         open_engine(plan)
-    with pytest.raises(BackendError, match=r"built for sm_89, asked for is the CPU"):
+    with pytest.raises(BackendError, match=r"built for sm_89, but requested is the CPU"):
         open_engine(plan, device="cpu")
     with pytest.raises(BackendError, match=r"built by tensorrt_rtx, which tensorrt cannot read"):
         open_engine(plan, "tensorrt")

@@ -151,7 +151,7 @@ def test_jpeg_of_four_colours_is_named() -> None:
 
 @pytest.mark.parametrize("start", [b"RIFF\0\0\0\0WEBP", b"GIF89a", b"\0\0\0\x0cjP  ", b"8BPS"])
 def test_format_that_is_not_on_the_list_is_refused(start: bytes) -> None:
-    with pytest.raises(PictureError, match="no PNG, JPEG, BMP or TIFF"):
+    with pytest.raises(PictureError, match="not a PNG, JPEG, BMP or TIFF"):
         check_picture(start + b"\0" * 100)
 
 

@@ -76,7 +76,7 @@ def test_bmp_of_os2_is_refused_as_what_it_is() -> None:
 
 
 def test_bigtiff_is_refused_as_what_it_is() -> None:
-    with pytest.raises(PictureError, match="no PNG, JPEG, BMP or TIFF picture but BigTIFF"):
+    with pytest.raises(PictureError, match="not a PNG, JPEG, BMP or TIFF picture but BigTIFF"):
         decode_picture(tiff(RGB, bigtiff=True), "p")
 
 
@@ -89,7 +89,9 @@ def test_bytes_after_the_end_of_a_png_are_ignored() -> None:
 @pytest.mark.parametrize("values", [RGB, RGB[..., 0]], ids=["rgb", "grey"])
 def test_tiff_in_small_tiles_is_refused_as_such(values: np.ndarray) -> None:
     content = tiff(values, tile=(16, 16), photometric="rgb" if values.ndim == 3 else "minisblack")
-    with pytest.raises(PictureError, match="TIFF in tiles that are not read: save it without tile"):
+    with pytest.raises(
+        PictureError, match="TIFF in tiles that cannot be read: save it without tile"
+    ):
         decode_picture(content, "p")
 
 

@@ -457,7 +457,7 @@ def test_extra_file_that_is_too_large_is_refused(
     registry: Registry, engines: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engines.registry.registration.MAX_EXTRA_BYTES", 4)
-    with pytest.raises(RegistryError, match=r"5 bytes, 4 are the most"):
+    with pytest.raises(RegistryError, match=r"5 bytes, the limit is 4"):
         registry.register(engines[0], {"gate.json": b"12345"})
 
 

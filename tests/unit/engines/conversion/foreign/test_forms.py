@@ -156,7 +156,7 @@ def test_raw_map_is_refused_until_its_range_is_given(
     tmp_path: Path, gain: float, offset: float
 ) -> None:
     source = bright_model(tmp_path / "model.onnx", gain=gain, offset=offset)
-    with pytest.raises(ManifestError, match=r"--good-images, or say its range with --map-range"):
+    with pytest.raises(ManifestError, match=r"--good-images, or set its range with --map-range"):
         imported(source)
     manifest, score, maps = imported(source, map_range=(offset, offset + gain), **BY_HAND)
     wanted = brightness(frames())
@@ -189,10 +189,10 @@ def test_raw_map_is_calibrated_on_good_pictures(tmp_path: Path, gain: float, off
 @pytest.mark.parametrize(
     ("changes", "options", "words"),
     [
-        ({"element": TensorProto.INT32}, {}, r"takes 'input', int32 \[\?, 3, 16, 16\], wanted"),
+        ({"element": TensorProto.INT32}, {}, r"takes 'input', int32 \[\?, 3, 16, 16\], expected"),
         ({}, {"layout": "nhwc"}, "not nhwc"),
-        ({}, {"score": "anomaly_map"}, "wanted is one float a frame"),
-        ({}, {"map": "pred_score"}, "wanted is a map"),
+        ({}, {"score": "anomaly_map"}, "expected one float a frame"),
+        ({}, {"map": "pred_score"}, "expected a map"),
         ({}, {"score": "565"}, "has no output '565'"),
         ({}, {"map_range": (1.0, 0.0)}, "the lower value first"),
         ({"gain": float("nan")}, {}, "returns no finite number"),
@@ -232,7 +232,7 @@ def cut_off_engine(tmp_path: Path, **changes: float) -> Path:
 
 @pytest.mark.parametrize(
     ("gain", "offset", "words"),
-    [(40.0, 0.0, "are cut off at 1"), (1.0, -2.0, "is 0 everywhere on all 20 frames")],
+    [(40.0, 0.0, "are clipped at 1"), (1.0, -2.0, "is 0 everywhere on all 20 frames")],
 )
 def test_admission_refuses_a_map_that_shows_nothing(
     tmp_path: Path, gain: float, offset: float, words: str
