@@ -18,7 +18,8 @@ from rigs.bridge import Clock, bridge
 from rigs.line import SOON_NS, Plant, head_of, say
 
 from pipeline.bridge.freshness import Freshness
-from pipeline.bridge.modbus.face import ModbusFace, modbus_face
+from pipeline.bridge.gate_face import GateFace
+from pipeline.bridge.modbus.face import modbus_face
 from pipeline.bridge.modbus.layout import READ_REGISTERS, WordOrder, decode
 from pipeline.bridge.modbus.tcp import modbus_client
 from pipeline.frames import Decision
@@ -47,13 +48,13 @@ def measure(url: str, name: str, count: int, rate: float, poll_ms: float) -> dic
     plant = Plant(client, name)
     freshness, order = Freshness(), WordOrder.ABCD
 
-    def face_of(now_ms: Clock) -> ModbusFace:
+    def face_of(now_ms: Clock) -> GateFace:
         return modbus_face(["cam"], ("127.0.0.1", 0), [], order, freshness, 1.0, now_ms)
 
     published_s: dict[int, float] = {}
     seen_s: dict[int, float] = {}
     with bridge(plant, url, face_of, freshness=freshness) as running:
-        assert isinstance(running.face, ModbusFace)
+        assert isinstance(running.face, GateFace)
         sender = threading.Thread(target=publish, args=(plant, count, rate, published_s))
         with modbus_client("127.0.0.1", running.face.port) as plc:
             plc.read(0, 1)

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pipeline.bridge.freshness import Freshness
-from pipeline.bridge.opcua.face import OpcuaFace, opcua_face
+from pipeline.bridge.gate_face import GateFace
+from pipeline.bridge.opcua.face import opcua_face
 from pipeline.bridge.opcua.security import SecurityFolder, Users
 from pipeline.bridge.opcua.server import Protection
 from rigs.bridge import Bridge, Clock, bridge
@@ -69,9 +70,9 @@ def opcua_bridge(
         SecurityFolder(folder), Users({USER: PASSWORD}), "bridge-opcua", insecure
     )
 
-    def face_of(now_ms: Clock) -> OpcuaFace:
+    def face_of(now_ms: Clock) -> GateFace:
         return opcua_face(cameras, ("127.0.0.1", 0), protection, freshness, 0.5, now_ms)
 
     with bridge(plant, url, face_of, freshness=freshness) as running:
-        assert isinstance(running.face, OpcuaFace)
+        assert isinstance(running.face, GateFace)
         yield running, f"opc.tcp://127.0.0.1:{running.face.port}"

@@ -3,15 +3,13 @@
 Plain text without authentication: whoever reaches the port can read and acknowledge.
 """
 
-import asyncio
 import logging
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Protocol
 
+from pipeline.bridge.loop_thread import LoopThread
 from pipeline.errors import BridgeFailed, SettingsError
 
 try:
@@ -27,7 +25,6 @@ except ImportError as error:
     ) from error
 
 MOST_CONNECTIONS = 16
-_START_S = 10.0
 _READS = (3, 4, 6, 16, 22, 23)  # function codes whose answer reads holding or input registers
 _WRITES = (6, 16, 22, 23)
 _log = logging.getLogger(__name__)
@@ -109,8 +106,7 @@ class ModbusServer:
         self._address = address
         self._allowed = allowed
         self._size = size
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="modbus", daemon=True)
+        self._loop = LoopThread("modbus")
         self._server: _Server | None = None
         self.port = 0
 
@@ -120,45 +116,32 @@ class ModbusServer:
         Raises:
             SettingsError: nothing can listen there.
         """
-        self._thread.start()
         try:
-            self._call(self._listen()).result(_START_S)
-        except (RuntimeError, OSError) as error:
+            self._loop.listen(self._listen(), self._address)
+        except BaseException:
             self.stop()
-            host, port = self._address
-            raise SettingsError(
-                f"cannot listen on --listen {host}:{port}: the address is not of this machine, or "
-                "the port is in use or needs rights (below 1024)"
-            ) from error
+            raise
 
     def alive(self) -> bool:
         """Return whether it still serves."""
-        return self._thread.is_alive() and self._server is not None
+        return self._loop.alive() and self._server is not None
 
     def stop(self) -> None:
         """Close every connection and end the thread."""
-        if self._thread.is_alive():
-            if self._server is not None:
-                shutdown: Any = self._server.shutdown
-                self._call(shutdown()).result(_START_S)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        if self._loop.alive() and self._server is not None:
+            shutdown: Any = self._server.shutdown
+            self._loop.wait_for(shutdown())
         self._server = None
-        if not self._loop.is_closed():
-            self._loop.close()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
-    def _call(self, coroutine: Any) -> "Future[None]":  # noqa: ANN401
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        self._loop.stop()
 
     async def _listen(self) -> None:
         memory = SimData(0, count=self._size, values=0, datatype=DataType.REGISTERS)
         device = SimDevice(id=0, simdata=[memory], action=self._on_access)
         server = _Server(device, self._address, self._allowed)
-        await server.serve_forever(background=True)
+        try:
+            await server.serve_forever(background=True)
+        except RuntimeError as error:  # so pymodbus says that it cannot listen
+            raise OSError(str(error)) from error
         self._server = server
         listening: Any = server.transport  # of asyncio: a Server, whatever its annotation
         self.port = listening.sockets[0].getsockname()[1]

@@ -1,13 +1,10 @@
 """OPC UA by asyncua, in a thread of its own: encryption, users, limits."""
 
-import asyncio
 import logging
-import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
 
+from pipeline.bridge.loop_thread import LoopThread
 from pipeline.bridge.opcua.security import SecurityFolder, Users
 from pipeline.errors import SettingsError
 
@@ -31,7 +28,6 @@ MOST_CONNECTIONS = 16
 _MOST_SUBSCRIPTIONS = 64
 _MOST_MESSAGE_BYTES, _BUFFER_BYTES = 1 << 20, 65_535
 _LOGIN_S = 10.0  # a connection without a user is closed after that
-_START_S = 60.0
 _POLICIES = [
     ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
     ua.SecurityPolicyType.Aes256Sha256RsaPss_SignAndEncrypt,
@@ -156,8 +152,7 @@ class OpcuaServer:
         self._names = names
         self._address = address
         self._protection = protection
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="opcua", daemon=True)
+        self._loop = LoopThread("opcua")
         self._server: _Server | None = None
         self.port = 0
 
@@ -168,41 +163,22 @@ class OpcuaServer:
             SettingsError: nothing can listen there, or the security folder is unusable.
         """
         uri = self._protection.folder.prepare(self._protection.program)
-        self._thread.start()
         try:
-            self._call(self._listen(uri)).result(_START_S)
-        except OSError as error:
-            self.stop()
-            host, port = self._address
-            raise SettingsError(
-                f"cannot listen on --listen {host}:{port}: the address is not of this machine, or "
-                "the port is in use or needs rights (below 1024)"
-            ) from error
+            self._loop.listen(self._listen(uri), self._address)
         except BaseException:
             self.stop()
             raise
 
     def alive(self) -> bool:
         """Return whether it still serves."""
-        return self._thread.is_alive() and self._server is not None
+        return self._loop.alive() and self._server is not None
 
     def stop(self) -> None:
         """Close every connection and end the thread."""
-        if self._thread.is_alive():
-            if self._server is not None:
-                self._call(self._server.stop()).result(_START_S)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        if self._loop.alive() and self._server is not None:
+            self._loop.wait_for(self._server.stop())
         self._server = None
-        if not self._loop.is_closed():
-            self._loop.close()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
-    def _call(self, coroutine: Any) -> "Future[None]":  # noqa: ANN401
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        self._loop.stop()
 
     async def _listen(self, uri: str) -> None:
         gatekeeper = _Gatekeeper(self._protection)

@@ -15,7 +15,8 @@ from rigs.topology import wait_until
 
 from pipeline.bridge.face import Outcome
 from pipeline.bridge.freshness import Freshness
-from pipeline.bridge.modbus.face import ModbusFace, modbus_face
+from pipeline.bridge.gate_face import GateFace
+from pipeline.bridge.modbus.face import modbus_face
 from pipeline.bridge.modbus.layout import (
     PLC_START,
     READ_REGISTERS,
@@ -56,11 +57,11 @@ def modbus_bridge(
 ) -> Iterator[tuple[Bridge, ModbusClient]]:
     freshness = Freshness(margin_ms)
 
-    def face_of(now_ms: Clock) -> ModbusFace:
+    def face_of(now_ms: Clock) -> GateFace:
         return modbus_face(cameras, ("127.0.0.1", 0), [], order, freshness, 0.5, now_ms)
 
     with bridge(plant, url, face_of, freshness=freshness) as running:
-        assert isinstance(running.face, ModbusFace)
+        assert isinstance(running.face, GateFace)
         with modbus_client("127.0.0.1", running.face.port) as plc:
             yield running, plc
 
@@ -291,7 +292,7 @@ def test_connections_beyond_the_limit_are_closed_and_the_others_served(
 ) -> None:
     with modbus_bridge(plant, url) as (running, plc), ExitStack() as opened:
         plc.read(0, 1)
-        assert isinstance(running.face, ModbusFace)
+        assert isinstance(running.face, GateFace)
         sockets = [
             opened.enter_context(socket.create_connection(("127.0.0.1", running.face.port), 5))
             for _ in range(MOST_CONNECTIONS)
@@ -333,7 +334,7 @@ def test_mbpoll_reads_the_map_and_is_refused_to_write_a_verdict(plant: Plant, ur
     if mbpoll is None:
         missing("no mbpoll: apt-get install mbpoll")
     with modbus_bridge(plant, url) as (running, plc):
-        assert isinstance(running.face, ModbusFace)
+        assert isinstance(running.face, GateFace)
         plant.offer(70_009)
         plant.judge(Decision.NG)
         wait_until(lambda: header(plc)["count_ng"] == 1)
