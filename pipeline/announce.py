@@ -13,7 +13,7 @@ from pipeline.wire import encode_control
 
 
 def announce(line: str, **redis: Unpack[RedisArguments]) -> int:
-    """Tell every worker of a line to look at its registry; returns how many are alive to hear it.
+    """Ask every worker of a line to look at its registry; return how many are alive.
 
     Args:
         line: the line's name.

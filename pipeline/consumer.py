@@ -183,7 +183,7 @@ class Verdicts:
             raise self._failure
 
     def acknowledge(self, verdict: Verdict) -> None:
-        """Say that this verdict is dealt with, so that it does not come again. Never waits."""
+        """Acknowledge a verdict, so that it does not come again. Never waits."""
         self._done.put(verdict.result_id)
 
     def label(
@@ -196,7 +196,7 @@ class Verdicts:
         predicted: bool = False,
         outlines: tuple[Outline, ...] = (),
     ) -> None:
-        """Say what a frame truly showed, in this program's name. Never waits; `close` sends.
+        """Label a frame in this program's name. Never waits; `close` sends.
 
         Args:
             verdict: of the frame.

@@ -38,7 +38,7 @@ class _Window:
 
 
 class RepeatLimit(logging.Filter):
-    """Lets each event pass `MOST_A_MINUTE` times a minute and counts the rest."""
+    """A limit of `MOST_A_MINUTE` records of each event a minute, with a count of the rest."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class RepeatLimit(logging.Filter):
         return passes
 
     def close(self) -> None:
-        """Tell what was left out and not yet told."""
+        """Report what was left out and not reported yet."""
         with self._changing:
             over = self._take_over(lambda _: True)
         self._tell(over)
@@ -131,7 +131,7 @@ def _formatter(*, as_text: bool) -> logging.Formatter:
 def _write_out_controls(
     _logger: object, _method: str, fields: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Let no field give orders to a terminal: parts are named after files."""
+    """Escape what could control a terminal: parts are named after files."""
     return {name: visible(got) if isinstance(got, str) else got for name, got in fields.items()}
 
 

@@ -168,7 +168,7 @@ class Telemetry:
         self._swaps.labels(self._line, outcome).inc()
 
     def serves(self, engine: EngineName) -> None:
-        """Say which engine judges; may be called as often as one likes."""
+        """Show which engine judges; safe to call repeatedly."""
         if engine == self._serving:
             return
         self._serving = engine

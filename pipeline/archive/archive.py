@@ -100,7 +100,7 @@ class Archive:
         return int.from_bytes(head[20:24]), int.from_bytes(head[16:20])
 
     def verdict(self, entry_id: str) -> dict[str, Any] | None:
-        """Give the verdict of a frame without its picture; None where it cannot be read either."""
+        """Return a frame's verdict without its picture, or None if it cannot be read."""
         hour = hour_of(self.folder, entry_id)
         if hour is None:
             return None
@@ -157,7 +157,7 @@ class Archive:
             return True
 
     def unpin(self, entry_id: str) -> None:
-        """Let a frame go when its time comes."""
+        """Stop keeping a frame beyond its time, as nobody needs it for a label."""
         if hour := hour_of(self.folder, entry_id):
             with suppress(FileNotFoundError):
                 (hour / f"{entry_id}{PIN}").unlink()

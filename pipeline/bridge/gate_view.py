@@ -62,7 +62,7 @@ class GateView:
         self._events = CountedEvents(_log, _LOG_EVERY_S, clock)
 
     def show(self, state: BridgeState) -> None:
-        """Take over the state; note whether the PLC's heartbeat goes on."""
+        """Store the state, and check whether the PLC's heartbeat goes on."""
         self.state = state
         lost = (
             self._plc_beat_s is not None and self._clock() - self._plc_beat_s > self._plc_timeout_s
@@ -82,7 +82,7 @@ class GateView:
         self._slots.skip()
 
     def settle(self, now_ms: float | None) -> Iterator[tuple[str, Outcome]]:
-        """Return what is confirmed or past its deadline."""
+        """Yield what is confirmed or past its deadline."""
         yield from self._slots.settle(now_ms)
         new = self._slots.overruns - self._overruns_seen
         self._overruns_seen = self._slots.overruns
@@ -96,7 +96,7 @@ class GateView:
 
     @property
     def plc_lost(self) -> bool:
-        """Whether the PLC's heartbeat stood still for too long."""
+        """Return whether the PLC's heartbeat stood still for too long."""
         return self._plc_lost
 
     def note_read(self, slots: Iterable[int], now_ms: float | None) -> None:
@@ -108,7 +108,7 @@ class GateView:
         self._plc_beat_s = self._clock()
 
     def acknowledge(self, epoch: int, trigger_id: int) -> None:
-        """Take an acknowledgement; one that can mean nothing is logged and changes nothing."""
+        """Apply an acknowledgement; log and ignore one that cannot be right."""
         if epoch == 0:
             return  # a PLC that has read nothing yet writes zeros
         ack = self._slots.acknowledge(epoch, trigger_id)

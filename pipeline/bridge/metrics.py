@@ -46,7 +46,7 @@ class BridgeMetrics:
             self._age.observe(age_ms / 1e3)
 
     def state(self, heartbeat: int, pending: int, stopped: int) -> None:
-        """Take over what holds now."""
+        """Store the present values."""
         self._heartbeat.set(heartbeat)
         self._pending.set(pending)
         self._stopped.set(stopped)

@@ -57,7 +57,7 @@ class BridgeFigures(Protocol):
         ...
 
     def state(self, heartbeat: int, pending: int, stopped: int) -> None:
-        """Take over what holds now."""
+        """Store the present values."""
         ...
 
 

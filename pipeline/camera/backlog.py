@@ -48,7 +48,7 @@ class Backlog:
             self._changed.notify_all()
 
     def end(self, reason: str) -> None:
-        """Say that no more will come."""
+        """End the backlog: no more will come."""
         with self._changed:
             self._end = reason
             self._changed.notify_all()

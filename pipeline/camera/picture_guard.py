@@ -32,7 +32,7 @@ class PictureGuard:
         self._note: Note | None = None
 
     def begin(self, place: str, deaths: int, note: Note) -> None:
-        """Say what the process before this one was reading when it died.
+        """Note what the previous process was reading when it died.
 
         Args:
             place: where in the source it was; empty if it ended in order.

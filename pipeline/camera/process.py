@@ -262,7 +262,7 @@ def offer_all(
 
 
 def _say_lost(camera: str, frames: int) -> None:
-    """Say that parts passed of which no picture came: nothing can be judged, or published."""
+    """Log that parts passed without a picture: nothing can be judged or published."""
     why = "triggered, but no picture came: cable, switch and the camera's packet settings"
     _log.error("frames.lost", extra={"camera": camera, "frames": frames, "why": why})
 
@@ -296,7 +296,7 @@ def _source(
 def _keep_memory(
     settings: CameraSettings, source: Source, connection: RedisConnection, stop: threading.Event
 ) -> None:
-    """Let a watched folder remember in Redis what it has taken."""
+    """Keep in Redis which files a watched folder has taken."""
     if isinstance(source, WatchedFolderSource):
         patiently = partial(connection.retry, stopping=stop.is_set)
         source.remember_in(

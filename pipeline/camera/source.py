@@ -78,11 +78,11 @@ class FixedSize:
 
 
 class Source(Protocol):
-    """Gives shots in order."""
+    """A source of shots, in order."""
 
     @property
     def live(self) -> bool:
-        """Whether parts pass whether or not anyone looks: a full line then sheds, not blocks."""
+        """Return whether parts pass at their own pace: a full line then sheds frames."""
         ...
 
     def shots(self, cursor: str) -> Iterator[Shot]:

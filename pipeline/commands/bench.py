@@ -120,7 +120,7 @@ def _measure(
 def _turns(
     settings: LineBenchSettings, bench_line: BenchLine, bare_turn: Callable[[], float], step: Step
 ) -> tuple[dict[str, Any], list[float]]:
-    """Let line and bare loop take turns; the line's figures, and the bare rates beside them."""
+    """Measure line and bare loop in turns; return the line's figures and the bare rates."""
     with bench_line.suspended():
         bare = [bare_turn()]
     line: list[float] = []

@@ -44,7 +44,7 @@ _COLOURS = {CheckStatus.OK: "green", CheckStatus.WARNING: "yellow", CheckStatus.
 
 
 class DoctorSettings(LineSettings):
-    """Say what this machine lacks to run a line, and how to mend it; exit status 1 on a failure."""
+    """List what this machine lacks for a line, and how to mend it; exit status 1 on a failure."""
 
     engine: File | None = Field(default=None, description="engine file to check as well")
     remove_rings: bool = Field(
@@ -164,7 +164,7 @@ def _server_checks(report: ServerReport) -> list[HealthCheck]:
 
 
 def _persistence(report: ServerReport) -> tuple[CheckStatus, str]:
-    """Say what a power cut would lose."""
+    """Report what a power cut would lose."""
     if not report.append_only:
         return CheckStatus.WARNING, (
             "appendonly is no: a crash or a power cut loses everything since the last snapshot "

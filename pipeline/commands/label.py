@@ -51,7 +51,7 @@ _SHOWN = (
 
 
 class LabellingSettings(LineSettings):
-    """Say what frames truly showed, so that the next training learns from it."""
+    """Label what frames truly showed, so that the next training learns from it."""
 
     entry: Annotated[str, Metavar("ID")] = Field(
         default="", description="the frame, by a verdict's entry_id"

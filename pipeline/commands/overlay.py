@@ -219,7 +219,7 @@ class OverlayFiles:
     def __init__(
         self, folder: Path, pictures: PictureFinder | None, zones: "ZoneSet | None" = None
     ) -> None:
-        """Take where to write, where pictures are found, and zones to draw."""
+        """Write to a folder; find pictures with `pictures`, and draw zones."""
         self._zones = zones
         self._zones_sha = zones.sha256 if zones else ""
         self._unlike_zones: str | None = None  # of the last verdict by other zones, as logged

@@ -66,7 +66,7 @@ class TextPainter:
     """Draws lines of text with the first font that has each character."""
 
     def __init__(self, files: Sequence[Path] | None = None) -> None:
-        """Take these font files after Pillow's own; None: all that are found."""
+        """Use these font files after Pillow's own, or all that are found if None."""
         self._files = font_files() if files is None else tuple(files)
         self._fonts: dict[int, list[_SizedFont]] = {}
         self._lacking: set[str] = set()

@@ -195,7 +195,7 @@ class Report:
 
 
 def read_identity(header: bytes) -> Identity | None:
-    """Say which frame a head speaks of; None where it is lost or damaged."""
+    """Return which frame a header names, or None if it is lost or damaged."""
     try:
         return decode_identity(header)
     except UnreadableFrame:
@@ -203,7 +203,7 @@ def read_identity(header: bytes) -> Identity | None:
 
 
 def entry_ms(entry_id: str) -> int:
-    """Give the time in a stream id, ms since the epoch on Redis's clock; 0 where there is none."""
+    """Return the time in a stream id, ms since the epoch on Redis's clock, or 0 without one."""
     text = entry_id.partition("-")[0]
     return int(text) if text.isdecimal() else 0
 

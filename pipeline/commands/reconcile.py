@@ -73,7 +73,7 @@ class LedgerReader(Protocol):
 
 
 def reconcile(ledger: LedgerReader, span: Span | None = None) -> Report:
-    """Say which frames of a span got no verdict, or more than one; the line may be running.
+    """Find the frames of a span without a verdict or with several; the line may be running.
 
     The order of reading matters: a frame in the first books that is neither among the verdicts nor
     open must be answered by a verdict read after the open ones.

@@ -46,11 +46,11 @@ class ChildProcess:
         self.process.wait()
 
     def suspend(self) -> None:
-        """Let it stand still until `resume`."""
+        """Suspend it until `resume`."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Continue after `suspend`."""
         self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:

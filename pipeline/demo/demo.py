@@ -170,7 +170,7 @@ class _Demo:
         return trained
 
     def _admit(self, trained: TrainedModel, images: Path) -> None:
-        """Let the engine prove itself: a worker serves no other."""
+        """Admit the engine: a worker serves no other."""
         self._say(
             "admit", f"{trained.title}: does it answer as its reference, wherever in a batch?"
         )

@@ -175,7 +175,7 @@ class DemoLine:
 
     @contextmanager
     def flow(self, mixed: Path, rate: float, codec: Transport) -> Iterator[None]:
-        """Let parts pass, over and over, while the context lasts."""
+        """Pass parts, over and over, while the context lasts."""
         camera = self._camera(_FLOW, mixed, rate, codec, "--passes", "0")
         yield
         camera.check(camera.stop())

@@ -182,7 +182,7 @@ class DriftDetector:
         return None
 
     def _alarm(self, frames: int) -> Alarm:
-        """Say what moved on average over the latest frames."""
+        """Return what moved on average over the latest frames."""
         count = min(frames, WINDOW, self._frames)
         latest = np.arange(self._frames - count, self._frames) % WINDOW
         shift = self._window[latest].mean(axis=0)
@@ -200,7 +200,7 @@ class DriftDetector:
 
 
 def _kind_of(scales: Signals, cells: Signals, moved: NDArray[np.bool_], least: float) -> DriftState:
-    """Tell what moved the whole picture from what moved the parts.
+    """Separate what moved the whole picture from what moved the parts.
 
     Light and focus move most cells. A camera that was pushed moves all distances to whole-picture
     prototypes, and no place stands out; a change of the parts stands out where it is.
@@ -233,7 +233,7 @@ class _CumulativeSums:
         self._since[sums == 0] = 0
 
     def frames_since(self, limit: float) -> int:
-        """Say how long ago what is past the limit began to change; 0 where nothing is."""
+        """Return how long ago what is past the limit began to change; 0 if nothing is."""
         past = self._sums > limit
         return int(self._since[past].max()) if past.any() else 0
 
@@ -275,7 +275,7 @@ class _Baseline:
             self._deviation = np.maximum(self._seen.std(axis=0), LEAST_DEVIATION)
 
     def deviations(self, signals: Signals) -> Signals:
-        """Say how many deviations each signal is from its mean, cut off at +-CLIP."""
+        """Return how many deviations each signal is from its mean, clipped at +-CLIP."""
         return np.clip((signals - self._mean) / self._deviation, -CLIP, CLIP)
 
     def scores(self, signals: Signals) -> Signals:

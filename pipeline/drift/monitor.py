@@ -57,7 +57,7 @@ class DriftMonitor:
         return {camera: detector.status() for camera, detector in list(self._detectors.items())}
 
     def report(self) -> dict[str, dict[str, Any]]:
-        """Say the same in plain values, for the heartbeat."""
+        """Return the same as plain values, for the heartbeat."""
         return {camera: _status_fields(one) for camera, one in self.statuses().items()}
 
     def _detector(self, camera: str, judgement: Judgement) -> DriftDetector | None:

@@ -117,7 +117,7 @@ class Chaos:
         self._end, self.holds_a_process = None, False
 
     def _stop(self, role: str) -> float:
-        """Let a process stand still for a while; returns for how long, seconds."""
+        """Stop a process for a while; return for how long, seconds."""
         child = self._line.children[role]
         if not child.alive():
             return 0.0

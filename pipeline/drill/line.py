@@ -115,7 +115,7 @@ class DrilledLine:
         return True
 
     def resume_redis(self) -> None:
-        """Let a server go on that SIGSTOP stopped."""
+        """Continue a server that SIGSTOP stopped."""
         if (pid := self.redis_pid()) is not None:
             os.kill(pid, signal.SIGCONT)
 

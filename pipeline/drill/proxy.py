@@ -37,7 +37,7 @@ class FaultyProxy:
         return self._on_every_link(_Link.reset)
 
     def swallow(self) -> int:
-        """Let every connection stand half open: what is sent on it goes nowhere, for good.
+        """Leave every connection half open: what is sent on it is lost.
 
         New connections pass. Returns how many there were.
         """

@@ -136,7 +136,7 @@ class RingWriter:
         }
 
     def leave(self) -> None:
-        """Let go of the ring but let it lie, with the frames that wait in it."""
+        """Detach from the ring but keep it, with the frames that wait in it."""
         self._segment.close()
 
     def close(self) -> None:
@@ -227,6 +227,6 @@ class RingReader:
                 return True
 
     def close(self) -> None:
-        """Let go of the ring; it stays for the others."""
+        """Detach from the ring; it stays for the others."""
         with self._using:
             self._segment.close()

@@ -75,7 +75,7 @@ class Segment:
         return place.slot < self.slots and self.generation(place.slot) == place.generation
 
     def release(self, place: RingPlace) -> None:
-        """Let the camera write the slot again, unless it already did."""
+        """Free the slot for the camera, unless it was written again already."""
         if self.holds(place):
             self.words[place.slot, RELEASED] = place.generation
 
@@ -93,7 +93,7 @@ class Segment:
         return path.stat().st_ino == os.fstat(self._descriptor).st_ino
 
     def close(self) -> None:
-        """Let go of the lock and the memory."""
+        """Release the lock and the memory."""
         self.words = np.empty((0, _SLOT_WORDS), np.uint64)
         self.pixels = np.empty((0, 0), np.uint8)
         unlock(self._descriptor)
@@ -137,7 +137,7 @@ class SegmentFile:
         return os.preadv(self._descriptor, [pixels.reshape(-1).data], offset) == pixels.nbytes
 
     def release(self, place: RingPlace) -> None:
-        """Let the camera write the slot again, unless it already did."""
+        """Free the slot for the camera, unless it was written again already."""
         if self.holds(place):
             packed = place.generation.to_bytes(_WORD_BYTES, sys.byteorder)
             os.pwrite(self._descriptor, packed, _word_offset(place.slot, RELEASED))
@@ -147,7 +147,7 @@ class SegmentFile:
         return path.lstat().st_ino == os.fstat(self._descriptor).st_ino
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if not self.is_closed:
             os.close(self._descriptor)
             self._descriptor = -1

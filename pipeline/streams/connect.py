@@ -282,7 +282,7 @@ def _response_error(error: redis.ResponseError) -> Exception:
 
 
 def check_server(client: Client) -> str:
-    """Say which server this is, or why a line must not use it.
+    """Return the server's name and version; raise if a line must not use it.
 
     Returns: its name and version, as `valkey 9.1.2`.
 

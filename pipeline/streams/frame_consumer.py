@@ -167,7 +167,7 @@ class FrameConsumer:
             )
 
     def send_heartbeat(self, report: bytes, lasts_ms: int) -> None:
-        """Say that this worker lives, for the next `lasts_ms`, also on a server that is full."""
+        """Send this worker's heartbeat for the next `lasts_ms`, also to a server that is full."""
         self._heartbeat([self._keys.worker(self._worker)], [report, lasts_ms])
 
     def other_beats(self) -> dict[str, bytes]:

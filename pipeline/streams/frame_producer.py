@@ -184,7 +184,7 @@ class FrameProducer:
         return before - known
 
     def has_room(self, charged: int) -> bool:
-        """Whether a frame of `charged` bytes would be admitted, and where frames are small more."""
+        """Return whether a frame of `charged` bytes, or several small ones, would be admitted."""
         with translated():
             try:
                 used = int(self._connection("GET", self._keys.bytes) or 0)
@@ -242,11 +242,11 @@ class FrameProducer:
         self._on_books(lambda key: self._client.hset(key, mapping=noted))
 
     def forget_reading(self) -> None:
-        """Say that no process died at a picture."""
+        """Clear the note of the picture that was being read."""
         self._on_books(lambda key: self._client.hdel(key, "reading", "deaths"))
 
     def forget_cursor(self) -> None:
-        """Let the source begin anew next time: it ended by itself."""
+        """Remove the cursor, as the source ended by itself: it begins anew next time."""
         self._on_books(lambda key: self._client.hdel(key, "cursor"))
 
     def record_event(self, event: str) -> None:

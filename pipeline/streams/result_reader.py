@@ -214,7 +214,7 @@ class ResultReader:
     def acknowledge(
         self, program: str, result_ids: list[str], position: ReadPosition | None = None
     ) -> None:
-        """Say that the program has dealt with these verdicts, and up to where it has read."""
+        """Acknowledge these verdicts of a program, and store up to where it has read."""
         known = position is not None and position.number is not None
         kept = f"{position.result_id} {position.number}" if position and known else ""
         self._acknowledge([self._keys.results, self._keys.programs], [program, kept, *result_ids])

@@ -1,4 +1,4 @@
-"""Whether a Redis server is fit for a line: its settings, version and clock.
+"""Checks whether a Redis server is fit for a line: its settings, version and clock.
 
 An unfit server is refused at the start. Its settings may also change while parts pass. The line
 does not stop then, because parts would lose their verdicts at once instead of perhaps when the

@@ -1,4 +1,4 @@
-"""Who may change its engine now, and what the line knows of each promotion."""
+"""The lease for changing an engine, and what the line knows of each promotion."""
 
 from collections.abc import Callable
 

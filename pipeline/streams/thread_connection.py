@@ -61,7 +61,7 @@ class ThreadConnection:
         return connection
 
     def _checked(self, connection: Any) -> Any:  # noqa: ANN401
-        """Give the connection, or None after dropping one that is closed or holds an old answer."""
+        """Return the connection, or drop one that is closed or holds an old answer."""
         try:
             if not connection.can_read():
                 return connection

@@ -118,7 +118,7 @@ class ActiveEngine:
         return (min(self.lanes, len(loaded.lanes)) + 1) * loaded.max_batch + 2
 
     def activate(self, candidate: LoadedEngine, *, on_probation: bool) -> LoadedEngine:
-        """Let `candidate` judge from the next batch on; the incumbent stays warm.
+        """Judge with `candidate` from the next batch on; the incumbent stays warm.
 
         Whoever calls has dropped `previous`, unless that is the candidate.
 
@@ -139,7 +139,7 @@ class ActiveEngine:
             return True
 
     def roll_back(self, failing: LoadedEngine, why: str) -> bool:
-        """Let the old engine judge again from the next batch on, if the candidate is on probation.
+        """Judge with the old engine again from the next batch on, if the candidate is on probation.
 
         A lane calls it whose engine is gone, or the swap whose band it left.
 

@@ -50,7 +50,7 @@ class RetentionPolicy:
     def reason_to_keep(
         self, answer: str, judgement: Judgement | None, entry_id: str
     ) -> RetentionReason | None:
-        """Say why a frame is kept, None if it is not; the same for the same entry, always."""
+        """Return why a frame is kept, or None; always the same for the same entry."""
         if answer != Decision.OK or judgement is None:
             return RetentionReason.UNSURE
         if abs(judgement.normalised - _AT_THE_THRESHOLD) <= self.near:

@@ -26,7 +26,7 @@ class Ring(Protocol):
         ...
 
     def release(self, place: RingPlace) -> None:
-        """Let the camera use the slot again."""
+        """Free the slot for the camera."""
         ...
 
     def is_departed(self) -> bool:
@@ -69,7 +69,7 @@ class RingReaders:
             ring.release(place)
 
     def close_departed(self) -> None:
-        """Let go of rings that their cameras have removed: held open they keep their memory.
+        """Close rings that their cameras have removed: open ones keep their memory.
 
         One that was removed by hand may still hold frames that wait, so it is kept for a while.
         """

@@ -77,7 +77,7 @@ def judge(
     timings: Timings,
     worker: str,
 ) -> Judgement:
-    """Say OK or NG of one frame, and where.
+    """Decide OK or NG for one frame, and where.
 
     Args:
         frame_score: what the engine said.

@@ -144,7 +144,7 @@ class Resender:
         return self._thread.is_alive()
 
     def ask(self, camera: str, payload: bytes) -> None:
-        """Take a request for a camera, or refuse it; never waits."""
+        """Accept a request for a camera, or refuse it; never wait."""
         if not self._rate.allows():
             why = "too many requests: they are not answered"
             self._events.add("mqtt.requests_dropped", 1, camera=camera, why=why)

@@ -41,7 +41,7 @@ class LiveCamera(GateView):
         self._written: dict[str, int] = dict.fromkeys(WRITABLE, 0)
 
     def show(self, state: BridgeState) -> None:
-        """Take over the state."""
+        """Store the state."""
         self._shown_s = self._now_s()
         before = self.state, self.plc_lost
         super().show(state)
@@ -58,7 +58,7 @@ class LiveCamera(GateView):
         super().skip()
 
     def settle(self, now_ms: float | None) -> Iterator[tuple[str, Outcome]]:
-        """Return what is confirmed or past its deadline."""
+        """Yield what is confirmed or past its deadline."""
         for settled in super().settle(now_ms):
             self._changed = True
             yield settled
@@ -95,7 +95,7 @@ class LiveCamera(GateView):
             self.note_read(read_slots(names, newest), now_ms)
 
     def write(self, written: Mapping[str, int]) -> None:
-        """Take over what a client wrote in one request.
+        """Apply what a client wrote in one request.
 
         An acknowledgement is made by its trigger id or its epoch, a command by the command.
         """

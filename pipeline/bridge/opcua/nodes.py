@@ -35,7 +35,7 @@ class Cameras(Protocol):
         ...
 
     def write(self, camera: str, written: dict[str, int]) -> None:
-        """Take over what a client wrote in one request."""
+        """Apply what a client wrote in one request."""
         ...
 
 

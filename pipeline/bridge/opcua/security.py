@@ -1,4 +1,4 @@
-"""Who may connect: this bridge's own certificate, trusted client certificates, and users."""
+"""Access to the OPC UA server: its certificate, trusted client certificates, and users."""
 
 import datetime as dt
 import hashlib
@@ -50,7 +50,7 @@ class SecurityFolder:
         """Make what is missing; return the application URI that the own certificate names.
 
         Raises:
-            SettingsError: the folder cannot be written, or holds a certificate that is none.
+            SettingsError: the folder cannot be written, or a certificate in it is invalid.
         """
         try:
             for folder in (self._folder, self.trusted, self.rejected):

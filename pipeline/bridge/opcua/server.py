@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """Who may connect, and how."""
+    """The clients that may connect, and how."""
 
     folder: SecurityFolder
     users: Users
@@ -96,7 +96,7 @@ class _Connection(OPCUAProtocol):
     _buffer: bytes
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; close a connection whose message is too long."""
+        """Read what arrived; close a connection whose message is too long."""
         super().data_received(data)
         if len(self._buffer) > _MOST_MESSAGE_BYTES and self.transport is not None:
             _log.warning("opcua.refused", extra={"why": "its message is too long"})

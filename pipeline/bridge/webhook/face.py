@@ -37,7 +37,7 @@ class WebhookFace:
         now_ms: Callable[[], float | None],
         spread: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """Take over a poster and a file; `stop` closes both."""
+        """Own a poster and a file; `stop` closes both."""
         self._poster = poster
         self._parked = parked
         self._now_ms = now_ms

@@ -1,4 +1,4 @@
-"""Whether a picture file is finished, as far as its content tells.
+"""The check whether a picture file is finished, as far as its content shows.
 
 A copy may set a file's size first and fill it afterwards, so size and date say nothing. PNG and
 JPEG have an end that their decoders check. BMP and TIFF have none: what is not filled yet is a hole

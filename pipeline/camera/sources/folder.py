@@ -69,7 +69,7 @@ def check_present(folder: Path, cause: Exception | None = None) -> None:
 
 
 class FolderSource:
-    """Gives the pictures of a folder in natural order, `passes` times."""
+    """The pictures of a folder in natural order, `passes` times."""
 
     live = False
 
@@ -103,7 +103,7 @@ class FolderSource:
         self._guard = guard or PictureGuard()
 
     def shots(self, cursor: str) -> Iterator[Shot]:
-        """Yield every picture after `cursor`; a file that is none becomes an unreadable shot.
+        """Yield every picture after `cursor`; a file that is not a picture is an unreadable shot.
 
         Raises:
             SettingsError: no pictures in the folder, or the cursor is not of a folder.

@@ -74,7 +74,7 @@ class Stamp:
 
 
 class GenicamSource:
-    """Gives the pictures of one GenICam camera as they come."""
+    """The pictures of one GenICam camera as they arrive."""
 
     live = True
 
@@ -225,7 +225,7 @@ class Triggers:
         self._unnumbered = 0  # shots since then
 
     def missed(self, now: Stamp) -> int:
-        """Say how many triggers before this shot gave none; 0 where nobody knows."""
+        """Return how many triggers before this shot gave no picture; 0 if unknown."""
         if now.number is None:
             self._unnumbered += 1
             return 0

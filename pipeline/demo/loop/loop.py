@@ -127,7 +127,7 @@ class _Show:
         )
 
     def _learn(self) -> str:
-        """Let the store take what is known, and a first engine be made of it; its version."""
+        """Import what is known and train a first engine from it; return its version."""
         store = ("--store", str(self._paths.store))
         self._command("import", "trainer-samples", "import", str(self._paths.known), *store)
         # a first engine has no baseline, and half of the defects leave few golden ones to prove it
@@ -300,7 +300,7 @@ class _Show:
         return Rollback(began_ms, ended_ms)
 
     def _close_line(self, worker: ChildProcess) -> dict[str, Any]:
-        """Let everything end, and reconcile."""
+        """End everything, and reconcile."""
         to = self._paths.out / "reconcile.json"
         reconcile = self._processes.start(
             "reconcile", "pipeline-reconcile", "--line", LINE, "--json", to=to

@@ -280,7 +280,7 @@ class StationBooks:
         return Expiry(float(now), float(due) if due else None, len(expired))
 
     def send_heartbeat(self, joiner: str, report: bytes, lasts_ms: int) -> None:
-        """Say that a joiner lives, as workers do."""
+        """Send a joiner's heartbeat, as workers do."""
         self._heartbeat([self._keys.worker(joiner)], [report, lasts_ms])
 
     @property

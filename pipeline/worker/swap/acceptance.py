@@ -1,4 +1,4 @@
-"""Whether a candidate's verdicts leave the band that the incumbent's last ones span: pure.
+"""The check whether a candidate's verdicts leave the band of the incumbent's last ones: pure.
 
 Four one-sided tests, each exact:
 - more NG, fewer NG, more UNKNOWN: Fisher's test of two shares, the incumbent's and the candidate's,
@@ -32,7 +32,7 @@ def per_test_alpha(most_frames: int) -> float:
 def outside_band(
     before: VerdictCounts, after: VerdictCounts, slower: float, alpha: float, *, alike: bool = True
 ) -> str:
-    """Say how `after` left the band of `before`; "" where chance may explain it.
+    """Return how `after` left the band of `before`, or "" if chance may explain it.
 
     Args:
         before: the incumbent's last verdicts.
@@ -63,7 +63,7 @@ def _more_or_fewer_ng(before: VerdictCounts, after: VerdictCounts, alpha: float)
 
 
 def passes_all_rejects(ng: int, passed: int) -> str:
-    """Say that a candidate finds nothing of what the incumbent finds; "" where chance may be it.
+    """Return that a candidate misses what the incumbent finds, or "" if chance may explain it.
 
     Args:
         ng: frames that the incumbent calls NG.

@@ -63,7 +63,7 @@ class SwapController:
         self._look_now.set()
 
     def status(self) -> str:
-        """Say what the swap is at, or why the engine in force is not the promoted one."""
+        """Return the swap's stage, or why the active engine is not the promoted one."""
         return self._status
 
     def run(self) -> None:

@@ -38,7 +38,7 @@ class EngineRegistry(Protocol):
     """Where engines come from; `engines.registry.registry.Registry` is one."""
 
     def pointer(self) -> PromotedVersion | None:
-        """Say which version is in force; None where none was ever promoted."""
+        """Return the promoted version, or None if none was ever promoted."""
         ...
 
     def history(self) -> Sequence[PromotedVersion]:

@@ -101,7 +101,7 @@ class RolloutHistory:
                 self._put(PromotionRef(record.version, record.promoted_at), None)
 
     def flush(self) -> None:
-        """Say what Redis has not heard yet.
+        """Send what Redis has not received yet.
 
         Raises:
             ConnectionLost, RedisFull: it still does not hear; it is said again with the next call.

@@ -135,7 +135,7 @@ def _check_fixed(path: Path, options: EngineOptions, version: str) -> None:
 
 
 def why_not_admitted(manifest: Manifest, backend: str) -> str:
-    """Say why an engine may not judge here; empty where it may.
+    """Return why an engine may not judge here, or "" if it may.
 
     Args:
         manifest: of the engine.
@@ -193,7 +193,7 @@ def _measured_curve(opened: OpenedEngine, max_batch: int) -> CostCurve:
 
 
 def warm_up(loaded: LoadedEngine, wait_for_spare_time: Callable[[], object]) -> None:
-    """Let every lane score noise, alone and in the largest batch, each in spare time.
+    """Score noise on every lane, alone and in the largest batch, each in spare time.
 
     Raises:
         EngineError: it fails, or gives what is no number.

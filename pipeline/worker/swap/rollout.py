@@ -97,7 +97,7 @@ class Rollout:
         return self._activate(candidate)
 
     def activate_at_once(self, prepare: Prepare) -> bool:
-        """Let it judge as soon as it is loaded: it held before; False where the worker drains.
+        """Judge with it as soon as it is loaded, as it held before; return False if draining.
 
         Raises:
             CannotServe: not on this machine.
@@ -190,7 +190,7 @@ class Rollout:
             time.sleep(SPARE_POLL_S)
 
     def _shadow(self, candidate: LoadedEngine) -> None:
-        """Let it score live frames, until it scored enough or its time is up."""
+        """Score live frames with it until it scored enough or its time is up."""
         run = ShadowRun(candidate, self._settings.shadow_share)
         until_s = time.monotonic() + self._settings.shadow_s
         self._active.shadow = run

@@ -37,7 +37,7 @@ class Disagreement:
     passed: int = 0  # of those the candidate calls OK
 
     def sentence(self) -> str:
-        """Say it."""
+        """Return the comparison as a sentence."""
         return (
             f"{self.decisions} of {self.frames} decisions differ, normalised scores by "
             f"{self.mean:.3f} on average and {self.largest:.3f} at most; {self.passed} of "
@@ -46,7 +46,7 @@ class Disagreement:
 
 
 class ShadowRun:
-    """Lets a candidate score a share of the frames that were just judged, and every NG."""
+    """A candidate that scores a share of the frames that were just judged, and every NG."""
 
     def __init__(self, candidate: LoadedEngine, share: float) -> None:
         self._candidate = candidate
@@ -86,7 +86,7 @@ class ShadowRun:
         return self._ready.wait(timeout_s)
 
     def score_one(self, thresholds: DecisionThresholds) -> None:
-        """Let the candidate score the latest frame.
+        """Score the latest frame with the candidate.
 
         Args:
             thresholds: the thresholds that its verdicts would be given with.

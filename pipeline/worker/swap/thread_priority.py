@@ -52,7 +52,7 @@ class EngineThreads:
         self._usual: int | None = None
 
     def lower(self) -> None:
-        """Let the calling thread, and those that it starts, yield to everyone."""
+        """Lower the priority of the calling thread and of those that it starts."""
         if not may_raise():
             return
         self._before = _threads()
