@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -90,8 +91,8 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file atomically, even if the power fails.
+def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a file atomically, even if the power fails; only its owner may read a private one.
 
     It is written under another name in the same folder, synchronised and renamed, then the folder
     is synchronised.
@@ -99,7 +100,8 @@ def write_atomic(path: Path, content: bytes) -> None:
     # not tempfile's mode, which no other user could read: worker and trainer are often two users
     half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with half.open("xb") as file:
+        opener = partial(os.open, mode=0o600 if private else 0o666)
+        with open(half, "xb", opener=opener) as file:  # Path.open has no opener
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.codecs import Codec, check_shape
 from pipeline.errors import UnreadableFrame
@@ -45,41 +45,33 @@ class FrameHeader:
 
 
 def encode_frame_header(header: FrameHeader) -> bytes:
-    """Pack a frame's head for the field `m`."""
-    meta = header.meta
-    ring = header.ring
-    return pack(
-        {
-            "camera": meta.camera,
-            "seq": meta.seq,
-            "part": meta.part_id,
-            "captured_ns": meta.captured_ns,
-            "deadline_ns": meta.deadline_ns,
-            "codec": header.codec.value,
-            "shape": header.shape,
-            "mm": meta.mm_per_pixel,
-            "ring": (ring.name, ring.slot, ring.generation) if ring else None,
-        }
-    )
+    """Pack a frame's header for the field `m`."""
+    return pack(_header_fields(header))
 
 
 def encode_part_header(header: FrameHeader, station: str) -> tuple[bytes, bytes]:
-    """Pack the head of a part that a view's frame shows: all up to its seq, and the seq.
+    """Pack the header of a part from that of a view's frame: all up to its seq, and the seq.
 
     The seq comes last, so that a station can put its own number in its place.
     """
-    meta = header.meta
-    fields = {
-        "camera": station,
+    fields = {**_header_fields(header), "camera": station, "ring": None}
+    seq = fields.pop("seq")
+    return pack_open_map(fields, "seq"), pack_value(seq)
+
+
+def _header_fields(header: FrameHeader) -> dict[str, Any]:
+    meta, ring = header.meta, header.ring
+    return {
+        "camera": meta.camera,
+        "seq": meta.seq,
         "part": meta.part_id,
         "captured_ns": meta.captured_ns,
         "deadline_ns": meta.deadline_ns,
         "codec": header.codec.value,
         "shape": header.shape,
         "mm": meta.mm_per_pixel,
-        "ring": None,
+        "ring": (ring.name, ring.slot, ring.generation) if ring else None,
     }
-    return pack_open_map(fields, "seq"), pack_value(meta.seq)
 
 
 def decode_frame_header(packed: bytes) -> FrameHeader:

@@ -4,8 +4,6 @@ import datetime as dt
 import hashlib
 import hmac
 import logging
-import os
-import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,7 +79,7 @@ class SecurityFolder:
             extended=[ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
             days=_DAYS,
         )
-        _write_private(self.key_file, dump_private_key_as_pem(key))
+        write_atomic(self.key_file, dump_private_key_as_pem(key), private=True)
         write_atomic(self.certificate_file, certificate.public_bytes(Encoding.DER))
         _log.warning("opcua.certificate_made", extra={"file": str(self.certificate_file)})
 
@@ -125,21 +123,6 @@ class SecurityFolder:
             write_atomic(file, certificate)
         except OSError as error:
             _log.warning("opcua.rejected_full", extra={"why": str(error)})
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """Write a file that only this user can read, whole or not at all."""
-    half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:  # noqa: PTH123  # of a descriptor
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        half.replace(path)
-    except BaseException:
-        half.unlink(missing_ok=True)
-        raise
 
 
 def _read_certificate(file: Path) -> bytes:
