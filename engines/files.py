@@ -100,7 +100,7 @@ def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
     # not tempfile's mode, which no other user could read: worker and trainer are often two users
     half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        opener = partial(os.open, mode=0o600 if private else 0o666)
+        opener = partial(os.open, mode=0o600) if private else None
         with open(half, "xb", opener=opener) as file:  # Path.open has no opener
             file.write(content)
             file.flush()
