@@ -274,6 +274,7 @@ def test_command_is_echoed_and_carried_out_once(
     plant: Plant, url: str, folder: Path, plc: Identity
 ) -> None:
     with opcua_bridge(plant, url, folder) as (_, at), connected(at, plc) as client:
+        wait_until(lambda: client.read("Ready")["Ready"] is True)
         for command, result in ((1, 1), (0, 0), (99, 2)):
             client.write(Command=ua.Variant(command, ua.VariantType.UInt16))
             shown = client.read("CommandEcho", "CommandResult")
@@ -305,7 +306,7 @@ def test_connections_beyond_the_limit_are_closed_and_the_others_served(
         ]
         readable, _, _ = select.select(sockets, [], [], 10)
         assert [each.recv(1) for each in readable] == [b""]
-        assert client.read("Ready")["Ready"] is True
+        wait_until(lambda: client.read("Ready")["Ready"] is True)
         assert running.face.failure() == ""
 
 
@@ -314,6 +315,7 @@ def test_message_without_end_is_cut_off(
 ) -> None:
     with opcua_bridge(plant, url, folder) as (_, at), connected(at, plc) as client:
         port = int(at.rpartition(":")[2])
+        wait_until(lambda: client.read("Ready")["Ready"] is True)
         with socket.create_connection(("127.0.0.1", port), 30) as stranger:
             stranger.sendall(b"MSGF" + (1 << 31).to_bytes(4, "little"))
             with pytest.raises(OSError):  # noqa: PT011  # reset or broken pipe
