@@ -15,6 +15,7 @@ TICK_S = 0.05
 HEARTBEAT_EVERY_S = 0.25
 HEARTBEAT_LASTS_MS = 1500
 TAKE_OVER_EVERY_S = 0.5
+TAKE_OVER_LASTS_S = 0.2
 CONTROLS_EVERY_S = 0.2
 COUNT_EVERY_S = 1.0
 RINGS_EVERY_S = 5.0
@@ -51,6 +52,7 @@ class Housekeeping:
             (self._frame_consumer.expire, TICK_S),
             (self._send_heartbeat, HEARTBEAT_EVERY_S),
             (self._take_over, TAKE_OVER_EVERY_S),
+            (self._go_on_taking_over, TICK_S),
             (self.apply_control_messages, CONTROLS_EVERY_S),
             (self._count, COUNT_EVERY_S),
             (self._trim, COUNT_EVERY_S),
@@ -62,6 +64,7 @@ class Housekeeping:
         ]
         self._clocks = context.connection.clocks
         self._damaged: set[str] = set()  # keys, as logged
+        self._more_to_take_over = False
         self._refusals: dict[str, str] = {}  # by task: what Redis refuses it
         self._due_s = [0.0] * len(self._tasks)
 
@@ -126,15 +129,28 @@ class Housekeeping:
             self._frame_consumer.send_heartbeat(report, HEARTBEAT_LASTS_MS)
 
     def _take_over(self) -> None:
-        """Take frames of dead workers one at a time, each judged alone: one may be the killer."""
+        """Take frames of dead workers one at a time, each judged alone: one may be the killer.
+
+        It ends after a while, however many there are: a worker that sends no heartbeat meanwhile
+        would be taken for dead itself, and its frames for those of a killer.
+        """
+        until_s = time.monotonic() + TAKE_OVER_LASTS_S
+        self._more_to_take_over = True
         while not self._shutdown.draining.is_set() and self._in_flight.wait_for_suspects(0.0):
             entries = self._frame_consumer.take_over(1)
             if not entries:
+                self._more_to_take_over = False
                 return
             _log.warning("frame.taken_over", extra={"deliveries": entries[0].deliveries})
             self._telemetry.taken_over.inc()
             self._decoder.add(entries)
             self._in_flight.wait_for_suspects(TICK_S)
+            if time.monotonic() > until_s:
+                return
+
+    def _go_on_taking_over(self) -> None:
+        if self._more_to_take_over:
+            self._take_over()
 
     def apply_control_messages(self) -> None:
         """Apply every control message that came since the last time."""
