@@ -124,7 +124,7 @@ def subscriber(broker: Mosquitto, topic: str, *flags: str) -> Iterator[Subscribe
         wait_until(lambda: broker.log.count("Sending SUBACK to listener") > granted)
         yield listening
     finally:
-        process.terminate()
+        process.kill()  # it may ignore a gentler signal while it connects by TLS
         process.wait()
         listening.join()
         assert process.stdout is not None
